@@ -255,7 +255,7 @@ def _masked_crc(data: bytes) -> int:
 
 
 def frame_record(record: bytes) -> bytes:
-    """One TFRecord: length, its masked CRC, the bytes, their masked CRC (tensorflow.org, "TFRecord format")."""
+    """One TFRecord: length, its masked CRC, the bytes, their masked CRC (the TFRecord format)."""
     head = struct.pack("<Q", len(record))
     crcs = [struct.pack("<I", _masked_crc(data)) for data in (head, record)]
     return b"".join((head, crcs[0], record, crcs[1]))
