@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import struct
 from collections.abc import Iterator
 from functools import cached_property
@@ -453,7 +454,9 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _to_json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    """Indented, but lists of numbers on one line each. (A line break is never part of a JSON string.)"""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    return re.sub(rb"\[\n[\d,.\s-]+\]", lambda m: b" ".join(m[0].split()), text) + b"\n"
 
 
 def _from_json(cls: type[T], data: bytes, where: str) -> T:

@@ -1,0 +1,1 @@
+"""The offline half: JPEGs in, sharded TFRecords of (edges, labels) out, once, as an Apache Beam job."""

@@ -1,0 +1,64 @@
+"""`python -m preprocess`: the command line of the Beam job."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from preprocess import options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the job; gives the exit code: 0 done, 1 the work failed, 2 wrong usage."""
+    try:
+        chosen = options.parse(sys.argv[1:] if argv is None else argv)
+        if chosen.local:
+            # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
+            logging.disable(logging.CRITICAL)
+        else:
+            logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
+        options.check_beam_flags(chosen.beam)
+    except options.UsageError as e:
+        print(f"preprocess: {e}", file=sys.stderr)
+        return 2
+    # From here on Beam is needed; --help and wrong flags of ours must not wait for it.
+    from preprocess import job, receipts, sources
+
+    try:
+        summary = job.run(chosen)
+    except (sources.SourceError, receipts.OutputError) as e:
+        print(f"preprocess: {e}", file=sys.stderr)
+        return 2
+    except (job.JobError, OSError) as e:
+        print(f"preprocess: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("preprocess: stopped; finished shards stay, run the same command to go on", file=sys.stderr)
+        return 1
+    print(_describe(summary, chosen.output))
+    return 0
+
+
+def _describe(summary, output: str) -> str:  # type: ignore[no-untyped-def]
+    manifest = summary.manifest
+    lines = []
+    if summary.images:
+        rate = summary.images / max(summary.seconds, 1e-9)
+        lines.append(f"{summary.images:,} images in {summary.seconds:.1f} s ({rate:,.0f} images/s)")
+    else:
+        lines.append("Nothing to do: the dataset is complete.")
+    if manifest.rejects:
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
+        lines.append(f"left out: {counts} (see {output}/rejects.jsonl)")
+    for name, split in manifest.splits.items():
+        size = sum(shard.bytes for shard in split.shards)
+        lines.append(
+            f"{name:>5}: {split.examples:,} examples, {len(split.shards)} shards, {size / 1e6:,.1f} MB"
+        )
+    lines.append(f"recipe {manifest.fingerprint}: {manifest.image_size} px, {len(manifest.palette)} colours")
+    lines.append(f"dataset: {output}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

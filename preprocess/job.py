@@ -1,0 +1,172 @@
+"""The whole job, from patterns to manifest: plan, run what is not done yet, add the receipts up."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from preprocess import progress, receipts, sources, storage
+from preprocess.options import Options
+from preprocess.plan import Shard, make_plan
+from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, Manifest, ShardReceipt
+
+
+class JobError(RuntimeError):
+    """Work that could not be finished; the message says what stands and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A finished job: the manifest, and what this run added to it."""
+
+    manifest: Manifest
+    images: int  # converted or rejected in this run
+    seconds: float
+
+
+def run(options: Options) -> Summary:
+    """Makes the dataset, or finishes it; does nothing to one that is complete.
+
+    Raises:
+      SourceError, OutputError: the input or the output cannot be used; nothing was written.
+      JobError: shards are missing or too many images were rejected; what is done stays done.
+    """
+    _check_directory(options.output)
+    with _lock(options.output):
+        shards = make_plan(sources.images(options.input), options.layout, options.output)
+        found = receipts.load(options.output)
+        receipts.check_output(options.output, found, shards, options.recipe)
+        done = receipts.standing(options.output, found, shards)
+        todo = [shard for shard in shards if shard.name not in done]
+        started = time.monotonic()
+        if todo:
+            _write(options, todo, done)
+        summary = _finish(options, shards, sum(s.images for s in todo), time.monotonic() - started)
+        storage.remove(options.output, storage.WORK_DIR)
+        return summary
+
+
+def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
+    """Runs the pipeline over `todo`. Receipts that cannot be trusted go first, and so does the manifest."""
+    for stale in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in todo)]:
+        if storage.size(storage.join(options.output, stale)) >= 0:
+            storage.remove(options.output, stale)
+    images = sum(shard.images for shard in todo)
+    with progress.bar(options.output, images, {ShardReceipt.name(name) for name in done}):
+        try:
+            _run_pipeline(options, todo)
+        except Exception as e:  # Beam wraps whatever went wrong, in a worker or a service, in its own kinds
+            log = _keep(options.output, e)
+            stand = len(receipts.standing(options.output, receipts.load(options.output), todo)) + len(done)
+            raise JobError(
+                f"the job stopped: {_cause(e)}; {stand} of {len(todo) + len(done)} shards stand and stay: "
+                f"run the same command again to go on{log}"
+            ) from None
+
+
+def _run_pipeline(options: Options, todo: list[Shard]) -> None:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+
+    from preprocess import pipeline
+
+    # An explicit list: without one Beam would parse this program's own command line.
+    flags = PipelineOptions(options.beam)
+    runner = None
+    if options.local:
+        from preprocess import local
+
+        runner = local.runner(flags)
+        direct = flags.view_as(DirectOptions)
+        direct.direct_num_workers = direct.direct_num_workers or local.cores()
+    graph = beam.Pipeline(runner=runner, options=flags)
+    pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
+    graph.run().wait_until_finish()
+
+
+def _finish(options: Options, shards: list[Shard], images: int, seconds: float) -> Summary:
+    """Adds the receipts up: the rejects ledger, the check of their share, the manifest."""
+    names = {shard.name for shard in shards}
+    found = {name: receipt for name, receipt in receipts.load(options.output).items() if name in names}
+    if missing := names - receipts.standing(options.output, found, shards):
+        raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
+    receipts.write_rejects(options.output, found)
+    _check_rejects(options, found, sum(shard.images for shard in shards))
+    manifest = receipts.write_manifest(options.output, found, options.recipe, options.layout, options.input)
+    return Summary(manifest, images, seconds)
+
+
+def _check_rejects(options: Options, found: dict[str, ShardReceipt], images: int) -> None:
+    reasons = receipts.rejected(found)
+    kept = images - reasons.total()
+    if reasons.total() > options.max_reject_fraction * images or not kept:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        advice = (
+            "nothing is left to train on"
+            if not kept
+            else f"look at {storage.join(options.output, REJECTS_NAME)}, then run again with a larger "
+            "--max_reject_fraction to accept them (no image is converted again)"
+        )
+        raise JobError(
+            f"{reasons.total():,} of {images:,} images were rejected ({counts}), more than "
+            f"--max_reject_fraction {options.max_reject_fraction}: {advice}"
+        )
+
+
+def _check_directory(output: str) -> None:
+    if storage.is_remote(output):
+        return
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise receipts.OutputError(
+            f"--output {output} is not a directory that can be made: {e.strerror}"
+        ) from None
+
+
+@contextlib.contextmanager
+def _lock(output: str) -> Iterator[None]:
+    """Keeps a second job out of a local dataset directory; the kernel lets go when the holder dies."""
+    if storage.is_remote(output):
+        yield
+        return
+    work = Path(output, storage.WORK_DIR)
+    try:
+        work.mkdir(exist_ok=True)
+        file = (work / "lock").open("w")
+    except OSError as e:
+        raise receipts.OutputError(f"cannot write to --output {output}: {e.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise receipts.OutputError(f"another job is writing to {output}: wait until it is done") from None
+        try:
+            yield
+        except (sources.SourceError, receipts.OutputError):
+            storage.remove(output, storage.WORK_DIR)  # nothing was begun
+            raise
+
+
+def _cause(error: Exception) -> str:
+    """The last line of Beam's report that names an error, without the words around it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    text = (named or lines or [type(error).__name__])[-1]
+    return re.sub(r"\s*\[while running.*|\s*, Worker.*", "", text)[:300]
+
+
+def _keep(output: str, error: Exception) -> str:
+    """Saves Beam's whole report for who wants it; gives the words that say where."""
+    name = f"{storage.WORK_DIR}/error.txt"
+    try:
+        storage.write(output, name, "".join(traceback.format_exception(error)).encode())
+    except OSError:
+        return ""
+    return f" (full report: {storage.join(output, name)})"

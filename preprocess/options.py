@@ -1,0 +1,137 @@
+"""Command line in, settings out: linewash's flags are checked here, all others are Beam's."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from typing import NoReturn
+
+from preprocess.plan import Layout
+from preprocess.recipe import RECIPES, Recipe
+
+DESCRIPTION = """\
+Convert photographs, once, into sharded TFRecords of (Canny edges, posterized labels).
+
+  python -m preprocess --input photos/ --output dataset/
+  python -m preprocess --input 'imagenet/train/*/*.JPEG' --output dataset/ --image_size 256 --num_values 4
+"""
+EPILOG = """\
+Any Apache Beam flag may follow (--runner, --project, --temp_location, --direct_num_workers, ...). Without
+--runner the job runs on all cores of this machine. Run the same command again to go on after a stop.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage.
+"""
+
+
+class UsageError(ValueError):
+    """A command line that cannot be run; the message says what to type instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line asks for. `beam` are the flags to hand to Beam."""
+
+    input: list[str]
+    output: str
+    recipe: Recipe
+    layout: Layout
+    max_reject_fraction: float
+    beam: list[str]
+
+    @property
+    def local(self) -> bool:
+        """True when linewash chose the runner: all cores of this machine."""
+        return not names_runner(self.beam)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m preprocess",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--input", nargs="+", action="extend", required=True, metavar="PATTERN",
+        help="folders (searched through), files or globs; local, or gs:// and the like")  # fmt: skip
+    add("--output", required=True, metavar="DATASET", help="the dataset directory to write or to go on with")
+    recipe = parser.add_argument_group("recipe (decides pixels)")
+    add = recipe.add_argument
+    add("--recipe", choices=RECIPES, default="default",
+        help="where to start: default (reduced decode, area resize) or article (full, bilinear)")  # fmt: skip
+    add("--image_size", type=int, metavar="PX", help="side of the maps, a multiple of 8 [128]")
+    add("--num_values", type=int, metavar="N", help="grid palette of N³ colours, 2 to 16 [3]")
+    add("--fit", choices=["squash", "crop"], help="how a photograph becomes square [squash]")
+    add("--max_pixels", type=int, metavar="N", help="leave out images with more pixels [67108864]")
+    layout = parser.add_argument_group("shards (decide where a record goes)")
+    add = layout.add_argument
+    add("--val_fraction", type=float, default=0.05, metavar="F", help="share of the val split [0.05]")
+    add("--num_shards", type=int, default=0, metavar="N", help="train shards [about 1,024 images each]")
+    add("--compression", choices=["none", "gzip"], default="none", help="of the shards [none]")
+    add("--seed", type=int, default=0, metavar="N", help="of the split and the order [0]")
+    add = parser.add_argument_group("quality").add_argument
+    add("--max_reject_fraction", type=float, default=0.05, metavar="F",
+        help="fail when a larger share of the images had to be left out [0.05]")  # fmt: skip
+    return parser
+
+
+def parse(argv: list[str]) -> Options:
+    """Parses and checks the command line. (`--help` prints and exits 0.)
+
+    Raises:
+      UsageError: a flag is missing, unknown or out of range.
+    """
+    flags, rest = _parser().parse_known_args(argv)
+    try:
+        recipe = _recipe(flags)
+        layout = Layout(flags.seed, flags.val_fraction, flags.num_shards, flags.compression)
+    except ValueError as e:
+        raise UsageError(f"--{e}") from None
+    if not 0 <= flags.max_reject_fraction <= 1:
+        raise UsageError(f"--max_reject_fraction must be from 0 to 1, got {flags.max_reject_fraction}")
+    return Options(
+        input=flags.input,
+        output=flags.output.rstrip("/") or "/",
+        recipe=recipe,
+        layout=layout,
+        max_reject_fraction=flags.max_reject_fraction,
+        beam=rest,
+    )
+
+
+def _recipe(flags: argparse.Namespace) -> Recipe:
+    """The named recipe with what the flags change."""
+    names = ("image_size", "num_values", "fit", "max_pixels")
+    changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    return dataclasses.replace(RECIPES[flags.recipe], **changes)
+
+
+def names_runner(flags: list[str]) -> bool:
+    """True when the flags choose how Beam runs; otherwise linewash does, see `preprocess.local`."""
+    return any(flag.split("=")[0] in ("--runner", "--direct_running_mode") for flag in flags)
+
+
+def check_beam_flags(flags: list[str]) -> None:
+    """Refuses flags that neither linewash nor Beam knows: Beam itself would pass over them in silence.
+
+    Raises:
+      UsageError: naming the first such flag, and what it might have been.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(flags)
+    if unknown:
+        ours = [option for action in _parser()._actions for option in action.option_strings]
+        known = ours + [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see python -m preprocess --help"
+        raise UsageError(f"neither linewash nor Beam knows {unknown[0]}; {hint}")

@@ -1,0 +1,56 @@
+"""The job as one sentence: take the shards to write, spread them over the workers, write each whole.
+
+Pixels never cross the runner: an element is the name of a shard's list of images, and what comes back is a
+receipt. So the launcher stays small, any runner will do, and a shard lost is the only thing ever lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from preprocess.plan import Shard
+from preprocess.recipe import Recipe
+from preprocess.shards import write_shard
+from tfrecords_schema import Compression, ShardReceipt
+
+
+def build(
+    pipeline: beam.Pipeline, shards: list[Shard], recipe: Recipe, compression: Compression, output: str
+) -> beam.PCollection:
+    """Adds the whole job to `pipeline`; gives the PCollection of `ShardReceipt`."""
+    return (
+        pipeline
+        | "Shards" >> beam.Create(shards)  # Shard
+        | "Spread" >> beam.Reshuffle()  # Shard, no longer fused with where it came from
+        | "WriteShards" >> WriteShards(recipe, compression, output)  # ShardReceipt
+    )
+
+
+class WriteShards(beam.PTransform):
+    """PCollection of `Shard` → PCollection of `ShardReceipt`: `write_shard`, counted."""
+
+    def __init__(self, recipe: Recipe, compression: Compression, output: str) -> None:
+        super().__init__()
+        self._write = _WriteShard(recipe, compression, output)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        """Beam calls this."""
+        return shards | beam.ParDo(self._write)
+
+
+class _WriteShard(beam.DoFn):
+    def __init__(self, recipe: Recipe, compression: Compression, output: str) -> None:
+        self._recipe = recipe
+        self._compression: Compression = compression
+        self._output = output
+
+    def process(self, shard: Shard) -> Iterator[ShardReceipt]:
+        receipt = write_shard(shard, self._recipe, self._compression, self._output)
+        Metrics.counter("linewash", "images").inc(receipt.shard.examples)
+        Metrics.counter("linewash", "bytes").inc(receipt.shard.bytes)
+        for reject in receipt.rejects:
+            Metrics.counter("linewash", f"rejects_{reject.reason}").inc()
+        yield receipt

@@ -1,0 +1,53 @@
+"""Receipts appearing on disk in, a moving bar out; it works the same on every runner."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from preprocess import storage
+from tfrecords_schema import RECEIPTS_DIR, SchemaError, ShardReceipt
+
+LOCAL_INTERVAL = 0.3  # seconds between two looks at the receipts
+REMOTE_INTERVAL = 10.0  # listing a bucket costs money
+
+
+@contextlib.contextmanager
+def bar(output: str, total: int, done: set[str]) -> Iterator[None]:
+    """Shows images, images/s, time left and rejects while the block runs.
+
+    Args:
+      output: the dataset directory.
+      total: images to convert in this run.
+      done: receipts (relative names) that stood before; they do not count.
+    """
+    stop = threading.Event()
+    with tqdm(
+        total=total, unit=" images", smoothing=0.1, disable=not sys.stderr.isatty(), dynamic_ncols=True
+    ) as shown:
+        watcher = threading.Thread(target=_watch, args=(output, set(done), shown, stop), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
+
+
+def _watch(output: str, seen: set[str], shown: tqdm, stop: threading.Event) -> None:
+    interval = REMOTE_INTERVAL if storage.is_remote(output) else LOCAL_INTERVAL
+    rejects = 0
+    last = False
+    while not last:
+        last = stop.wait(interval)  # one more look after the end, so that the bar fills
+        for name in sorted(set(storage.names(output, f"{RECEIPTS_DIR}/*.json")) - seen):
+            with contextlib.suppress(SchemaError, OSError):
+                receipt = ShardReceipt.from_json(storage.read(storage.join(output, name)), name)
+                seen.add(name)
+                rejects += len(receipt.rejects)
+                shown.set_postfix(rejects=rejects, refresh=False)
+                shown.update(receipt.shard.examples + len(receipt.rejects))

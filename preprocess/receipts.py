@@ -1,0 +1,127 @@
+"""Receipts on disk in, what stands and what is still to do out; in the end, the manifest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from preprocess import storage
+from preprocess.plan import Layout, Shard, digest_keys
+from preprocess.recipe import Recipe
+from tfrecords_schema import (
+    MANIFEST_NAME,
+    RECEIPTS_DIR,
+    REJECTS_NAME,
+    SCHEMA_VERSION,
+    SPLITS,
+    Manifest,
+    SchemaError,
+    ShardReceipt,
+    Split,
+    __version__,
+)
+
+
+class OutputError(ValueError):
+    """An output directory that this job must not write to; the message says what it holds."""
+
+
+def load(output: str) -> dict[str, ShardReceipt]:
+    """The receipts below `output` by their shard's name; one that cannot be read counts as absent."""
+    found = {}
+    for name in storage.names(output, f"{RECEIPTS_DIR}/*.json"):
+        with contextlib.suppress(SchemaError):
+            receipt = ShardReceipt.from_json(storage.read(storage.join(output, name)), name)
+            found[receipt.shard.name] = receipt
+    return found
+
+
+def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard], recipe: Recipe) -> None:
+    """Makes sure that what stands in `output` belongs to this very job.
+
+    Raises:
+      OutputError: shards of another recipe, of other images, or shared out in another way stand there.
+    """
+    planned = {shard.name: shard for shard in shards}
+    other = f"give another --output, or remove {output}"
+    for receipt in receipts.values():
+        if receipt.fingerprint != recipe.fingerprint:
+            raise OutputError(
+                f"{output} holds shards of recipe {receipt.fingerprint}, and this is recipe "
+                f"{recipe.fingerprint}: {other}"
+            )
+        shard = planned.get(receipt.shard.name)
+        if shard is None or shard.images_digest != receipt.images_digest:
+            raise OutputError(
+                f"{output} holds {receipt.shard.name} made from other images, or with another --seed, "
+                f"--val_fraction, --num_shards or --compression: {other}"
+            )
+
+
+def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]) -> set[str]:
+    """The names of the planned shards that are done: receipt there, shard there, of the size it says."""
+    return {
+        shard.name
+        for shard in shards
+        if (receipt := receipts.get(shard.name))
+        and storage.size(storage.join(output, shard.name)) == receipt.shard.bytes
+    }
+
+
+def rejected(receipts: dict[str, ShardReceipt]) -> Counter[str]:
+    """How many images were left out, by reason, commonest first."""
+    reasons = Counter(reject.reason for receipt in receipts.values() for reject in receipt.rejects)
+    return Counter(dict(reasons.most_common()))
+
+
+def write_rejects(output: str, receipts: dict[str, ShardReceipt]) -> None:
+    """Writes the ledger: one JSON line for each image left out, in the order of shards."""
+    lines = [
+        msgspec.json.encode(reject) + b"\n"
+        for _, receipt in sorted(receipts.items())
+        for reject in receipt.rejects
+    ]
+    storage.write(output, REJECTS_NAME, b"".join(lines))
+
+
+def write_manifest(
+    output: str, receipts: dict[str, ShardReceipt], recipe: Recipe, layout: Layout, sources: list[str]
+) -> Manifest:
+    """Writes the manifest: from here on the dataset is complete."""
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        tool=f"linewash {__version__}",
+        fingerprint=recipe.fingerprint,
+        images_digest=digest_keys(receipt.images_digest for _, receipt in sorted(receipts.items())),
+        image_size=recipe.image_size,
+        label_dtype="uint8" if recipe.palette.label_dtype.itemsize == 1 else "uint16",
+        compression=layout.compression,
+        palette=recipe.palette,
+        recipe=recipe.as_dict(),
+        seed=layout.seed,
+        val_fraction=layout.val_fraction,
+        sources=sources,
+        splits=dict(_splits(receipts, len(recipe.palette))),
+        rejects=dict(rejected(receipts)),
+    )
+    storage.write(output, MANIFEST_NAME, manifest.to_json())
+    return manifest
+
+
+def _splits(receipts: dict[str, ShardReceipt], num_colors: int) -> Iterator[tuple[str, Split]]:
+    """Sums the receipts up by split; both splits are always there, an empty one with zeros."""
+    for name in SPLITS:
+        mine = [receipt for _, receipt in sorted(receipts.items()) if receipt.split == name]
+        histograms = zip([0] * num_colors, *(receipt.label_histogram for receipt in mine), strict=True)
+        yield (
+            name,
+            Split(
+                examples=sum(receipt.shard.examples for receipt in mine),
+                label_histogram=[sum(counts) for counts in histograms],
+                edge_pixels=sum(receipt.edge_pixels for receipt in mine),
+                shards=[receipt.shard for receipt in mine],
+            ),
+        )

@@ -1,0 +1,65 @@
+"""The recipe: every choice that decides pixels, and nothing else; two datasets with one fingerprint agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+from tfrecords_schema import Palette
+
+# Raise it whenever the same settings begin to give other pixels.
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one photograph becomes (edges, labels).
+
+    Defaults give sharper lines sooner than the article the project started from; `ARTICLE` is that one.
+
+    Raises:
+      ValueError: a setting is out of range; the message says which, and the range.
+    """
+
+    image_size: int = 128  # side of both maps, px; a multiple of 8 so that edges pack into whole bytes
+    num_values: int = 3  # grid values a channel: num_values³ colours
+    fit: Literal["squash", "crop"] = "squash"  # to the square: change the aspect, or cut the longer side
+    decode: Literal["reduced", "full"] = "reduced"  # JPEG at a reduced DCT scale, never below image_size
+    resize: Literal["area", "bilinear"] = "area"
+    max_pixels: int = 1 << 26  # by the header, before decoding
+    bilateral_diameter: int = 3  # px
+    bilateral_sigma_color: float = 60.0
+    bilateral_sigma_space: float = 120.0
+    canny_spread: float = 0.33  # thresholds stand this share of 255 below and above the median grey
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.image_size <= 2048 or self.image_size % 8:
+            raise ValueError(f"image_size must be a multiple of 8 from 16 to 2048, got {self.image_size}")
+        if not 2 <= self.num_values <= 16:
+            raise ValueError(f"num_values must be from 2 to 16, got {self.num_values}")
+        if self.fit not in ("squash", "crop"):
+            raise ValueError(f"fit must be squash or crop, got {self.fit}")
+        if self.max_pixels < self.image_size**2:
+            raise ValueError(f"max_pixels must be at least image_size², got {self.max_pixels}")
+
+    @property
+    def palette(self) -> Palette:
+        """The colours that labels stand for."""
+        return Palette.grid(self.num_values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the manifest."""
+        return dataclasses.asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ whenever any setting does."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+DEFAULT = Recipe()
+ARTICLE = Recipe(decode="full", resize="bilinear")
+RECIPES = {"default": DEFAULT, "article": ARTICLE}

@@ -1,0 +1,141 @@
+"""One shard's list of images in, the finished shard and its receipt out."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from preprocess import storage
+from preprocess.decode import Rejected
+from preprocess.plan import Shard, read_plan
+from preprocess.recipe import Recipe
+from preprocess.sources import Image
+from preprocess.transform import transform
+from tfrecords_schema import (
+    SCHEMA_VERSION,
+    Compression,
+    RecordLayout,
+    Reject,
+    ShardInfo,
+    ShardReceipt,
+    encode_example,
+    frame_record,
+    pack_edges,
+)
+
+READ_TRIES = 3
+READ_PAUSE = 0.2  # seconds before the second try, doubled before the third
+
+
+@dataclasses.dataclass
+class _Tally:
+    """What a shard's records add up to, counted as they pass."""
+
+    histogram: np.ndarray
+    examples: int = 0
+    edge_pixels: int = 0
+    rejects: list[Reject] = dataclasses.field(default_factory=list)
+
+
+def write_shard(shard: Shard, recipe: Recipe, compression: Compression, output: str) -> ShardReceipt:
+    """Converts every image of `shard` and writes the shard and then its receipt below `output`.
+
+    Both appear whole or not at all. The same images and recipe give the same bytes.
+
+    Raises:
+      OSError: the output cannot be written. (An image that cannot be read is a reject, not an error.)
+    """
+    cv2.setNumThreads(1)  # the runner already has a process a core
+    tally = _Tally(np.zeros(len(recipe.palette), np.int64))
+    with storage.write_atomically(output, shard.name) as file:
+        sink = _HashingFile(file)
+        # No name and no time in the gzip header: same images, same bytes.
+        packed = gzip.GzipFile("", "wb", 6, sink, mtime=0) if compression == "gzip" else None
+        for record in _records(read_plan(shard.plan), shard.key_bytes, recipe, tally):
+            (packed or sink).write(record)
+        if packed:
+            packed.close()
+    receipt = _receipt(shard, recipe, compression, tally, sink)
+    storage.write(output, ShardReceipt.name(shard.name), receipt.to_json())
+    return receipt
+
+
+def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally) -> Iterator[bytes]:
+    """Framed records of the images that pass, in order; counts them and the rejects into `tally`."""
+    dtype = recipe.palette.label_dtype
+    for image in images:
+        try:
+            edges, labels = transform(_read(image.path), recipe)
+        except Rejected as e:
+            tally.rejects.append(Reject(image.key, e.reason, e.detail))
+            continue
+        tally.examples += 1
+        tally.edge_pixels += int(np.count_nonzero(edges))
+        tally.histogram += np.bincount(labels.ravel(), minlength=len(tally.histogram))
+        key = image.key.encode().ljust(key_bytes, b"\0")
+        yield frame_record(encode_example(key, pack_edges(edges), labels.astype(dtype, copy=False).tobytes()))
+
+
+def _read(path: str) -> bytes:
+    """The file's bytes; storage that fails now and then gets a few tries."""
+    for attempt in range(READ_TRIES):
+        try:
+            return storage.read(path)
+        except FileNotFoundError as e:
+            raise Rejected("unreadable", "the file is gone") from e
+        except OSError as e:
+            fault = e.strerror or str(e)
+            time.sleep(READ_PAUSE * 2**attempt if attempt + 1 < READ_TRIES else 0)
+    raise Rejected("unreadable", fault)
+
+
+class _HashingFile:
+    """Passes bytes on to `file`, counting and hashing them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """gzip asks for it."""
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _receipt(
+    shard: Shard, recipe: Recipe, compression: Compression, tally: _Tally, sink: _HashingFile
+) -> ShardReceipt:
+    labels_bytes = recipe.image_size**2 * recipe.palette.label_dtype.itemsize
+    layout = RecordLayout.of(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
+    return ShardReceipt(
+        schema_version=SCHEMA_VERSION,
+        split=shard.split,
+        shard=ShardInfo(
+            name=shard.name,
+            examples=tally.examples,
+            bytes=sink.bytes,
+            sha256=sink.sha256,
+            layout=layout if compression == "none" else None,
+        ),
+        fingerprint=recipe.fingerprint,
+        images_digest=shard.images_digest,
+        label_histogram=tally.histogram.tolist(),
+        edge_pixels=tally.edge_pixels,
+        rejects=tally.rejects,
+    )

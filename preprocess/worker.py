@@ -1,0 +1,34 @@
+"""`python -m preprocess.worker`: Beam's SDK worker as one local process, quiet, gone with its launcher."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Serves the launcher until it says that there is no more to do."""
+    _die_with_launcher()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
+    logging.disable(logging.CRITICAL)  # errors travel to the launcher in the reply, with their traceback
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+def _die_with_launcher() -> None:
+    """A worker left over by a killed launcher would go on writing beside the next run's."""
+    if sys.platform == "linux":
+        launcher = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != launcher:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
