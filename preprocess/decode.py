@@ -74,30 +74,35 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 
 def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> np.ndarray:
-    height, width = jpeg_size(data)
+    height, width, channels = jpeg_shape(data)
     _check_size(height, width, min_side, max_pixels)
     side = min_side if reduced else 0
     try:
-        image = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side)
+        if channels == 4:
+            image = _without_black(simplejpeg.decode_jpeg(data, "CMYK", min_height=side, min_width=side))
+        else:
+            image = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side)
     except ValueError as e:
-        return _decode_unusual_jpeg(data, side, str(e))
+        return _decode_unusual_jpeg(data, str(e))
     return _upright(image, exif_orientation(data))
 
 
-def _decode_unusual_jpeg(data: bytes, side: int, fault: str) -> np.ndarray:
+def _without_black(cmyk: np.ndarray) -> np.ndarray:
+    """CMYK, uint8 [H, W, 4], to RGB; inks stand inverted, as Adobe's programs write them."""
+    return cv2.multiply(cmyk[..., :3], cmyk[..., 3:].repeat(3, axis=2), scale=1 / 255)
+
+
+def _decode_unusual_jpeg(data: bytes, fault: str) -> np.ndarray:
     """A second try for what libjpeg-turbo's simple interface warns of or does not know."""
     if "Premature end" in fault or b"\xff\xd9" not in data[-4096:]:
         raise Rejected("truncated", fault)
-    if "extraneous bytes" in fault:  # stray bytes between segments: every decoder reads over them
-        image = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side, strict=False)
-        return _upright(image, exif_orientation(data))
-    if "Corrupt JPEG data" in fault:
+    if "Corrupt JPEG data" in fault and "extraneous bytes" not in fault:
         raise Rejected("corrupt", fault)
-    return _decode_any(data)  # CMYK, YCCK, odd subsampling
+    return _decode_any(data)  # stray bytes between segments, which all read over; odd subsampling
 
 
 def _decode_any(data: bytes) -> np.ndarray:
-    """OpenCV's decoder: slower, but knows CMYK, 16 bits, palettes; applies EXIF orientation itself."""
+    """OpenCV's decoder: slower, but knows 16 bits, palettes and oddities; applies EXIF orientation itself."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as e:
@@ -107,17 +112,17 @@ def _decode_any(data: bytes) -> np.ndarray:
     return image
 
 
-def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(height, width) from a JPEG's frame header (ITU-T T.81, B.2.2), without decoding anything.
+def jpeg_shape(data: bytes) -> tuple[int, int, int]:
+    """(height, width, channels) from a JPEG's frame header (ITU-T T.81, B.2.2); decodes nothing.
 
     Raises:
-      Rejected: `corrupt` or `truncated`, when no frame header is found.
+      Rejected: `corrupt`, when no frame header is found.
     """
     for marker, start, end in _segments(data):
         # SOF0…SOF15 but for DHT (C4), JPG (C8) and DAC (CC), which share the range.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and end - start >= 5:
-            height, width = struct.unpack(">HH", data[start + 1 : start + 5])
-            return height, width
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and end - start >= 6:
+            height, width, channels = struct.unpack(">HHB", data[start + 1 : start + 6])
+            return height, width, channels
     raise Rejected("corrupt", "JPEG without a frame header")
 
 

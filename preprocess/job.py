@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import re
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from pathlib import Path
 from preprocess import progress, receipts, sources, storage
 from preprocess.options import Options
 from preprocess.plan import Shard, make_plan
+from preprocess.worker import WorkerDiedError
 from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, Manifest, ShardReceipt
+
+ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
 
 
 class JobError(RuntimeError):
@@ -60,7 +64,7 @@ def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
     images = sum(shard.images for shard in todo)
     with progress.bar(options.output, images, {ShardReceipt.name(name) for name in done}):
         try:
-            _run_pipeline(options, todo)
+            _run_patiently(options, todo)
         except Exception as e:  # Beam wraps whatever went wrong, in a worker or a service, in its own kinds
             log = _keep(options.output, e)
             stand = len(receipts.standing(options.output, receipts.load(options.output), todo)) + len(done)
@@ -68,6 +72,20 @@ def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
                 f"the job stopped: {_cause(e)}; {stand} of {len(todo) + len(done)} shards stand and stay: "
                 f"run the same command again to go on{log}"
             ) from None
+
+
+def _run_patiently(options: Options, todo: list[Shard]) -> None:
+    """Runs the pipeline; a local worker that dies costs the shards in flight, not the job."""
+    for attempt in range(ATTEMPTS):
+        try:
+            _run_pipeline(options, todo)
+            return
+        except WorkerDiedError as e:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            print(f"preprocess: {e}; starting again with what is missing", file=sys.stderr)
+            done = receipts.standing(options.output, receipts.load(options.output), todo)
+            todo = [shard for shard in todo if shard.name not in done]
 
 
 def _run_pipeline(options: Options, todo: list[Shard]) -> None:
@@ -78,16 +96,18 @@ def _run_pipeline(options: Options, todo: list[Shard]) -> None:
 
     # An explicit list: without one Beam would parse this program's own command line.
     flags = PipelineOptions(options.beam)
-    runner = None
-    if options.local:
-        from preprocess import local
+    if not options.local:
+        graph = beam.Pipeline(options=flags)
+        pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
+        graph.run().wait_until_finish()
+        return
+    from preprocess import local
 
-        runner = local.runner(flags)
-        direct = flags.view_as(DirectOptions)
-        direct.direct_num_workers = direct.direct_num_workers or local.cores()
-    graph = beam.Pipeline(runner=runner, options=flags)
+    direct = flags.view_as(DirectOptions)
+    direct.direct_num_workers = direct.direct_num_workers or local.cores()
+    graph = beam.Pipeline(runner=local.runner(flags), options=flags)
     pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
-    graph.run().wait_until_finish()
+    local.run(graph)
 
 
 def _finish(options: Options, shards: list[Shard], images: int, seconds: float) -> Summary:

@@ -1,17 +1,67 @@
-"""The default runner: Beam's own local one, told to use a process a core, without its chatter."""
+"""The default runner: Beam's own local one, with a process a core, that notices when one of them dies."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import shlex
+import signal
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.job.utils import dict_to_struct
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+from preprocess import worker
+
+
+def run(graph: beam.Pipeline) -> None:
+    """Runs the pipeline to its end.
+
+    It runs in a thread of its own: when a worker process dies, Beam's runner waits for it for ever, and only
+    the thread that started the worker is told.
+
+    Raises:
+      WorkerDiedError: a worker process ended early; what it had in hand is lost, what it had finished is not.
+      Exception: whatever else Beam raises.
+    """
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            graph.run().wait_until_finish()
+            ended.put(None)
+        except BaseException as e:
+            ended.put(e)
+
+    def thread_failed(args: threading.ExceptHookArgs) -> None:
+        if args.thread and args.thread.name == "run_worker":  # Beam's name for the thread that waits for one
+            ended.put(worker.WorkerDiedError(str(args.exc_value)))
+
+    before, threading.excepthook = threading.excepthook, thread_failed
+    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+        os.environ[worker.PIDS_VARIABLE] = folder
+        try:
+            threading.Thread(target=work, daemon=True).start()
+            if fault := ended.get():
+                raise fault
+        finally:
+            _kill(folder)  # after a fault the other workers would work on for nobody
+            threading.excepthook = before
+
+
+def _kill(folder: str) -> None:
+    """Ends the workers that have left their process ids in `folder`."""
+    for file in Path(folder).iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(file.name), signal.SIGKILL)
 
 
 def cores() -> int:
@@ -26,9 +76,11 @@ def runner(options: PipelineOptions) -> FnApiRunner:
     workers are told the pipeline's options (file systems take their credentials from them).
     """
     _let_workers_import_us()
+    given = options.get_all_options(drop_default=True)
+    # JSON's numbers are floats, which Beam's parser of the worker's options would refuse for an integer.
+    texts = {name: str(value) if isinstance(value, int) else value for name, value in given.items()}
     provision = beam_provision_api_pb2.ProvisionInfo(
-        retrieval_token="unused-retrieval-token",
-        pipeline_options=dict_to_struct(options.get_all_options(drop_default=True)),
+        retrieval_token="unused-retrieval-token", pipeline_options=dict_to_struct(texts)
     )
     command = f"exec {shlex.quote(sys.executable)} -m preprocess.worker"
     return FnApiRunner(

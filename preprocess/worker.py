@@ -7,13 +7,20 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
+PIDS_VARIABLE = "LINEWASH_WORKERS"  # names the folder where each worker leaves its process id
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended before its work did: killed, or out of memory."""
 
 
 def main() -> None:
     """Serves the launcher until it says that there is no more to do."""
     _die_with_launcher()
+    Path(os.environ[PIDS_VARIABLE], str(os.getpid())).touch()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
     logging.disable(logging.CRITICAL)  # errors travel to the launcher in the reply, with their traceback
     from apache_beam.runners.worker import sdk_worker_main
