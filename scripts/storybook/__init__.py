@@ -1,0 +1,1 @@
+"""The storybook: draws coloured picture-book scenes, the data set linewash learns from by default."""
