@@ -179,7 +179,7 @@ def _cause(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     text = (named or lines or [type(error).__name__])[-1]
-    return re.sub(r"\s*\[while running.*|\s*, Worker.*", "", text)[:300]
+    return re.sub(r"^RuntimeError: (?=\w+(Error|Exception):)|\s*\[while running.*", "", text)[:300]
 
 
 def _keep(output: str, error: Exception) -> str:

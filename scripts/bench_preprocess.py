@@ -116,7 +116,9 @@ def compare(folder: Path, count: int, runs: int) -> dict[str, dict[str, float]]:
         job = [sys.executable, "-m", "preprocess", "--input", str(folder), "--output", str(output)]
         rows["linewash"].append(measure(job))
         shutil.rmtree(output)
-    table = {way: {k: statistics.median(r[k] for r in found) for k in found[0]} for way, found in rows.items()}
+    table = {
+        way: {k: statistics.median(r[k] for r in found) for k in found[0]} for way, found in rows.items()
+    }
     for figures in table.values():
         figures["images_per_s"] = count / figures["wall_s"]
         figures["images_per_s_inside"] = count / figures["inside_s"]
@@ -125,7 +127,9 @@ def compare(folder: Path, count: int, runs: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Prints the table; writes JSON with --json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, help="a folder of photographs")
     parser.add_argument("--count", type=int, default=8000, help="how many to convert [8000]")
     parser.add_argument("--runs", type=int, default=3, help="of each way [3]")

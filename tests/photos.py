@@ -14,10 +14,14 @@ def picture(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
     """Coloured discs on a gradient: uint8 [height, width, 3], RGB."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(40, 200, width, dtype=np.float32)
-    image = np.stack([np.tile(np.roll(ramp, int(rng.integers(width))), (height, 1)) for _ in range(3)], axis=-1)
+    image = np.stack(
+        [np.tile(np.roll(ramp, int(rng.integers(width))), (height, 1)) for _ in range(3)], axis=-1
+    )
     for _ in range(5):
         centre = (int(rng.integers(width)), int(rng.integers(height)))
-        cv2.circle(image, centre, int(rng.integers(10, 50)), rng.integers(0, 256, 3).tolist(), -1, cv2.LINE_AA)
+        cv2.circle(
+            image, centre, int(rng.integers(10, 50)), rng.integers(0, 256, 3).tolist(), -1, cv2.LINE_AA
+        )
     return image.clip(0, 255).astype(np.uint8)
 
 
@@ -25,7 +29,9 @@ def jpeg(image: np.ndarray) -> bytes:
     """A high-quality baseline JPEG of an RGB or grey (one channel) image."""
     image = np.ascontiguousarray(image)
     if image.ndim == 2:
-        return simplejpeg.encode_jpeg(image[..., None], colorspace="GRAY", colorsubsampling="Gray", quality=95)
+        return simplejpeg.encode_jpeg(
+            image[..., None], colorspace="GRAY", colorsubsampling="Gray", quality=95
+        )
     return simplejpeg.encode_jpeg(image, quality=95)
 
 

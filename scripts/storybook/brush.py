@@ -194,5 +194,5 @@ class Spot:
 
     def on(self, x: float, y: float, s: float) -> "Spot":
         """A spot at (x, y) of this one's units, ``s`` of its height tall, looking the same way."""
-        (px, py), = self((x, y))
+        ((px, py),) = self((x, y))
         return Spot(px, py, self.s * s, self.flip)

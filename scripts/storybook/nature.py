@@ -103,7 +103,7 @@ def autumn_tree(c: Canvas, p: Spot) -> None:
     c.shape(p.oval(0, 0.68, 0.33, 0.31), pal.ORANGE)
     for _ in range(26):
         turn, r = c.rng.uniform(0, 2 * np.pi), np.sqrt(c.rng.uniform(0.02, 1)) * 0.31
-        (x, y), = p((r * np.cos(turn), 0.68 + r * np.sin(turn)))
+        ((x, y),) = p((r * np.cos(turn), 0.68 + r * np.sin(turn)))
         leaf(c, x, y, 0.075 * p.s)
 
 

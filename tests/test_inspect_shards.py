@@ -1,0 +1,72 @@
+"""The contact sheet through its real command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import photos
+import pytest
+from PIL import Image
+
+from preprocess import receipts, sources
+from preprocess.plan import Layout, make_plan
+from preprocess.recipe import Recipe
+from preprocess.shards import write_shard
+
+ROOT = Path(__file__).parent.parent
+
+
+def inspect(*args):
+    command = [sys.executable, "scripts/inspect_shards.py", *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module", params=["none", "gzip"])
+def dataset(request, tmp_path_factory):
+    """A dataset made without a runner: the same functions, called one after the other."""
+    root = tmp_path_factory.mktemp(request.param)
+    photos.folder(root / "images", 20)
+    layout, recipe = Layout(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
+    for shard in make_plan(sources.images([str(root / "images")]), layout, str(root / "out")):
+        write_shard(shard, recipe, layout.compression, str(root / "out"))
+    receipts.write_manifest(str(root / "out"), receipts.load(str(root / "out")), recipe, layout, ["images"])
+    return root / "out"
+
+
+def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
+    result = inspect(dataset, "--out", tmp_path / "made/sheet.png", "--count", 4, "--columns", 2)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"4 examples of {dataset} in {tmp_path / 'made/sheet.png'}\n"
+    pixels = np.array(Image.open(tmp_path / "made/sheet.png").convert("RGB")).reshape(-1, 3)
+    colours = set(map(tuple, np.unique(pixels, axis=0).tolist()))
+    assert {(r, g, b) for r in (0, 85, 170) for g in (0, 85, 170) for b in (0, 85, 170)} < colours
+
+
+def test_one_example_by_its_key(dataset, tmp_path):
+    result = inspect(dataset, "--out", tmp_path / "one.png", "--key", "n00000001/n00000001_1.JPEG")
+    assert result.stdout.startswith("1 examples")
+
+
+@pytest.mark.parametrize(
+    ("change", "args", "words"),
+    [
+        (None, ["--key", "nobody"], "has no key nobody"),
+        ("no manifest", [], "no manifest.json in"),
+        ("cut shard", [], "inspect_shards: "),
+    ],
+)
+def test_a_fault_is_one_sentence(dataset, tmp_path, change, args, words):
+    for path in dataset.rglob("*"):
+        if path.is_file() and not (change == "no manifest" and path.name == "manifest.json"):
+            data = path.read_bytes()
+            copy = tmp_path / "copy" / path.relative_to(dataset)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(
+                data[: len(data) // 2] if change == "cut shard" and "tfrecord" in path.name else data
+            )
+    result = inspect(tmp_path / "copy", "--out", tmp_path / "sheet.png", *args)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "sheet.png").exists()

@@ -1,0 +1,349 @@
+"""The Beam job through its real command: what it writes, how it resumes, and how it refuses."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import photos
+import pytest
+
+from preprocess.recipe import DEFAULT
+from preprocess.transform import transform
+from tfrecords_schema import Manifest, decode_example, read_records, unpack_edges
+
+ROOT = Path(__file__).parent.parent
+
+
+def preprocess(*args, **kwargs):
+    command = [sys.executable, "-m", "preprocess", *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def files(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def records(path):
+    with path.open("rb") as file:
+        return [decode_example(record) for record in read_records(file)]
+
+
+def assert_one_sentence(result, code, *words):
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("preprocess: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """60 good images and one of every bad kind, in class folders."""
+    root = photos.folder(tmp_path_factory.mktemp("images"), 60)
+    good = photos.jpeg(photos.picture(99))
+    odd = root / "n99999999"
+    odd.mkdir()
+    (odd / "empty.JPEG").write_bytes(b"")
+    (odd / "truncated.JPEG").write_bytes(good[: len(good) // 2])
+    (odd / "text.JPEG").write_bytes(b"not an image")
+    (odd / "dot.JPEG").write_bytes(photos.jpeg(photos.picture(1, 1, 1)))
+    (odd / "constant.JPEG").write_bytes(photos.jpeg(np.full((200, 200, 3), 77, np.uint8)))
+    (odd / "wide.JPEG").write_bytes(photos.with_size(good, 65000, 65000))
+    (odd / "png_inside.JPEG").write_bytes(photos.png(photos.picture(98)))
+    (odd / "turned.JPEG").write_bytes(photos.with_orientation(good, 6))
+    return root
+
+
+REASONS = {"empty": 1, "truncated": 1, "format": 1, "too_small": 1, "constant": 1, "too_large": 1}
+
+
+@pytest.fixture(scope="session")
+def dataset(images, tmp_path_factory):
+    """The dataset made from `images` by the plain command."""
+    output = tmp_path_factory.mktemp("dataset") / "made"
+    result = preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert f"dataset: {output}" in result.stdout
+    return output
+
+
+def test_the_dataset_is_laid_out_as_promised(dataset):
+    manifest = Manifest.load(dataset)
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    expected = {"manifest.json", "rejects.jsonl"} | {shard.name for shard in shards}
+    expected |= {f"receipts/{Path(shard.name).stem}.json" for shard in shards}
+    assert set(files(dataset)) == expected
+    assert manifest.rejects == REASONS
+    for shard in shards:
+        data = (dataset / shard.name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (shard.bytes, shard.sha256)
+        assert shard.layout.stride * shard.examples == shard.bytes
+
+
+def test_records_hold_what_the_recipe_gives(dataset, images):
+    manifest = Manifest.load(dataset)
+    seen = []
+    for split in manifest.splits.values():
+        histogram = np.zeros(27, int)
+        for shard in split.shards:
+            for key, edges, labels in records(dataset / shard.name):
+                expected_edges, expected_labels = transform((images / key).read_bytes(), DEFAULT)
+                np.testing.assert_array_equal(unpack_edges(edges, 128), expected_edges)
+                assert labels == expected_labels.tobytes()
+                histogram += np.bincount(expected_labels.ravel(), minlength=27)
+                seen.append(key)
+        assert histogram.tolist() == split.label_histogram
+    assert len(seen) == len(set(seen)) == 62
+    assert {"n99999999/png_inside.JPEG", "n99999999/turned.JPEG"} < set(seen)
+
+
+def test_the_ledger_names_every_image_left_out(dataset):
+    lines = [json.loads(line) for line in (dataset / "rejects.jsonl").read_text().splitlines()]
+    reasons = {line["key"]: line["reason"] for line in lines}
+    assert reasons == {
+        "n99999999/empty.JPEG": "empty",
+        "n99999999/truncated.JPEG": "truncated",
+        "n99999999/text.JPEG": "format",
+        "n99999999/dot.JPEG": "too_small",
+        "n99999999/constant.JPEG": "constant",
+        "n99999999/wide.JPEG": "too_large",
+    }
+
+
+def test_other_workers_same_bytes(dataset, images, tmp_path):
+    args = ["--input", images, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
+    assert preprocess(*args, "--direct_num_workers", 1).returncode == 0
+    assert files(tmp_path / "out") == files(dataset)
+
+
+def test_another_runner_same_bytes(dataset, images, tmp_path):
+    args = ["--input", images, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
+    result = preprocess(*args, "--runner", "DirectRunner", "--direct_running_mode", "in_memory")
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "out") == files(dataset)
+
+
+def test_a_complete_dataset_is_left_alone(dataset, images):
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*.tfrecord")}
+    result = preprocess("--input", images, "--output", dataset, "--max_reject_fraction", 0.2)
+    assert result.returncode == 0
+    assert "Nothing to do" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*.tfrecord")} == before
+
+
+@pytest.mark.parametrize("harm", ["shard gone", "shard cut", "receipt gone", "receipt cut", "manifest gone"])
+def test_a_rerun_mends_what_is_missing(dataset, images, tmp_path, harm):
+    output = tmp_path / "out"
+    shutil.copytree(dataset, output)
+    what, how = harm.split()
+    pattern = {"shard": "train/*00001*", "receipt": "receipts/*00001*", "manifest": "manifest.json"}[what]
+    victim = next(iter(output.glob(pattern)))
+    victim.unlink() if how == "gone" else victim.write_bytes(victim.read_bytes()[:-10])
+    assert preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2).returncode == 0
+    assert files(output) == files(dataset)
+
+
+def test_gzip_shards_hold_the_same_records(dataset, images, tmp_path):
+    import gzip
+    import io
+
+    output = tmp_path / "out"
+    args = ["--input", images, "--output", output, "--max_reject_fraction", 0.2, "--compression", "gzip"]
+    assert preprocess(*args).returncode == 0
+    manifest = Manifest.load(output)
+    for shard in manifest.splits["train"].shards:
+        assert shard.layout is None
+        packed = (output / shard.name).read_bytes()
+        plain = [decode_example(r) for r in read_records(io.BytesIO(gzip.decompress(packed)))]
+        assert plain == records(dataset / shard.name.removesuffix(".gz"))
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """Enough images that a job over them can be killed on its way."""
+    return photos.folder(tmp_path_factory.mktemp("many"), 1500)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(many, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert preprocess("--input", many, "--output", output).returncode == 0
+    return files(output)
+
+
+def start(many, output):
+    """The job in a process group of its own, some of its shards done."""
+    command = [sys.executable, "-m", "preprocess", "--input", str(many), "--output", str(output)]
+    job = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while job.poll() is None and len(list(output.glob("receipts/*.json"))) < 2:
+        time.sleep(0.02)
+    assert job.poll() is None, "the job was done before it could be disturbed"
+    return job
+
+
+def workers(job):
+    """Process ids of the job's workers."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == job.pid and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_a_killed_launcher_takes_its_workers_along_and_a_rerun_finishes(many, undisturbed, tmp_path):
+    job = start(many, tmp_path / "out")
+    left = workers(job)
+    assert left
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}/task").exists() for pid in left):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("workers live on")
+    assert not (tmp_path / "out/manifest.json").exists()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    assert preprocess("--input", many, "--output", tmp_path / "out").returncode == 0
+    assert files(tmp_path / "out") == undisturbed
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "finished shards were made again"
+
+
+def test_a_killed_worker_does_not_stop_the_job(many, undisturbed, tmp_path):
+    job = start(many, tmp_path / "out")
+    os.kill(workers(job)[0], signal.SIGKILL)
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode == 0, errors
+    assert "starting again with what is missing" in errors
+    assert files(tmp_path / "out") == undisturbed
+
+
+def test_ctrl_c_says_how_to_go_on(many, tmp_path):
+    job = start(many, tmp_path / "out")
+    job.send_signal(signal.SIGINT)
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode == 1
+    assert "Traceback" not in errors
+    assert "run the same command to go on" in errors
+
+
+def test_two_jobs_do_not_share_an_output(many, tmp_path):
+    job = start(many, tmp_path / "out")
+    assert_one_sentence(
+        preprocess("--input", many, "--output", tmp_path / "out"), 2, "another job is writing"
+    )
+    job.kill()
+    job.communicate()
+
+
+# ------------------------------------------------------------------------------------------- refusals
+
+
+def test_help_is_quick_and_complete():
+    result = preprocess("--help")
+    assert result.returncode == 0
+    for flag in ("--input", "--output", "--image_size", "--num_values", "--val_fraction", "--num_shards",
+                 "--fit", "--compression", "--max_reject_fraction", "--recipe", "--runner"):  # fmt: skip
+        assert flag in result.stdout
+
+
+def test_help_waits_for_neither_beam_nor_opencv():
+    code = (
+        "import sys; from preprocess.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    )
+    code += "assert not {'apache_beam', 'cv2', 'tensorflow'} & set(sys.modules), sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], ["--input", "--output", "required"]),
+        (["--input", "x", "--output", "y", "--image_size", "100"], ["--image_size", "multiple of 8", "100"]),
+        (["--input", "x", "--output", "y", "--image_size", "big"], ["--image_size", "invalid int"]),
+        (["--input", "x", "--output", "y", "--num_values", "40"], ["--num_values", "2 to 16", "40"]),
+        (["--input", "x", "--output", "y", "--recipe", "cake"], ["--recipe", "cake", "default", "article"]),
+        (
+            ["--input", "x", "--output", "y", "--imagesize", "64"],
+            ["--imagesize", "did you mean --image_size?"],
+        ),
+        (
+            ["--input", "x", "--output", "y", "--max_reject_fraction", "7"],
+            ["--max_reject_fraction", "0 to 1"],
+        ),
+        (["--input", "x", "--output", "y", "--val_fraction", "1"], ["--val_fraction", "0 to 0.9"]),
+        (["--input", "nowhere/*.JPEG", "--output", "{tmp}/out"], ["nowhere/*.JPEG matches nothing"]),
+        (["--input", "gs://bucket/x", "--output", "{tmp}/out"], ["gs://bucket/x"]),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(args, words, tmp_path):
+    result = preprocess(*(arg.format(tmp=tmp_path) for arg in args))
+    assert_one_sentence(result, 2, *words)
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_an_output_that_is_a_file_is_refused(images, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert_one_sentence(preprocess("--input", images, "--output", tmp_path / "file"), 2, "not a directory")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_another_recipe_is_refused_with_both_fingerprints(dataset, images):
+    before = files(dataset)
+    result = preprocess("--input", images, "--output", dataset, "--image_size", 64)
+    other = Manifest.load(dataset).fingerprint
+    assert_one_sentence(result, 2, other, "give another --output")
+    assert files(dataset) == before
+
+
+@pytest.mark.parametrize("args", [("--num_shards", 9), ("--seed", 5), ("--compression", "gzip")])
+def test_another_layout_is_refused(dataset, images, args):
+    before = files(dataset)
+    result = preprocess("--input", images, "--output", dataset, *args)
+    assert_one_sentence(result, 2, "--num_shards", "give another --output")
+    assert files(dataset) == before
+
+
+def test_other_images_are_refused(dataset, images):
+    result = preprocess("--input", images / "n00000000", "--output", dataset)
+    assert_one_sentence(result, 2, "other images", "give another --output")
+
+
+def test_too_many_rejects_fail_the_job_and_can_be_accepted(images, dataset, tmp_path):
+    output = tmp_path / "out"
+    result = preprocess("--input", images, "--output", output)
+    assert_one_sentence(result, 1, "6 of 68 images", "1 truncated", "--max_reject_fraction 0.05")
+    assert not (output / "manifest.json").exists()
+    assert (output / "rejects.jsonl").read_bytes() == (dataset / "rejects.jsonl").read_bytes()
+    result = preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2)
+    assert result.returncode == 0
+    assert "Nothing to do" in result.stdout
+    assert files(output) == files(dataset)
+
+
+def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(images, dataset, tmp_path):
+    """A file size limit stands in for the disk: writing beyond it fails just as a full one does."""
+    output = tmp_path / "out"
+    args = ["--input", images, "--output", output, "--max_reject_fraction", 0.2]
+    code = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)); "
+    code += "runpy.run_module('preprocess', run_name='__main__')"
+    command = [sys.executable, "-c", code, *map(str, args), "--num_shards", "1"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert_one_sentence(result, 1, "File too large", "run the same command again")
+    assert list(output.glob("*/*.tfrecord")) == [] or not (output / "manifest.json").exists()
+    assert preprocess(*args, "--num_shards", 1).returncode == 0
+    assert not list(output.rglob("*.tmp"))

@@ -1,0 +1,271 @@
+"""The contract, byte for byte: records, framing, layout, palette, receipts, manifest."""
+
+import dataclasses
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tfrecords_schema as schema
+from tfrecords_schema import Manifest, Palette, RecordLayout, SchemaError, ShardInfo, ShardReceipt, Split
+
+BYTES = st.binary(min_size=1, max_size=300)
+
+
+def record(seed=0, size=16, key="n01/a.JPEG"):
+    rng = np.random.default_rng(seed)
+    edges = rng.integers(0, 2, (size, size), dtype=np.uint8)
+    labels = rng.integers(0, 27, (size, size), dtype=np.uint8)
+    return key.encode() + b"\0\0", edges, labels
+
+
+def encoded(seed=0, **changes):
+    key, edges, labels = record(seed, **changes)
+    return schema.encode_example(key, schema.pack_edges(edges), labels.tobytes())
+
+
+def manifest():
+    shard = ShardInfo("train/train-00000-of-00001.tfrecord", 2, 100, "ab", RecordLayout.of(12, 32, 256))
+    train = Split(2, [512] + [0] * 26, 40, [shard])
+    return Manifest(
+        schema_version=schema.SCHEMA_VERSION, tool="test", fingerprint="f", images_digest="d", image_size=16,
+        label_dtype="uint8", compression="none", palette=Palette.grid(3), recipe={"image_size": 16}, seed=0,
+        val_fraction=0.0, sources=["photos [ 1 ]"], splits={"train": train, "val": Split(0, [0] * 27, 0, [])},
+        rejects={},
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- edges
+
+
+@given(st.integers(1, 8).flatmap(lambda n: hnp.arrays(np.uint8, (8 * n, 8 * n), elements=st.integers(0, 1))))
+def test_edges_survive_packing(edges):
+    packed = schema.pack_edges(edges)
+    assert len(packed) == edges.size // 8
+    np.testing.assert_array_equal(schema.unpack_edges(packed, edges.shape[0]), edges)
+
+
+def test_the_first_pixel_is_the_highest_bit():
+    edges = np.zeros((8, 8), np.uint8)
+    edges[0, 0] = edges[1, 7] = 1
+    assert schema.pack_edges(edges) == bytes([0x80, 0x01, 0, 0, 0, 0, 0, 0])
+
+
+def test_edges_of_another_size_are_refused():
+    with pytest.raises(SchemaError, match="expected 32 bytes for 16 px, got 31"):
+        schema.unpack_edges(b"\0" * 31, 16)
+
+
+# -------------------------------------------------------------------------------------------- palette
+
+
+def test_the_grid_of_three_is_the_articles():
+    palette = Palette.grid(3)
+    assert len(palette) == 27
+    assert palette.colors[1 * 9 + 0 * 3 + 2] == (85, 0, 170)
+    assert palette.label_dtype == np.uint8
+    np.testing.assert_array_equal(palette.to_rgb(np.array([[0, 26]])), [[[0, 0, 0], [170, 170, 170]]])
+
+
+@pytest.mark.parametrize(("num_values", "itemsize"), [(2, 1), (6, 1), (7, 2), (16, 2)])
+def test_labels_take_two_bytes_above_256_colours(num_values, itemsize):
+    assert Palette.grid(num_values).label_dtype.itemsize == itemsize
+
+
+@pytest.mark.parametrize("colors", [((0, 0, 0),), ((0, 0, 0), (0, 0, 256)), ((1, 2, 3), (1, 2, 3))])
+def test_a_palette_that_makes_no_sense_is_refused(colors):
+    with pytest.raises(SchemaError, match="palette mine"):
+        Palette("mine", colors)
+
+
+# ------------------------------------------------------------------------------------------- examples
+
+
+@given(BYTES, BYTES, BYTES)
+def test_examples_are_tensorflows_own_bytes(key, edges, labels):
+    import tensorflow as tf
+
+    def feature(value):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    features = {"key": feature(key), "edges": feature(edges), "labels": feature(labels)}
+    theirs = tf.train.Example(features=tf.train.Features(feature=features))
+    assert schema.encode_example(key, edges, labels) == theirs.SerializeToString(deterministic=True)
+
+
+def test_a_record_has_golden_bytes():
+    framed = schema.frame_record(encoded())
+    assert hashlib.sha256(framed).hexdigest() == GOLDEN_RECORD
+
+
+GOLDEN_RECORD = "1a9c8bb009bad27bd1bbd9874b9692ddf0dd728fe875caf6d7d1c51758828c69"
+
+
+def test_decoding_gives_back_what_was_encoded():
+    _, edges, labels = record()
+    assert schema.decode_example(encoded()) == ("n01/a.JPEG", schema.pack_edges(edges), labels.tobytes())
+
+
+@given(st.binary(max_size=200))
+def test_decoding_noise_is_a_schema_error(noise):
+    with pytest.raises(SchemaError):
+        schema.decode_example(noise)
+
+
+def test_parse_reads_a_batch():
+    import tensorflow as tf
+
+    examples = [record(seed, key=f"n01/{seed}.JPEG") for seed in range(3)]
+    serialized = [encoded(seed, key=f"n01/{seed}.JPEG") for seed in range(3)]
+    keys, edges, labels = schema.parse(tf.constant(serialized), 16, "uint8")
+    assert [key.rstrip(b"\0") for key in keys.numpy()] == [f"n01/{i}.JPEG".encode() for i in range(3)]
+    np.testing.assert_array_equal(
+        np.unpackbits(edges.numpy(), axis=1).reshape(3, 16, 16), [e for _, e, _ in examples]
+    )
+    np.testing.assert_array_equal(labels.numpy(), [la for _, _, la in examples])
+
+
+def test_parse_reads_sixteen_bit_labels():
+    import tensorflow as tf
+
+    labels = np.arange(256, dtype="<u2").reshape(16, 16) * 16
+    serialized = schema.encode_example(b"k", b"\0" * 32, labels.tobytes())
+    np.testing.assert_array_equal(schema.parse(tf.constant([serialized]), 16, "uint16")[2][0].numpy(), labels)
+
+
+def test_parse_refuses_records_of_another_size():
+    import tensorflow as tf
+
+    serialized = tf.constant([encoded(size=32)])
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
+        schema.parse(serialized, 16, "uint8")
+
+
+# -------------------------------------------------------------------------------------------- framing
+
+
+def test_tensorflow_reads_our_frames(tmp_path):
+    import tensorflow as tf
+
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(b"".join(schema.frame_record(encoded(i)) for i in range(5)))
+    assert [r.numpy() for r in tf.data.TFRecordDataset(str(path))] == [encoded(i) for i in range(5)]
+
+
+@given(st.lists(st.binary(max_size=100), max_size=5))
+def test_framing_and_reading_are_inverse(records):
+    stream = io.BytesIO(b"".join(map(schema.frame_record, records)))
+    assert list(schema.read_records(stream)) == records
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_any_flipped_byte_is_found_and_its_record_named(at, flip):
+    frames = bytearray(b"".join(schema.frame_record(encoded(i)) for i in range(3)))
+    at %= len(frames)
+    frames[at] ^= flip
+    with pytest.raises(SchemaError, match=f"record {at // (len(frames) // 3)}:"):
+        list(schema.read_records(io.BytesIO(frames)))
+
+
+@given(st.integers(0, 10_000))
+def test_any_cut_is_found(cut):
+    frame = schema.frame_record(encoded())
+    cut = 1 + cut % (len(frame) - 1)
+    with pytest.raises(SchemaError, match="record 1: the file ends"):
+        list(schema.read_records(io.BytesIO(frame + frame[:cut])))
+
+
+def test_a_record_that_claims_gigabytes_is_not_read():
+    head = (1 << 40).to_bytes(8, "little")
+    stream = io.BytesIO(head + schema._masked_crc(head).to_bytes(4, "little"))
+    with pytest.raises(SchemaError, match="1,099,511,627,776 bytes long"):
+        list(schema.read_records(stream))
+
+
+@given(st.integers(3, 300), st.sampled_from([16, 64, 128]), st.sampled_from([1, 2]))
+def test_the_layout_says_where_things_lie(key_bytes, size, itemsize):
+    layout = RecordLayout.of(key_bytes, size**2 // 8, size**2 * itemsize)
+    rng = np.random.default_rng(key_bytes)
+    key, edges, labels = rng.bytes(key_bytes), rng.bytes(size**2 // 8), rng.bytes(size**2 * itemsize)
+    frame = schema.frame_record(schema.encode_example(key, edges, labels))
+    assert len(frame) == layout.stride
+    assert frame[layout.key_offset :][: layout.key_bytes] == key
+    assert frame[layout.edges_offset :][: layout.edges_bytes] == edges
+    assert frame[layout.labels_offset :][: layout.labels_bytes] == labels
+
+
+# ------------------------------------------------------------------------------- receipts and manifest
+
+
+def test_shard_names():
+    assert schema.shard_name("train", 3, 64) == "train/train-00003-of-00064.tfrecord"
+    assert schema.shard_name("val", 0, 4, "gzip") == "val/val-00000-of-00004.tfrecord.gz"
+    assert ShardReceipt.name("val/val-00000-of-00004.tfrecord.gz") == "receipts/val-00000-of-00004.json"
+
+
+def test_manifest_and_receipt_survive_json():
+    whole = manifest()
+    assert Manifest.from_json(whole.to_json()) == whole
+    shard = whole.splits["train"].shards[0]
+    rejects = [schema.Reject("a/b", "corrupt", 'quotes " and\nlines')]
+    receipt = ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [1, 2], 3, rejects)
+    assert ShardReceipt.from_json(receipt.to_json(), "r") == receipt
+
+
+def test_manifest_json_is_readable_and_stands_still():
+    text = manifest().to_json().decode()
+    assert "[ 85, 0, 170 ]" in text
+    assert "photos [ 1 ]" in text
+    assert manifest().to_json() == manifest().to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema_version": 2}, "schema version 2, but linewash"),
+        ({"schema_version": None}, "schema version None"),
+        ({"image_size": "128"}, r"Expected `int`, got `str` - at `\$.image_size`"),
+        ({"image_size": 20}, "multiple of 8"),
+        ({"label_dtype": "uint16"}, "27 colours do not go with uint16"),
+        ({"palette": {"name": "x", "colors": [[1, 2]]}}, r"palette"),
+        (
+            {
+                "splits": {
+                    "train": {"examples": 3, "label_histogram": [0] * 27, "edge_pixels": 0, "shards": []}
+                }
+            },
+            "add up",
+        ),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_what_is_wrong(change, words):
+    data = json.dumps(json.loads(manifest().to_json()) | change).encode()
+    with pytest.raises(SchemaError, match=words) as e:
+        Manifest.from_json(data, "here/manifest.json")
+    assert str(e.value).startswith("here/manifest.json: ")
+    assert "\n" not in str(e.value)
+
+
+@given(st.binary(max_size=100))
+def test_noise_is_no_manifest(noise):
+    with pytest.raises(SchemaError):
+        Manifest.from_json(noise)
+
+
+def test_a_folder_without_manifest_says_what_to_run(tmp_path):
+    with pytest.raises(SchemaError, match="python -m preprocess --input IMAGES --output"):
+        Manifest.load(tmp_path)
+
+
+def test_the_dataset_fingerprint_follows_the_shards():
+    whole = manifest()
+    shard = dataclasses.replace(whole.splits["train"].shards[0], sha256="cd")
+    train = dataclasses.replace(whole.splits["train"], shards=[shard])
+    other = dataclasses.replace(whole, splits=whole.splits | {"train": train})
+    assert other.dataset_fingerprint != whole.dataset_fingerprint
+    assert dataclasses.replace(whole, tool="another").dataset_fingerprint == whole.dataset_fingerprint
