@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import google_crc32c
 import msgspec
@@ -262,7 +262,14 @@ def frame_record(record: bytes) -> bytes:
     return b"".join((head, crcs[0], record, crcs[1]))
 
 
-def read_records(file: BinaryIO, max_bytes: int = 1 << 27) -> Iterator[bytes]:
+class Readable(Protocol):
+    """A binary file, or what reads like one (a GzipFile is no IO[bytes])."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+
+
+def read_records(file: Readable, max_bytes: int = 1 << 27) -> Iterator[bytes]:
     """Yields the records of an uncompressed TFRecord stream, checking both CRCs of each.
 
     Raises:
