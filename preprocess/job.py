@@ -43,7 +43,8 @@ def run(options: Options) -> Summary:
     """
     _check_directory(options.output)
     with _lock(options.output):
-        shards = make_plan(sources.images(options.input), options.layout, options.output)
+        images = progress.listing(sources.images(options.input))
+        shards = make_plan(images, options.layout, options.output)
         found = receipts.load(options.output)
         receipts.check_output(options.output, found, shards, options.recipe)
         done = receipts.standing(options.output, found, shards)

@@ -1,19 +1,25 @@
-"""Receipts appearing on disk in, a moving bar out; it works the same on every runner."""
+"""What the user sees move: a count while listing, then a bar fed by receipts, the same on every runner."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
 from preprocess import storage
+from preprocess.sources import Image
 from tfrecords_schema import RECEIPTS_DIR, SchemaError, ShardReceipt
 
 LOCAL_INTERVAL = 0.3  # seconds between two looks at the receipts
 REMOTE_INTERVAL = 10.0  # listing a bucket costs money
+
+
+def listing(images: Iterable[Image]) -> Iterable[Image]:
+    """Passes the images on and counts them aloud: over a million files, listing takes a while."""
+    return tqdm(images, desc="listing", unit=" images", leave=False, disable=not sys.stderr.isatty())
 
 
 @contextlib.contextmanager

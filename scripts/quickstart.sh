@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# From nothing but python3 to a coloured drawing: environment, photographs, shards, training, pictures.
+#
+#   ./scripts/quickstart.sh                 storybook scenes drawn on the spot
+#   ./scripts/quickstart.sh IMAGES_DIR      your own photographs
+#
+# MINUTES=10 trains for ten minutes instead of three. What is already there is not made again.
+set -euo pipefail
+[ $# -le 1 ] || { echo "usage: $0 [IMAGES_DIR]" >&2; exit 2; }
+photographs=
+if [ $# -eq 1 ] && ! photographs=$(cd -- "$1" 2>/dev/null && pwd); then
+    echo "$0: $1 is not a folder; give one that holds JPEGs, or nothing to use drawn scenes" >&2
+    exit 2
+fi
+cd "$(dirname "$0")/.."
+. scripts/venv.sh all
+
+if [ -n "$photographs" ]; then
+    out=out/$(basename "$photographs")
+    images=$photographs
+else
+    out=out/quickstart
+    images=$out/images
+    echo "== 1/4  Drawing 4,000 storybook scenes"
+    .venv/bin/python scripts/make_storybook.py "$images" --count 4000 --seed 0
+fi
+
+echo "== 2/4  Drawings and colourings, once: $images -> $out/dataset"
+.venv/bin/python -m preprocess --input "$images" --output "$out/dataset"
+
+echo "== 3/4  A look at what the network will see"
+.venv/bin/python scripts/inspect_shards.py "$out/dataset" --out "$out/sheet.png"
+
+run=$out/runs/$(date +%Y-%m-%d_%H-%M-%S)
+echo "== 4/4  Training for ${MINUTES:-3} minutes"
+.venv/bin/python -m training data.root="$out/dataset" experiment=storybook \
+    trainer.max_minutes="${MINUTES:-3}" hydra.run.dir="$run"
+
+cat <<END
+
+Done. Look at:
+  $out/sheet.png       what it learnt from: drawing | colouring
+  $run/panel.png       drawing | truth | prediction, for scenes it never saw
+  $run/curves.png      loss and accuracy against epoch
+
+Next:
+  MINUTES=15 ./scripts/quickstart.sh                          the same shards, more training
+  ./scripts/quickstart.sh ~/Pictures                          your own photographs
+  .venv/bin/python -m training --help                         every setting
+  .venv/bin/tensorboard --logdir $out/runs                    all runs side by side
+END

@@ -1,0 +1,40 @@
+"""The Beam graph by itself, run inside this process: its elements and its counters."""
+
+import apache_beam as beam
+import photos
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
+
+from preprocess import receipts, sources
+from preprocess.pipeline import build
+from preprocess.plan import Layout, make_plan
+from preprocess.recipe import Recipe
+
+
+def test_shards_become_receipts_and_counters(tmp_path):
+    folder, output, recipe = (
+        photos.folder(tmp_path / "images", 30),
+        str(tmp_path / "out"),
+        Recipe(image_size=32),
+    )
+    (folder / "n00000000" / "bad.JPEG").write_bytes(b"bad")
+    (folder / "n00000000" / "void.JPEG").write_bytes(b"")
+    shards = make_plan(sources.images([str(folder)]), Layout(num_shards=3), output)
+
+    def check(found):
+        assert sorted(receipt.shard.name for receipt in found) == sorted(shard.name for shard in shards)
+        assert sum(receipt.shard.examples for receipt in found) == 30
+
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    assert_that(build(pipeline, shards, recipe, "none", output), check)
+    result = pipeline.run()
+    result.wait_until_finish()
+    counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("linewash"))["counters"]
+    written = sum(receipt.shard.bytes for receipt in receipts.load(output).values())
+    assert {counter.key.metric.name: counter.committed for counter in counters} == {
+        "images": 30,
+        "bytes": written,
+        "rejects_format": 1,
+        "rejects_empty": 1,
+    }
