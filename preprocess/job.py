@@ -9,7 +9,8 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from preprocess import progress, receipts, sources, storage
@@ -43,8 +44,7 @@ def run(options: Options) -> Summary:
     """
     _check_directory(options.output)
     with _lock(options.output):
-        images = progress.listing(sources.images(options.input))
-        shards = make_plan(images, options.layout, options.output)
+        shards = make_plan(_images(options), options.layout, options.output, options.subset)
         found = receipts.load(options.output)
         receipts.check_output(options.output, found, shards, options.recipe)
         done = receipts.standing(options.output, found, shards)
@@ -55,6 +55,13 @@ def run(options: Options) -> Summary:
         summary = _finish(options, shards, sum(s.images for s in todo), time.monotonic() - started)
         storage.remove(options.output, storage.WORK_DIR)
         return summary
+
+
+def _images(options: Options) -> Iterable[sources.Image]:
+    """All images of all inputs. Where they lie in their tars is kept beside the dataset."""
+    named = options.inputs.items()
+    found = (sources.images(patterns, options.output, split) for split, patterns in named)
+    return progress.listing(chain.from_iterable(found))
 
 
 def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
@@ -119,8 +126,16 @@ def _finish(options: Options, shards: list[Shard], images: int, seconds: float) 
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, found)
     _check_rejects(options, found, sum(shard.images for shard in shards))
-    manifest = receipts.write_manifest(options.output, found, options.recipe, options.layout, options.input)
+    manifest = receipts.write_manifest(
+        options.output, found, options.recipe, options.layout, _patterns(options)
+    )
     return Summary(manifest, images, seconds)
+
+
+def _patterns(options: Options) -> list[str]:
+    """What the command line named, as the manifest tells it."""
+    named = {None: "", "train": "train: ", "val": "val: "}
+    return [named[split] + pattern for split, patterns in options.inputs.items() for pattern in patterns]
 
 
 def _check_rejects(options: Options, found: dict[str, ShardReceipt], images: int) -> None:

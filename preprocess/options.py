@@ -7,7 +7,8 @@ import dataclasses
 import difflib
 from typing import NoReturn
 
-from preprocess.plan import Layout
+from preprocess.catalog import Subset
+from preprocess.plan import Layout, SplitBy
 from preprocess.recipe import RECIPES, Recipe
 
 DESCRIPTION = """\
@@ -31,10 +32,11 @@ class UsageError(ValueError):
 class Options:
     """What the command line asks for. `beam` are the flags to hand to Beam."""
 
-    input: list[str]
+    inputs: dict[str | None, list[str]]  # patterns by the split they are for; None: not said
     output: str
     recipe: Recipe
     layout: Layout
+    subset: Subset
     max_reject_fraction: float
     beam: list[str]
 
@@ -58,8 +60,12 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--input", nargs="+", action="extend", required=True, metavar="PATTERN",
-        help="folders (searched through), files or globs; local, or gs:// and the like")  # fmt: skip
+    for flag, meaning in (
+        ("--input", "folders (searched through), files, tars or globs; local, or gs:// and the like"),
+        ("--train_input", "in place of --input: what goes to the train split"),
+        ("--val_input", "in place of --input: what goes to the val split"),
+    ):
+        add(flag, nargs="+", action="extend", default=[], metavar="PATTERN", help=meaning)
     add("--output", required=True, metavar="DATASET", help="the dataset directory to write or to go on with")
     recipe = parser.add_argument_group("recipe (decides pixels)")
     add = recipe.add_argument
@@ -69,8 +75,15 @@ def _parser() -> _Parser:
     add("--num_values", type=int, metavar="N", help="grid palette of N³ colours, 2 to 16 [3]")
     add("--fit", choices=["squash", "crop"], help="how a photograph becomes square [squash]")
     add("--max_pixels", type=int, metavar="N", help="leave out images with more pixels [67108864]")
+    subset = parser.add_argument_group("subset (of the images found)")
+    add = subset.add_argument
+    add("--classes", metavar="NAMES", help="names with commas between, first:N, or a file of names [all]")
+    add("--fraction", type=float, default=1.0, metavar="F", help="share of the images [1]")
+    add("--limit", type=int, metavar="N", help="this many images at most")
     layout = parser.add_argument_group("shards (decide where a record goes)")
     add = layout.add_argument
+    add("--split", choices=["hash", "folder"], default="hash",
+        help="by a hash of the key, or by the train/ or val/ folder an image lies in [hash]")  # fmt: skip
     add("--val_fraction", type=float, default=0.05, metavar="F", help="share of the val split [0.05]")
     add("--num_shards", type=int, default=0, metavar="N", help="train shards [about 1,024 images each]")
     add("--compression", choices=["none", "gzip"], default="none", help="of the shards [none]")
@@ -90,19 +103,33 @@ def parse(argv: list[str]) -> Options:
     flags, rest = _parser().parse_known_args(argv)
     try:
         recipe = _recipe(flags)
-        layout = Layout(flags.seed, flags.val_fraction, flags.num_shards, flags.compression)
+        subset = Subset(flags.classes, flags.fraction, flags.limit)
+        split: SplitBy = flags.split if flags.input else "input"
+        layout = Layout(flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression)
     except ValueError as e:
         raise UsageError(f"--{e}") from None
     if not 0 <= flags.max_reject_fraction <= 1:
         raise UsageError(f"--max_reject_fraction must be from 0 to 1, got {flags.max_reject_fraction}")
     return Options(
-        input=flags.input,
+        inputs=_inputs(flags),
         output=flags.output.rstrip("/") or "/",
         recipe=recipe,
         layout=layout,
+        subset=subset,
         max_reject_fraction=flags.max_reject_fraction,
         beam=rest,
     )
+
+
+def _inputs(flags: argparse.Namespace) -> dict[str | None, list[str]]:
+    """The patterns by split: all in one with --input, or those of both splits."""
+    if flags.input and (flags.train_input or flags.val_input):
+        raise UsageError("give either --input, or --train_input and --val_input")
+    if flags.input:
+        return {None: flags.input}
+    if not (flags.train_input and flags.val_input):
+        raise UsageError("say what to convert: --input PATTERN, or --train_input and --val_input")
+    return {"train": flags.train_input, "val": flags.val_input}
 
 
 def _recipe(flags: argparse.Namespace) -> Recipe:

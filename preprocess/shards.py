@@ -72,7 +72,7 @@ def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally)
     dtype = recipe.palette.label_dtype
     for image in images:
         try:
-            edges, labels = transform(_read(image.path), recipe)
+            edges, labels = transform(_read(image), recipe)
         except Rejected as e:
             tally.rejects.append(Reject(image.key, e.reason, e.detail))
             continue
@@ -83,11 +83,11 @@ def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally)
         yield frame_record(encode_example(key, pack_edges(edges), labels.astype(dtype, copy=False).tobytes()))
 
 
-def _read(path: str) -> bytes:
-    """The file's bytes; storage that fails now and then gets a few tries."""
+def _read(image: Image) -> bytes:
+    """The image's bytes; storage that fails now and then gets a few tries."""
     for attempt in range(READ_TRIES):
         try:
-            return storage.read(path)
+            return storage.read(image.path, image.offset, image.size)
         except FileNotFoundError as e:
             raise Rejected("unreadable", "the file is gone") from e
         except OSError as e:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from preprocess import storage
+from preprocess.tars import TAR_SUFFIX, Member, TarError, members
 
 # What a folder is searched for; what a file really holds is told by its bytes.
 SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -20,30 +23,79 @@ class SourceError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """One image to convert: `key` names it in the dataset, `path` is where its bytes are."""
+    """One image to convert: `key` names it in the dataset, the others say where its bytes are.
+
+    `size` bytes from `offset` on in the file `path`; size -1 is the whole file. `split` is None unless the
+    command line says it.
+    """
 
     key: str
     path: str
+    offset: int = 0
+    size: int = -1
+    split: str | None = None
 
 
-def images(patterns: list[str]) -> Iterator[Image]:
-    """Finds the images of all `patterns`: folders (searched through), files, and globs; local or remote.
+def images(patterns: list[str], output: str, split: str | None = None) -> Iterator[Image]:
+    """Finds the images of all `patterns`: folders (searched through), files, tars and globs; local or remote.
 
     The key is the path below the pattern's folder, with at least one folder name kept, so that a folder of
-    classes, one class folder and a glob over either give an image the same key: `class/name.JPEG`.
+    classes, one class folder, a class tar, a tar of class tars and a glob over any of them give an image the
+    same key: `class/name.JPEG`.
+
+    Args:
+      patterns: what --input was given.
+      output: the dataset directory; the places of the images in each tar are kept there for the next time.
+      split: the split that all of them belong to, if the command line says so.
 
     Raises:
-      SourceError: a pattern matches no image, or a folder cannot be read.
+      SourceError: a pattern matches no image, or a folder or tar cannot be read.
     """
     for pattern in patterns:
         found = False
-        for image in _remote_images(pattern) if storage.is_remote(pattern) else _local_images(pattern):
+        for image in _images(pattern, output):
             found = True
             if not image.key.isprintable():  # a name in another encoding comes as lone surrogates
                 raise SourceError(f"the file name {image.path!r} is not printable UTF-8: rename the file")
-            yield image
+            yield dataclasses.replace(image, split=split) if split else image
         if not found:
             raise SourceError(_nothing_found(pattern))
+
+
+def _images(pattern: str, output: str) -> Iterator[Image]:
+    found = _remote_files(pattern) if storage.is_remote(pattern) else _local_files(pattern)
+    for path, root in found:
+        if path.lower().endswith(TAR_SUFFIX):
+            yield from _in_tar(path, root, output)
+        else:
+            yield Image(key_of(path, root), path)
+
+
+def _in_tar(path: str, root: str, output: str) -> Iterator[Image]:
+    """A class tar stands for the class folder of its name, in the folder where it lies."""
+    folder = path.removeprefix(root.rstrip("/") + "/").rpartition("/")[0]
+    try:
+        for member in _indexed_members(path, output):
+            key = f"{folder}/{member.name}" if folder else member.name
+            yield Image(key, path, member.offset, member.size)
+    except TarError as e:
+        raise SourceError(str(e)) from None
+    except OSError as e:
+        raise SourceError(f"cannot read {path}: {e.strerror or e}") from None
+
+
+def _indexed_members(path: str, output: str) -> Iterator[Member]:
+    """The members of a tar from its saved index, or from the tar itself, which then is indexed."""
+    state = f"{path} {storage.size(path)} {storage.modified(path)}".encode()
+    digest = hashlib.sha256(state).hexdigest()[:16]
+    name = f"{storage.INDEX_DIR}/{path.rpartition('/')[2]}-{digest}.jsonl"
+    saved = storage.join(output, name)
+    if storage.size(saved) < 0:
+        with storage.open_binary(path) as archive, storage.write_atomically(output, name) as file:
+            for member in members(archive, path, SUFFIXES):
+                file.write(json.dumps([member.name, member.offset, member.size]).encode() + b"\n")
+    with storage.open_binary(saved) as lines:
+        yield from (Member(*json.loads(line)) for line in lines)
 
 
 def key_of(path: str, root: str) -> str:
@@ -52,21 +104,21 @@ def key_of(path: str, root: str) -> str:
     return key if "/" in key else f"{root.rstrip('/').rpartition('/')[2]}/{key}"
 
 
-def _local_images(pattern: str) -> Iterator[Image]:
-    path = Path(pattern).expanduser()
+def _local_files(pattern: str) -> Iterator[tuple[str, str]]:
+    """Yields (path, root): every file a local pattern means, and the folder its key is relative to."""
+    path = Path(pattern).expanduser().absolute()
     if path.is_dir():
-        root, files = path.absolute(), _walk(str(path.absolute()))
+        root, files = path, _walk(str(path))
     elif path.is_file():
-        root, files = path.absolute().parent, iter([str(path.absolute())])
+        root, files = path.parent, iter([str(path)])
     else:
-        root, files = _glob_root(path), _glob(str(path.absolute()))
-    for file in files:
-        yield Image(key_of(file, str(root)), file)
+        root, files = _glob_root(path), _glob(str(path))
+    yield from ((file, str(root)) for file in files)
 
 
 def _glob_root(pattern: Path) -> Path:
     """The folder that stands before the first wildcard."""
-    parts = pattern.absolute().parts
+    parts = pattern.parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return Path(*parts[:fixed])
 
@@ -89,15 +141,19 @@ def _walk(root: str) -> Iterator[str]:
             continue
         seen.add(real)
         subfolders.sort()
-        yield from (f"{folder}/{name}" for name in sorted(files) if name.lower().endswith(SUFFIXES))
+        yield from (
+            f"{folder}/{name}" for name in sorted(files) if name.lower().endswith((*SUFFIXES, TAR_SUFFIX))
+        )
 
 
 def _unreadable(error: OSError) -> None:
     raise SourceError(f"cannot read the folder {error.filename}: {error.strerror}")
 
 
-def _remote_images(pattern: str) -> Iterator[Image]:
-    whole_folder = not glob.has_magic(pattern) and not pattern.lower().endswith(SUFFIXES)
+def _remote_files(pattern: str) -> Iterator[tuple[str, str]]:
+    """As `_local_files`, through Beam's file systems, for which a folder is a prefix."""
+    wanted = (*SUFFIXES, TAR_SUFFIX)
+    whole_folder = not glob.has_magic(pattern) and not pattern.lower().endswith(wanted)
     search = storage.join(pattern, "**") if whole_folder else pattern
     root = pattern if whole_folder else pattern[: _first_magic(pattern)].rpartition("/")[0]
     try:
@@ -105,8 +161,8 @@ def _remote_images(pattern: str) -> Iterator[Image]:
     except Exception as e:  # every file system raises its own kinds
         raise SourceError(f"cannot list {pattern}: {e}") from None
     for metadata in found.metadata_list:
-        if not whole_folder or metadata.path.lower().endswith(SUFFIXES):
-            yield Image(key_of(metadata.path, root), metadata.path)
+        if not whole_folder or metadata.path.lower().endswith(wanted):
+            yield metadata.path, root
 
 
 def _first_magic(pattern: str) -> int:
@@ -115,9 +171,9 @@ def _first_magic(pattern: str) -> int:
 
 def _nothing_found(pattern: str) -> str:
     if not storage.is_remote(pattern) and Path(pattern).expanduser().is_dir():
-        return (
-            f"no image in the folder {pattern}: looked for {', '.join(SUFFIXES)} in it and all folders below"
-        )
+        looked = ", ".join((*SUFFIXES, TAR_SUFFIX))
+        return f"no image in the folder {pattern}: looked for {looked} in it and all folders below"
     return (
-        f"--input {pattern} matches nothing: give a folder, a file or a quoted glob such as 'photos/*/*.JPEG'"
+        f"--input {pattern} matches nothing: give a folder, a file, a tar or a quoted glob such as "
+        "'photos/*/*.JPEG'"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 WORK_DIR = ".work"  # inside the dataset: plans and unfinished files; gone when the job is done
+INDEX_DIR = ".index"  # inside the dataset: where the images lie in their tars; kept
 
 
 class StorageError(OSError):
@@ -32,16 +33,34 @@ def filesystems():  # type: ignore[no-untyped-def]
     return FileSystems
 
 
-def read(path: str) -> bytes:
-    """A whole file.
+@contextlib.contextmanager
+def open_binary(path: str) -> Iterator[BinaryIO]:
+    """Opens a file for reading and seeking.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: it cannot be opened.
     """
-    if not is_remote(path):
-        return Path(path).read_bytes()
-    with filesystems().open(path, compression_type="uncompressed") as file:
-        return file.read()
+    if is_remote(path):
+        with filesystems().open(path, compression_type="uncompressed") as remote:
+            yield remote
+    else:
+        with Path(path).open("rb") as local:
+            yield local
+
+
+def read(path: str, offset: int = 0, size: int = -1) -> bytes:
+    """A whole file, or `size` bytes of it from `offset` on.
+
+    Raises:
+      OSError: it cannot be read, or is shorter than that.
+    """
+    with open_binary(path) as file:
+        if offset:
+            file.seek(offset)
+        data = file.read(size) if size >= 0 else file.read()
+    if 0 <= size != len(data):
+        raise OSError(f"{path} ends before byte {offset + size:,}")
+    return data
 
 
 def names(root: str, pattern: str) -> list[str]:
@@ -61,6 +80,18 @@ def size(path: str) -> int:
             return -1
     (found,) = filesystems().match([path])
     return found.metadata_list[0].size_in_bytes if found.metadata_list else -1
+
+
+def modified(path: str) -> float:
+    """When a file was last changed, in seconds; 0 where a remote store does not say.
+
+    Raises:
+      OSError: there is no such file.
+    """
+    if not is_remote(path):
+        return Path(path).stat().st_mtime
+    (found,) = filesystems().match([path])
+    return found.metadata_list[0].last_updated_in_seconds or 0.0
 
 
 @contextlib.contextmanager

@@ -28,7 +28,9 @@ def dataset(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     photos.folder(root / "images", 20)
     layout, recipe = Layout(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
-    for shard in make_plan(sources.images([str(root / "images")]), layout, str(root / "out")):
+    for shard in make_plan(
+        sources.images([str(root / "images")], str(root / "out")), layout, str(root / "out")
+    ):
         write_shard(shard, recipe, layout.compression, str(root / "out"))
     receipts.write_manifest(str(root / "out"), receipts.load(str(root / "out")), recipe, layout, ["images"])
     return root / "out"

@@ -20,7 +20,7 @@ def test_shards_become_receipts_and_counters(tmp_path):
     )
     (folder / "n00000000" / "bad.JPEG").write_bytes(b"bad")
     (folder / "n00000000" / "void.JPEG").write_bytes(b"")
-    shards = make_plan(sources.images([str(folder)]), Layout(num_shards=3), output)
+    shards = make_plan(sources.images([str(folder)], output), Layout(num_shards=3), output)
 
     def check(found):
         assert sorted(receipt.shard.name for receipt in found) == sorted(shard.name for shard in shards)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess import storage
+from preprocess.catalog import Subset
 from preprocess.plan import Layout, default_num_shards, make_plan, read_plan
 from preprocess.sources import Image, SourceError
 
@@ -108,3 +109,67 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="as if killed"):
         write_half()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# ----------------------------------------------------------------------------------- subsets and splits
+
+
+def subset(images, output, **wanted):
+    shards = make_plan(images, Layout(num_shards=2), str(output), Subset(**wanted))
+    return {image.key for shard in shards for image in read_plan(shard.plan)}
+
+
+def test_classes_by_name_by_number_and_by_file(tmp_path):
+    images = some(700)
+    expected = {image.key for image in images if image.key.startswith(("n0/", "n1/"))}
+    (tmp_path / "names.txt").write_text("# two of them\nn1 goldfish\n\nn0\n")
+    for classes in ("n0,n1", "first:2", str(tmp_path / "names.txt")):
+        assert subset(images, tmp_path, classes=classes) == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"), [("n0,n11", "class n11; did you mean n1"), ("first:few", "first:N takes a number")]
+)
+def test_classes_that_are_not_there_are_named(tmp_path, classes, words):
+    with pytest.raises(SourceError, match=words):
+        subset(some(70), tmp_path, classes=classes)
+
+
+def test_a_fraction_and_a_limit_are_chosen_by_key(tmp_path):
+    images = some(2000)
+    half = subset(images, tmp_path, fraction=0.5)
+    assert 900 < len(half) < 1100
+    assert subset(images[::-1], tmp_path, fraction=0.5) == half
+    few = subset(images, tmp_path, limit=300)
+    assert len(few) == 300
+    assert few < subset(images, tmp_path, limit=400) < {image.key for image in images}
+    assert few < half, "both take the first by the same hash"
+
+
+def test_folders_can_say_the_split(tmp_path):
+    images = [Image(f"{split}/n1/{i}.JPEG", f"{split}{i}") for split, i in (("train", 1), ("validation", 2))]
+    shards = make_plan(images, Layout(split="folder"), str(tmp_path))
+    assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
+        "train": ["n1/1.JPEG"],
+        "val": ["n1/2.JPEG"],
+    }
+    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/; n0/0.JPEG does not"):
+        make_plan(some(2), Layout(split="folder"), str(tmp_path))
+
+
+def test_the_command_line_can_say_the_split(tmp_path):
+    images = [dataclasses.replace(image, split="val") for image in some(30)]
+    with pytest.raises(SourceError, match="no image of 30 is in the train split"):
+        make_plan(images, Layout(split="input"), str(tmp_path))
+    images += [Image(f"n9/{i}.JPEG", "", split="train") for i in range(5)]
+    shards = make_plan(images, Layout(split="input"), str(tmp_path))
+    assert {split: sum(s.images for s in shards if s.split == split) for split in ("train", "val")} == {
+        "train": 5,
+        "val": 30,
+    }
+
+
+def test_an_image_in_both_splits_is_an_error(tmp_path):
+    images = [Image("train/n1/a.JPEG", "train/a"), Image("val/n1/a.JPEG", "val/a")]
+    with pytest.raises(SourceError, match=r"key n1/a.JPEG: train/a and val/a"):
+        make_plan(images, Layout(split="folder"), str(tmp_path))

@@ -1,10 +1,14 @@
 """Folders, files and globs in; images with stable keys out."""
 
+import gzip
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from preprocess import storage
 from preprocess.sources import SourceError, images, key_of
 
 
@@ -17,8 +21,12 @@ def photos_folder(tmp_path):
     return root
 
 
-def keys(*patterns):
-    return sorted(image.key for image in images([str(p) for p in patterns]))
+def found(*patterns, output="nowhere"):
+    return sorted(images([str(p) for p in patterns], str(output)), key=lambda image: image.key)
+
+
+def keys(*patterns, **kwargs):
+    return [image.key for image in found(*patterns, **kwargs)]
 
 
 def test_a_folder_is_searched_for_images(photos_folder):
@@ -40,7 +48,7 @@ def test_every_route_to_an_image_gives_the_same_key(photos_folder, monkeypatch):
 
 
 def test_the_path_leads_to_the_file(photos_folder):
-    for image in images([str(photos_folder)]):
+    for image in found(photos_folder):
         assert Path(image.path).read_bytes() == b"x"
 
 
@@ -60,7 +68,7 @@ def test_a_pattern_that_matches_nothing_says_so(photos_folder, monkeypatch, patt
 
 
 def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
-    with pytest.raises(SourceError, match=r"no image in the folder .* looked for .jpeg, .jpg, .png"):
+    with pytest.raises(SourceError, match=r"no image in the folder .* looked for .jpeg, .jpg, .png, .tar"):
         keys(tmp_path)
 
 
@@ -82,3 +90,83 @@ def test_a_name_that_is_not_text_is_refused(photos_folder):
 def test_remote_keys_follow_the_same_rule():
     assert key_of("gs://b/train/n01/a.JPEG", "gs://b/train") == "n01/a.JPEG"
     assert key_of("gs://b/train/n01/a.JPEG", "gs://b/train/n01/") == "n01/a.JPEG"
+
+
+# ----------------------------------------------------------------------------------------------- tars
+
+
+def tar(files):
+    """A tar of {name: bytes}, as bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def archives(photos_folder, tmp_path):
+    """The same photographs as class tars, and as ImageNet's own tar of class tars."""
+    inner = {}
+    for folder in sorted(photos_folder.iterdir()):
+        inner[f"{folder.name}.tar"] = tar({p.name: p.name.encode() for p in sorted(folder.iterdir())})
+    root = tmp_path / "tars"
+    root.mkdir()
+    for name, data in inner.items():
+        (root / name).write_bytes(data)
+    (tmp_path / "ILSVRC2012_img_train.tar").write_bytes(tar(inner))
+    return tmp_path
+
+
+def test_tars_give_the_keys_that_their_folders_would(photos_folder, archives, tmp_path):
+    expected = keys(photos_folder)
+    for pattern in ("tars", "tars/*.tar", "tars/n0*", "ILSVRC2012_img_train.tar"):
+        assert keys(archives / pattern, output=tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("pattern", ["tars", "ILSVRC2012_img_train.tar"])
+def test_offsets_lead_to_the_bytes(archives, tmp_path, pattern):
+    for image in found(archives / pattern, output=tmp_path / "out"):
+        assert storage.read(image.path, image.offset, image.size) == image.key.rpartition("/")[2].encode()
+
+
+def test_a_tar_is_indexed_once(archives, tmp_path):
+    path = archives / "ILSVRC2012_img_train.tar"
+    first = found(path, output=tmp_path / "out")
+    state = path.stat()
+    path.write_bytes(b"\0" * state.st_size)  # the index is trusted while size and time are the same
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert found(path, output=tmp_path / "out") == first
+    path.write_bytes(tar({"n09/z.jpg": b"z"}))
+    assert keys(path, output=tmp_path / "out") == ["n09/z.jpg"]
+
+
+@pytest.mark.parametrize("suffix", [".gz", "cut", "text", "escape"])
+def test_a_tar_that_cannot_be_used_is_named(tmp_path, suffix):
+    whole = tar({"a.jpg": b"x" * 5000, "../up.jpg": b""} if suffix == "escape" else {"a.jpg": b"x" * 5000})
+    harmed = {".gz": gzip.compress(whole), "cut": whole[:300], "text": b"not a tar " * 100, "escape": whole}
+    (tmp_path / "n01.tar").write_bytes(harmed[suffix])
+    words = "points out of it" if suffix == "escape" else "cannot be read as an uncompressed tar"
+    with pytest.raises(SourceError, match=rf"n01.tar .*{words}"):
+        keys(tmp_path / "n01.tar", output=tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_links_in_a_tar_are_passed_over(tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        link = tarfile.TarInfo("passwd.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+    (tmp_path / "n01.tar").write_bytes(buffer.getvalue())
+    assert keys(tmp_path / "n01.tar", output=tmp_path / "out") == ["n01/a.jpg"]
+
+
+def test_reading_past_the_end_of_a_file_is_an_error(tmp_path):
+    (tmp_path / "short").write_bytes(b"12345")
+    assert storage.read(str(tmp_path / "short"), 2, 3) == b"345"
+    with pytest.raises(OSError, match="ends before byte 8"):
+        storage.read(str(tmp_path / "short"), 4, 4)
