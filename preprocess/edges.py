@@ -27,7 +27,7 @@ def canny_thresholds(grey: np.ndarray, spread: float) -> tuple[int, int]:
 
     The median comes from the histogram, which for 8-bit pixels is exact and cheaper than sorting.
     """
-    below = np.bincount(grey.ravel(), minlength=256).cumsum()
+    below = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().cumsum()
     half = grey.size // 2
     upper = int(np.searchsorted(below, half, side="right"))
     lower = upper if grey.size % 2 else int(np.searchsorted(below, half - 1, side="right"))

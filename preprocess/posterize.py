@@ -28,6 +28,14 @@ def to_labels(rgb: np.ndarray, num_values: int) -> np.ndarray:
     return table_r[red] + table_g[green] + table_b[blue]
 
 
+def label_histogram(labels: np.ndarray, colors: int) -> np.ndarray:
+    """How often each of `colors` labels occurs in `labels`, uint8 or uint16 of any shape: int64 [colors].
+
+    np.bincount would first turn all labels into 64-bit integers.
+    """
+    return cv2.calcHist([labels], [0], None, [colors], [0, colors]).ravel().astype(np.int64)
+
+
 @lru_cache
 def grid_tables(num_values: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For red, green and blue: what each of the 256 values adds to the label."""

@@ -15,6 +15,7 @@ import numpy as np
 from preprocess import storage
 from preprocess.decode import Rejected
 from preprocess.plan import Shard, read_plan
+from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import transform
@@ -78,7 +79,7 @@ def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally)
             continue
         tally.examples += 1
         tally.edge_pixels += int(np.count_nonzero(edges))
-        tally.histogram += np.bincount(labels.ravel(), minlength=len(tally.histogram))
+        tally.histogram += label_histogram(labels, len(tally.histogram))
         key = image.key.encode().ljust(key_bytes, b"\0")
         yield frame_record(encode_example(key, pack_edges(edges), labels.astype(dtype, copy=False).tobytes()))
 

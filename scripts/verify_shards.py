@@ -1,0 +1,198 @@
+"""Checks every byte of a dataset and names the file, record and key of the first fault.
+
+    python scripts/verify_shards.py DATASET
+
+The manifest against the receipts, each shard's size and SHA-256, both CRCs of each record, each record's
+three features, the range of the labels, the histograms, and that no key stands twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import gzip
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from preprocess.posterize import label_histogram  # noqa: E402
+from tfrecords_schema import (  # noqa: E402
+    MANIFEST_NAME,
+    Manifest,
+    Readable,
+    SchemaError,
+    ShardInfo,
+    ShardReceipt,
+    decode_example,
+    read_records,
+)
+
+CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What one shard holds: pixels by label [K], lines, and a 64-bit digest of each key, sorted."""
+
+    name: str
+    label_histogram: np.ndarray
+    edge_pixels: int
+    keys: np.ndarray
+
+
+def check_dataset(root: Path, workers: int) -> tuple[int, int]:
+    """Checks the dataset at `root`; gives the numbers of examples and bytes.
+
+    Raises:
+      SchemaError: the first fault, in the order of splits, shards and records.
+    """
+    manifest = Manifest.load(root)
+    shards = [(split, shard) for split, part in manifest.splits.items() for shard in part.shards]
+    _check_names(root, [shard.name for _, shard in shards])
+    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+        jobs = pool.map(_check_shard, *zip(*((root, manifest, *each) for each in shards), strict=True))
+        bar = tqdm(jobs, total=len(shards), unit=" shards", disable=not sys.stderr.isatty(), leave=False)
+        found = list(bar)
+    for name, part in manifest.splits.items():
+        mine = [f for f, (split, _) in zip(found, shards, strict=True) if split == name]
+        histogram = sum((f.label_histogram for f in mine), np.zeros(len(manifest.palette), np.int64))
+        _agree(f"{MANIFEST_NAME}: {name}.label_histogram", part.label_histogram, histogram.tolist())
+        _agree(f"{MANIFEST_NAME}: {name}.edge_pixels", part.edge_pixels, sum(f.edge_pixels for f in mine))
+    _check_keys(root, found)
+    return sum(s.examples for _, s in shards), sum(s.bytes for _, s in shards)
+
+
+def _check_names(root: Path, named: list[str]) -> None:
+    """Every shard that lies there is in the manifest."""
+    there = {path.relative_to(root).as_posix() for path in root.glob("*/*.tfrecord*")}
+    if stray := sorted(there - set(named)):
+        raise SchemaError(f"{stray[0]} is not in {MANIFEST_NAME}")
+
+
+def _check_shard(root: Path, manifest: Manifest, split: str, shard: ShardInfo) -> Found:
+    try:
+        _check_receipt(root, manifest, split, shard)
+        _check_file(root / shard.name, shard)
+        found = _check_records(root / shard.name, manifest, shard)
+        receipt = _receipt(root, shard)
+        _agree("label_histogram in the receipt", receipt.label_histogram, found.label_histogram.tolist())
+        _agree("edge_pixels in the receipt", receipt.edge_pixels, found.edge_pixels)
+    except (SchemaError, OSError, EOFError) as e:
+        raise SchemaError(f"{shard.name}: {e}") from None
+    return found
+
+
+def _receipt(root: Path, shard: ShardInfo) -> ShardReceipt:
+    path = root / ShardReceipt.name(shard.name)
+    return ShardReceipt.from_json(path.read_bytes(), ShardReceipt.name(shard.name))
+
+
+def _check_receipt(root: Path, manifest: Manifest, split: str, shard: ShardInfo) -> None:
+    receipt = _receipt(root, shard)
+    _agree("the receipt's split", receipt.split, split)
+    _agree("the receipt's shard", receipt.shard, shard)
+    _agree("the receipt's recipe", receipt.fingerprint, manifest.fingerprint)
+
+
+def _check_file(path: Path, shard: ShardInfo) -> None:
+    _agree("size in bytes", shard.bytes, path.stat().st_size)
+    if shard.layout:
+        _agree("size in records", shard.bytes, shard.layout.stride * shard.examples)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    # A wrong digest alone does not say where; reading the records finds the place, if there is one.
+    if digest != shard.sha256:
+        for _ in _records(path, shard):
+            pass
+        raise SchemaError(f"SHA-256 is {digest}, but {MANIFEST_NAME} says {shard.sha256}")
+
+
+def _records(path: Path, shard: ShardInfo) -> Iterator[bytes]:
+    opened: Readable
+    with (gzip.open if shard.name.endswith(".gz") else open)(path, "rb") as opened:
+        yield from read_records(opened)
+
+
+def _check_records(path: Path, manifest: Manifest, shard: ShardInfo) -> Found:
+    colors = len(manifest.palette)
+    pixels = manifest.image_size**2
+    histogram = np.zeros(colors, np.int64)
+    edge_pixels = number = 0
+    keys = np.zeros(shard.examples, np.uint64)
+    for number, record in enumerate(_records(path, shard), 1):
+        where = f"record {number - 1}"
+        key, edges, labels = decode_example(record)
+        where = f"{where}, key {key}"
+        if number > shard.examples:
+            raise SchemaError(f"{where}: more records than the {shard.examples} that {MANIFEST_NAME} says")
+        _agree(f"{where}: bytes of edges", pixels // 8, len(edges))
+        _agree(f"{where}: bytes of labels", pixels * manifest.palette.label_dtype.itemsize, len(labels))
+        values = np.frombuffer(labels, manifest.palette.label_dtype)
+        counts = label_histogram(values, 256**values.itemsize)
+        if counts[colors:].any():
+            label = colors + int(np.flatnonzero(counts[colors:])[0])
+            raise SchemaError(f"{where}: label {label}, but the palette has {colors} colours")
+        histogram += counts[:colors]
+        edge_pixels += int.from_bytes(edges, "big").bit_count()
+        keys[number - 1] = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+    _agree("records", shard.examples, number)
+    return Found(shard.name, histogram, edge_pixels, np.sort(keys))
+
+
+def _check_keys(root: Path, found: list[Found]) -> None:
+    """No key stands twice, in one shard or in two."""
+    keys = np.concatenate([f.keys for f in found])
+    order = np.argsort(keys, kind="stable")
+    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if twice.size:
+        owners = np.repeat(np.arange(len(found)), [len(f.keys) for f in found])
+        first, second = (found[owners[order[twice[0] + i]]].name for i in (0, 1))
+        raise SchemaError(f"one key stands in both {first} and {second}, or twice in it")
+
+
+def _agree(what: str, said: object, is_now: object) -> None:
+    if said != is_now:
+        raise SchemaError(f"{what}: expected {_short(said)}, found {_short(is_now)}")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def main() -> int:
+    """Checks; gives the exit code: 0 all is well, 1 a fault, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", type=Path, help="a dataset directory made by python -m preprocess")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes [all cores]"
+    )
+    args = parser.parse_args()
+    if args.workers < 1:
+        parser.error("--workers must be at least 1")
+    started = time.monotonic()
+    try:
+        examples, size = check_dataset(args.dataset, args.workers)
+    except (SchemaError, OSError) as e:
+        print(f"verify_shards: {e}", file=sys.stderr)
+        return 1
+    megabytes = size / 1e6
+    rate = megabytes / (time.monotonic() - started)
+    print(f"{args.dataset} is whole: {examples:,} examples, {megabytes:,.1f} MB, {rate:,.0f} MB/s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The verifier through its real command: a whole dataset passes, and every fault is found and named."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import photos
+import pytest
+
+from preprocess import receipts, sources
+from preprocess.plan import Layout, make_plan
+from preprocess.recipe import Recipe
+from preprocess.shards import write_shard
+from tfrecords_schema import Manifest, decode_example, encode_example, frame_record, read_records
+
+ROOT = Path(__file__).parent.parent
+
+
+def verify(root):
+    command = [sys.executable, "scripts/verify_shards.py", str(root), "--workers", "1"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def make(root, **layout):
+    """A small dataset made by the job's own functions, without a runner."""
+    images = photos.folder(root / "images", 24)
+    recipe, layout = Recipe(image_size=32), Layout(val_fraction=0.3, num_shards=2, **layout)
+    output = str(root / "dataset")
+    for shard in make_plan(sources.images([str(images)], output), layout, output):
+        write_shard(shard, recipe, layout.compression, output)
+    receipts.write_manifest(output, receipts.load(output), recipe, layout, ["images"])
+    return root / "dataset"
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return make(tmp_path)
+
+
+SHARD = "train/train-00000-of-00002.tfrecord"
+RECEIPT = "receipts/train-00000-of-00002.json"
+
+
+def rewrite(path, change):
+    """Puts the records through `change`, a function of (number, key, edges, labels), and frames them anew."""
+    with path.open("rb") as file:
+        records = [decode_example(record) for record in read_records(file)]
+    framed = [
+        frame_record(encode_example(*change(i, k.encode(), e, la))) for i, (k, e, la) in enumerate(records)
+    ]
+    path.write_bytes(b"".join(framed))
+
+
+def forge(root):
+    """Makes manifest and receipts agree with the shards' new bytes, as a careless tool would."""
+    import hashlib
+
+    for name in [RECEIPT, "manifest.json"]:
+        content = json.loads((root / name).read_text())
+        shards = [content["shard"]] if "shard" in content else content["splits"]["train"]["shards"]
+        for shard in shards:
+            data = (root / shard["name"]).read_bytes()
+            shard |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        (root / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_whole_dataset_passes(tmp_path, compression):
+    root = make(tmp_path, compression=compression)
+    result = verify(root)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{root} is whole: 24 examples, ")
+
+
+def assert_fault(root, *words):
+    result = verify(root)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("verify_shards: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+
+
+def test_a_flipped_bit_is_found_in_its_record(dataset):
+    stride = Manifest.load(dataset).splits["train"].shards[0].layout.stride
+    data = bytearray((dataset / SHARD).read_bytes())
+    data[2 * stride + stride // 2] ^= 4
+    (dataset / SHARD).write_bytes(data)
+    assert_fault(dataset, SHARD, "record 2: the checksum of its bytes is wrong")
+
+
+def test_a_cut_shard_is_found(dataset):
+    (dataset / SHARD).write_bytes((dataset / SHARD).read_bytes()[:-7])
+    assert_fault(dataset, SHARD, "size in bytes")
+
+
+def test_swapped_shards_are_found(dataset):
+    other = dataset / SHARD.replace("00000-of", "00001-of")
+    first, second = (dataset / SHARD).read_bytes(), other.read_bytes()
+    (dataset / SHARD).write_bytes(second)
+    other.write_bytes(first)
+    assert_fault(dataset, SHARD)
+
+
+def test_a_label_beyond_the_palette_is_found_with_its_key(dataset):
+    rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, b"\x1b" + la[1:] if i == 1 else la))
+    forge(dataset)
+    assert_fault(dataset, SHARD, "record 1, key n0000000", "label 27, but the palette has 27 colours")
+
+
+def test_changed_labels_are_found_by_the_histogram(dataset):
+    rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, bytes(len(la)) if i == 1 else la))
+    forge(dataset)
+    assert_fault(dataset, SHARD, "label_histogram in the receipt")
+
+
+def test_changed_edges_are_found_by_their_number(dataset):
+    rewrite(dataset / SHARD, lambda i, k, e, la: (k, b"\xff" * len(e) if i == 1 else e, la))
+    forge(dataset)
+    assert_fault(dataset, SHARD, "edge_pixels in the receipt")
+
+
+def test_short_edges_are_found_with_their_key(dataset):
+    rewrite(dataset / SHARD, lambda i, k, e, la: (k + b"\0", e[:-1], la) if i == 0 else (k, e, la))
+    forge(dataset)
+    assert_fault(dataset, SHARD, "record 0, key n0000000", "bytes of edges: expected 128, found 127")
+
+
+def test_a_key_that_stands_twice_is_found(dataset):
+    keys = []
+    rewrite(dataset / SHARD, lambda i, k, e, la: (keys.append(k) or keys[max(0, i - 1)], e, la))
+    forge(dataset)
+    assert_fault(dataset, "one key stands in both", SHARD)
+
+
+@pytest.mark.parametrize("name", [SHARD, RECEIPT, "manifest.json"])
+def test_a_missing_file_is_named(dataset, name):
+    (dataset / name).unlink()
+    assert_fault(dataset, Path(name).name)
+
+
+@pytest.mark.parametrize("name", [RECEIPT, "manifest.json"])
+def test_a_cut_json_file_is_named(dataset, name):
+    (dataset / name).write_bytes((dataset / name).read_bytes()[:100])
+    assert_fault(dataset, name)
+
+
+def test_a_stray_shard_is_named(dataset):
+    (dataset / "train/train-00000-of-00009.tfrecord").write_bytes(b"")
+    assert_fault(dataset, "train-00000-of-00009.tfrecord is not in manifest.json")
