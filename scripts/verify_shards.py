@@ -42,9 +42,8 @@ CHUNK = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What one shard holds: pixels by label [K], lines, and a 64-bit digest of each key, sorted."""
+    """What one shard holds: pixels by label [K], lines, and a 64-bit digest of each key."""
 
-    name: str
     label_histogram: np.ndarray
     edge_pixels: int
     keys: np.ndarray
@@ -68,7 +67,7 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
         histogram = sum((f.label_histogram for f in mine), np.zeros(len(manifest.palette), np.int64))
         _agree(f"{MANIFEST_NAME}: {name}.label_histogram", part.label_histogram, histogram.tolist())
         _agree(f"{MANIFEST_NAME}: {name}.edge_pixels", part.edge_pixels, sum(f.edge_pixels for f in mine))
-    _check_keys(root, found)
+    _check_keys(root, found, [shard for _, shard in shards])
     return sum(s.examples for _, s in shards), sum(s.bytes for _, s in shards)
 
 
@@ -84,6 +83,8 @@ def _check_shard(root: Path, manifest: Manifest, split: str, shard: ShardInfo) -
         _check_receipt(root, manifest, split, shard)
         _check_file(root / shard.name, shard)
         found = _check_records(root / shard.name, manifest, shard)
+        if shard.layout:
+            _agree("size in records", shard.layout.stride * shard.examples, shard.bytes)
         receipt = _receipt(root, shard)
         _agree("label_histogram in the receipt", receipt.label_histogram, found.label_histogram.tolist())
         _agree("edge_pixels in the receipt", receipt.edge_pixels, found.edge_pixels)
@@ -106,8 +107,6 @@ def _check_receipt(root: Path, manifest: Manifest, split: str, shard: ShardInfo)
 
 def _check_file(path: Path, shard: ShardInfo) -> None:
     _agree("size in bytes", shard.bytes, path.stat().st_size)
-    if shard.layout:
-        _agree("size in records", shard.bytes, shard.layout.stride * shard.examples)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # A wrong digest alone does not say where; reading the records finds the place, if there is one.
@@ -144,20 +143,30 @@ def _check_records(path: Path, manifest: Manifest, shard: ShardInfo) -> Found:
             raise SchemaError(f"{where}: label {label}, but the palette has {colors} colours")
         histogram += counts[:colors]
         edge_pixels += int.from_bytes(edges, "big").bit_count()
-        keys[number - 1] = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+        keys[number - 1] = _digest(key)
     _agree("records", shard.examples, number)
-    return Found(shard.name, histogram, edge_pixels, np.sort(keys))
+    return Found(histogram, edge_pixels, keys)
 
 
-def _check_keys(root: Path, found: list[Found]) -> None:
+def _check_keys(root: Path, found: list[Found], infos: list[ShardInfo]) -> None:
     """No key stands twice, in one shard or in two."""
-    keys = np.concatenate([f.keys for f in found])
-    order = np.argsort(keys, kind="stable")
-    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    if twice.size:
-        owners = np.repeat(np.arange(len(found)), [len(f.keys) for f in found])
-        first, second = (found[owners[order[twice[0] + i]]].name for i in (0, 1))
-        raise SchemaError(f"one key stands in both {first} and {second}, or twice in it")
+    ordered = np.sort(np.concatenate([np.zeros(0, np.uint64), *(f.keys for f in found)]))
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not twice.size:
+        return
+    holders = [info for f, info in zip(found, infos, strict=True) if twice[0] in f.keys]
+    places = [
+        (info.name, number, key)
+        for info in holders
+        for number, record in enumerate(_records(root / info.name, info))
+        if _digest(key := decode_example(record)[0]) == twice[0]
+    ]
+    (first, at, _), (second, number, key) = places[:2]
+    raise SchemaError(f"{second}: record {number}, key {key}: the same key as record {at} of {first}")
+
+
+def _digest(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
 def _agree(what: str, said: object, is_now: object) -> None:
