@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from preprocess import progress, receipts, sources, storage
-from preprocess.options import Options
+from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, make_plan
 from preprocess.worker import WorkerDiedError
 from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, Manifest, ShardReceipt
@@ -112,7 +112,8 @@ def _run_pipeline(options: Options, todo: list[Shard]) -> None:
     from preprocess import local
 
     direct = flags.view_as(DirectOptions)
-    direct.direct_num_workers = direct.direct_num_workers or local.cores()
+    if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
+        direct.direct_num_workers = local.cores()  # Beam's own default is one
     graph = beam.Pipeline(runner=local.runner(flags), options=flags)
     pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
     local.run(graph)

@@ -43,7 +43,7 @@ class Options:
     @property
     def local(self) -> bool:
         """True when linewash chose the runner: all cores of this machine."""
-        return not names_runner(self.beam)
+        return not has_flag(self.beam, "--runner", "--direct_running_mode")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,9 +139,9 @@ def _recipe(flags: argparse.Namespace) -> Recipe:
     return dataclasses.replace(RECIPES[flags.recipe], **changes)
 
 
-def names_runner(flags: list[str]) -> bool:
-    """True when the flags choose how Beam runs; otherwise linewash does, see `preprocess.local`."""
-    return any(flag.split("=")[0] in ("--runner", "--direct_running_mode") for flag in flags)
+def has_flag(flags: list[str], *names: str) -> bool:
+    """True when one of `names` stands among the flags, as --name VALUE or --name=VALUE."""
+    return any(flag.split("=")[0] in names for flag in flags)
 
 
 def check_beam_flags(flags: list[str]) -> None:
