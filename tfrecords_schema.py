@@ -105,6 +105,10 @@ class Palette:
     def __len__(self) -> int:
         return len(self.colors)
 
+    def __hash__(self) -> int:
+        # Tables are cached by palette and asked for once an image: thousands of colours are not hashed each time.
+        return hash((self.name, len(self.colors)))
+
     @cached_property
     def rgb(self) -> np.ndarray:
         """The colours as uint8 [K, 3]."""

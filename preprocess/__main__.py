@@ -22,11 +22,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"preprocess: {e}", file=sys.stderr)
         return 2
     # From here on Beam is needed; --help and wrong flags of ours must not wait for it.
-    from preprocess import job, receipts, sources
+    from preprocess import job, palettes, receipts, sources
 
     try:
         summary = job.run(chosen)
-    except (sources.SourceError, receipts.OutputError) as e:
+    except (sources.SourceError, receipts.OutputError, palettes.PaletteError) as e:
         print(f"preprocess: {e}", file=sys.stderr)
         return 2
     except (job.JobError, OSError) as e:

@@ -10,14 +10,16 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
-from preprocess import progress, receipts, sources, storage
+import msgspec
+
+from preprocess import palettes, progress, receipts, sources, storage
 from preprocess.options import Options, has_flag
-from preprocess.plan import Shard, make_plan
+from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.worker import WorkerDiedError
-from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, Manifest, ShardReceipt
+from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, Manifest, Palette, ShardReceipt
 
 ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
 
@@ -45,6 +47,8 @@ def run(options: Options) -> Summary:
     _check_directory(options.output)
     with _lock(options.output):
         shards = make_plan(_images(options), options.layout, options.output, options.subset)
+        if options.learn_colors:
+            options = _with_learnt_palette(options, shards)
         found = receipts.load(options.output)
         receipts.check_output(options.output, found, shards, options.recipe)
         done = receipts.standing(options.output, found, shards)
@@ -62,6 +66,24 @@ def _images(options: Options) -> Iterable[sources.Image]:
     named = options.inputs.items()
     found = (sources.images(patterns, options.output, split) for split, patterns in named)
     return progress.listing(chain.from_iterable(found))
+
+
+def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
+    """Learns the palette from the first images in the order of their hashes, or finds what was learnt before.
+
+    It is kept beside the dataset: a rerun, also on a machine that computes a little differently, must not
+    come to other colours.
+    """
+    lists = (read_plan(shard.plan) for shard in shards if shard.split == "train")
+    sample = list(islice(chain.from_iterable(lists), palettes.SAMPLE_IMAGES))
+    of = digest_keys([options.recipe.fingerprint, *(image.key for image in sample)])
+    name = f"{storage.INDEX_DIR}/kmeans-{options.learn_colors}-{of}.json"
+    saved = storage.join(options.output, name)
+    if storage.size(saved) < 0:
+        learnt = palettes.learn_from(sample, options.recipe, options.learn_colors, options.layout.seed)
+        storage.write(options.output, name, msgspec.json.encode(learnt))
+    palette = msgspec.json.decode(storage.read(saved), type=Palette)
+    return dataclasses.replace(options, recipe=dataclasses.replace(options.recipe, palette=palette))
 
 
 def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
@@ -186,7 +208,7 @@ def _lock(output: str) -> Iterator[None]:
             raise receipts.OutputError(f"another job is writing to {output}: wait until it is done") from None
         try:
             yield
-        except (sources.SourceError, receipts.OutputError):
+        except (sources.SourceError, receipts.OutputError, palettes.PaletteError):
             storage.remove(output, storage.WORK_DIR)  # nothing was begun
             raise
 

@@ -10,12 +10,13 @@ from typing import NoReturn
 from preprocess.catalog import Subset
 from preprocess.plan import Layout, SplitBy
 from preprocess.recipe import RECIPES, Recipe
+from tfrecords_schema import Palette
 
 DESCRIPTION = """\
 Convert photographs, once, into sharded TFRecords of (Canny edges, posterized labels).
 
   python -m preprocess --input photos/ --output dataset/
-  python -m preprocess --input 'imagenet/train/*/*.JPEG' --output dataset/ --image_size 256 --num_values 4
+  python -m preprocess --input 'imagenet/train/*/*.JPEG' --output dataset/ --palette kmeans:64
 """
 EPILOG = """\
 Any Apache Beam flag may follow (--runner, --project, --temp_location, --direct_num_workers, ...). Without
@@ -35,6 +36,7 @@ class Options:
     inputs: dict[str | None, list[str]]  # patterns by the split they are for; None: not said
     output: str
     recipe: Recipe
+    learn_colors: int  # colours to learn from the images in place of the recipe's palette; 0: none
     layout: Layout
     subset: Subset
     max_reject_fraction: float
@@ -72,7 +74,14 @@ def _parser() -> _Parser:
     add("--recipe", choices=RECIPES, default="default",
         help="where to start: default (reduced decode, area resize) or article (full, bilinear)")  # fmt: skip
     add("--image_size", type=int, metavar="PX", help="side of the maps, a multiple of 8 [128]")
-    add("--num_values", type=int, metavar="N", help="grid palette of N³ colours, 2 to 16 [3]")
+    add("--palette", default="grid", metavar="PALETTE",
+        help="grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or .hex file")  # fmt: skip
+    add(
+        "--num_values",
+        type=int,
+        metavar="N",
+        help="values a channel of the grid palette, 2 to 16: N³ colours [3]",
+    )
     add("--fit", choices=["squash", "crop"], help="how a photograph becomes square [squash]")
     add("--max_pixels", type=int, metavar="N", help="leave out images with more pixels [67108864]")
     subset = parser.add_argument_group("subset (of the images found)")
@@ -102,7 +111,8 @@ def parse(argv: list[str]) -> Options:
     """
     flags, rest = _parser().parse_known_args(argv)
     try:
-        recipe = _recipe(flags)
+        palette, learn_colors = _palette(flags)
+        recipe = _recipe(flags, palette)
         subset = Subset(flags.classes, flags.fraction, flags.limit)
         split: SplitBy = flags.split if flags.input else "input"
         layout = Layout(flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression)
@@ -114,6 +124,7 @@ def parse(argv: list[str]) -> Options:
         inputs=_inputs(flags),
         output=flags.output.rstrip("/") or "/",
         recipe=recipe,
+        learn_colors=learn_colors,
         layout=layout,
         subset=subset,
         max_reject_fraction=flags.max_reject_fraction,
@@ -132,11 +143,32 @@ def _inputs(flags: argparse.Namespace) -> dict[str | None, list[str]]:
     return {"train": flags.train_input, "val": flags.val_input}
 
 
-def _recipe(flags: argparse.Namespace) -> Recipe:
+def _recipe(flags: argparse.Namespace, palette: Palette) -> Recipe:
     """The named recipe with what the flags change."""
-    names = ("image_size", "num_values", "fit", "max_pixels")
+    names = ("image_size", "fit", "max_pixels")
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
-    return dataclasses.replace(RECIPES[flags.recipe], **changes)
+    return dataclasses.replace(RECIPES[flags.recipe], palette=palette, **changes)
+
+
+def _palette(flags: argparse.Namespace) -> tuple[Palette, int]:
+    """The palette, and how many colours are to be learnt from the images instead."""
+    if flags.num_values is not None and not 2 <= flags.num_values <= 16:
+        raise UsageError(f"--num_values must be from 2 to 16, got {flags.num_values}")
+    kind, _, number = flags.palette.partition(":")
+    if kind != "grid" and flags.num_values is not None:
+        raise UsageError(f"--num_values is of the grid palette, and --palette is {flags.palette}: drop one")
+    if kind == "kmeans":
+        if not number.isdecimal() or not 2 <= int(number) <= 4096:
+            raise UsageError(f"--palette kmeans:K takes 2 to 4096 colours, got {flags.palette}")
+        return Palette.grid(3), int(number)
+    if flags.palette == "grid":
+        return Palette.grid(flags.num_values or 3), 0
+    from preprocess import palettes  # OpenCV comes with it
+
+    try:
+        return palettes.load(flags.palette), 0
+    except palettes.PaletteError as e:
+        raise UsageError(str(e)) from None
 
 
 def has_flag(flags: list[str], *names: str) -> bool:

@@ -11,6 +11,7 @@ from tfrecords_schema import Palette
 
 # Raise it whenever the same settings begin to give other pixels.
 VERSION = 1
+GRID = Palette.grid(3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Recipe:
     """
 
     image_size: int = 128  # side of both maps, px; a multiple of 8 so that edges pack into whole bytes
-    num_values: int = 3  # grid values a channel: num_values³ colours
+    palette: Palette = GRID  # the colours that labels stand for
     fit: Literal["squash", "crop"] = "squash"  # to the square: change the aspect, or cut the longer side
     decode: Literal["reduced", "full"] = "reduced"  # JPEG at a reduced DCT scale, never below image_size
     resize: Literal["area", "bilinear"] = "area"
@@ -38,26 +39,20 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 16 <= self.image_size <= 2048 or self.image_size % 8:
             raise ValueError(f"image_size must be a multiple of 8 from 16 to 2048, got {self.image_size}")
-        if not 2 <= self.num_values <= 16:
-            raise ValueError(f"num_values must be from 2 to 16, got {self.num_values}")
         if self.fit not in ("squash", "crop"):
             raise ValueError(f"fit must be squash or crop, got {self.fit}")
         if self.max_pixels < self.image_size**2:
             raise ValueError(f"max_pixels must be at least image_size², got {self.max_pixels}")
 
-    @property
-    def palette(self) -> Palette:
-        """The colours that labels stand for."""
-        return Palette.grid(self.num_values)
-
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the manifest."""
-        return dataclasses.asdict(self)
+        """Plain values, for the manifest; of the palette only its name, for its colours stand beside."""
+        return dataclasses.asdict(self) | {"palette": self.palette.name}
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that differ whenever any setting does."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """16 hex digits that differ whenever any setting does; what a palette is called is none."""
+        settings = self.as_dict() | {"palette": self.palette.colors}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 DEFAULT = Recipe()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -16,6 +15,7 @@ from preprocess import storage
 from preprocess.decode import Rejected
 from preprocess.plan import Shard, read_plan
 from preprocess.posterize import label_histogram
+from preprocess.reading import read_image
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import transform
@@ -30,9 +30,6 @@ from tfrecords_schema import (
     frame_record,
     pack_edges,
 )
-
-READ_TRIES = 3
-READ_PAUSE = 0.2  # seconds before the second try, doubled before the third
 
 
 @dataclasses.dataclass
@@ -73,7 +70,7 @@ def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally)
     dtype = recipe.palette.label_dtype
     for image in images:
         try:
-            edges, labels = transform(_read(image), recipe)
+            edges, labels = transform(read_image(image), recipe)
         except Rejected as e:
             tally.rejects.append(Reject(image.key, e.reason, e.detail))
             continue
@@ -82,19 +79,6 @@ def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally)
         tally.histogram += label_histogram(labels, len(tally.histogram))
         key = image.key.encode().ljust(key_bytes, b"\0")
         yield frame_record(encode_example(key, pack_edges(edges), labels.astype(dtype, copy=False).tobytes()))
-
-
-def _read(image: Image) -> bytes:
-    """The image's bytes; storage that fails now and then gets a few tries."""
-    for attempt in range(READ_TRIES):
-        try:
-            return storage.read(image.path, image.offset, image.size)
-        except FileNotFoundError as e:
-            raise Rejected("unreadable", "the file is gone") from e
-        except OSError as e:
-            fault = e.strerror or str(e)
-            time.sleep(READ_PAUSE * 2**attempt if attempt + 1 < READ_TRIES else 0)
-    raise Rejected("unreadable", fault)
 
 
 class _HashingFile:

@@ -22,9 +22,18 @@ def transform(data: bytes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       Rejected: the image is left out; see `decode`, and reason `constant`.
     """
-    image = decode(data, recipe.image_size, recipe.max_pixels, recipe.decode == "reduced")
-    image = stretch(resize(image, recipe))
-    return to_edges(image, recipe), to_labels(image, recipe.num_values)
+    rgb = to_pixels(data, recipe)
+    return to_edges(rgb, recipe), to_labels(rgb, recipe.palette)
+
+
+def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:
+    """What edges and labels are made from: decoded, square and stretched, uint8 [S, S, 3].
+
+    Raises:
+      Rejected: see `transform`.
+    """
+    rgb = decode(data, recipe.image_size, recipe.max_pixels, recipe.decode == "reduced")
+    return stretch(resize(rgb, recipe))
 
 
 def resize(rgb: np.ndarray, recipe: Recipe) -> np.ndarray:

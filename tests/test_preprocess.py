@@ -352,3 +352,51 @@ def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(images, dataset, tmp_pat
     assert list(output.glob("*/*.tfrecord")) == [] or not (output / "manifest.json").exists()
     assert preprocess(*args, "--num_shards", 1).returncode == 0
     assert not list(output.rglob("*.tmp"))
+
+
+# ------------------------------------------------------------------------------------------- palettes
+
+
+def test_a_learnt_palette_is_learnt_once(many, tmp_path):
+    args = [
+        "--input",
+        many / "n00000000",
+        "--output",
+        tmp_path / "out",
+        "--palette",
+        "kmeans:9",
+        "--limit",
+        60,
+    ]
+    result = preprocess(*args)
+    assert result.returncode == 0, result.stderr
+    manifest = Manifest.load(tmp_path / "out")
+    assert len(manifest.palette) == 9
+    assert manifest.palette.name == manifest.recipe["palette"] == "kmeans:9"
+    before = files(tmp_path / "out")
+    assert "Nothing to do" in preprocess(*args).stdout
+    assert files(tmp_path / "out") == before
+    shutil.rmtree(tmp_path / "out")
+    assert preprocess(*args).returncode == 0
+    assert files(tmp_path / "out") == before
+
+
+def test_a_palette_from_a_file(many, tmp_path):
+    (tmp_path / "mine.hex").write_text("000000\nffffff\nff0000\n00ff00\n0000ff\n")
+    args = ["--input", many / "n00000000", "--output", tmp_path / "out", "--limit", 30]
+    assert preprocess(*args, "--palette", tmp_path / "mine.hex").returncode == 0
+    assert Manifest.load(tmp_path / "out").palette.colors[2] == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--palette", "kmeans:1"], "2 to 4096 colours"),
+        (["--palette", "kmeans:many"], "2 to 4096 colours"),
+        (["--palette", "rainbow"], "expected grid, kmeans:K, or a file"),
+        (["--palette", "none.hex"], "none.hex cannot be read"),
+        (["--palette", "kmeans:9", "--num_values", "4"], "drop one"),
+    ],
+)
+def test_a_wrong_palette_is_one_sentence(args, words, tmp_path):
+    assert_one_sentence(preprocess("--input", "x", "--output", tmp_path / "out", *args), 2, words)

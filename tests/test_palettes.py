@@ -1,0 +1,184 @@
+"""Palettes: learnt ones and artists' own, and the labels that come of them."""
+
+import json
+
+import numpy as np
+import photos
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from preprocess import oklab, palettes
+from preprocess.posterize import cube_table, grid_values, to_labels
+from preprocess.recipe import Recipe
+from preprocess.sources import Image
+from preprocess.transform import transform
+from tfrecords_schema import Palette
+
+FLAG = Palette(
+    "flag", ((0, 0, 0), (255, 255, 255), (200, 30, 40), (20, 60, 160), (20, 60, 161), (250, 210, 60))
+)
+
+
+def nearest(rgb, palette):
+    """The same by brute force."""
+    difference = oklab.to_oklab_units(rgb)[..., None, :].astype(np.int64) - oklab.to_oklab_units(palette.rgb)
+    return (difference**2).sum(axis=-1).argmin(axis=-1)
+
+
+@given(hnp.arrays(np.uint8, (6, 5, 3)))
+def test_any_palettes_labels_are_the_nearest_in_oklab(rgb):
+    np.testing.assert_array_equal(to_labels(rgb, FLAG), nearest(rgb, FLAG))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colors", [2, 300, 1000])
+def test_the_cube_table_is_exact_for_small_and_large_palettes(colors):
+    rng = np.random.default_rng(colors)
+    palette = Palette(
+        "many", tuple(map(tuple, np.unique(rng.integers(0, 256, (colors, 3)), axis=0).tolist()))
+    )
+    rgb = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    labels = to_labels(rgb, palette)
+    assert labels.dtype == palette.label_dtype
+    np.testing.assert_array_equal(labels, nearest(rgb, palette))
+    cube_table.cache_clear()
+
+
+def test_the_colours_of_a_palette_are_their_own_nearest():
+    labels = np.arange(len(FLAG))[None]
+    np.testing.assert_array_equal(to_labels(FLAG.to_rgb(labels), FLAG), labels)
+
+
+def test_grid_palettes_are_known_by_their_colours():
+    assert [grid_values(Palette.grid(n)) for n in range(2, 17)] == list(range(2, 17))
+    assert grid_values(FLAG) == 0
+    assert grid_values(Palette("same", Palette.grid(3).colors)) == 3
+
+
+def test_oklab_has_its_known_values_and_an_inverse():
+    # The corners as Ottosson's article gives them, to three digits.
+    known = {
+        (255, 255, 255): (1, 0, 0),
+        (255, 0, 0): (0.628, 0.225, 0.126),
+        (0, 0, 255): (0.452, -0.032, -0.312),
+    }
+    for rgb, lab in known.items():
+        np.testing.assert_allclose(oklab.to_oklab(np.array(rgb, np.uint8)), lab, atol=1e-3)
+    every = np.stack(np.meshgrid(*[np.arange(0, 256, 15, dtype=np.uint8)] * 3), axis=-1)
+    np.testing.assert_array_equal(oklab.to_rgb(oklab.to_oklab(every)), every)
+
+
+# --------------------------------------------------------------------------------------------- learnt
+
+
+def test_clusters_are_found_and_stand_from_dark_to_light():
+    centres = np.array([[20, 20, 60], [200, 40, 40], [60, 180, 70], [240, 240, 220]])
+    pixels = (centres.repeat(200, axis=0) + np.random.default_rng(0).integers(-3, 4, (800, 3))).astype(
+        np.uint8
+    )
+    palette = palettes.learn(pixels, 4, seed=0)
+    assert palette.name == "kmeans:4"
+    lightness = oklab.to_oklab(palette.rgb)[:, 0]
+    assert (np.diff(lightness) > 0).all()
+    expected = centres[np.argsort(oklab.to_oklab(centres.astype(np.uint8))[:, 0])]
+    np.testing.assert_allclose(palette.rgb, expected, atol=2)
+
+
+def test_learning_follows_its_seed_and_nothing_else():
+    pixels = photos.picture(1).reshape(-1, 3)
+    first = palettes.learn(pixels, 12, seed=3)
+    np.random.seed(5)  # the global state must not matter
+    assert palettes.learn(pixels, 12, seed=3) == first
+
+
+def test_too_few_colours_to_learn_from_is_a_sentence():
+    with pytest.raises(palettes.PaletteError, match="fewer than 5 colours"):
+        palettes.learn(np.zeros((100, 3), np.uint8), 5, seed=0)
+
+
+def test_a_palette_learnt_from_images_beats_the_grid_of_as_many_colours(tmp_path):
+    paths = sorted(photos.folder(tmp_path, 12).rglob("*.JPEG"))
+    (tmp_path / "bad.JPEG").write_bytes(b"bad")
+    sample = [Image(str(path), str(path)) for path in [*paths, tmp_path / "bad.JPEG"]]
+    recipe = Recipe(image_size=64)
+
+    def error(palette):
+        total = 0.0
+        for path in paths:
+            rgb = palettes.to_pixels(path.read_bytes(), recipe)
+            away = oklab.to_oklab(rgb) - oklab.to_oklab(palette.to_rgb(to_labels(rgb, palette)))
+            total += np.sqrt((away**2).sum(axis=-1)).mean()
+        return total
+
+    assert error(palettes.learn_from(sample, recipe, 27, seed=0)) < 0.6 * error(Palette.grid(3))
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+COLOURS = ((255, 136, 0), (0, 0, 0), (18, 52, 86))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps(COLOURS)),
+        ("b.json", '["#ff8800", "000000", "#123456"]'),
+        ("c.hex", "ff8800\n000000\n#123456\n"),
+        (
+            "d.gpl",
+            "GIMP Palette\nName: mine\n# a comment\n255 136   0\tOrange\n  0 0 0\n 18 52 86 Ink\n",
+        ),
+    ],
+)
+def test_an_artists_file_is_read(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert palettes.load(str(tmp_path / name)) == Palette(name, COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.json", '{"red": 1}', "expected a list of colours"),
+        ("a.json", "[[1, 2]]", "is not a palette"),
+        ("a.json", "[[1, 2, 3], [1, 2, 300]]", "from 0 to 255"),
+        ("a.json", "[[1, 2, 3]]", "expected 2 to 65536 colours, got 1"),
+        ("a.json", "[[", "is not a palette"),
+        ("a.hex", "ff8800 orange", "'orange' is not a colour like #ff8800"),
+        ("a.gpl", "255 136 0", 'the first line is not "GIMP Palette"'),
+        ("a.act", "", "expected grid, kmeans:K, or a file .json, .gpl or .hex"),
+    ],
+)
+def test_a_file_that_is_no_palette_is_refused_with_why(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(palettes.PaletteError, match=words) as e:
+        palettes.load(str(tmp_path / name))
+    assert "\n" not in str(e.value)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_palette_or_a_sentence(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.hex"
+    path.write_text(text)
+    try:
+        palettes.load(str(path))
+    except palettes.PaletteError as e:
+        assert str(path) in str(e)  # noqa: PT017
+
+
+def test_what_a_palette_is_called_does_not_change_the_fingerprint():
+    assert (
+        Recipe(palette=Palette("a", COLOURS)).fingerprint == Recipe(palette=Palette("b", COLOURS)).fingerprint
+    )
+    assert (
+        Recipe(palette=Palette("a", COLOURS[::-1])).fingerprint
+        != Recipe(palette=Palette("a", COLOURS)).fingerprint
+    )
+
+
+def test_labels_of_an_own_palette_come_out_of_the_whole_recipe():
+    rgb = photos.picture(5)
+    _, labels = transform(photos.png(rgb), Recipe(palette=FLAG))
+    assert labels.max() < len(FLAG)
+    assert len(np.unique(labels)) > 2
