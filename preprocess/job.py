@@ -52,6 +52,8 @@ def run(options: Options) -> Summary:
         found = receipts.load(options.output)
         receipts.check_output(options.output, found, shards, options.recipe)
         done = receipts.standing(options.output, found, shards)
+        if options.retry_rejects:
+            done -= receipts.with_unreadable(found)
         todo = [shard for shard in shards if shard.name not in done]
         started = time.monotonic()
         if todo:

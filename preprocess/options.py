@@ -40,6 +40,7 @@ class Options:
     layout: Layout
     subset: Subset
     max_reject_fraction: float
+    retry_rejects: bool  # write the shards anew that lack images which could not be read
     beam: list[str]
 
     @property
@@ -100,6 +101,8 @@ def _parser() -> _Parser:
     add = parser.add_argument_group("quality").add_argument
     add("--max_reject_fraction", type=float, default=0.05, metavar="F",
         help="fail when a larger share of the images had to be left out [0.05]")  # fmt: skip
+    add("--retry_rejects", action="store_true",
+        help="write the shards anew in which images were unreadable, as when storage failed")  # fmt: skip
     return parser
 
 
@@ -128,6 +131,7 @@ def parse(argv: list[str]) -> Options:
         layout=layout,
         subset=subset,
         max_reject_fraction=flags.max_reject_fraction,
+        retry_rejects=flags.retry_rejects,
         beam=rest,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from preprocess.decode import Rejected
 from preprocess.oklab import to_oklab, to_rgb
-from preprocess.reading import read_image
+from preprocess.reading import read_all
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import to_pixels
@@ -58,10 +58,11 @@ def learn_from(images: Iterable[Image], recipe: Recipe, colors: int, seed: int) 
       PaletteError: too few different colours to learn from.
     """
     small = []
-    for image in images:
+    for _, data in read_all(images):
         with contextlib.suppress(Rejected):
-            pixels = cv2.resize(to_pixels(read_image(image), recipe), _SMALL, interpolation=cv2.INTER_AREA)
-            small.append(pixels.reshape(-1, 3))
+            if not isinstance(data, Rejected):
+                pixels = cv2.resize(to_pixels(data, recipe), _SMALL, interpolation=cv2.INTER_AREA)
+                small.append(pixels.reshape(-1, 3))
     return learn(np.concatenate([np.zeros((0, 3), np.uint8), *small]), colors, seed)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from preprocess import storage
 from preprocess.plan import Layout, Shard, digest_keys
+from preprocess.reading import UNREADABLE
 from preprocess.recipe import Recipe
 from tfrecords_schema import (
     MANIFEST_NAME,
@@ -68,6 +69,15 @@ def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]
         for shard in shards
         if (receipt := receipts.get(shard.name))
         and storage.size(storage.join(output, shard.name)) == receipt.shard.bytes
+    }
+
+
+def with_unreadable(receipts: dict[str, ShardReceipt]) -> set[str]:
+    """The names of the shards that lack images for no fault of the image's own: storage did not give them."""
+    return {
+        name
+        for name, receipt in receipts.items()
+        if any(reject.reason == UNREADABLE for reject in receipt.rejects)
     }
 
 

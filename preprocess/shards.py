@@ -15,7 +15,7 @@ from preprocess import storage
 from preprocess.decode import Rejected
 from preprocess.plan import Shard, read_plan
 from preprocess.posterize import label_histogram
-from preprocess.reading import read_image
+from preprocess.reading import read_all
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import transform
@@ -68,9 +68,11 @@ def write_shard(shard: Shard, recipe: Recipe, compression: Compression, output: 
 def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally) -> Iterator[bytes]:
     """Framed records of the images that pass, in order; counts them and the rejects into `tally`."""
     dtype = recipe.palette.label_dtype
-    for image in images:
+    for image, data in read_all(images):
         try:
-            edges, labels = transform(read_image(image), recipe)
+            if isinstance(data, Rejected):
+                raise data
+            edges, labels = transform(data, recipe)
         except Rejected as e:
             tally.rejects.append(Reject(image.key, e.reason, e.detail))
             continue

@@ -152,6 +152,26 @@ def test_a_rerun_mends_what_is_missing(dataset, images, tmp_path, harm):
     assert files(output) == files(dataset)
 
 
+def test_retry_rejects_reads_again_what_could_not_be_read(images, dataset, tmp_path):
+    """A link to nowhere is listed like any file, and cannot be read until it leads somewhere."""
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    missing = folder / "n00000001" / "n00000001_1.JPEG"
+    (tmp_path / "away.JPEG").write_bytes(missing.read_bytes())
+    missing.unlink()
+    missing.symlink_to(tmp_path / "back.JPEG")
+    args = ["--input", folder, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
+    assert preprocess(*args).returncode == 0
+    assert Manifest.load(tmp_path / "out").rejects == {**REASONS, "unreadable": 1}
+    (tmp_path / "away.JPEG").rename(tmp_path / "back.JPEG")
+    assert "Nothing to do" in preprocess(*args).stdout
+    result = preprocess(*args, "--retry_rejects")
+    assert result.returncode == 0
+    shards = {name: data for name, data in files(dataset).items() if "tfrecord" in name}
+    assert {name: data for name, data in files(tmp_path / "out").items() if "tfrecord" in name} == shards
+    assert Manifest.load(tmp_path / "out").rejects == REASONS
+
+
 def test_gzip_shards_hold_the_same_records(dataset, images, tmp_path):
     import gzip
     import io

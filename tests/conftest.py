@@ -1,0 +1,120 @@
+"""What many tests need: complete tiny datasets, written straight through the contract."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import tfrecords_schema as schema
+
+# The first example pays for imports and tables, which says nothing about the code under test.
+settings.register_profile("linewash", deadline=None)
+settings.load_profile("linewash")
+
+TinyDataset = Callable[..., Path]
+
+
+def draw_example(seed: int, size: int, palette: schema.Palette) -> tuple[np.ndarray, np.ndarray]:
+    """A sky, a ground and one house: place and shape say what colour a pixel has.
+
+    Returns:
+      edges uint8 [S, S] in {0, 1} and labels of the palette's dtype [S, S].
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((size, size), palette.label_dtype)
+    horizon = int(rng.integers(size // 3, 2 * size // 3))
+    labels[horizon:] = 1
+    left, top = int(rng.integers(size // 2)), int(rng.integers(horizon // 2, horizon))
+    labels[top : horizon + size // 8, left : left + size // 3] = len(palette) - 1
+    below, right = np.roll(labels, -1, 0) != labels, np.roll(labels, -1, 1) != labels
+    edges = (below | right).astype(np.uint8)
+    edges[-1], edges[:, -1] = 0, 0
+    return edges, labels
+
+
+def write_dataset(
+    root: Path,
+    *,
+    train: int = 48,
+    val: int = 16,
+    size: int = 32,
+    shards: int = 3,
+    num_values: int = 2,
+    compression: schema.Compression = "none",
+) -> Path:
+    """Writes a complete dataset directory and returns it; the same arguments give the same bytes."""
+    palette = schema.Palette.grid(num_values)
+    splits = {
+        "train": _write_split(root, "train", range(train), shards, size, palette, compression),
+        "val": _write_split(root, "val", range(10_000, 10_000 + val), 1, size, palette, compression),
+    }
+    manifest = schema.Manifest(
+        schema_version=schema.SCHEMA_VERSION,
+        tool="tests",
+        fingerprint="0" * 16,
+        images_digest="0" * 16,
+        image_size=size,
+        label_dtype="uint8" if len(palette) <= 256 else "uint16",
+        compression=compression,
+        palette=palette,
+        recipe={},
+        seed=0,
+        val_fraction=0.25,
+        sources=["tests"],
+        splits=splits,
+        rejects={},
+    )
+    (root / schema.MANIFEST_NAME).write_bytes(manifest.to_json())
+    return root
+
+
+def _write_split(
+    root: Path,
+    split: str,
+    seeds: range,
+    shards: int,
+    size: int,
+    palette: schema.Palette,
+    compression: schema.Compression,
+) -> schema.Split:
+    (root / split).mkdir(parents=True)
+    histogram, edge_pixels, infos = np.zeros(len(palette), int), 0, []
+    for index in range(shards):
+        frames = []
+        for seed in seeds[index::shards]:
+            edges, labels = draw_example(seed, size, palette)
+            histogram += np.bincount(labels.ravel(), minlength=len(palette))
+            edge_pixels += int(edges.sum())
+            key = f"scene/{seed:06d}.png".encode()
+            record = schema.encode_example(key, schema.pack_edges(edges), labels.tobytes())
+            frames.append(schema.frame_record(record))
+        content = b"".join(frames)
+        if compression == "gzip":
+            content = gzip.compress(content, mtime=0)
+        name = schema.shard_name(split, index, shards, compression)
+        (root / name).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        infos.append(schema.ShardInfo(name, len(frames), len(content), digest, None))
+    return schema.Split(len(seeds), histogram.tolist(), edge_pixels, infos)
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path) -> TinyDataset:
+    """Writes a dataset as `write_dataset` does, into a fresh directory."""
+
+    def write(**options: object) -> Path:
+        return write_dataset(tmp_path / "dataset", **options)  # type: ignore[arg-type]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def shared_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One dataset of 48 + 16 examples for all tests that only read: 32 px, 8 colours."""
+    return write_dataset(tmp_path_factory.mktemp("shared") / "dataset")

@@ -1,0 +1,111 @@
+"""Reading from storage that is slow, far, or fails now and then."""
+
+import threading
+import time
+
+import photos
+import pytest
+from apache_beam.io.localfilesystem import LocalFileSystem
+
+from preprocess import reading, sources, storage
+from preprocess.decode import Rejected
+from preprocess.plan import Layout, make_plan
+from preprocess.recipe import Recipe
+from preprocess.shards import write_shard
+from preprocess.sources import Image
+
+
+class SlowFileSystem(LocalFileSystem):
+    """slow://PATH: the local files, but each is opened only after `delay` seconds; failing as told."""
+
+    delay = 0.0
+    failures: dict[str, int] = {}  # noqa: RUF012 -- Beam makes an instance of its own for each call
+    at_once = most_at_once = 0
+    _counting = threading.Lock()
+
+    @classmethod
+    def scheme(cls):
+        return "slow"
+
+    def _local(self, path):
+        return path.removeprefix("slow:/")
+
+    def match(self, patterns, limits=None):
+        results = super().match([self._local(pattern) for pattern in patterns], limits)
+        for result in results:
+            for metadata in result.metadata_list:
+                metadata.path = f"slow:/{metadata.path}"
+        return results
+
+    def open(self, path, mime_type="application/octet-stream", compression_type="auto"):
+        kind = type(self)
+        with kind._counting:
+            kind.at_once += 1
+            kind.most_at_once = max(kind.most_at_once, kind.at_once)
+        try:
+            time.sleep(kind.delay)
+            if kind.failures.get(path, 0) > 0:
+                kind.failures[path] -= 1
+                raise OSError(5, "Input/output error")
+            return super().open(self._local(path), mime_type, compression_type)
+        finally:
+            with kind._counting:
+                kind.at_once -= 1
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    monkeypatch.setattr(SlowFileSystem, "most_at_once", 0)
+    monkeypatch.setattr(SlowFileSystem, "failures", {})
+    monkeypatch.setattr(reading, "PAUSE", 0.001)
+    return SlowFileSystem
+
+
+def write(pattern, output, **recipe):
+    recipe = Recipe(image_size=32, **recipe)
+    images = sources.images([pattern], str(output))
+    shards = make_plan(images, Layout(num_shards=2, val_fraction=0), str(output))
+    receipts = [write_shard(shard, recipe, "none", str(output)) for shard in shards]
+    return {shard.name: (output / shard.name).read_bytes() for shard in shards}, receipts
+
+
+def test_remote_images_are_read_many_at_a_time_and_written_in_order(slow, tmp_path):
+    folder = photos.folder(tmp_path / "images", 60)
+    slow.delay = 0.01
+    far, _ = write(f"slow:/{folder}", tmp_path / "far")
+    near, _ = write(str(folder), tmp_path / "near")
+    assert far == near
+    assert slow.most_at_once >= reading.AHEAD / 2
+
+
+def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
+    folder = photos.folder(tmp_path / "images", 10)
+    slow.delay = 0
+    paths = [f"slow:/{path}" for path in sorted(folder.rglob("*.JPEG"))]
+    slow.failures = {paths[0]: reading.TRIES - 1, paths[1]: reading.TRIES}
+    _, receipts = write(f"slow:/{folder}", tmp_path / "out")
+    rejects = [reject for receipt in receipts for reject in receipt.rejects]
+    assert [(r.key, r.reason, r.detail) for r in rejects] == [
+        (paths[1].partition("/images/")[2], "unreadable", "Input/output error")
+    ]
+
+
+def test_a_file_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "PAUSE", 1000)
+    with pytest.raises(Rejected, match="unreadable: the file is gone"):
+        reading.read_image(Image("a/b.JPEG", str(tmp_path / "b.JPEG")))
+
+
+def test_reading_stops_when_nobody_asks_any_more(slow, tmp_path):
+    folder = photos.folder(tmp_path / "images", 40)
+    found = reading.read_all(
+        Image(str(i), f"slow:/{p}") for i, p in enumerate(sorted(folder.rglob("*.JPEG")))
+    )
+    assert next(found)[1].startswith(b"\xff\xd8")
+    found.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
+
+
+def test_remote_files_are_told_from_local_ones():
+    assert storage.is_remote("gs://bucket/a")
+    assert not storage.is_remote("/photos/a")
