@@ -106,7 +106,7 @@ class Palette:
         return len(self.colors)
 
     def __hash__(self) -> int:
-        # Tables are cached by palette and asked for once an image: thousands of colours are not hashed each time.
+        # Tables are cached by palette and asked for once an image: do not hash thousands of colours.
         return hash((self.name, len(self.colors)))
 
     @cached_property
