@@ -1,0 +1,154 @@
+"""From shards to batches: the order is f(seed, epoch), nothing is lost, and damage is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import TinyDataset, draw_example
+
+import tfrecords_schema as schema
+from training.dataset import (
+    eval_dataset,
+    examples,
+    judged_split,
+    open_dataset,
+    read,
+    train_dataset,
+)
+from training.errors import UsageError, WorkError
+
+
+def read_train(root: Path, seed: int, epoch: int, batch_size: int = 8) -> np.ndarray:
+    batches = train_dataset(
+        str(root), open_dataset(str(root)), batch_size=batch_size, seed=seed, epoch=epoch, shuffle_buffer=16
+    )
+    return np.concatenate([labels.numpy() for _, labels in batches])
+
+
+def read_val(root: Path, batch_size: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    manifest = open_dataset(str(root))
+    batches = list(eval_dataset(str(root), manifest, split="val", batch_size=batch_size).as_numpy_iterator())
+    return np.concatenate([edges for edges, _ in batches]), np.concatenate([labels for _, labels in batches])
+
+
+def as_set(images: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images}
+
+
+def test_order_is_a_function_of_seed_and_epoch(shared_dataset: Path) -> None:
+    first = read_train(shared_dataset, seed=1, epoch=1)
+    assert np.array_equal(first, read_train(shared_dataset, seed=1, epoch=1))
+    for seed, epoch in [(1, 2), (2, 1), (2, 2), (1, 3)]:
+        assert not np.array_equal(first, read_train(shared_dataset, seed=seed, epoch=epoch))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_epoch_holds_every_example_once(shared_dataset: Path, seed: int) -> None:
+    palette = schema.Palette.grid(2)
+    expected = {draw_example(number, 32, palette)[1].tobytes() for number in range(48)}
+    images = read_train(shared_dataset, seed=seed, epoch=seed + 1)
+    assert len(images) == 48
+    assert as_set(images) == expected
+
+
+def test_batches_are_packed(shared_dataset: Path) -> None:
+    manifest = open_dataset(str(shared_dataset))
+    dataset = train_dataset(str(shared_dataset), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    edges, labels = next(iter(dataset))
+    assert (edges.dtype, tuple(edges.shape)) == ("uint8", (8, 32 * 32 // 8))
+    assert (labels.dtype, tuple(labels.shape)) == ("uint8", (8, 32, 32))
+
+
+def test_leftovers_are_dropped_in_training_only(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(train=10, val=7)
+    assert len(read_train(root, seed=0, epoch=1, batch_size=4)) == 8
+    assert len(read_val(root, batch_size=4)[1]) == 7
+
+
+def test_eval_order_is_fixed_whatever_the_batch(shared_dataset: Path) -> None:
+    edges, labels = read_val(shared_dataset, batch_size=5)
+    assert np.array_equal(labels, read_val(shared_dataset, batch_size=16)[1])
+    expected_edges, expected_labels = draw_example(10_000, 32, schema.Palette.grid(2))
+    assert np.array_equal(labels[0], expected_labels)
+    assert np.array_equal(np.unpackbits(edges[0]).reshape(32, 32), expected_edges)
+
+
+def test_gzip_and_uint16(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(compression="gzip", num_values=7)
+    assert open_dataset(str(root)).label_dtype == "uint16"
+    labels = read_train(root, seed=0, epoch=1)
+    assert labels.dtype == np.uint16
+    assert labels.max() == 342
+
+
+def test_judged_split(tiny_dataset: TinyDataset, shared_dataset: Path) -> None:
+    assert judged_split(open_dataset(str(shared_dataset))) == "val"
+    without = open_dataset(str(tiny_dataset(val=0)))
+    assert judged_split(without) == "train"
+    assert examples(without, "val") == 0
+
+
+def test_not_a_directory() -> None:
+    with pytest.raises(UsageError, match="no such directory; make it with python -m preprocess"):
+        open_dataset("/nowhere/at/all")
+
+
+def _other_version(manifest: bytes) -> bytes:
+    return manifest.replace(b'"schema_version": 1', b'"schema_version": 99')
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda manifest: None, "no manifest.json"),
+        (_other_version, "schema version 99"),
+        (lambda manifest: b'{"name": "somebody else\'s"}', "schema version None"),
+        (lambda manifest: manifest[: len(manifest) // 2], "manifest.json"),
+        (lambda manifest: b"", "manifest.json"),
+        (lambda manifest: b"[1, 2]", "manifest.json"),
+    ],
+    ids=["missing", "newer", "foreign", "truncated", "empty", "list"],
+)
+def test_unusable_manifests(tiny_dataset: TinyDataset, damage: Any, sentence: str) -> None:
+    root = tiny_dataset()
+    path = root / schema.MANIFEST_NAME
+    damaged = damage(path.read_bytes())
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
+    with pytest.raises(UsageError) as error:
+        open_dataset(str(root))
+    assert sentence in str(error.value)
+    assert str(root) in str(error.value)
+
+
+def test_missing_shard(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset()
+    (root / "train/train-00001-of-00003.tfrecord").unlink()
+    with pytest.raises(WorkError, match=r"train-00001-of-00003.tfrecord is missing: copy it again"):
+        open_dataset(str(root))
+
+
+def test_truncated_shard(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset()
+    shard = root / "val/val-00000-of-00001.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(WorkError, match=r"val-00000-of-00001.tfrecord has .* bytes, but the manifest says"):
+        open_dataset(str(root))
+
+
+def test_flipped_bit_is_found_while_reading(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(shards=1)
+    shard = root / "train/train-00000-of-00001.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    manifest = open_dataset(str(root))
+    dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    with pytest.raises(
+        WorkError, match=r"is damaged \(corrupted record .*\); find it with .*verify_shards.py"
+    ):
+        list(read(dataset, str(root)))

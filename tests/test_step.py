@@ -1,0 +1,139 @@
+"""The parts of the compiled step, each eagerly and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tfrecords_schema as schema
+from training.augment import augment, flip
+from training.config import AugmentConfig, LossConfig
+from training.losses import cross_entropy, to_logits
+from training.metrics import Scores, pixel_sums
+from training.pixels import unpack_edges
+
+
+def eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+def graph(function: Callable[..., Any]) -> Callable[..., Any]:
+    return tf.function(function)
+
+
+def xla(function: Callable[..., Any]) -> Callable[..., Any]:
+    return tf.function(function, jit_compile=True)
+
+
+MODES = pytest.mark.parametrize("mode", [eager, graph, xla])
+
+
+@MODES
+@pytest.mark.parametrize("size", [8, 24, 32])
+def test_unpack_is_the_inverse_of_pack(mode: Any, size: int) -> None:
+    edges = np.random.default_rng(size).integers(0, 2, (3, size, size), np.uint8)
+    packed = np.stack([np.frombuffer(schema.pack_edges(one), np.uint8) for one in edges])
+    unpacked = mode(lambda x: unpack_edges(x, size))(tf.constant(packed))
+    assert unpacked.dtype == tf.float32
+    assert np.array_equal(unpacked.numpy()[..., 0], edges)
+
+
+def batch(seed: int = 0, count: int = 6, size: int = 8) -> tuple[tf.Tensor, tf.Tensor]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 27, (count, size, size), np.uint8)
+    # The same picture twice, so that what happens to one can be checked against the other.
+    return tf.constant(labels[..., None], tf.float32), tf.constant(labels)
+
+
+@MODES
+def test_flip_mirrors_edges_and_labels_together(mode: Any) -> None:
+    edges, labels = batch()
+    chosen = tf.constant([True, False, True, False, False, True])
+    flipped, flipped_labels = mode(flip)(edges, labels, chosen)
+    assert np.array_equal(flipped.numpy()[..., 0], flipped_labels.numpy())
+    for index, mirrored in enumerate(chosen.numpy()):
+        expected = labels[index][:, ::-1] if mirrored else labels[index]
+        assert np.array_equal(flipped_labels[index], expected)
+
+
+@MODES
+def test_augment_is_a_function_of_seed_and_step(mode: Any) -> None:
+    edges, labels = batch(count=32)
+    config = AugmentConfig(flip=0.5)
+
+    def changed(seed: int, step: int) -> np.ndarray:
+        return mode(lambda e, y, s: augment(e, y, seed, s, config)[1])(
+            edges, labels, tf.constant(step)
+        ).numpy()
+
+    first = changed(1, 1)
+    assert np.array_equal(first, changed(1, 1))
+    assert not np.array_equal(first, changed(1, 2))
+    assert not np.array_equal(first, changed(2, 1))
+    flipped = np.mean([not np.array_equal(a, b) for a, b in zip(first, labels.numpy(), strict=True)])
+    assert 0.2 < flipped < 0.8
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    edges, labels = batch()
+    after, labels_after = augment(edges, labels, 0, tf.constant(1), AugmentConfig(flip=0.0))
+    assert after is edges
+    assert labels_after is labels
+
+
+@MODES
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_keras_own(mode: Any, smoothing: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.normal(0, 3, (2, 4, 4, 5)), tf.float32)
+    labels = tf.constant(rng.integers(0, 5, (2, 4, 4)), tf.uint8)
+    import keras
+
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
+        tf.one_hot(labels, 5), logits
+    )
+    found = mode(lambda z, y: cross_entropy(z, y, LossConfig(smoothing)))(logits, labels)
+    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_cross_entropy_is_float32_from_half_precision_logits() -> None:
+    logits = tf.cast(tf.fill((1, 8, 8, 27), 100.0), tf.bfloat16)
+    loss = cross_entropy(logits, tf.zeros((1, 8, 8), tf.uint8), LossConfig(0.0))
+    assert loss.dtype == tf.float32
+    assert float(loss) == pytest.approx(np.log(27), abs=1e-5)
+
+
+def test_scores_are_trained_as_keras_trains_them() -> None:
+    """Cross-entropy of the article's output, which is no probability, is what Keras makes of it."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    outputs = tf.constant(rng.normal(0.2, 0.5, (2, 4, 4, 5)), tf.float32)
+    labels = tf.constant(rng.integers(0, 5, (2, 4, 4)), tf.int32)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=False)(labels, outputs)
+    found = cross_entropy(to_logits(outputs, gives_logits=False), labels, LossConfig(0.0))
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert to_logits(outputs, gives_logits=True) is outputs
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 2**16))
+def test_sums_add_up_over_batches_of_any_size(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1, (sum(sizes), 4, 4, 3)).astype(np.float32)
+    labels = rng.integers(0, 3, (sum(sizes), 4, 4), np.uint8)
+
+    def sums(z: np.ndarray, y: np.ndarray) -> tf.Tensor:
+        return pixel_sums(cross_entropy(z, y, LossConfig(0.0)), z, y)
+
+    splits = np.cumsum(sizes)[:-1]
+    parts = zip(np.split(logits, splits), np.split(labels, splits), strict=True)
+    whole, added = Scores.of(sums(logits, labels)), Scores.of(sum(sums(z, y) for z, y in parts))
+    assert added.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert added.accuracy == pytest.approx((logits.argmax(-1) == labels).mean())

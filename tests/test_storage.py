@@ -1,0 +1,354 @@
+"""Object stores: the same dataset, the same promises, and a sentence when one cannot be used."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import boto3
+import photos
+import pytest
+from gcp_storage_emulator.server import create_server
+from google.cloud import storage as google_storage
+from moto.server import ThreadedMotoServer
+
+from preprocess import shards, sources, storage, stores
+from preprocess.plan import Layout, make_plan
+from preprocess.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent
+BUCKET = "linewash-tests"
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+# What could let a test in, or send it out to ask a cloud's metadata server.
+NO_KEYS = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "HOME": "/nonexistent",
+           "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "NO_GCE_CHECK": "true"}  # fmt: skip
+
+
+class S3Bucket:
+    """A bucket in moto's server."""
+
+    scheme = "s3"
+
+    def __init__(self, url):
+        self.env = KEYS
+        self.flags = ["--s3_endpoint_url", url]
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+        self.client = boto3.client("s3", endpoint_url=url, **keys)
+        self.client.create_bucket(Bucket=BUCKET)
+
+    def put(self, name, data):
+        self.client.put_object(Bucket=BUCKET, Key=name, Body=data)
+
+    def get(self, name):
+        return self.client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+
+    def delete(self, name):
+        self.client.delete_object(Bucket=BUCKET, Key=name)
+
+    def changed(self, prefix):
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return {o["Key"]: o["LastModified"] for page in pages for o in page.get("Contents", [])}
+
+
+class GcsBucket:
+    """A bucket in an emulator of Google's store."""
+
+    scheme = "gs"
+
+    def __init__(self, url):
+        self.env = {"STORAGE_EMULATOR_HOST": url}
+        self.flags = ["--no_auth"]
+        os.environ.update(self.env)
+        self.client = google_storage.Client.create_anonymous_client()
+        self.bucket = self.client.create_bucket(BUCKET)
+
+    def put(self, name, data):
+        self.bucket.blob(name).upload_from_string(data)
+
+    def get(self, name):
+        return self.bucket.blob(name).download_as_bytes()
+
+    def delete(self, name):
+        self.bucket.blob(name).delete()
+
+    def changed(self, prefix):
+        return {blob.name: blob.updated for blob in self.bucket.list_blobs(prefix=prefix)}
+
+
+@pytest.fixture(scope="session")
+def s3():
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield S3Bucket(f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gcs():
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    yield GcsBucket(f"http://127.0.0.1:{server._api._httpd.server_port}")
+    server.stop()
+    del os.environ["STORAGE_EMULATOR_HOST"]
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def bucket(request, tmp_path_factory):
+    """Each store in turn, with this process let in to it; `url` is a fresh folder in it."""
+    bucket = request.getfixturevalue(request.param)
+    bucket.folder = tmp_path_factory.mktemp("folder").name
+    bucket.url = f"{bucket.scheme}://{BUCKET}/{bucket.folder}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in bucket.env.items():
+            patch.setenv(name, value)
+        storage.set_options(bucket.flags)
+        yield bucket
+    storage.set_options([])
+
+
+def preprocess(*args, env=(), code="", timeout=120):
+    """The real command; `code` runs before it."""
+    launch = ["-c", f"{code}\nimport runpy; runpy.run_module('preprocess', run_name='__main__')"]
+    command = [sys.executable, *(launch if code else ["-m", "preprocess"]), *map(str, args)]
+    merged = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GOOGLE_", "STORAGE_"))}
+    merged |= NO_KEYS | dict(env)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=merged)
+
+
+def assert_one_sentence(result, code, *words):
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def tar_of(folder):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(folder.iterdir()):
+            info = tarfile.TarInfo(path.name)  # no times: the index of a tar is kept under its state
+            info.size = path.stat().st_size
+            archive.addfile(info, io.BytesIO(path.read_bytes()))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """80 images in two class folders and a class tar."""
+    root = photos.folder(tmp_path_factory.mktemp("images"), 80)
+    last = sorted(root.iterdir())[-1]
+    root.joinpath(f"{last.name}.tar").write_bytes(tar_of(last))
+    for path in last.iterdir():
+        path.unlink()
+    last.rmdir()
+    return root
+
+
+def files(root):
+    """The dataset's files, without the index of where images lie, which names the place."""
+    found = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    return {name: data for name, data in found.items() if not name.startswith(storage.INDEX_DIR)}
+
+
+def files_in(bucket, folder):
+    names = [name.removeprefix(f"{folder}/") for name in bucket.changed(folder + "/")]
+    return {name: bucket.get(f"{folder}/{name}") for name in names if not name.startswith(storage.INDEX_DIR)}
+
+
+ARGS = ["--image_size", 64, "--num_shards", 3, "--val_fraction", 0.2]
+
+
+@pytest.fixture(scope="session")
+def dataset(images, tmp_path_factory):
+    output = tmp_path_factory.mktemp("dataset") / "made"
+    result = preprocess("--input", images, "--output", output, *ARGS)
+    assert result.returncode == 0, result.stderr
+    return files(output)
+
+
+def without_sources(found):
+    """A dataset's files but for the manifest's list of where the images came from."""
+    manifest = found["manifest.json"]
+    start = manifest.index(b'"sources"')
+    return {**found, "manifest.json": manifest[:start] + manifest[manifest.index(b"]", start) :]}
+
+
+def test_a_whole_job_through_a_bucket_is_byte_identical_and_resumes(bucket, images, dataset):
+    for path in images.rglob("*.*"):
+        bucket.put(f"{bucket.folder}/in/{path.relative_to(images).as_posix()}", path.read_bytes())
+    args = ["--input", f"{bucket.url}/in", "--output", f"{bucket.url}/out", *ARGS, *bucket.flags]
+    result = preprocess(*args, env=bucket.env)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    out = f"{bucket.folder}/out"
+    assert without_sources(files_in(bucket, out)) == without_sources(dataset)
+    before = bucket.changed(out + "/")
+    assert not [name for name in before if storage.WORK_DIR in name]
+    lost = ["manifest.json", "receipts/train-00001-of-00003.json", "train/train-00002-of-00003.tfrecord"]
+    for name in lost:
+        bucket.delete(f"{out}/{name}")
+    time.sleep(1)  # S3 says when an object was changed to the second
+    result = preprocess(*args, env=bucket.env)
+    assert result.returncode == 0, result.stderr
+    assert without_sources(files_in(bucket, out)) == without_sources(dataset)
+    after = bucket.changed(out + "/")
+    again = {name.removeprefix(out + "/") for name, when in before.items() if when != after[name]}
+    assert again == {"manifest.json", "rejects.jsonl"} | {
+        name.format(index)
+        for index in (1, 2)
+        for name in ("receipts/train-{:05d}-of-00003.json", "train/train-{:05d}-of-00003.tfrecord")
+    }
+
+
+def write_shards(bucket, folder):
+    """The work of a job, in this process."""
+    plan = make_plan(sources.images([str(folder)], bucket.url), Layout(val_fraction=0), bucket.url)
+    return [shards.write_shard(shard, Recipe(image_size=32), "none", bucket.url) for shard in plan]
+
+
+def test_a_shard_appears_whole_and_its_receipt_after_it(bucket, images, monkeypatch):
+    store, written = stores.store(bucket.url), []
+
+    def write(path, file, temporary, upload=store.write):
+        upload(path, file, temporary)
+        written.append(path.removeprefix(bucket.url + "/"))
+
+    monkeypatch.setattr(store, "write", write)
+    write_shards(bucket, images)
+    kept = [name for name in written if not name.startswith(".")]
+    assert kept == [name for i in (0, 1) for name in (f"train/train-{i:05d}-of-00002.tfrecord",
+                                                      f"receipts/train-{i:05d}-of-00002.json")]  # fmt: skip
+
+
+def test_a_shard_cut_short_leaves_nothing(bucket, images, monkeypatch):
+    def transform(data, recipe, good=shards.transform, left=[20]):  # noqa: B006
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError("gone wrong")
+        return good(data, recipe)
+
+    monkeypatch.setattr(shards, "transform", transform)
+    with pytest.raises(OSError, match="gone wrong"):
+        write_shards(bucket, images)
+    assert not [name for name in bucket.changed(bucket.folder) if "tfrecord" in name or "receipts" in name]
+
+
+def test_reading_one_image_of_a_large_tar_fetches_no_more_than_it(bucket, monkeypatch):
+    data = os.urandom(20 << 20)
+    bucket.put(f"{bucket.folder}/large.tar", data)
+    fetched = []
+    client = stores.store(bucket.url)._client
+    if bucket.scheme == "s3":
+        count = lambda parsed, **_: fetched.append(parsed["ContentLength"])  # noqa: E731
+        client.meta.events.register("after-call.s3.GetObject", count)
+    else:
+        count = lambda response, **_: fetched.append(int(response.headers["Content-Length"]))  # noqa: E731
+        monkeypatch.setitem(client._http.hooks, "response", [count])
+    path = f"{bucket.url}/large.tar"
+    assert storage.read(path, 12_345_678, 110_000) == data[12_345_678:][:110_000]
+    assert fetched == [110_000]
+    with storage.open_binary(path) as file:  # an index is read on, and skips what it can
+        assert (file.read(512), file.seek(19 << 20), file.read(3)) == (
+            data[:512], 19 << 20, data[19 << 20 :][:3],
+        )  # fmt: skip
+        assert file.seek(-5, io.SEEK_END) == len(data) - 5
+        assert file.read() == data[-5:]
+
+
+def test_files_of_a_bucket(bucket):
+    for name, data in {"a/x.json": b"12", "a/y.txt": b"", "a/b/z.json": b"123", "ab.json": b"1"}.items():
+        storage.write(bucket.url, name, data)
+    assert storage.names(bucket.url, "a/*.json") == ["a/x.json"]
+    assert storage.sizes(bucket.url, "**") == {"a/b/z.json": 3, "a/x.json": 2, "a/y.txt": 0, "ab.json": 1}
+    assert [storage.size(f"{bucket.url}/{name}") for name in ("a/x.json", "a/y.txt", "a", "c")] == [
+        2,
+        0,
+        -1,
+        -1,
+    ]
+    assert abs(storage.modified(f"{bucket.url}/a/x.json") - time.time()) < 60
+    assert storage.read(f"{bucket.url}/a/y.txt") == b""
+    assert storage.read(f"{bucket.url}/a/b/z.json", 1) == b"23"
+    assert storage.read(f"{bucket.url}/a/b/z.json", 1, 1) == b"2"
+    with pytest.raises(OSError, match="ends before byte 9"):
+        storage.read(f"{bucket.url}/a/b/z.json", 1, 8)
+    for missing in (lambda path: storage.read(path), lambda path: storage.open_binary(path).__enter__()):
+        with pytest.raises(FileNotFoundError):
+            missing(f"{bucket.url}/a/nothing")
+    storage.remove(bucket.url, "a/x.json")
+    storage.remove(bucket.url, "a/x.json")
+    storage.remove_folder(bucket.url, "a")
+    assert storage.names(bucket.url, "**") == ["ab.json"]
+    assert list(storage.read_each([f"{bucket.url}/ab.json"] * 3)) == [b"1"] * 3
+
+
+@pytest.mark.slow
+def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path):
+    folder = photos.folder(tmp_path / "images", 900)
+    args = ["--input", folder, "--image_size", 64, "--num_shards", 12]
+    assert preprocess(*args, "--output", tmp_path / "out").returncode == 0
+    expected = files(tmp_path / "out")
+    args += ["--output", f"{bucket.url}/out", *bucket.flags]
+    command = [sys.executable, "-m", "preprocess", *map(str, args)]
+    job = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **NO_KEYS, **bucket.env})
+    while job.poll() is None and len(bucket.changed(f"{bucket.folder}/out/receipts")) < 2:
+        time.sleep(0.05)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    left = files_in(bucket, f"{bucket.folder}/out")
+    whole = {name: data for name, data in left.items() if not name.startswith(storage.WORK_DIR)}
+    assert whole
+    assert whole.items() < expected.items()
+    assert all(name.replace("receipts", "train").replace("json", "tfrecord") in whole or "val" in name
+               for name in whole)  # fmt: skip
+    assert preprocess(*args, env=bucket.env).returncode == 0
+    assert files_in(bucket, f"{bucket.folder}/out") == expected
+
+
+# ------------------------------------------------------------------------------------------- refusals
+
+
+def test_a_bucket_that_is_not_there(bucket, images, tmp_path):
+    gone = f"{bucket.scheme}://no-such-bucket/x"
+    for args in (["--input", gone, "--output", tmp_path / "out"], ["--input", images, "--output", gone]):
+        assert_one_sentence(
+            preprocess(*args, *bucket.flags, env=bucket.env), 2, gone, "bucket does not exist"
+        )
+
+
+def test_a_folder_that_is_not_there(bucket, tmp_path):
+    result = preprocess("--input", f"{bucket.url}/no", "--output", tmp_path, *bucket.flags, env=bucket.env)
+    assert_one_sentence(result, 2, f"{bucket.url}/no", "matches nothing")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("s3://b/x", ["AWS_ACCESS_KEY_ID", "aws configure"]),
+        ("gs://b/x", ["gcloud auth application-default login"]),
+    ],
+)
+@pytest.mark.parametrize("way", ["input", "output"])
+def test_no_credentials(path, words, way, images, tmp_path):
+    here = {"input": images, "output": tmp_path} | {way: path}
+    result = preprocess("--input", here["input"], "--output", here["output"])
+    assert_one_sentence(result, 2, path, *words)
+
+
+@pytest.mark.parametrize(
+    ("path", "module", "extra"), [("s3://b/x", "boto3", "aws"), ("gs://b/x", "google.cloud.storage", "gcp")]
+)
+def test_a_missing_extra(path, module, extra, tmp_path):
+    code = f"import sys; sys.modules['{module}'] = None"
+    result = preprocess("--input", path, "--output", tmp_path, code=code)
+    assert_one_sentence(result, 2, f"pip install 'linewash[{extra}]'")
+
+
+def test_no_store_at_all(tmp_path):
+    result = preprocess("--input", "ftp://host/x", "--output", tmp_path)
+    assert_one_sentence(result, 2, "ftp://", "no kind of path")

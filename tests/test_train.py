@@ -1,0 +1,184 @@
+"""Whole runs on a tiny dataset: they learn, they repeat to the bit, and they leave what they promise."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import TinyDataset
+from PIL import Image
+
+from training import train as train_module
+from training.baselines import Baselines
+from training.compose import compose
+from training.config import TrainConfig
+from training.dataset import open_dataset
+from training.errors import UsageError, WorkError
+from training.train import Summary, evaluate, train
+
+# A step with this network takes milliseconds.
+SMALL = [
+    "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.steps_per_epoch=null",
+    "optimizer=adamw",
+]  # fmt: skip
+
+
+def configure(root: Path, *overrides: str) -> TrainConfig:
+    return compose([f"data.root={root}", *SMALL, *overrides])
+
+
+def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
+    return train(configure(root, *overrides), open_dataset(str(root)), run_dir)
+
+
+def weights(net: keras.Model) -> list[np.ndarray]:
+    return net.get_weights()
+
+
+@pytest.fixture(scope="module")
+def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    """One run of four epochs of twelve steps that the tests below look at."""
+    overrides = ["trainer.epochs=4", "trainer.batch_size=4", "optimizer.learning_rate=0.02"]
+    return run(shared_dataset, tmp_path_factory.mktemp("run"), *overrides)
+
+
+def test_beats_the_baselines(finished: Summary) -> None:
+    assert finished.best is not None
+    assert finished.best.val is not None
+    assert finished.best.val.accuracy > finished.baselines.accuracy + 0.2
+    assert finished.best.val.loss < finished.baselines.loss - 0.3
+
+
+def test_leaves_what_it_promises(finished: Summary) -> None:
+    files = (path for path in finished.run_dir.rglob("*") if path.is_file())
+    left = {str(path.relative_to(finished.run_dir)) for path in files}
+    events = {name for name in left if name.startswith("tensorboard/")}
+    assert left - events == {
+        "run.json", "history.csv", "curves.png", "panel.png",
+        "checkpoints/last.keras", "checkpoints/best.keras",
+    }  # fmt: skip
+    assert {name.split("/")[1] for name in events} == {"train", "val"}
+
+
+def test_history_has_a_row_an_epoch(finished: Summary) -> None:
+    with (finished.run_dir / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 5))
+    assert [int(row["step"]) for row in rows] == [12 * number for number in range(1, 5)]
+    assert float(rows[-1]["val_accuracy"]) == finished.epochs[-1].val.accuracy  # type: ignore[union-attr]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+
+
+def test_run_json_says_what_it_was(finished: Summary, shared_dataset: Path) -> None:
+    record = json.loads((finished.run_dir / "run.json").read_text())
+    manifest = open_dataset(str(shared_dataset))
+    assert record["dataset"]["fingerprint"] == manifest.dataset_fingerprint
+    assert record["config"]["trainer"]["epochs"] == 4
+    assert record["image_size"] == 32
+    assert record["palette"]["colors"] == [list(color) for color in manifest.palette.colors]
+    assert record["model"]["stride"] == 4
+    assert set(record["versions"]) == {"linewash", "python", "tensorflow", "keras"}
+
+
+def test_pictures_are_pictures(finished: Summary) -> None:
+    for name in ("panel.png", "curves.png"):
+        with Image.open(finished.run_dir / name) as image:
+            assert image.mode in ("RGB", "RGBA")
+            assert min(image.size) > 300
+
+
+def test_checkpoints_hold_the_weights(finished: Summary) -> None:
+    last = keras.models.load_model(finished.run_dir / "checkpoints/last.keras", compile=False)
+    for saved, kept in zip(weights(last), weights(finished.net), strict=True):
+        assert np.array_equal(saved, kept)
+
+
+def test_same_config_same_weights_to_the_bit(shared_dataset: Path, tmp_path: Path) -> None:
+    overrides = ["trainer.seed=7", "optimizer=muon"]
+    one, two = (run(shared_dataset, tmp_path / name, *overrides) for name in ("one", "two"))
+    for first, second in zip(weights(one.net), weights(two.net), strict=True):
+        assert np.array_equal(first, second)
+    assert [epoch.train for epoch in one.epochs] == [epoch.train for epoch in two.epochs]
+
+
+def test_another_runs_directory_is_refused(finished: Summary, shared_dataset: Path) -> None:
+    before = (finished.run_dir / "run.json").read_bytes()
+    with pytest.raises(UsageError, match=r"holds a run already: type hydra.run.dir=ANOTHER"):
+        run(shared_dataset, finished.run_dir)
+    assert (finished.run_dir / "run.json").read_bytes() == before
+
+
+def test_validation_covers_every_example(shared_dataset: Path) -> None:
+    from training.learner import Learner
+    from training.models import build_model
+
+    manifest = open_dataset(str(shared_dataset))
+    scores = []
+    for batch_size in (3, 8, 16):
+        config = configure(shared_dataset, f"trainer.batch_size={batch_size}")
+        net = build_model(config.model, colors=8, seed=0)
+        scores.append(evaluate(Learner.of(net, 32, config), config, manifest, "val"))
+    assert scores[0].accuracy == scores[1].accuracy == scores[2].accuracy
+    assert scores[0].loss == pytest.approx(scores[2].loss, rel=1e-6)
+
+
+def test_without_a_validation_split(
+    tiny_dataset: TinyDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = run(tiny_dataset(val=0), tmp_path / "run")
+    assert all(epoch.val is None for epoch in summary.epochs)
+    assert "no validation split" in capsys.readouterr().out
+    assert (tmp_path / "run/panel.png").exists()
+    with (tmp_path / "run/history.csv").open() as file:
+        assert {row["val_loss"] for row in csv.DictReader(file)} == {""}
+
+
+def test_says_whether_baselines_are_beaten(
+    shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(shared_dataset, tmp_path, "optimizer.learning_rate=1e-9", "trainer.epochs=1")
+    said = capsys.readouterr().out
+    manifest = open_dataset(str(shared_dataset))
+    baselines = Baselines.of(manifest.splits["val"].label_histogram)
+    assert f"accuracy {baselines.accuracy:.3f}" in said.split("epoch   1")[0]
+    assert f"loss {baselines.loss:.3f}" in said.split("epoch   1")[0]
+    assert "NOT beaten" in said
+
+
+def test_minutes_end_a_run_in_mid_epoch(shared_dataset: Path, tmp_path: Path) -> None:
+    summary = run(shared_dataset, tmp_path, "trainer.epochs=null", "trainer.max_minutes=0.001")
+    assert len(summary.epochs) == 1
+    assert 1 <= summary.epochs[0].step < 6
+    assert (tmp_path / "checkpoints/best.keras").exists()
+
+
+def test_interruption_keeps_what_was_written(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ordinary = train_module.train_dataset
+
+    def interrupted(*args: object, epoch: int, **options: object) -> object:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return ordinary(*args, epoch=epoch, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train_module, "train_dataset", interrupted)
+    summary = run(shared_dataset, tmp_path)
+    assert summary.interrupted
+    assert len(summary.epochs) == 1
+    assert (tmp_path / "checkpoints/last.keras").exists()
+    assert "interrupted after epoch 1: what was written stays" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_is_a_sentence(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import learner
+
+    monkeypatch.setattr(learner, "cross_entropy", lambda logits, labels, config: logits[0, 0, 0, 0] * np.nan)
+    with pytest.raises(WorkError, match="the loss is nan at step 6: try a lower learning rate than"):
+        run(shared_dataset, tmp_path)

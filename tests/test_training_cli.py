@@ -1,0 +1,148 @@
+"""python -m training as its user meets it: exit codes, one sentence, no traceback; and its walls."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TinyDataset, write_dataset
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "training", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "data.root is missing"),
+        (["data.root=nowhere"], 2, "there is no such directory"),
+        (["data.root=empty"], 2, "no manifest.json"),
+        (["data.root=set", "modle=unet"], 2, "did you mean model?"),
+        (["data.root=set", "model=resnet"], 2, "model can be article"),
+        (["data.root=set", "trainer.epochs=many"], 2, "must be a whole number; got many"),
+        (["data.root=set", "trainer.batch_size=4000"], 2, "only 48 training examples"),
+        (["data.root=set", "model.widths=[-3]"], 2, "model.widths must be"),
+        (["data.root=set", "trainer.batch_size=8,16"], 2, "--multirun"),
+        (["data.root=broken"], 1, "is missing: copy it again"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_get_one_sentence(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
+    (tmp_path / "empty").mkdir()
+    write_dataset(tmp_path / "set")
+    write_dataset(tmp_path / "broken")
+    (tmp_path / "broken/train/train-00000-of-00003.tfrecord").unlink()
+    done = training(tmp_path, *arguments)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("python -m training: ")
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.keras"))
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job", "--version"])
+def test_hydras_own_flags_work(tmp_path: Path, flag: str) -> None:
+    done = training(tmp_path, flag, "data.root=x")
+    assert done.returncode == 0, done.stderr
+    if flag == "--help":
+        assert "data.root=DATASET" in done.stdout
+        assert "model: article, article_logits, unet" in done.stdout
+        assert "schema" not in done.stdout
+
+
+def test_a_run_says_little_and_leaves_much(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
+    root = tiny_dataset()
+    done = training(tmp_path, f"data.root={root}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("epoch")] == [
+        ["epoch", "1"], ["epoch", "2"],
+    ]  # fmt: skip
+    (run_dir,) = (path.parent for path in (tmp_path / "runs").rglob("history.csv"))
+    assert str(run_dir.relative_to(tmp_path)) in done.stdout
+    assert (run_dir / "checkpoints/best.keras").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_after_a_failing_member(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
+    root = tiny_dataset()
+    done = training(
+        tmp_path, "--multirun", f"data.root={root}", *SMALL, "trainer.epochs=1", "trainer.batch_size=4000,8"
+    )
+    assert done.returncode == 2
+    assert "only 48 training examples" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(list((tmp_path / "runs").rglob("history.csv"))) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_cleanly(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
+    arguments = command(f"data.root={tiny_dataset()}", *SMALL, "trainer.epochs=100000")
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("history.csv")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what was written stays" in said
+    assert "Traceback" not in complained
+    assert list(tmp_path.rglob("best.keras"))
+
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys, training
+# What is None there cannot be imported.
+sys.modules.update(dict.fromkeys(["preprocess", "apache_beam", "cv2", "simplejpeg"]))
+for module in pkgutil.walk_packages(training.__path__, "training."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+ANSWER_WITHOUT_TENSORFLOW = """
+import sys, training.__main__ as entry
+sys.argv = ["training", "data.root=/nowhere"]
+assert entry.main() == 2
+assert "tensorflow" not in sys.modules and "keras" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("program", [IMPORT_EVERYTHING, ANSWER_WITHOUT_TENSORFLOW], ids=["walls", "fast"])
+def test_imports(tmp_path: Path, program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

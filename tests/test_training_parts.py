@@ -1,0 +1,120 @@
+"""The small parts of the trainer: schedule, budget, baselines, panel, curves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tfrecords_schema import Palette
+from training.baselines import Baselines
+from training.compose import compose
+from training.curves import write_curves
+from training.history import Epoch
+from training.metrics import Scores
+from training.panel import draw_panel
+from training.schedule import Budget, learning_rate
+
+OPTIMIZER = compose(["data.root=x", "optimizer.learning_rate=0.01", "optimizer.warmup=0.1"]).optimizer
+
+
+@given(st.floats(0, 1))
+def test_the_rate_stays_between_nothing_and_its_peak(progress: float) -> None:
+    assert 0 < learning_rate(progress, OPTIMIZER) <= OPTIMIZER.learning_rate
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [learning_rate(share / 100, OPTIMIZER) for share in range(101)]
+    assert rates.index(max(rates)) == 10
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(OPTIMIZER.learning_rate * OPTIMIZER.final_rate)
+
+
+def test_constant_stays() -> None:
+    constant = compose(["data.root=x", "optimizer.schedule=constant", "optimizer.warmup=0"]).optimizer
+    assert {learning_rate(share / 10, constant) for share in range(11)} == {constant.learning_rate}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_steps_alone_do_not_look_at_the_clock() -> None:
+    clock = Clock()
+    budget = Budget(steps=10, minutes=None, clock=clock)
+    clock.now += 9999
+    assert budget.progress(5) == 0.5
+    assert not budget.is_spent(9)
+    assert budget.is_spent(10)
+
+
+def test_minutes_count_from_the_first_step() -> None:
+    clock = Clock()
+    budget = Budget(steps=None, minutes=1.0, clock=clock)
+    clock.now += 20  # compiling
+    assert budget.progress(0) == 0
+    assert budget.progress(1) == 0
+    clock.now += 20
+    assert budget.progress(2) == pytest.approx(0.5)
+    clock.now += 20
+    assert budget.is_spent(3)
+
+
+def test_whichever_ends_first() -> None:
+    clock = Clock()
+    budget = Budget(steps=100, minutes=1.0, clock=clock)
+    budget.progress(1)
+    clock.now += 30
+    assert budget.progress(2) == pytest.approx(0.5)
+    assert budget.progress(80) == pytest.approx(0.8)
+
+
+def test_baselines_of_a_known_histogram() -> None:
+    baselines = Baselines.of([50, 25, 25, 0])
+    assert baselines.accuracy == 0.5
+    assert baselines.commonest == 0
+    assert baselines.loss == pytest.approx(1.5 * math.log(2))
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=2, max_size=30).filter(any))
+def test_baselines_are_within_their_bounds(histogram: list[int]) -> None:
+    baselines = Baselines.of(histogram)
+    assert 1 / len(histogram) <= baselines.accuracy <= 1
+    assert -1e-9 <= baselines.loss <= math.log(len(histogram)) + 1e-9
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+@pytest.mark.parametrize("size", [8, 128, 512])
+def test_panel_shows_every_picture(count: int, size: int) -> None:
+    palette = Palette.grid(3)
+    labels = np.full((count, size, size), 18, np.uint8)
+    predicted = np.full((count, size, size), 2, np.uint8)
+    panel = draw_panel(np.ones((count, size, size), np.uint8), labels, predicted, palette)
+    scale = max(1, -(-224 // size))
+    for color in (palette.colors[18], palette.colors[2]):
+        assert (panel == color).all(-1).sum() == count * (size * scale) ** 2
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+@pytest.mark.parametrize("with_val", [True, False])
+def test_curves_are_drawn(tmp_path: Path, epochs: int, with_val: bool) -> None:
+    history = [
+        Epoch(
+            n, n * 10, 1.0, 100.0, 1e-3, Scores(2 / n, 1 - 1 / n), Scores(2.1 / n, 0.5) if with_val else None
+        )
+        for n in range(1, epochs + 1)
+    ]
+    write_curves(tmp_path / "curves.png", history, Baselines(0.3, 2.1, 0), "title")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size[0] > 1000

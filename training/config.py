@@ -1,0 +1,238 @@
+"""Every setting of the trainer, as plain frozen dataclasses which validate themselves.
+
+The values stand in conf/, one comment each, and nowhere else: no field has a default here. A field's type
+is what Hydra checks overrides against; what a type cannot say is checked in `__post_init__`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tfrecords_schema import Manifest
+from training.errors import UsageError
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which dataset, and how thoroughly it is shuffled."""
+
+    root: str
+    shuffle_buffer: int
+
+    def __post_init__(self) -> None:
+        _require(bool(self.root), "data.root", "the directory of a dataset", self.root)
+        _require(self.shuffle_buffer >= 1, "data.shuffle_buffer", "at least 1 record", self.shuffle_buffer)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What all networks have in common; each kind below adds its own settings."""
+
+    name: str
+
+    @property
+    def stride(self) -> int:
+        """Sides must be multiples of this many pixels."""
+        raise NotImplementedError
+
+    # What the last layer gives: logits, or (the article's network only) scores in place of probabilities.
+    gives_logits: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class UNetConfig(ModelConfig):
+    """Our own network: see models/unet.py."""
+
+    full_width: int
+    widths: list[int]
+    blocks: list[int]
+
+    def __post_init__(self) -> None:
+        _require(self.full_width >= 1, "model.full_width", "at least 1 channel", self.full_width)
+        _require(
+            len(self.widths) >= 2 and min(self.widths) >= 1,
+            "model.widths", "two or more numbers of channels, each at least 1", self.widths,
+        )  # fmt: skip
+        _require(
+            len(self.blocks) == len(self.widths) and min(self.blocks) >= 0 and self.blocks[0] == 0,
+            "model.blocks", f"0 and then {len(self.widths) - 1} numbers for the other widths", self.blocks,
+        )  # fmt: skip
+
+    @property
+    def stride(self) -> int:
+        """The deepest level's pixel is this many pixels wide."""
+        return 2 ** len(self.widths)
+
+
+@dataclass(frozen=True)
+class ArticleConfig(ModelConfig):
+    """The article's network as it stands there: see models/article.py."""
+
+    width: float
+    gives_logits = False
+
+    def __post_init__(self) -> None:
+        _require(0 < self.width <= 4, "model.width", "a factor above 0 and up to 4", self.width)
+
+    @property
+    def stride(self) -> int:
+        """Seven halvings."""
+        return 128
+
+
+@dataclass(frozen=True)
+class ArticleLogitsConfig(ArticleConfig):
+    """The article's network with its head put right: logits last, nothing after them."""
+
+    gives_logits = True
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    "unet": UNetConfig,
+    "article": ArticleConfig,
+    "article_logits": ArticleLogitsConfig,
+}
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Softmax cross-entropy over the palette's colours."""
+
+    label_smoothing: float
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.label_smoothing < 1, "loss.label_smoothing", "from 0 to below 1", self.label_smoothing
+        )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Which optimizer, and the course of its learning rate."""
+
+    name: str
+    learning_rate: float
+    schedule: str
+    warmup: float
+    final_rate: float
+    weight_decay: float
+    beta_2: float
+    clip_norm: float | None
+
+    def __post_init__(self) -> None:
+        _require_one_of(OPTIMIZERS, "optimizer.name", self.name)
+        _require(self.learning_rate > 0, "optimizer.learning_rate", "above 0", self.learning_rate)
+        _require_one_of(SCHEDULES, "optimizer.schedule", self.schedule)
+        _require(0 <= self.warmup < 1, "optimizer.warmup", "a share from 0 to below 1", self.warmup)
+        _require(0 <= self.final_rate <= 1, "optimizer.final_rate", "a share from 0 to 1", self.final_rate)
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", "0 or above", self.weight_decay)
+        _require(0 < self.beta_2 < 1, "optimizer.beta_2", "between 0 and 1", self.beta_2)
+        _require(
+            self.clip_norm is None or self.clip_norm > 0,
+            "optimizer.clip_norm",
+            "above 0, or null",
+            self.clip_norm,
+        )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a batch of examples inside the training step, at random."""
+
+    flip: float
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.flip <= 1, "augment.flip", "a probability from 0 to 1", self.flip)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, how large, and how exactly."""
+
+    epochs: int | None
+    max_minutes: float | None
+    steps_per_epoch: int | None
+    batch_size: int
+    seed: int
+    precision: str
+    jit_compile: bool
+    panel_images: int
+
+    def __post_init__(self) -> None:
+        _require(
+            self.epochs is None or self.epochs >= 1, "trainer.epochs", "at least 1, or null", self.epochs
+        )
+        _require(
+            self.max_minutes is None or self.max_minutes > 0,
+            "trainer.max_minutes", "above 0, or null", self.max_minutes,
+        )  # fmt: skip
+        _require(
+            self.epochs is not None or self.max_minutes is not None,
+            "trainer.epochs", "a number when trainer.max_minutes is null too: one of them must end the run",
+            None,
+        )  # fmt: skip
+        _require(
+            self.steps_per_epoch is None or self.steps_per_epoch >= 1,
+            "trainer.steps_per_epoch", "at least 1, or null", self.steps_per_epoch,
+        )  # fmt: skip
+        _require(self.batch_size >= 1, "trainer.batch_size", "at least 1", self.batch_size)
+        _require(0 <= self.seed < 2**31, "trainer.seed", "from 0 to 2147483647", self.seed)
+        _require_one_of(PRECISIONS, "trainer.precision", self.precision)
+        _require(self.panel_images >= 1, "trainer.panel_images", "at least 1", self.panel_images)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One experiment: what `train` needs to know."""
+
+    data: DataConfig
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    augment: AugmentConfig
+    trainer: TrainerConfig
+
+    def check_fits(self, manifest: Manifest) -> None:
+        """Refuses what cannot be trained on this dataset.
+
+        Raises:
+          UsageError: an empty training split, a batch or an epoch larger than it, or images of a size
+            that this network cannot take.
+        """
+        train = manifest.splits["train"].examples if "train" in manifest.splits else 0
+        batch, steps, size = self.trainer.batch_size, self.trainer.steps_per_epoch or 0, manifest.image_size
+        if train == 0:
+            raise UsageError(f"data.root={self.data.root}: no training examples; preprocess more images")
+        if batch > train:
+            raise UsageError(
+                f"trainer.batch_size={batch}, but there are only {train:,} training examples: "
+                f"type trainer.batch_size={max(1, train // 4)}"
+            )
+        if steps > train // batch:
+            raise UsageError(
+                f"trainer.steps_per_epoch={steps}, but the training split has only {train // batch:,} "
+                f"batches of {batch}: type trainer.steps_per_epoch=null"
+            )
+        if size % self.model.stride:
+            raise UsageError(
+                f"model={self.model.name} takes multiples of {self.model.stride} px, but these "
+                f"images are {size} px: preprocess with another --image_size, or choose another model"
+            )
+
+    def steps_per_epoch(self, train_examples: int) -> int:
+        """Whole batches in the training split, or fewer when the setting says so."""
+        return self.trainer.steps_per_epoch or train_examples // self.trainer.batch_size
+
+
+def _require(holds: bool, key: str, expected: str, found: Any) -> None:
+    if not holds:
+        raise UsageError(f"{key} must be {expected}; got {'null' if found is None else found}")
+
+
+def _require_one_of(options: tuple[str, ...], key: str, found: str) -> None:
+    _require(found in options, key, f"one of {', '.join(options)}", found)

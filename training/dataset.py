@@ -1,0 +1,150 @@
+"""From shards on disk to packed batches: what tf.data does, and what is checked before it starts.
+
+A batch is (edges uint8 [B, S*S/8], one bit a pixel; labels uint8 or uint16 [B, S, S]): as few bytes as can
+be, since it is what travels to the device. The order of training examples is a pure function of (seed,
+epoch). TensorFlow is imported only where it is used, so that a wrong path is answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+import tfrecords_schema as schema
+from training.errors import UsageError, WorkError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Batch: TypeAlias = "tuple[tf.Tensor, tf.Tensor]"
+
+# Shards read at a time: enough to mix their examples, few enough to keep reads sequential.
+SHARDS_AT_ONCE = 8
+
+
+def open_dataset(root: str) -> schema.Manifest:
+    """Reads the manifest at `root` and checks that every shard it names stands there whole.
+
+    Raises:
+      UsageError: `root` is not a dataset, or one of another schema version.
+      WorkError: a shard is missing or has another size than the manifest says.
+    """
+    if "://" not in root and not Path(root).is_dir():
+        raise UsageError(
+            f"data.root={root}: there is no such directory; make it with python -m preprocess --output {root}"
+        )
+    try:
+        manifest = schema.Manifest.load(root)
+    except (schema.SchemaError, OSError) as e:
+        raise UsageError(f"data.root={root}: {e}") from e
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            _check_size(root, shard)
+    return manifest
+
+
+def examples(manifest: schema.Manifest, split: str) -> int:
+    """How many examples a split has; 0 when the dataset has no such split."""
+    return manifest.splits[split].examples if split in manifest.splits else 0
+
+
+def judged_split(manifest: schema.Manifest) -> str:
+    """The split that decides how good a network is: val, or train when there is no validation example."""
+    return "val" if examples(manifest, "val") else "train"
+
+
+def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
+    """Yields the dataset's batches; what tf.data says of a damaged shard becomes a sentence.
+
+    Raises:
+      WorkError: a record is damaged, or holds something else than the manifest says.
+    """
+    import tensorflow as tf
+
+    batches = iter(dataset)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as e:
+            reason = str(e.message).split("\n")[0].removeprefix("{{function_node").split("}} ")[-1]
+            find = f"find it with python scripts/verify_shards.py {root}"
+            raise WorkError(f"a shard of {root} is damaged ({reason.split(' [Op:')[0]}); {find}") from e
+        yield batch
+
+
+def train_dataset(
+    root: str, manifest: schema.Manifest, *, batch_size: int, seed: int, epoch: int, shuffle_buffer: int
+) -> tf.data.Dataset:
+    """One epoch of packed training batches, in an order that (seed, epoch) alone decides.
+
+    Shards and their records are shuffled while still encoded. Every batch has `batch_size` examples: the
+    few left over at the end are dropped, others each epoch.
+    """
+    import tensorflow as tf
+
+    files = _shard_paths(root, manifest, "train")
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(files))
+    records = tf.data.Dataset.from_tensor_slices([files[i] for i in order]).interleave(
+        lambda path: _records(path, manifest), cycle_length=SHARDS_AT_ONCE
+    )
+    records = records.shuffle(
+        shuffle_buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
+    )
+    return _packed(records.batch(batch_size, drop_remainder=True), manifest)
+
+
+def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size: int) -> tf.data.Dataset:
+    """Every example of a split exactly once, in the order of its shards; the last batch may be smaller."""
+    import tensorflow as tf
+
+    files = tf.data.Dataset.from_tensor_slices(_shard_paths(root, manifest, split))
+    records = files.flat_map(lambda path: _records(path, manifest))
+    return _packed(records.batch(batch_size), manifest)
+
+
+def _packed(batches: tf.data.Dataset, manifest: schema.Manifest) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        _, edges, labels = schema.parse(serialized, manifest.image_size, manifest.label_dtype)
+        return edges, labels
+
+    parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return parsed.prefetch(tf.data.AUTOTUNE)
+
+
+def _records(path: tf.Tensor, manifest: schema.Manifest) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    return tf.data.TFRecordDataset(path, compression_type="GZIP" if manifest.compression == "gzip" else "")
+
+
+def _shard_paths(root: str, manifest: schema.Manifest, split: str) -> list[str]:
+    return [f"{root.rstrip('/')}/{shard.name}" for shard in manifest.splits[split].shards if shard.examples]
+
+
+def _check_size(root: str, shard: schema.ShardInfo) -> None:
+    path = f"{root.rstrip('/')}/{shard.name}"
+    found = _file_size(path)
+    if found == shard.bytes:
+        return
+    state = "is missing" if found is None else f"has {found:,} bytes, but the manifest says {shard.bytes:,}"
+    receipt = schema.ShardReceipt.name(shard.name)
+    raise WorkError(
+        f"{path} {state}: copy it again, or delete {receipt} and rerun the preprocessing that made it"
+    )
+
+
+def _file_size(path: str) -> int | None:
+    if "://" not in path:
+        file = Path(path)
+        return file.stat().st_size if file.is_file() else None
+    import tensorflow as tf
+
+    return tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None

@@ -1,0 +1,33 @@
+"""The networks: functional Keras models of plain layers, so that a saved .keras opens without our code."""
+
+from __future__ import annotations
+
+import keras
+
+from training.config import ArticleConfig, ModelConfig, UNetConfig
+
+
+def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "float32") -> keras.Model:
+    """Builds the network `config` describes.
+
+    Args:
+      colors: K, the size of the palette.
+      seed: decides the initial weights; the same seed gives the same weights anywhere.
+      precision: a Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+
+    Returns:
+      A model from edges, float [B, H, W, 1], to logits (or the article's scores), float [B, H, W, K]; H and
+      W are multiples of `config.stride`.
+    """
+    from training.models.article import build_article
+    from training.models.unet import build_unet
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        if isinstance(config, UNetConfig):
+            return build_unet(config, colors, seed)
+        assert isinstance(config, ArticleConfig), config
+        return build_article(config, colors, seed)
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,40 @@
+"""Starts TensorFlow without the paragraph it prints before its logging can be configured."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+
+# Said at every start on a machine without a GPU; nothing is wrong then.
+HARMLESS = re.compile(
+    r"^(WARNING: All log messages before absl|[IW]\d{4} |To enable the following|E\d{4} .*cuInit)"
+)
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it is an error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "tensorflow" in sys.modules:
+        return
+    with tempfile.TemporaryFile() as noise:
+        stderr = os.dup(2)
+        sys.stderr.flush()
+        # At the level of file descriptors, since it is C++ that speaks.
+        os.dup2(noise.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            noise.seek(0)
+            _show_errors(noise.read().decode(errors="replace"))
+
+
+def _show_errors(noise: str) -> None:
+    for line in noise.splitlines():
+        if line.strip() and not HARMLESS.match(line):
+            print(line, file=sys.stderr)

@@ -1,0 +1,61 @@
+"""What a run says on the terminal at its start and at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+import tfrecords_schema as schema
+from training import checkpoint
+from training.baselines import Baselines
+from training.config import TrainConfig
+from training.dataset import examples, judged_split
+from training.journal import Journal
+from training.metrics import Scores
+
+
+def opening(
+    config: TrainConfig, manifest: schema.Manifest, net: keras.Model, baselines: Baselines, run_dir: Path
+) -> str:
+    """The dataset, the network, and what must be beaten."""
+    train, val = examples(manifest, "train"), examples(manifest, "val")
+    lines = [
+        f"dataset    {config.data.root}: {train:,} training and {val:,} validation examples, "
+        f"{manifest.image_size} px, {len(manifest.palette)} colours",
+        f"model      {config.model.name}: {net.count_params():,} parameters, {config.trainer.precision}",
+        f"baselines  always the commonest colour: accuracy {baselines.accuracy:.3f}; "
+        f"the palette's shares alone: loss {baselines.loss:.3f} nats",
+        f"run        {run_dir}",
+    ]
+    if not val:
+        lines.insert(1, "           no validation split: the training scores decide which epoch is best")
+    return "\n".join(lines)
+
+
+def closing(journal: Journal, manifest: schema.Manifest, interrupted: bool) -> str:
+    """Whether the baselines were beaten, by how much, and where to look."""
+    best, run = journal.best, journal.run_dir
+    if best is None:
+        return f"interrupted before the first epoch ended: no network was saved in {run}"
+    split = {"val": "validation", "train": "training"}[judged_split(manifest)]
+    lines = [
+        f"best       epoch {best.number}, by {split} loss",
+        *(f"           {line}" for line in compare(best.judged_by, journal.baselines)),
+        f"look at    {run / 'panel.png'} and {run / 'curves.png'}",
+        f"network    {run / 'checkpoints' / checkpoint.BEST}",
+    ]
+    if interrupted:
+        lines.insert(0, f"interrupted after epoch {journal.epochs[-1].number}: what was written stays")
+    return "\n".join(lines)
+
+
+def compare(scores: Scores, baselines: Baselines) -> tuple[str, str]:
+    """One line for accuracy and one for loss: what was reached, and whether and by how much it is better."""
+    gain, saved = scores.accuracy - baselines.accuracy, baselines.loss - scores.loss
+    accuracy = "above the commonest colour" if gain > 0 else "below the commonest colour: NOT beaten"
+    loss = "below the palette's shares" if saved > 0 else "above the palette's shares: NOT beaten"
+    return (
+        f"accuracy {scores.accuracy:.3f}, {abs(gain):.3f} {accuracy} ({baselines.accuracy:.3f})",
+        f"loss {scores.loss:.3f} nats, {abs(saved):.3f} {loss} ({baselines.loss:.3f})",
+    )

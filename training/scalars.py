@@ -1,0 +1,35 @@
+"""TensorBoard: each epoch's scores, training and validation in one chart, and the panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from training.history import Epoch
+
+
+class Scalars:
+    """Writes below `directory`, one run of TensorBoard's for each split: their curves then share a chart."""
+
+    def __init__(self, directory: Path) -> None:
+        self._writers = {
+            split: tf.summary.create_file_writer(str(directory / split)) for split in ("train", "val")
+        }
+
+    def write(self, epoch: Epoch, panel: np.ndarray | None) -> None:
+        """Adds one epoch; `panel` is uint8 [H, W, 3]."""
+        for split, scores in (("train", epoch.train), ("val", epoch.val)):
+            if scores:
+                with self._writers[split].as_default(step=epoch.number):
+                    tf.summary.scalar("loss", scores.loss)
+                    tf.summary.scalar("accuracy", scores.accuracy)
+        with self._writers["train"].as_default(step=epoch.number):
+            tf.summary.scalar("learning_rate", epoch.learning_rate)
+            tf.summary.scalar("images_per_second", epoch.images_per_second)
+        if panel is not None:
+            with self._writers["val"].as_default(step=epoch.number):
+                tf.summary.image("panel", panel[None])
+        for writer in self._writers.values():
+            writer.flush()
