@@ -4,7 +4,7 @@
 #   ./scripts/quickstart.sh                 storybook scenes drawn on the spot
 #   ./scripts/quickstart.sh IMAGES_DIR      your own photographs
 #
-# MINUTES=10 trains for ten minutes instead of three. What is already there is not made again.
+# Trains for three or four minutes; MINUTES=15 for as many. What is already there is not made again.
 set -euo pipefail
 [ $# -le 1 ] || { echo "usage: $0 [IMAGES_DIR]" >&2; exit 2; }
 photographs=
@@ -32,20 +32,27 @@ echo "== 3/4  A look at what the network will see"
 .venv/bin/python scripts/inspect_shards.py "$out/dataset" --out "$out/sheet.png"
 
 run=$out/runs/$(date +%Y-%m-%d_%H-%M-%S)
-echo "== 4/4  Training for ${MINUTES:-3} minutes"
-.venv/bin/python -m training data.root="$out/dataset" experiment=storybook \
-    trainer.max_minutes="${MINUTES:-3}" hydra.run.dir="$run"
+echo "== 4/4  Training"
+.venv/bin/python -m training data.root="$out/dataset" experiment=storybook hydra.run.dir="$run" \
+    ${MINUTES:+trainer.epochs=null "trainer.max_minutes=$MINUTES"}
 
 cat <<END
 
 Done. Look at:
-  $out/sheet.png       what it learnt from: drawing | colouring
-  $run/panel.png       drawing | truth | prediction, for scenes it never saw
-  $run/curves.png      loss and accuracy against epoch
+  $out/sheet.png
+      what it learnt from: drawing | colouring
+  $run/panel.png
+      drawing | truth | prediction, for pictures it never saw
+  $run/curves.png
+      loss and accuracy against epoch
 
 Next:
-  MINUTES=15 ./scripts/quickstart.sh                          the same shards, more training
-  ./scripts/quickstart.sh ~/Pictures                          your own photographs
-  .venv/bin/python -m training --help                         every setting
-  .venv/bin/tensorboard --logdir $out/runs                    all runs side by side
+  MINUTES=15 $0 $*
+      the same shards, more training
+  $0 ~/Pictures
+      your own photographs
+  .venv/bin/python -m training --help
+      every setting
+  .venv/bin/tensorboard --logdir $out/runs
+      all runs side by side
 END
