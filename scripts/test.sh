@@ -1,12 +1,22 @@
 #!/usr/bin/env bash
-# The whole check on a fresh machine: formatting, lint, types, tests. Arguments go to pytest.
+# The checks on a fresh machine: formatting, lint, types, and the tests that are quick.
 #
-#   ./scripts/test.sh [PYTEST_ARGUMENTS]
+#   ./scripts/test.sh                 all of these, in a few minutes
+#   ./scripts/test.sh --slow          the slow proofs alone: real clusters, real environments, large networks
+#   ./scripts/test.sh PYTEST_ARGS     some tests: ./scripts/test.sh tests/test_plan.py -k split
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh dev
 
-.venv/bin/ruff format --check .
-.venv/bin/ruff check .
-.venv/bin/mypy
-exec .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup "$@"
+pytest() { .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup "$@"; }
+
+case ${1:-} in
+    "")
+        .venv/bin/ruff format --check .
+        .venv/bin/ruff check .
+        .venv/bin/mypy
+        pytest -m "not slow and not flink"
+        ;;
+    --slow) pytest -m "slow or flink" "${@:2}" ;;
+    *) pytest "$@" ;;
+esac
