@@ -7,6 +7,11 @@ import sys
 
 from preprocess import options
 
+HANDED_OVER = (
+    "the job is written down; when Dataflow has run it, run the same command without --runner and "
+    "--template_location: it finds the shards done, and writes the manifest"
+)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the job; gives the exit code: 0 done, 1 the work failed, 2 wrong usage."""
@@ -17,7 +22,12 @@ def main(argv: list[str] | None = None) -> int:
             logging.disable(logging.CRITICAL)
         else:
             logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
+            logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+            logging.getLogger().handlers[0].addFilter(_short)
         options.check_beam_flags(chosen.beam)
+        from preprocess import dataflow
+
+        dataflow.check(chosen)
     except options.UsageError as e:
         print(f"preprocess: {e}", file=sys.stderr)
         return 2
@@ -35,8 +45,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("preprocess: stopped; finished shards stay, run the same command to go on", file=sys.stderr)
         return 1
-    print(_describe(summary, chosen.output))
+    print(_describe(summary, chosen.output) if summary else HANDED_OVER)
     return 0
+
+
+def _short(record: logging.LogRecord) -> bool:
+    """Passes lines on but no pages: a sentence follows a failure, and says where the whole report is."""
+    record.exc_info = None
+    return "\n" not in record.getMessage()
 
 
 def _describe(summary, output: str) -> str:  # type: ignore[no-untyped-def]

@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import re
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from preprocess import palettes, progress, receipts, sources, storage
+from preprocess import dataflow, palettes, progress, receipts, sources, storage
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.worker import WorkerDiedError
@@ -37,13 +38,16 @@ class Summary:
     seconds: float
 
 
-def run(options: Options) -> Summary:
+def run(options: Options) -> Summary | None:
     """Makes the dataset, or finishes it; does nothing to one that is complete.
+
+    None: the work was written down as a Dataflow template, and is yet to be done.
 
     Raises:
       SourceError, OutputError: the input or the output cannot be used; nothing was written.
       JobError: shards are missing or too many images were rejected; what is done stays done.
     """
+    storage.set_options(options.beam)
     _check_directory(options.output)
     with _lock(options.output):
         shards = make_plan(_images(options), options.layout, options.output, options.subset)
@@ -58,8 +62,10 @@ def run(options: Options) -> Summary:
         started = time.monotonic()
         if todo:
             _write(options, todo, done)
+            if options.template:
+                return None
         summary = _finish(options, shards, sum(s.images for s in todo), time.monotonic() - started)
-        storage.remove(options.output, storage.WORK_DIR)
+        storage.remove_folder(options.output, storage.WORK_DIR)
         return summary
 
 
@@ -91,8 +97,7 @@ def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
 def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
     """Runs the pipeline over `todo`. Receipts that cannot be trusted go first, and so does the manifest."""
     for stale in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in todo)]:
-        if storage.size(storage.join(options.output, stale)) >= 0:
-            storage.remove(options.output, stale)
+        storage.remove(options.output, stale)
     images = sum(shard.images for shard in todo)
     with progress.bar(options.output, images, {ShardReceipt.name(name) for name in done}):
         try:
@@ -129,9 +134,19 @@ def _run_pipeline(options: Options, todo: list[Shard]) -> None:
     # An explicit list: without one Beam would parse this program's own command line.
     flags = PipelineOptions(options.beam)
     if not options.local:
-        graph = beam.Pipeline(options=flags)
-        pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
-        graph.run().wait_until_finish()
+        with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+            flags = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
+            graph = beam.Pipeline(options=flags)
+            pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
+            running = graph.run()
+        if options.template:
+            return
+        try:
+            running.wait_until_finish()
+        except KeyboardInterrupt:
+            with contextlib.suppress(Exception):  # best effort: the service may be what is gone
+                running.cancel()
+            raise
         return
     from preprocess import local
 
@@ -182,6 +197,10 @@ def _check_rejects(options: Options, found: dict[str, ShardReceipt], images: int
 
 def _check_directory(output: str) -> None:
     if storage.is_remote(output):
+        try:  # before a long listing, not after it
+            storage.write(output, f"{storage.WORK_DIR}/writable", b"")
+        except storage.StorageError as e:
+            raise receipts.OutputError(str(e)) from None
         return
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
@@ -211,7 +230,7 @@ def _lock(output: str) -> Iterator[None]:
         try:
             yield
         except (sources.SourceError, receipts.OutputError, palettes.PaletteError):
-            storage.remove(output, storage.WORK_DIR)  # nothing was begun
+            storage.remove_folder(output, storage.WORK_DIR)  # nothing was begun
             raise
 
 

@@ -78,7 +78,7 @@ def runner(options: PipelineOptions) -> FnApiRunner:
     _let_workers_import_us()
     given = options.get_all_options(drop_default=True)
     # JSON's numbers are floats, which Beam's parser of the worker's options would refuse for an integer.
-    texts = {name: str(value) if isinstance(value, int) else value for name, value in given.items()}
+    texts = {name: str(value) if type(value) is int else value for name, value in given.items()}
     provision = beam_provision_api_pb2.ProvisionInfo(
         retrieval_token="unused-retrieval-token", pipeline_options=dict_to_struct(texts)
     )

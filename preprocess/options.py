@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 from typing import NoReturn
 
 from preprocess.catalog import Subset
@@ -47,6 +48,11 @@ class Options:
     def local(self) -> bool:
         """True when linewash chose the runner: all cores of this machine."""
         return not has_flag(self.beam, "--runner", "--direct_running_mode")
+
+    @property
+    def template(self) -> bool:
+        """True when the job is not to be run but to be written down: so do Dataflow's Flex Templates."""
+        return has_flag(self.beam, "--template_location")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -191,10 +197,14 @@ def check_beam_flags(flags: list[str]) -> None:
     parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(flags)
-    if unknown:
-        ours = [option for action in _parser()._actions for option in action.option_strings]
-        known = ours + [option for action in parser._actions for option in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see python -m preprocess --help"
-        raise UsageError(f"neither linewash nor Beam knows {unknown[0]}; {hint}")
+    known, unknown = parser.parse_known_args(flags)
+    ours = [option for action in _parser()._actions for option in action.option_strings]
+    names = ours + [option for action in parser._actions for option in action.option_strings]
+    # Flink's and Spark's job servers have flags of their own, which Beam asks them for when it hands a job
+    # in: there only what looks like a slip of the pen is refused.
+    served = re.search("flink|spark|portable", known.runner or "", re.IGNORECASE)
+    for flag in [flag for flag in unknown if flag.startswith("--")] if served else unknown[:1]:
+        near = difflib.get_close_matches(flag.split("=")[0], names, n=1, cutoff=0.85 if served else 0.6)
+        if near or not served:
+            hint = f"did you mean {near[0]}?" if near else "see python -m preprocess --help"
+            raise UsageError(f"neither linewash nor Beam knows {flag}; {hint}")

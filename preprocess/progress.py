@@ -50,7 +50,10 @@ def _watch(output: str, seen: set[str], shown: tqdm, stop: threading.Event) -> N
     last = False
     while not last:
         last = stop.wait(interval)  # one more look after the end, so that the bar fills
-        for name in sorted(set(storage.names(output, f"{RECEIPTS_DIR}/*.json")) - seen):
+        names: list[str] = []
+        with contextlib.suppress(OSError):  # a bar may miss a look
+            names = storage.names(output, f"{RECEIPTS_DIR}/*.json")
+        for name in sorted(set(names) - seen):
             with contextlib.suppress(SchemaError, OSError):
                 receipt = ShardReceipt.from_json(storage.read(storage.join(output, name)), name)
                 seen.add(name)

@@ -33,9 +33,11 @@ class OutputError(ValueError):
 def load(output: str) -> dict[str, ShardReceipt]:
     """The receipts below `output` by their shard's name; one that cannot be read counts as absent."""
     found = {}
-    for name in storage.names(output, f"{RECEIPTS_DIR}/*.json"):
+    names = storage.names(output, f"{RECEIPTS_DIR}/*.json")
+    contents = storage.read_each(storage.join(output, name) for name in names)
+    for name, data in zip(names, contents, strict=True):
         with contextlib.suppress(SchemaError):
-            receipt = ShardReceipt.from_json(storage.read(storage.join(output, name)), name)
+            receipt = ShardReceipt.from_json(data, name)
             found[receipt.shard.name] = receipt
     return found
 
@@ -64,11 +66,13 @@ def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Sh
 
 def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]) -> set[str]:
     """The names of the planned shards that are done: receipt there, shard there, of the size it says."""
+    sizes: dict[str, int] = {}
+    for split in SPLITS if receipts else ():
+        sizes |= storage.sizes(output, f"{split}/*")
     return {
         shard.name
         for shard in shards
-        if (receipt := receipts.get(shard.name))
-        and storage.size(storage.join(output, shard.name)) == receipt.shard.bytes
+        if (receipt := receipts.get(shard.name)) and sizes.get(shard.name) == receipt.shard.bytes
     }
 
 

@@ -24,6 +24,7 @@ from tfrecords_schema import (
     Compression,
     RecordLayout,
     Reject,
+    SchemaError,
     ShardInfo,
     ShardReceipt,
     encode_example,
@@ -45,11 +46,14 @@ class _Tally:
 def write_shard(shard: Shard, recipe: Recipe, compression: Compression, output: str) -> ShardReceipt:
     """Converts every image of `shard` and writes the shard and then its receipt below `output`.
 
-    Both appear whole or not at all. The same images and recipe give the same bytes.
+    Both appear whole or not at all. The same images and recipe give the same bytes. A shard that already
+    stands is left alone: a runner that starts over after a fault then loses only what was in flight.
 
     Raises:
       OSError: the output cannot be written. (An image that cannot be read is a reject, not an error.)
     """
+    if standing := _standing(shard, recipe, output):
+        return standing
     cv2.setNumThreads(1)  # the runner already has a process a core
     tally = _Tally(np.zeros(len(recipe.palette), np.int64))
     with storage.write_atomically(output, shard.name) as file:
@@ -63,6 +67,21 @@ def write_shard(shard: Shard, recipe: Recipe, compression: Compression, output: 
     receipt = _receipt(shard, recipe, compression, tally, sink)
     storage.write(output, ShardReceipt.name(shard.name), receipt.to_json())
     return receipt
+
+
+def _standing(shard: Shard, recipe: Recipe, output: str) -> ShardReceipt | None:
+    """The receipt of the very shard asked for, if it is there already."""
+    name = ShardReceipt.name(shard.name)
+    if storage.size(storage.join(output, name)) < 0:
+        return None
+    try:
+        receipt = ShardReceipt.from_json(storage.read(storage.join(output, name)), name)
+    except SchemaError:
+        return None
+    wanted = (shard.name, shard.images_digest, recipe.fingerprint)
+    found = (receipt.shard.name, receipt.images_digest, receipt.fingerprint)
+    whole = storage.size(storage.join(output, shard.name)) == receipt.shard.bytes
+    return receipt if found == wanted and whole else None
 
 
 def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally) -> Iterator[bytes]:

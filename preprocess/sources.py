@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preprocess import storage
+from preprocess.stores import before_magic
 from preprocess.tars import TAR_SUFFIX, Member, TarError, members
 
 # What a folder is searched for; what a file really holds is told by its bytes.
@@ -151,22 +152,17 @@ def _unreadable(error: OSError) -> None:
 
 
 def _remote_files(pattern: str) -> Iterator[tuple[str, str]]:
-    """As `_local_files`, through Beam's file systems, for which a folder is a prefix."""
+    """As `_local_files`, for a remote store, to which a folder is a prefix."""
     wanted = (*SUFFIXES, TAR_SUFFIX)
     whole_folder = not glob.has_magic(pattern) and not pattern.lower().endswith(wanted)
     search = storage.join(pattern, "**") if whole_folder else pattern
-    root = pattern if whole_folder else pattern[: _first_magic(pattern)].rpartition("/")[0]
+    root = pattern if whole_folder else before_magic(pattern).rpartition("/")[0]
     try:
-        (found,) = storage.filesystems().match([search])
-    except Exception as e:  # every file system raises its own kinds
-        raise SourceError(f"cannot list {pattern}: {e}") from None
-    for metadata in found.metadata_list:
-        if not whole_folder or metadata.path.lower().endswith(wanted):
-            yield metadata.path, root
-
-
-def _first_magic(pattern: str) -> int:
-    return min((pattern.index(c) for c in "*?[" if c in pattern), default=len(pattern))
+        for stored in storage.listing(search):
+            if not whole_folder or stored.path.lower().endswith(wanted):
+                yield stored.path, root
+    except storage.StorageError as e:
+        raise SourceError(str(e)) from None
 
 
 def _nothing_found(pattern: str) -> str:

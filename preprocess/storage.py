@@ -1,19 +1,27 @@
-"""Bytes in and out of the dataset directory and the sources, on local disk or anything Beam can open."""
+"""Bytes in and out of the dataset directory and the sources, on local disk or in a remote store."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
+
+from preprocess import stores
+from preprocess.stores import CONNECTIONS, StorageError, Stored, set_options, telling
+
+__all__ = ["StorageError", "set_options"]  # so that others need to know this module only
 
 WORK_DIR = ".work"  # inside the dataset: plans and unfinished files; gone when the job is done
 INDEX_DIR = ".index"  # inside the dataset: where the images lie in their tars; kept
 
-
-class StorageError(OSError):
-    """A place that cannot be listed, read or written; the message names it and says why."""
+READ_BYTES = 16 << 20  # asked for at a time of a remote file that is read from end to end
+UPLOAD_BYTES = 32 << 20  # of a file to be uploaded: kept in memory, and beyond that on disk
 
 
 def is_remote(path: str) -> bool:
@@ -26,60 +34,110 @@ def join(root: str, name: str) -> str:
     return f"{root.rstrip('/')}/{name}"
 
 
-def filesystems():  # type: ignore[no-untyped-def]
-    """Beam's FileSystems, imported on first use: it takes most of a second."""
-    from apache_beam.io.filesystems import FileSystems
-
-    return FileSystems
-
-
 @contextlib.contextmanager
 def open_binary(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for reading and seeking.
+    """Opens a file for reading and seeking, mostly from its beginning to its end.
 
     Raises:
       OSError: it cannot be opened.
     """
     if is_remote(path):
-        with filesystems().open(path, compression_type="uncompressed") as remote:
+        with io.BufferedReader(_RemoteFile(path), READ_BYTES) as remote:
             yield remote
     else:
         with Path(path).open("rb") as local:
             yield local
 
 
+class _RemoteFile(io.RawIOBase):
+    """A remote file, each read of which is one request."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._size = size(path)
+        self._at = 0
+        if self._size < 0:
+            raise FileNotFoundError(f"{path} is not there")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+        wanted = max(0, min(len(buffer), self._size - self._at))
+        data = read(self._path, self._at, wanted)
+        buffer[:wanted] = data
+        self._at += wanted
+        return wanted
+
+
 def read(path: str, offset: int = 0, size: int = -1) -> bytes:
-    """A whole file, or `size` bytes of it from `offset` on.
+    """A whole file, or `size` bytes of it from `offset` on, and no more than these.
 
     Raises:
       OSError: it cannot be read, or is shorter than that.
     """
-    with open_binary(path) as file:
-        if offset:
+    if is_remote(path):
+        with telling("read", path):
+            data = stores.store(path).read(path, offset, size)
+    else:
+        with Path(path).open("rb") as file:
             file.seek(offset)
-        data = file.read(size) if size >= 0 else file.read()
+            data = file.read(size)
     if 0 <= size != len(data):
         raise OSError(f"{path} ends before byte {offset + size:,}")
     return data
 
 
+def read_each(paths: Iterable[str]) -> Iterator[bytes]:
+    """Yields the contents of small files, in order; from remote stores many at a time.
+
+    Raises:
+      OSError: one of them cannot be read.
+    """
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        yield from pool.map(read, paths)
+
+
+def listing(pattern: str) -> Iterator[Stored]:
+    """Yields the remote files that match a glob.
+
+    Raises:
+      StorageError: they cannot be listed.
+    """
+    with telling("list", pattern):
+        yield from stores.store(pattern).list(pattern)
+
+
+def sizes(root: str, pattern: str) -> dict[str, int]:
+    """Name, relative to `root`, and size of each file that matches a glob below it, in the order of names."""
+    if is_remote(root):
+        found = {stored.path: stored.size for stored in listing(join(root, pattern))}
+    else:
+        found = {path.as_posix(): path.stat().st_size for path in Path(root).glob(pattern)}
+    return {path.removeprefix(join(root, "")): found[path] for path in sorted(found)}
+
+
 def names(root: str, pattern: str) -> list[str]:
     """The names, relative to `root`, that match a glob `pattern` below it; [] where there is nothing."""
-    if not is_remote(root):
-        return sorted(p.relative_to(root).as_posix() for p in Path(root).glob(pattern))
-    (found,) = filesystems().match([join(root, pattern)])
-    return sorted(m.path.removeprefix(join(root, "")) for m in found.metadata_list)
+    return list(sizes(root, pattern))
 
 
 def size(path: str) -> int:
     """A file's size in bytes; -1 where there is none."""
-    if not is_remote(path):
-        try:
-            return Path(path).stat().st_size
-        except FileNotFoundError:
-            return -1
-    (found,) = filesystems().match([path])
-    return found.metadata_list[0].size_in_bytes if found.metadata_list else -1
+    if is_remote(path):
+        found = _find(path)
+        return found.size if found else -1
+    try:
+        return Path(path).stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def modified(path: str) -> float:
@@ -90,8 +148,14 @@ def modified(path: str) -> float:
     """
     if not is_remote(path):
         return Path(path).stat().st_mtime
-    (found,) = filesystems().match([path])
-    return found.metadata_list[0].last_updated_in_seconds or 0.0
+    if found := _find(path):
+        return found.modified
+    raise FileNotFoundError(f"{path} is not there")
+
+
+def _find(path: str) -> Stored | None:
+    with telling("look for", path):
+        return stores.store(path).find(path)
 
 
 @contextlib.contextmanager
@@ -100,10 +164,10 @@ def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
     target = join(root, name)
     temporary = join(root, f"{WORK_DIR}/{uuid.uuid4().hex}.tmp")
     if is_remote(root):
-        # An object appears when its upload is closed; one upload and one rename, as on a disk.
-        with filesystems().create(temporary, compression_type="uncompressed") as file:
-            yield file
-        filesystems().rename([temporary], [target])
+        # Uploaded only when it is whole: a store shows an upload that was merely closed, cut short or not.
+        with tempfile.SpooledTemporaryFile(UPLOAD_BYTES) as spooled:
+            yield cast(BinaryIO, spooled)
+            _upload(spooled, target, temporary)
         return
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(temporary).parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +180,12 @@ def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
         raise
 
 
+def _upload(file: IO[bytes], target: str, temporary: str) -> None:
+    file.seek(0)
+    with telling("write", target):
+        stores.store(target).write(target, cast(BinaryIO, file), temporary)
+
+
 def write(root: str, name: str, data: bytes) -> None:
     """Writes a whole file, atomically."""
     with write_atomically(root, name) as file:
@@ -123,7 +193,19 @@ def write(root: str, name: str, data: bytes) -> None:
 
 
 def remove(root: str, name: str) -> None:
-    """Removes a file or folder below `root`, if it is there."""
-    fs = filesystems()
-    with contextlib.suppress(Exception):  # Beam raises its own BeamIOError for what is already gone
-        fs.delete([join(root, name)])
+    """Removes a file below `root`, if it is there."""
+    path = join(root, name)
+    if is_remote(root):
+        with telling("remove", path):
+            stores.store(path).delete(path)
+    else:
+        Path(path).unlink(missing_ok=True)
+
+
+def remove_folder(root: str, name: str) -> None:
+    """Removes a folder below `root` and all that is in it, if it is there."""
+    if is_remote(root):
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(lambda inside: remove(root, inside), names(root, f"{name}/**")))
+    else:
+        shutil.rmtree(join(root, name), ignore_errors=True)

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh dev
 
-pytest() { .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup "$@"; }
+pytest() { .venv/bin/python -m pytest --numprocesses 2 "$@"; }
 
 case ${1:-} in
     "")

@@ -10,6 +10,7 @@ from preprocess import receipts, sources
 from preprocess.pipeline import build
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
+from preprocess.shards import write_shard
 
 
 def test_shards_become_receipts_and_counters(tmp_path):
@@ -38,3 +39,22 @@ def test_shards_become_receipts_and_counters(tmp_path):
         "rejects_format": 1,
         "rejects_empty": 1,
     }
+
+
+def test_a_shard_that_stands_is_not_written_again(tmp_path):
+    folder, output, recipe = (
+        photos.folder(tmp_path / "images", 6),
+        str(tmp_path / "out"),
+        Recipe(image_size=32),
+    )
+    layout = Layout(num_shards=1, val_fraction=0)
+    (shard,) = make_plan(sources.images([str(folder)], output), layout, output)
+    first = write_shard(shard, recipe, "none", output)
+    path = tmp_path / "out" / shard.name
+    written = path.stat().st_mtime_ns
+    assert write_shard(shard, recipe, "none", output) == first
+    assert path.stat().st_mtime_ns == written
+    path.write_bytes(b"cut")
+    assert write_shard(shard, recipe, "none", output) == first
+    other = write_shard(shard, Recipe(image_size=64), "none", output)
+    assert other.shard.bytes > first.shard.bytes

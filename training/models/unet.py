@@ -7,8 +7,9 @@ change), and the two finest levels do without normalization. Three things differ
 
 * place: two channels say how far down and how far right a pixel is, since the sky is above;
 * context: the mean over the whole picture is given to every pixel, since colours go together;
-* upsampling is nearest, or by transposed convolutions twice as large as their stride: no checkerboard (Odena
-  et al. 2016), and both compile under XLA with mixed precision, which bilinear upsampling does not.
+* upsampling is nearest, or by a transposed convolution twice as large as its stride, against checkerboards
+  (Odena et al. 2016; where the network is unsure after a short run, a trace of one remains). Both compile
+  under XLA with mixed precision, which bilinear upsampling does not.
 """
 
 from __future__ import annotations

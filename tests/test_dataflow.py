@@ -1,0 +1,378 @@
+"""Dataflow without the cloud: what is staged and submitted, and that the wheel is all that a worker needs."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import venv
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import photos
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gcp_storage_emulator.server import create_server
+from google.cloud import storage as google_storage
+
+from preprocess import packaging
+from preprocess.options import _parser
+
+ROOT = Path(__file__).parent.parent
+BUCKET = "linewash-tests"
+
+
+class DataflowApi(BaseHTTPRequestHandler):
+    """Google's job service, as far as a job needs it: takes a job, has it worked on, tells its state."""
+
+    jobs: list[dict]
+    work = staticmethod(lambda: "JOB_STATE_DONE")  # what the service does when it gets a job
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/token":
+            return self._answer({"access_token": "let-me-in", "expires_in": 3600, "token_type": "Bearer"})
+        self.jobs.append({**json.loads(body), "path": self.path})
+        return self._answer(self._job("JOB_STATE_PENDING"))
+
+    def do_GET(self):
+        if re.search("/(messages|metrics)", self.path):
+            return self._answer({})
+        return self._answer(self._job(type(self).work()))
+
+    def _job(self, state):
+        job = self.jobs[-1]
+        return {"id": "job-1", "projectId": "a-project", "location": "a-region", "name": job["name"],
+                "currentState": state, "type": "JOB_TYPE_BATCH"}  # fmt: skip
+
+    def _answer(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    """A project of one's own: a bucket of images, the job service, and credentials for both."""
+    store = create_server("127.0.0.1", 0, in_memory=True)
+    store.start()
+    handler = type("Handler", (DataflowApi,), {"jobs": []})
+    api = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    folder = tmp_path_factory.mktemp("cloud")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    account = {
+        "type": "service_account",
+        "project_id": "a-project",
+        "client_email": "tests@a-project",
+        "token_uri": f"http://127.0.0.1:{api.server_port}/token",
+        "private_key": key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode(),
+    }
+    (folder / "account.json").write_text(json.dumps(account))
+    env = {
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{store._api._httpd.server_port}",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "account.json"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", env["STORAGE_EMULATOR_HOST"])
+        bucket = google_storage.Client.create_anonymous_client().create_bucket(BUCKET)
+        for path in photos.folder(folder / "images", 40).rglob("*.JPEG"):
+            name = f"images/{path.relative_to(folder / 'images').as_posix()}"
+            bucket.blob(name).upload_from_filename(path)
+        yield Cloud(bucket, handler, env, f"http://localhost:{api.server_port}")
+    api.shutdown()
+    store.stop()
+
+
+class Cloud:
+    def __init__(self, bucket, api, env, endpoint):
+        self.bucket, self.api, self.env, self.endpoint = bucket, api, env, endpoint
+
+    def command(self, output, *flags):
+        url = f"gs://{BUCKET}"
+        places = ["--input", f"{url}/images", "--output", f"{url}/{output}", "--image_size", 32]
+        service = [
+            "--runner",
+            "DataflowRunner",
+            "--dataflow_endpoint",
+            self.endpoint,
+            "--project",
+            "a-project",
+        ]
+        service += ["--region", "a-region", "--temp_location", f"{url}/tmp-{output}"]
+        return [*places, *service, "--job_name", "linewash-job", *flags]
+
+    def read(self, url):
+        return self.bucket.blob(url.removeprefix(f"gs://{BUCKET}/")).download_as_bytes()
+
+    def names(self, prefix):
+        return [blob.name for blob in self.bucket.list_blobs(prefix=prefix)]
+
+
+def preprocess(*args, env=(), cwd=ROOT, code=""):
+    """The real command; `code` runs before it."""
+    launch = ["-c", f"{code}\nimport runpy; runpy.run_module('preprocess', run_name='__main__')"]
+    command = [sys.executable, *(launch if code else ["-m", "preprocess"]), *map(str, args)]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "CLOUDSDK_", "STORAGE_"))}
+    merged = clean | {"NO_GCE_CHECK": "true"} | dict(env)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=150, env=merged)
+
+
+def pipeline_of(cloud, job):
+    """The pipeline that a job's request names."""
+    options = job["environment"]["sdkPipelineOptions"]["options"]
+    return beam_runner_api_pb2.Pipeline.FromString(cloud.read(options["pipelineUrl"]))
+
+
+def artifacts(pipeline):
+    """Name on the worker → where it was staged, of everything that workers are to install."""
+    found = {}
+    for environment in pipeline.components.environments.values():
+        for dependency in environment.dependencies:
+            role = beam_runner_api_pb2.ArtifactStagingToRolePayload.FromString(dependency.role_payload)
+            url = beam_runner_api_pb2.ArtifactUrlPayload.FromString(dependency.type_payload)
+            found[role.staged_name] = url.url
+    return found
+
+
+@pytest.fixture(scope="module")
+def job(cloud):
+    """A job that ran to its end: its request. The service's machines are played by a job on this one."""
+    worked = []
+
+    def work():
+        if not worked:
+            local = cloud.command("out")[:6]  # input, output and recipe, without the service
+            worked.append(preprocess(*local, env=cloud.env))
+        return "JOB_STATE_DONE"
+
+    cloud.api.work = staticmethod(work)
+    flags = ["--machine_type", "n1-standard-4", "--max_num_workers", "7", "--num_workers", "3"]
+    result = preprocess(*cloud.command("out", *flags), env=cloud.env)
+    assert worked[0].returncode == 0, worked[0].stderr
+    assert result.returncode == 0, result.stderr
+    assert f"dataset: gs://{BUCKET}/out" in result.stdout
+    assert "out/manifest.json" in cloud.names("out/")
+    return cloud.api.jobs[-1]
+
+
+def test_the_service_is_asked_for_what_the_flags_say(job):
+    assert job["path"].startswith("/v1b3/projects/a-project/locations/a-region/jobs")
+    assert job["name"] == "linewash-job"
+    (pool,) = job["environment"]["workerPools"]
+    assert (pool["machineType"], pool["numWorkers"]) == ("n1-standard-4", 3)
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 7
+    assert pool["numThreadsPerWorker"] == 1, "a process a core is there already"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"beam_python{version}_sdk" in pool["workerHarnessContainerImage"]
+
+
+def test_workers_get_the_wheel_and_no_pickled_session(cloud, job, tmp_path):
+    staged = artifacts(pipeline_of(cloud, job))
+    wheel = "linewash-0.1.0-py3-none-any.whl"
+    assert set(staged) == {wheel, "extra_packages.txt", "submission_environment_dependencies.txt"}
+    assert cloud.read(staged["extra_packages.txt"]).decode().split() == [wheel]
+    assert not [name for name in cloud.names("tmp-out") if "session" in name]
+    assert not job["environment"]["sdkPipelineOptions"]["options"].get("save_main_session")
+    path = tmp_path / wheel
+    path.write_bytes(cloud.read(staged[wheel]))
+    asked = b" ".join(requirements(path)).lower()
+    assert b"tensorflow" not in asked
+    assert b"keras" not in asked
+    # What it is installed to holds all that a worker imports.
+    target = tmp_path / "installed"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--target", target, path], check=True, timeout=60)
+    code = f"import sys; sys.path.insert(0, {str(target)!r}); import preprocess.pipeline as p; "
+    code += "assert p.__file__.startswith(sys.path[0]); assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+
+
+def test_an_image_of_ones_own_needs_no_wheel_and_a_template_is_not_waited_for(cloud):
+    before, image = len(cloud.api.jobs), "a-project/linewash:1"
+    flags = ["--template_location", f"gs://{BUCKET}/templates/job", "--sdk_container_image", image]
+    result = preprocess(*cloud.command("later", *flags), env=cloud.env)
+    assert result.returncode == 0, result.stderr
+    assert "run the same command without --runner" in result.stdout
+    assert len(cloud.api.jobs) == before
+    assert cloud.names("later/.work/plan"), "the workers' lists are kept for them"
+    job = json.loads(cloud.read("templates/job"))
+    assert set(artifacts(pipeline_of(cloud, job))) == {"submission_environment_dependencies.txt"}
+    (pool,) = job["environment"]["workerPools"]
+    assert pool["workerHarnessContainerImage"] == image
+    assert [other["containerImage"] for other in pool["sdkHarnessContainerImages"]] == [image]
+
+
+@pytest.mark.slow  # Beam waits most of a minute for a failed job's last words
+def test_a_job_that_fails_says_how_to_go_on(cloud):
+    cloud.api.work = staticmethod(lambda: "JOB_STATE_FAILED")
+    result = preprocess(*cloud.command("failed"), env=cloud.env)
+    assert result.returncode == 1
+    assert "run the same command again" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+# --------------------------------------------------------------------------------------------- wheel
+
+
+def requirements(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        return [line for line in archive.read(name).splitlines() if line.startswith(b"Requires-Dist")]
+
+
+def pinned(lines):
+    """Name → version, of lines like `name==version`."""
+    return dict(re.fullmatch(r"([\w.-]+)==(\S+?)(;.*)?", line).group(1, 2) for line in lines if "==" in line)
+
+
+def test_the_wheel_asks_for_what_the_project_says_at_the_pinned_versions(tmp_path):
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    said = [*project["dependencies"], *project["optional-dependencies"]["preprocess"]]
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in said}
+    asked = [line.decode().partition(": ")[2] for line in requirements(packaging.build_wheel(str(tmp_path)))]
+    assert {re.match(r"[\w-]+", requirement)[0] for requirement in asked} == names
+    constraints = pinned((ROOT / "scripts/constraints.txt").read_text().splitlines())
+    assert pinned(asked) == {name: constraints[name] for name in names - {"protobuf"}}
+
+
+def test_an_installed_linewash_packs_the_same_wheel(tmp_path):
+    """No checkout: the wheel is made from the files that a wheel has put there."""
+    wheel = Path(packaging.build_wheel(str(tmp_path)))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "again").mkdir()
+    code = f"from preprocess import packaging; packaging.build_wheel({str(tmp_path / 'again')!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "site", check=True, timeout=60)
+    assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_s3_brings_its_client_along(tmp_path):
+    lines = requirements(packaging.build_wheel(str(tmp_path), ["boto3"]))
+    assert any(line.startswith(b"Requires-Dist: boto3==") for line in lines)
+
+
+def test_no_source_files_is_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(packaging.preprocess, "__file__", str(tmp_path / "app.zip" / "__init__.py"))
+    with pytest.raises(packaging.PackagingError, match=r"no folder of source files.*--sdk_container_image"):
+        packaging.build_wheel(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_serves_as_a_worker(tmp_path):
+    """A bare environment with the wheel, no checkout and no TensorFlow works for a launcher elsewhere."""
+    images = photos.folder(tmp_path / "images", 60)
+    args = ["--input", images, "--image_size", 64, "--num_shards", 4]
+    assert preprocess(*args, "--output", tmp_path / "local").returncode == 0
+    python = bare_environment(tmp_path / "venv", packaging.build_wheel(str(tmp_path)))
+    away = tmp_path / "elsewhere"
+    away.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pool = [python, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    env["PATH"] = f"{python.parent}:{env['PATH']}"  # the pool starts what `python` means
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(pool, cwd=away, env=env, **quiet) as worker:
+        try:
+            wait_for(port)
+            flags = ["--runner", "PortableRunner", "--job_endpoint", "embed"]
+            flags += ["--environment_type", "EXTERNAL", "--environment_config", f"localhost:{port}"]
+            result = preprocess(*args, "--output", tmp_path / "portable", *flags)
+        finally:
+            worker.terminate()
+    assert result.returncode == 0, result.stderr[-3000:]
+    made, expected = ({p.relative_to(root): p.read_bytes() for p in root.rglob("*.*") if p.is_file()}
+                      for root in (tmp_path / "portable", tmp_path / "local"))  # fmt: skip
+    assert made == expected
+
+
+def bare_environment(root, wheel):
+    """A new environment's Python, with `wheel` and its extra `preprocess`, at the pinned versions."""
+    venv.create(root, with_pip=True)
+    python = root / "bin/python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pins = ["--constraint", ROOT / "scripts/constraints.txt"]
+    subprocess.run([*install, *pins, f"{wheel}[preprocess]"], check=True, timeout=300)
+    code = "import importlib.util as u, preprocess, sys; assert preprocess.__file__.startswith(sys.prefix); "
+    code += "assert not any(map(u.find_spec, ['tensorflow', 'keras', 'training']))"
+    subprocess.run([python, "-c", code], cwd=root, check=True, timeout=60)
+    return python
+
+
+def wait_for(port):
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError("the worker pool did not start")
+
+
+# ------------------------------------------------------------------------------------ image, template
+
+
+def test_the_image_and_the_template_fit_the_project():
+    dockerfile = (ROOT / "scripts/dataflow/Dockerfile").read_text()
+    constraints = pinned((ROOT / "scripts/constraints.txt").read_text().splitlines())
+    assert f"beam_python3.11_sdk:{constraints['apache-beam']} " in dockerfile
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE)
+    assert all((ROOT / name).exists() for names in copied for name in names.split())
+    template = json.loads((ROOT / "scripts/dataflow/metadata.json").read_text())
+    ours = [option for action in _parser()._actions for option in action.option_strings]
+    for parameter in template["parameters"]:
+        flag = f"--{parameter['name']}"
+        assert flag in ours or PipelineOptions([f"{flag}=x"]).get_all_options(drop_default=True)
+        assert all(re.compile(regex) for regex in parameter.get("regexes", []))
+
+
+# ------------------------------------------------------------------------------------------- refusals
+
+GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-project", "--region": "a-region",
+        "--temp_location": "gs://b/tmp"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--project": None}, ["DataflowRunner needs --project"]),
+        ({"--region": None}, ["DataflowRunner needs --region"]),
+        ({"--temp_location": None}, ["DataflowRunner needs --temp_location", "gs://BUCKET/tmp"]),
+        ({"--input": "photos"}, ["do not see photos", "gs://BUCKET"]),
+        ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
+    ],
+)
+def test_what_is_missing_is_one_sentence(change, words, tmp_path, capsys):
+    from preprocess.__main__ import main
+
+    flags = [item for pair in (GOOD | change).items() if pair[1] for item in pair]
+    assert main([*flags, "--runner", "DataflowRunner"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in words)
+
+
+def test_a_missing_extra_is_one_sentence():
+    code = "import sys; sys.modules['apache_beam.runners.dataflow.internal.apiclient'] = None"
+    flags = [item for pair in GOOD.items() for item in pair]
+    result = preprocess(*flags, "--runner", "DataflowRunner", code=code)
+    assert result.returncode == 2
+    assert "pip install 'linewash[gcp,preprocess]'" in result.stderr

@@ -1,0 +1,277 @@
+"""The job on a real Flink session cluster, as scripts/flink_local.sh starts it, and the parts of that road.
+
+Beam's Flink job server comes from Maven Central, or from FLINK_JOB_SERVER_JAR; where neither has it, the two
+tests that hand a job to Flink are skipped, and say so. The cluster is tested in any case, and so is the
+launcher's side with a worker pool: there Beam's own job service stands in for Flink's; no Flink is involved.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import photos
+import pytest
+
+from preprocess import options
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "scripts" / "flink_local.sh"
+# And the two after it. Each worker of pytest has its own: two may have been given tests of this file.
+PORT = 18081 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+SERVICES = ("job-manager", "task-manager-1", "task-manager-2", "worker-pool")
+JOB_SERVER_MISSING = 3  # exit code of `fetch`
+
+pytestmark = [pytest.mark.flink, pytest.mark.xdist_group("flink")]
+
+
+def flink_local(*args, timeout=180, **env):
+    command = [SCRIPT, *map(str, args)]
+    env = {**os.environ, "FLINK_LOCAL_PORT": str(PORT), **env}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def process_id(state, service):
+    return int((state / f"{service}.pid").read_text())
+
+
+def lives(pid):
+    """True for a process that runs; one that has ended may stay in /proc for a while, with no command."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def task_managers():
+    with urllib.request.urlopen(f"http://localhost:{PORT}/overview", timeout=5) as answer:
+        return json.load(answer)["taskmanagers"]
+
+
+def eventually(condition, seconds=30):
+    for _ in range(seconds * 10):
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def shards(root):
+    paths = [path for name in ("train", "val") for path in sorted((root / name).iterdir())]
+    return {path.name: path.read_bytes() for path in [*paths, root / "manifest.json"]}
+
+
+@pytest.fixture(scope="module")
+def java():
+    """Makes sure that there is Java."""
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("no Java here")
+
+
+@pytest.fixture(scope="module")
+def state(java, tmp_path_factory):
+    """A running cluster's folder of logs and process ids."""
+    state = tmp_path_factory.mktemp("flink") / "state"
+    os.environ["FLINK_LOCAL_DIR"] = str(state)
+    try:
+        started = flink_local("start", timeout=400)
+        assert started.returncode == 0, started.stderr
+        yield state
+    finally:
+        flink_local("stop")
+        del os.environ["FLINK_LOCAL_DIR"]
+
+
+@pytest.fixture(scope="module")
+def job_server(java):
+    """Makes sure of Beam's job server for Flink."""
+    fetched = flink_local("fetch", timeout=400)
+    if fetched.returncode == JOB_SERVER_MISSING:
+        pytest.skip(fetched.stderr.strip().splitlines()[-1])
+    assert fetched.returncode == 0, fetched.stderr
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The flags of a job of 25 shards, and the dataset that the local runner makes of it."""
+    root = tmp_path_factory.mktemp("job")
+    flags = ["--input", str(photos.folder(root / "images", 1200)), "--num_shards", "24"]
+    command = [sys.executable, "-m", "preprocess", *flags, "--output", str(root / "local")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    return flags, shards(root / "local")
+
+
+# ------------------------------------------------------------------------------------------- on Flink
+
+
+def test_flink_writes_the_same_bytes(job_server, job, tmp_path):
+    flags, expected = job
+    result = flink_local("run", *flags, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "1,200 images" in result.stdout
+    assert shards(tmp_path / "out") == expected
+
+
+def test_a_killed_task_manager_changes_nothing(job_server, state, job, tmp_path):
+    flags, expected = job
+    command = [SCRIPT, "run", *flags, "--output", tmp_path / "out"]
+    env = {**os.environ, "FLINK_LOCAL_PORT": str(PORT)}
+    with (tmp_path / "log").open("w") as log:
+        running = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        assert eventually(lambda: len(list(tmp_path.glob("out/receipts/*.json"))) >= 2, 90)
+        assert running.poll() is None, "the job was done before it could be disturbed"
+        os.kill(process_id(state, "task-manager-1"), signal.SIGKILL)
+        assert running.wait(timeout=180) == 0, (tmp_path / "log").read_text()
+    assert shards(tmp_path / "out") == expected
+
+
+# ------------------------------------------------------------------------------------------- the cluster
+
+
+def test_the_cluster_comes_whole_survives_a_loss_and_goes_without_a_trace(state):
+    if flink_local("status").returncode:  # a test before this one has killed a task manager
+        assert flink_local("start").returncode == 0
+    assert task_managers() == 2
+    assert "already running" in flink_local("start").stderr
+    os.kill(process_id(state, "task-manager-2"), signal.SIGKILL)
+    assert eventually(lambda: task_managers() == 1), "the loss is noticed within seconds"
+    status = flink_local("status")
+    assert status.returncode == 1
+    assert "task-manager-2: not running" in status.stdout
+
+    assert flink_local("start").returncode == 0
+    assert task_managers() == 2
+    left = [process_id(state, service) for service in SERVICES]
+    assert flink_local("stop").returncode == 0
+    assert not any(lives(pid) for pid in left)
+    assert not list(state.glob("*.pid"))
+    assert flink_local("stop").returncode == 0, "there is nothing to stop, and that is fine"
+
+
+# ------------------------------------------------------------------------------------------- the launcher
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """Beam's own job service and worker pool; gives the flags that lead a job through both."""
+    log = (tmp_path_factory.mktemp("service") / "log").open("w")
+    pool, service = free_port(), free_port()
+    pools = ["apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"]
+    services = ["apache_beam.runners.portability.local_job_service_main", f"--port={service}"]
+    # The pool starts its workers as plain `python`.
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", *args], env=env, stdout=log, stderr=log, start_new_session=True
+        )
+        for args in (pools, services)
+    ]
+    try:
+        assert eventually(lambda: answers(pool) and answers(service))
+        yield ["--runner", "FlinkRunner", "--job_endpoint", f"localhost:{service}",
+               "--environment_type", "EXTERNAL", "--environment_config", f"localhost:{pool}"]  # fmt: skip
+    finally:
+        for process in started:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("localhost", port)) == 0
+
+
+def preprocess(*args, **kwargs):
+    command = [sys.executable, "-m", "preprocess", *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def test_an_external_worker_pool_writes_the_same_bytes(service, job, tmp_path):
+    flags, expected = job
+    result = preprocess(*flags, "--output", tmp_path / "out", *service)
+    assert result.returncode == 0, result.stderr
+    assert "1,200 images" in result.stdout
+    assert shards(tmp_path / "out") == expected
+
+
+def test_a_failed_job_is_a_sentence(service, job, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/train").write_text("in the way")
+    result = preprocess(*job[0], "--output", tmp_path / "out", *service)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("preprocess: the job stopped: ")
+    assert "run the same command again" in last
+    assert "File exists" in (tmp_path / "out/.work/error.txt").read_text()
+
+
+def test_ctrl_c_cancels_the_job(service, job, tmp_path):
+    command = [sys.executable, "-m", "preprocess", *job[0], "--output", str(tmp_path / "out"), *service]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert eventually(lambda: len(list(tmp_path.glob("out/receipts/*.json"))) >= 1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert "Traceback" not in errors
+    assert "run the same command to go on" in errors
+
+
+# ------------------------------------------------------------------------------------------- refusals
+
+
+def test_flags_of_flinks_job_server_pass():
+    options.check_beam_flags(
+        ["--runner", "FlinkRunner", "--checkpointing_interval", "1000", "--object_reuse"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--runner", "FlinkRunner", "--flink_mastr", "x"], "did you mean --flink_master?"),
+        (["--runner", "FlinkRunner", "--paralelism=2"], "did you mean --parallelism?"),
+        (["--runner", "DirectRunner", "--checkpointing_interval", "1000"], "neither linewash nor Beam knows"),
+    ],
+)
+def test_slips_of_the_pen_do_not(flags, words):
+    with pytest.raises(options.UsageError, match=words.replace("?", r"\?")):
+        options.check_beam_flags(flags)
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "words"),
+    [
+        (["start"], {"JAVA_HOME": "/nowhere"}, "Flink needs Java 11 or newer"),
+        (["run"], {"JAVA_HOME": "/nowhere"}, "Flink needs Java 11 or newer"),
+        (["dance"], {}, "there is no command dance"),
+    ],
+)
+def test_what_cannot_be_run_is_one_sentence(args, env, words, tmp_path):
+    result = flink_local(*args, FLINK_LOCAL_DIR=str(tmp_path / "state"), **env)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert words in result.stderr
+
+
+def test_a_job_server_that_is_not_there_is_one_sentence(java, tmp_path):
+    result = flink_local("run", FLINK_JOB_SERVER_JAR=str(tmp_path / "none.jar"))
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "none.jar is not there" in result.stderr
