@@ -64,6 +64,15 @@ def _kill(folder: str) -> None:
             os.kill(int(file.name), signal.SIGKILL)
 
 
+# An image's pixels are asked for and given back a few hundred times a second. glibc would return them to the
+# kernel each time and fetch them anew, page by page: 7 % of all the time in a measured job.
+_MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(128 << 20),
+    "MALLOC_TOP_PAD_": str(16 << 20),
+}
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -82,6 +91,8 @@ def runner(options: PipelineOptions) -> FnApiRunner:
     provision = beam_provision_api_pb2.ProvisionInfo(
         retrieval_token="unused-retrieval-token", pipeline_options=dict_to_struct(texts)
     )
+    for name, value in _MALLOC.items():
+        os.environ.setdefault(name, value)
     command = f"exec {shlex.quote(sys.executable)} -m preprocess.worker"
     return FnApiRunner(
         default_environment=SubprocessSDKEnvironment.from_command_string(command),
