@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import TYPE_CHECKING
 
 from preprocess import options
 
+if TYPE_CHECKING:
+    from preprocess.job import Summary
+
+INTERRUPTED = 130  # what shells report for a process ended by Ctrl-C
 HANDED_OVER = (
     "the job is written down; when Dataflow has run it, run the same command without --runner and "
     "--template_location: it finds the shards done, and writes the manifest"
@@ -14,7 +20,7 @@ HANDED_OVER = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the job; gives the exit code: 0 done, 1 the work failed, 2 wrong usage."""
+    """Runs the job; gives the exit code: 0 done, 1 the work failed, 2 wrong usage, 130 Ctrl-C."""
     try:
         chosen = options.parse(sys.argv[1:] if argv is None else argv)
         if chosen.local:
@@ -44,9 +50,16 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("preprocess: stopped; finished shards stay, run the same command to go on", file=sys.stderr)
-        return 1
-    print(_describe(summary, chosen.output) if summary else HANDED_OVER)
+        return INTERRUPTED
+    _say(_describe(summary, chosen.output) if summary else HANDED_OVER)
     return 0
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # as with | head: the work is done, and whoever listened has heard enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _short(record: logging.LogRecord) -> bool:
@@ -55,7 +68,7 @@ def _short(record: logging.LogRecord) -> bool:
     return "\n" not in record.getMessage()
 
 
-def _describe(summary, output: str) -> str:  # type: ignore[no-untyped-def]
+def _describe(summary: Summary, output: str) -> str:
     manifest = summary.manifest
     lines = []
     if summary.images:
