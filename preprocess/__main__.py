@@ -22,7 +22,15 @@ HANDED_OVER = (
 def main(argv: list[str] | None = None) -> int:
     """Runs the job; gives the exit code: 0 done, 1 the work failed, 2 wrong usage, 130 Ctrl-C."""
     try:
-        chosen = options.parse(sys.argv[1:] if argv is None else argv)
+        return _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        print("preprocess: stopped; finished shards stay, run the same command to go on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        chosen = options.parse(argv)
         if chosen.local:
             # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
             logging.disable(logging.CRITICAL)
@@ -48,9 +56,6 @@ def main(argv: list[str] | None = None) -> int:
     except (job.JobError, OSError) as e:
         print(f"preprocess: {e}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("preprocess: stopped; finished shards stay, run the same command to go on", file=sys.stderr)
-        return INTERRUPTED
     _say(_describe(summary, chosen.output) if summary else HANDED_OVER)
     return 0
 

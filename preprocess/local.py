@@ -93,7 +93,8 @@ def runner(options: PipelineOptions) -> FnApiRunner:
     )
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
-    command = f"exec {shlex.quote(sys.executable)} -m preprocess.worker"
+    # Ctrl-C reaches every process of a terminal, also one just starting; it is the launcher's to handle.
+    command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m preprocess.worker"
     return FnApiRunner(
         default_environment=SubprocessSDKEnvironment.from_command_string(command),
         provision_info=ExtendedProvisionInfo(provision),

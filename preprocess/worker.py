@@ -20,12 +20,11 @@ class WorkerDiedError(RuntimeError):
 def main() -> None:
     """Serves the launcher until it says that there is no more to do."""
     _die_with_launcher()
-    Path(os.environ[PIDS_VARIABLE], str(os.getpid())).touch()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
     # Errors travel to the launcher in the reply, with their traceback; what else is said here (Beam's copy of
     # that traceback, libjpeg's warnings of images that are in the ledger anyway) would tear the bar.
     logging.disable(logging.CRITICAL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    Path(os.environ[PIDS_VARIABLE], str(os.getpid())).touch()  # fails when the launcher has just given up
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)

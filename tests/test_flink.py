@@ -228,7 +228,7 @@ def test_ctrl_c_cancels_the_job(service, job, tmp_path):
     assert eventually(lambda: len(list(tmp_path.glob("out/receipts/*.json"))) >= 1)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=30)
-    assert running.returncode == 1
+    assert running.returncode == 130
     assert "Traceback" not in errors
     assert "run the same command to go on" in errors
 

@@ -211,7 +211,9 @@ def undisturbed(many, tmp_path_factory):
 def start(many, output):
     """The job in a process group of its own, some of its shards done."""
     command = [sys.executable, "-m", "preprocess", "--input", str(many), "--output", str(output)]
-    job = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     while job.poll() is None and len(list(output.glob("receipts/*.json"))) < 2:
         time.sleep(0.02)
     assert job.poll() is None, "the job was done before it could be disturbed"
@@ -261,7 +263,7 @@ def test_a_killed_worker_does_not_stop_the_job(many, undisturbed, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(many, tmp_path):
     job = start(many, tmp_path / "out")
-    job.send_signal(signal.SIGINT)
+    os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 130
     assert "Traceback" not in errors
