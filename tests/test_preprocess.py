@@ -272,6 +272,7 @@ def test_ctrl_c_says_how_to_go_on(many, tmp_path):
 
 def test_two_jobs_do_not_share_an_output(many, tmp_path):
     job = start(many, tmp_path / "out")
+    job.send_signal(signal.SIGSTOP)  # or it might be done before the other has begun
     assert_one_sentence(
         preprocess("--input", many, "--output", tmp_path / "out"), 2, "another job is writing"
     )
