@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -126,36 +127,52 @@ def _run_patiently(options: Options, todo: list[Shard]) -> None:
 
 
 def _run_pipeline(options: Options, todo: list[Shard]) -> None:
-    import apache_beam as beam
+    if options.local:
+        _run_here(options, todo)
+    else:
+        _run_elsewhere(options, todo)
+
+
+def _run_here(options: Options, todo: list[Shard]) -> None:
+    """Runs the pipeline on the cores of this machine."""
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-    from preprocess import pipeline
+    from preprocess import local
 
     # An explicit list: without one Beam would parse this program's own command line.
     flags = PipelineOptions(options.beam)
-    if not options.local:
-        with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
-            flags = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
-            graph = beam.Pipeline(options=flags)
-            pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
-            running = graph.run()
-        if options.template:
-            return
-        try:
-            running.wait_until_finish()
-        except KeyboardInterrupt:
-            with contextlib.suppress(Exception):  # best effort: the service may be what is gone
-                running.cancel()
-            raise
-        return
-    from preprocess import local
-
     direct = flags.view_as(DirectOptions)
     if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
         direct.direct_num_workers = local.cores()  # Beam's own default is one
-    graph = beam.Pipeline(runner=local.runner(flags), options=flags)
+    local.run(_graph(options, todo, flags, local.runner(flags)))
+
+
+def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
+    """Runs the pipeline on the runner that was named, or writes it down as a template."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+        flags = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
+        running = _graph(options, todo, flags).run()
+    if options.template:
+        return
+    try:
+        running.wait_until_finish()
+    except KeyboardInterrupt:
+        with contextlib.suppress(Exception):  # best effort: the service may be what is gone
+            running.cancel()
+        raise
+
+
+def _graph(options: Options, todo: list[Shard], flags: Any, runner: Any = None) -> Any:
+    """The Beam pipeline over `todo`; without `runner`, for the one that `flags` name."""
+    import apache_beam as beam
+
+    from preprocess import pipeline
+
+    graph = beam.Pipeline(runner=runner, options=flags)
     pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
-    local.run(graph)
+    return graph
 
 
 def _finish(options: Options, shards: list[Shard], images: int, seconds: float) -> Summary:
