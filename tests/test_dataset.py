@@ -25,13 +25,15 @@ def read_train(root: Path, seed: int, epoch: int, batch_size: int = 8) -> np.nda
     batches = train_dataset(
         str(root), open_dataset(str(root)), batch_size=batch_size, seed=seed, epoch=epoch, shuffle_buffer=16
     )
-    return np.concatenate([labels.numpy() for _, labels in batches])
+    return np.concatenate([labels.numpy() for _, labels, _ in batches])
 
 
 def read_val(root: Path, batch_size: int = 5) -> tuple[np.ndarray, np.ndarray]:
     manifest = open_dataset(str(root))
     batches = list(eval_dataset(str(root), manifest, split="val", batch_size=batch_size).as_numpy_iterator())
-    return np.concatenate([edges for edges, _ in batches]), np.concatenate([labels for _, labels in batches])
+    return np.concatenate([edges for edges, _, _ in batches]), np.concatenate(
+        [labels for _, labels, _ in batches]
+    )
 
 
 def as_set(images: np.ndarray) -> set[bytes]:
@@ -57,7 +59,8 @@ def test_an_epoch_holds_every_example_once(shared_dataset: Path, seed: int) -> N
 def test_batches_are_packed(shared_dataset: Path) -> None:
     manifest = open_dataset(str(shared_dataset))
     dataset = train_dataset(str(shared_dataset), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    edges, labels = next(iter(dataset))
+    edges, labels, ids = next(iter(dataset))
+    assert (ids.dtype, len(set(ids.numpy()))) == ("int32", 8)
     assert (edges.dtype, tuple(edges.shape)) == ("uint8", (8, 32 * 32 // 8))
     assert (labels.dtype, tuple(labels.shape)) == ("uint8", (8, 32, 32))
 

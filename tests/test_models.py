@@ -172,7 +172,7 @@ def test_a_step_learns(name: str, overrides: list[str]) -> None:
     net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
     learner = Learner.of(net, size, config)
     before = weights(net)
-    sums = [learner.train_step(*random_batch(size)).numpy() for _ in range(3)]
+    sums = [learner.train_step(*random_batch(size), tf.range(4), tf.constant(1)).numpy() for _ in range(3)]
     assert np.isfinite(sums).all()
     assert sums[0][2] == 4 * size * size
     assert not np.array_equal(before, weights(net))

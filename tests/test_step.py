@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrecords_schema as schema
-from training.augment import augment, flip
-from training.config import AugmentConfig, LossConfig
+from training.augment import flip
+from training.config import LossConfig
 from training.losses import cross_entropy, to_logits
 from training.metrics import Scores, pixel_sums
 from training.pixels import unpack_edges
@@ -60,31 +60,6 @@ def test_flip_mirrors_edges_and_labels_together(mode: Any) -> None:
     for index, mirrored in enumerate(chosen.numpy()):
         expected = labels[index][:, ::-1] if mirrored else labels[index]
         assert np.array_equal(flipped_labels[index], expected)
-
-
-@MODES
-def test_augment_is_a_function_of_seed_and_step(mode: Any) -> None:
-    edges, labels = batch(count=32)
-    config = AugmentConfig(flip=0.5)
-
-    def changed(seed: int, step: int) -> np.ndarray:
-        return mode(lambda e, y, s: augment(e, y, seed, s, config)[1])(
-            edges, labels, tf.constant(step)
-        ).numpy()
-
-    first = changed(1, 1)
-    assert np.array_equal(first, changed(1, 1))
-    assert not np.array_equal(first, changed(1, 2))
-    assert not np.array_equal(first, changed(2, 1))
-    flipped = np.mean([not np.array_equal(a, b) for a, b in zip(first, labels.numpy(), strict=True)])
-    assert 0.2 < flipped < 0.8
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    edges, labels = batch()
-    after, labels_after = augment(edges, labels, 0, tf.constant(1), AugmentConfig(flip=0.0))
-    assert after is edges
-    assert labels_after is labels
 
 
 @MODES

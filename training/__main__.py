@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Hydra then raises what went wrong instead of printing it, and the sentence is ours to write.
@@ -24,12 +25,12 @@ from training.quiet import start_tensorflow
 INTERRUPTED = 130
 
 
-def main() -> int:
-    """Runs the job, or each job of a sweep; returns the exit code, the highest of them."""
+def main(run: Callable[[DictConfig], int] | None = None) -> int:
+    """Runs `run` (or else trains), or each job of a sweep; returns the exit code, the highest of them."""
     codes = [0]
 
     def job(composed: DictConfig) -> None:
-        codes.append(run_job(composed))
+        codes.append((run or run_job)(composed))
 
     register_schemas()
     try:

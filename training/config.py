@@ -145,9 +145,25 @@ class AugmentConfig:
     """What happens to a batch of examples inside the training step, at random."""
 
     flip: float
+    scale: float
+    translate: float
+    thickness: float
+    thickness_max: int
+    gaps: float
+    jitter: float
+    drop_specks: int
+    pencil: float
 
     def __post_init__(self) -> None:
         _require(0 <= self.flip <= 1, "augment.flip", "a probability from 0 to 1", self.flip)
+        _require(1 <= self.scale <= 4, "augment.scale", "a factor from 1 to 4", self.scale)
+        _require(self.translate >= 0, "augment.translate", "0 pixels or more", self.translate)
+        _require(0 <= self.thickness <= 1, "augment.thickness", "a probability from 0 to 1", self.thickness)
+        _require(1 <= self.thickness_max <= 9, "augment.thickness_max", "1 to 9 pixels", self.thickness_max)
+        _require(0 <= self.gaps < 1, "augment.gaps", "a share from 0 to below 1", self.gaps)
+        _require(0 <= self.jitter <= 8, "augment.jitter", "0 to 8 pixels", self.jitter)
+        _require(0 <= self.drop_specks <= 64, "augment.drop_specks", "0 to 64 pixels", self.drop_specks)
+        _require(0 <= self.pencil <= 1, "augment.pencil", "a strength from 0 to 1", self.pencil)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From shards on disk to packed batches: what tf.data does, and what is checked before it starts.
 
-A batch is (edges uint8 [B, S*S/8], one bit a pixel; labels uint8 or uint16 [B, S, S]): as few bytes as can
+A batch has edges of one bit a pixel, labels of one or two bytes, and an id an example: as few bytes as can
 be, since it is what travels to the device. The order of training examples is a pure function of (seed,
 epoch). TensorFlow is imported only where it is used, so that a wrong path is answered at once.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,14 @@ from training.errors import UsageError, WorkError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Batch: TypeAlias = "tuple[tf.Tensor, tf.Tensor]"
+
+class Batch(NamedTuple):
+    """Packed edges uint8 [B, S*S/8], labels [B, S, S], and ids int32 [B], hashed from the records' keys."""
+
+    edges: tf.Tensor
+    labels: tf.Tensor
+    ids: tf.Tensor
+
 
 # Shards read at a time: enough to mix their examples, few enough to keep reads sequential.
 SHARDS_AT_ONCE = 8
@@ -111,9 +118,12 @@ def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size
 def _packed(batches: tf.data.Dataset, manifest: schema.Manifest) -> tf.data.Dataset:
     import tensorflow as tf
 
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        _, edges, labels = schema.parse(serialized, manifest.image_size, manifest.label_dtype)
-        return edges, labels
+    def parse(serialized: tf.Tensor) -> Batch:
+        keys, edges, labels = schema.parse(serialized, manifest.image_size, manifest.label_dtype)
+        # How far a key is padded depends on its shard; this hash is documented never to change.
+        keys = tf.strings.regex_replace(keys, r"\x00+$", "")
+        ids = tf.cast(tf.strings.to_hash_bucket_fast(keys, 2**31 - 1), tf.int32)
+        return Batch(edges, labels, ids)
 
     parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return parsed.prefetch(tf.data.AUTOTUNE)

@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from training.augment import augment
 from training.config import TrainConfig
+from training.draws import Draws
 from training.losses import cross_entropy, to_logits
 from training.metrics import pixel_sums
 from training.optimizers import make_optimizer
 from training.pixels import unpack_edges
 
-Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Step = Callable[..., tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Learner:
     """A network, its optimizer, and the two steps compiled from them.
 
     Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]) and return `pixel_sums`.
+    To train, ids [B] and the epoch (an integer scalar) are needed too: they decide the augmentation.
     """
 
     net: keras.Model
@@ -38,9 +40,9 @@ class Learner:
         judge = _make_judge(config, optimizer)
         seed, jit = config.trainer.seed, config.trainer.jit_compile
 
-        def train_step(packed: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        def train_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
-            edges, labels = augment(edges, labels, seed, optimizer.iterations, config.augment)
+            edges, labels = augment(edges, labels, Draws(seed, epoch, ids), config.augment)
             with tf.GradientTape() as tape:
                 outputs = net(edges, training=True)
             sums, slope = judge(outputs, labels)

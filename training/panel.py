@@ -16,6 +16,7 @@ from training.predict import predict_labels
 HEADINGS = ("drawing", "truth", "prediction")
 GROUPS = 2  # examples side by side
 TILE = 224  # pixels a picture at least, so that it can be looked at
+SMALL_TILE = 128  # the same on a contact sheet, which has many columns
 GAP = 6  # between the three pictures of an example
 SPACE = 30  # between examples side by side, and around everything
 HEAD = 34  # height of the headings
@@ -36,7 +37,7 @@ class Panel:
         """The first examples of the split that judges: any ones, since shards are in hash order."""
         count = config.trainer.panel_images
         dataset = eval_dataset(config.data.root, manifest, split=judged_split(manifest), batch_size=count)
-        packed, labels = next(dataset.take(1).as_numpy_iterator())
+        packed, labels, _ = next(dataset.take(1).as_numpy_iterator())
         edges = np.stack([unpack_edges(one.tobytes(), manifest.image_size) for one in packed])
         return cls(edges, labels, manifest.palette, config.model.stride)
 
@@ -77,10 +78,28 @@ def draw_panel(edges: np.ndarray, labels: np.ndarray, predicted: np.ndarray, pal
     return np.asarray(sheet)
 
 
-def _write_headings(sheet: Image.Image, left: int, side: int) -> None:
+def draw_sheet(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Draws titled columns of pictures, each uint8 [N, S, S, 3], beside each other: uint8 [H, W, 3]."""
+    count, size = next(iter(columns.values())).shape[:2]
+    side = size * max(1, -(-SMALL_TILE // size))
+    sheet = Image.new(
+        "RGB",
+        (2 * SPACE + len(columns) * (side + GAP) - GAP, HEAD + SPACE + count * (side + GAP)),
+        PAPER,
+    )
+    _write_headings(sheet, SPACE, side, tuple(columns))
+    for column, pictures in enumerate(columns.values()):
+        for row, pixels in enumerate(pictures):
+            _paste(
+                sheet, pixels, (SPACE + column * (side + GAP), HEAD + SPACE // 2 + row * (side + GAP)), side
+            )
+    return np.asarray(sheet)
+
+
+def _write_headings(sheet: Image.Image, left: int, side: int, headings: tuple[str, ...] = HEADINGS) -> None:
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=18)
-    for column, heading in enumerate(HEADINGS):
+    for column, heading in enumerate(headings):
         center = left + column * (side + GAP) + side // 2
         draw.text((center, HEAD // 2 + SPACE // 4), heading, fill=INK, font=font, anchor="mm")
 

@@ -80,7 +80,7 @@ def evaluate(learner: Learner, config: TrainConfig, manifest: schema.Manifest, s
     """Scores over every example of a split that has some."""
     dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
     sums = tf.zeros(3, tf.float64)
-    for packed, labels in read(dataset, config.data.root):
+    for packed, labels, _ in read(dataset, config.data.root):
         sums += learner.eval_step(packed, labels)
     return Scores.of(sums)
 
@@ -96,7 +96,7 @@ def _epochs(config: TrainConfig, manifest: schema.Manifest, learner: Learner) ->
         started, first = time.monotonic(), step
         batches = read(_train_batches(config, manifest, number).take(steps), config.data.root)
         with _progress_bar(number, steps, config.trainer.batch_size) as bar:
-            step, scores = _train_epoch(learner, batches, config, budget, step, bar)
+            step, scores = _train_epoch(learner, batches, number, config, budget, step, bar)
         seconds = time.monotonic() - started
         yield Epoch(
             number=number,
@@ -110,13 +110,19 @@ def _epochs(config: TrainConfig, manifest: schema.Manifest, learner: Learner) ->
 
 
 def _train_epoch(
-    learner: Learner, batches: Iterator[Batch], config: TrainConfig, budget: Budget, step: int, bar: tqdm
+    learner: Learner,
+    batches: Iterator[Batch],
+    number: int,
+    config: TrainConfig,
+    budget: Budget,
+    step: int,
+    bar: tqdm,
 ) -> tuple[int, Scores]:
     """Takes steps until the batches or the budget end; returns the step reached and the scores on the way."""
-    sums = tf.zeros(3, tf.float64)
-    for packed, labels in batches:
+    sums, epoch = tf.zeros(3, tf.float64), tf.constant(number)  # a tensor: a number would compile anew
+    for packed, labels, ids in batches:
         learner.optimizer.learning_rate = learning_rate(budget.progress(step), config.optimizer)
-        sums += learner.train_step(packed, labels)
+        sums += learner.train_step(packed, labels, ids, epoch)
         step += 1
         if step % LOOK_EVERY == 0:
             so_far = _finite(Scores.of(sums), step, config)

@@ -1,0 +1,135 @@
+"""Augmentation: pure in (seed, epoch, id), edges and labels together, and each hand keeps its word."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from training.augment import augment, drop_specks, flip
+from training.compose import compose
+from training.config import AugmentConfig
+from training.draws import Draws
+from training.preview import columns
+
+ROOT = Path(__file__).resolve().parent.parent
+NONE, HANDS = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
+SETTINGS = columns(HANDS, NONE, HANDS)
+EACH = pytest.mark.parametrize("title", [title for title in SETTINGS if title != "drawing"])
+
+
+def pictures(count: int = 16, size: int = 32) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels that are the edges' own pattern."""
+    labels = np.random.default_rng(0).random((count, size, size)) < 0.15
+    return tf.constant(labels[..., None], tf.float32), tf.constant(labels, tf.uint8)
+
+
+def run(
+    config: AugmentConfig, which: Any = slice(None), seed: int = 1, epoch: int = 1, jit: bool = False
+) -> Any:
+    edges, labels = (np.asarray(x)[which] for x in pictures())
+    ids = np.arange(100, 116, dtype=np.int32)[which]
+    step = tf.function(lambda e, y, i, n: augment(e, y, Draws(seed, n, i), config), jit_compile=jit)
+    return [x.numpy() for x in step(tf.constant(edges), tf.constant(labels), ids, tf.constant(epoch))]
+
+
+@EACH
+def test_pure_and_whatever_the_batch(title: str) -> None:
+    config = SETTINGS[title]
+    first = run(config)
+    which = np.array([5, 2, 11])
+    for whole, part in zip(first, run(config, which), strict=True):
+        assert np.array_equal(whole[which], part)
+    for other in (run(config, epoch=2), run(config, seed=2)):
+        assert not np.array_equal(first[0], other[0])
+
+
+@EACH
+def test_xla_gives_the_same(title: str) -> None:
+    for plain, compiled in zip(run(SETTINGS[title]), run(SETTINGS[title], jit=True), strict=True):
+        np.testing.assert_allclose(plain, compiled, atol=1e-6)
+
+
+def test_off_is_identity() -> None:
+    edges, labels = pictures()
+    after = augment(edges, labels, Draws(0, tf.constant(1), tf.range(16)), NONE)
+    assert after[0] is edges
+    assert after[1] is labels
+
+
+def test_geometry_moves_edges_and_labels_together() -> None:
+    geometry = dataclasses.replace(NONE, flip=0.5, scale=2.0, translate=8.0)
+    edges, labels = run(geometry)
+    assert np.array_equal(edges[..., 0], labels)
+    assert not np.array_equal(labels, pictures()[1])
+
+
+def test_flip_twice_is_identity() -> None:
+    both, chosen = pictures(), tf.range(16) % 2 == 0
+    for before, after in zip(both, flip(*flip(*both, chosen), chosen), strict=True):
+        assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("bound", [0, 1, 4, 7])
+def test_specks_up_to_the_bound_vanish_and_longer_lines_stay(bound: int) -> None:
+    picture, expected = np.zeros((1, 40, 40, 1), np.float32), np.zeros((1, 40, 40, 1), np.float32)
+    for length in range(1, 20):
+        picture[0, 2 * length - 1, 1 : 1 + length] = 1
+        expected[0, 2 * length - 1, 1 : 1 + length] = length > bound
+    found = drop_specks(tf.constant(picture), tf.constant([float(bound)]), 7)
+    assert np.array_equal(found, expected)
+
+
+def test_pencil_is_grey_within_bounds() -> None:
+    edges, _ = run(SETTINGS["pencil"])
+    assert 0 <= edges.min() <= edges.max() <= 1
+    assert len(np.unique(edges)) > 100
+
+
+def test_gaps_take_their_share() -> None:
+    ones = tf.ones((64, 64, 64, 1))
+    config = dataclasses.replace(NONE, gaps=0.2)
+    after, _ = augment(ones, ones[..., 0], Draws(0, tf.constant(1), tf.range(64)), config)
+    assert 1 - np.mean(after) == pytest.approx(0.2, abs=0.02)
+
+
+def test_draws_are_uniform_and_independent() -> None:
+    ids = tf.range(1000)
+    first, *others = (
+        Draws(seed, tf.constant(epoch), ids).uniform(purpose, 100).numpy().ravel()
+        for seed, epoch, purpose in [(0, 1, "a"), (0, 2, "a"), (1, 1, "a"), (0, 1, "b")]
+    )
+    counts = np.histogram(first, 20, (0, 1))[0]
+    assert ((counts - 5000) ** 2 / 5000).sum() < 50  # chi-squared of 19 degrees: p < 0.0002
+    for other in [*others, np.roll(first, 1), np.roll(first, 100)]:
+        assert abs(np.corrcoef(first, other)[0, 1]) < 0.015
+
+
+def preview(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training.preview", *arguments],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_preview_draws_a_sheet(shared_dataset: Path, tmp_path: Path) -> None:
+    done = preview(tmp_path, f"data.root={shared_dataset}", "out=sheet.png", "augment.gaps=0.3")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    assert Image.open(tmp_path / "sheet.png").width > 10 * 128
+
+
+def test_previews_mistakes_get_one_sentence(tmp_path: Path) -> None:
+    done = preview(tmp_path, "data.root=nowhere")
+    assert done.returncode == 2
+    assert "no such directory" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
