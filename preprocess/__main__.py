@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from preprocess import options
+from preprocess import options, worker
 
 if TYPE_CHECKING:
     from preprocess.job import Summary
@@ -34,6 +34,7 @@ def _run(argv: list[str]) -> int:
         if chosen.local:
             # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
             logging.disable(logging.CRITICAL)
+            worker.warm_up()
         else:
             logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
             logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from preprocess import dataflow, palettes, progress, receipts, sources, storage
+from preprocess.claims import Claims
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.worker import WorkerDiedError
@@ -144,7 +145,8 @@ def _run_here(options: Options, todo: list[Shard]) -> None:
     direct = flags.view_as(DirectOptions)
     if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
         direct.direct_num_workers = local.cores()  # Beam's own default is one
-    local.run(_graph(options, todo, flags, local.runner(flags)))
+    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+        local.run(_graph(options, todo, flags, local.runner(flags), Claims(todo, folder)))
 
 
 def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
@@ -164,14 +166,16 @@ def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
         raise
 
 
-def _graph(options: Options, todo: list[Shard], flags: Any, runner: Any = None) -> Any:
+def _graph(
+    options: Options, todo: list[Shard], flags: Any, runner: Any = None, claims: Claims | None = None
+) -> Any:
     """The Beam pipeline over `todo`; without `runner`, for the one that `flags` name."""
     import apache_beam as beam
 
     from preprocess import pipeline
 
     graph = beam.Pipeline(runner=runner, options=flags)
-    pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output)
+    pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output, claims)
     return graph
 
 

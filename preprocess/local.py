@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import queue
-import shlex
-import signal
-import sys
-import tempfile
 import threading
-from pathlib import Path
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_provision_api_pb2, endpoints_pb2
 from apache_beam.runners.job.utils import dict_to_struct
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from google.protobuf import json_format, text_format
 
 from preprocess import worker
 
@@ -26,13 +27,14 @@ def run(graph: beam.Pipeline) -> None:
     """Runs the pipeline to its end.
 
     It runs in a thread of its own: when a worker process dies, Beam's runner waits for it for ever, and only
-    the thread that started the worker is told.
+    who started the worker can tell.
 
     Raises:
       WorkerDiedError: a worker process ended early; what it had in hand is lost, what it had finished is not.
       Exception: whatever else Beam raises.
     """
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    workers: list[_Worker] = []
 
     def work() -> None:
         try:
@@ -41,36 +43,59 @@ def run(graph: beam.Pipeline) -> None:
         except BaseException as e:
             ended.put(e)
 
-    def thread_failed(args: threading.ExceptHookArgs) -> None:
-        if args.thread and args.thread.name == "run_worker":  # Beam's name for the thread that waits for one
-            ended.put(worker.WorkerDiedError(str(args.exc_value)))
-
-    before, threading.excepthook = threading.excepthook, thread_failed
-    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
-        os.environ[worker.PIDS_VARIABLE] = folder
-        try:
-            threading.Thread(target=work, daemon=True).start()
-            if fault := ended.get():
-                raise fault
-        finally:
-            _kill(folder)  # after a fault the other workers would work on for nobody
-            threading.excepthook = before
+    make = functools.partial(_Worker, workers, ended.put)
+    WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(make)
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        if fault := ended.get():
+            raise fault
+    except BaseException:  # Ctrl-C too: Beam's threads would print pages about connections that are gone
+        threading.excepthook = lambda _: None
+        raise
+    finally:
+        for each in workers:
+            each.stop_worker()  # after a fault the other workers would work on for nobody
 
 
-def _kill(folder: str) -> None:
-    """Ends the workers that have left their process ids in `folder`."""
-    for file in Path(folder).iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(file.name), signal.SIGKILL)
+class _Worker(GrpcWorkerHandler):
+    """The launcher's end of a worker process, as Beam's runner wants it; Beam's own start a shell each."""
 
+    def __init__(
+        self,
+        workers: list[_Worker],
+        died: Callable[[worker.WorkerDiedError], None],
+        _: bytes,
+        *connection: Any,
+    ) -> None:
+        super().__init__(*connection)
+        self._died = died
+        self._process: BaseProcess | None = None
+        self._stopped = False
+        workers.append(self)
 
-# An image's pixels are asked for and given back a few hundred times a second. glibc would return them to the
-# kernel each time and fetch them anew, page by page: 7 % of all the time in a measured job.
-_MALLOC = {
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_MMAP_THRESHOLD_": str(128 << 20),
-    "MALLOC_TOP_PAD_": str(16 << 20),
-}
+    def start_worker(self) -> None:
+        """Beam calls this."""
+        control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
+        options = self.provision_info.provision_info.pipeline_options
+        self._process = worker.start(
+            {
+                "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
+                "PIPELINE_OPTIONS": json_format.MessageToJson(options),
+                "WORKER_ID": self.worker_id,
+            }
+        )
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+
+    def stop_worker(self) -> None:
+        """Beam calls this when all results are in: there is nothing left that a worker could lose."""
+        self._stopped = True
+        if self._process:
+            self._process.kill()
+
+    def _watch(self, process: BaseProcess) -> None:
+        process.join()
+        if not self._stopped:
+            self._died(worker.WorkerDiedError(f"a worker process ended with code {process.exitcode}"))
 
 
 def cores() -> int:
@@ -81,28 +106,16 @@ def cores() -> int:
 def runner(options: PipelineOptions) -> FnApiRunner:
     """A runner whose workers are processes of `preprocess.worker`, as many as --direct_num_workers says.
 
-    The same as `direct_running_mode=multi_processing`, but that the worker's command is ours and that the
-    workers are told the pipeline's options (file systems take their credentials from them).
+    The same as `direct_running_mode=multi_processing`, but that the workers are ours and are told the
+    pipeline's options (file systems take their credentials from them).
     """
-    _let_workers_import_us()
     given = options.get_all_options(drop_default=True)
     # JSON's numbers are floats, which Beam's parser of the worker's options would refuse for an integer.
     texts = {name: str(value) if type(value) is int else value for name, value in given.items()}
     provision = beam_provision_api_pb2.ProvisionInfo(
         retrieval_token="unused-retrieval-token", pipeline_options=dict_to_struct(texts)
     )
-    for name, value in _MALLOC.items():
-        os.environ.setdefault(name, value)
-    # Ctrl-C reaches every process of a terminal, also one just starting; it is the launcher's to handle.
-    command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m preprocess.worker"
     return FnApiRunner(
-        default_environment=SubprocessSDKEnvironment.from_command_string(command),
+        default_environment=SubprocessSDKEnvironment.from_command_string("preprocess.worker"),
         provision_info=ExtendedProvisionInfo(provision),
     )
-
-
-def _let_workers_import_us() -> None:
-    """Workers are fresh interpreters: they must find this package also when it is not installed."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from preprocess.claims import Claims
 from preprocess.plan import Shard
 from preprocess.recipe import Recipe
 from preprocess.shards import write_shard
@@ -18,23 +19,34 @@ from tfrecords_schema import Compression, ShardReceipt
 
 
 def build(
-    pipeline: beam.Pipeline, shards: list[Shard], recipe: Recipe, compression: Compression, output: str
+    pipeline: beam.Pipeline,
+    shards: list[Shard],
+    recipe: Recipe,
+    compression: Compression,
+    output: str,
+    claims: Claims | None = None,
 ) -> beam.PCollection:
-    """Adds the whole job to `pipeline`; gives the PCollection of `ShardReceipt`."""
+    """Adds the whole job to `pipeline`; gives the PCollection of `ShardReceipt`.
+
+    With `claims`, which is for runners that deal all elements out beforehand, a worker does not write the
+    shards it was dealt but, from its first one on, whichever nobody else has begun.
+    """
     return (
         pipeline
         | "Shards" >> beam.Create(shards)  # Shard
         | "Spread" >> beam.Reshuffle()  # Shard, no longer fused with where it came from
-        | "WriteShards" >> WriteShards(recipe, compression, output)  # ShardReceipt
+        | "WriteShards" >> WriteShards(recipe, compression, output, claims)  # ShardReceipt
     )
 
 
 class WriteShards(beam.PTransform):
     """PCollection of `Shard` → PCollection of `ShardReceipt`: `write_shard`, counted."""
 
-    def __init__(self, recipe: Recipe, compression: Compression, output: str) -> None:
+    def __init__(
+        self, recipe: Recipe, compression: Compression, output: str, claims: Claims | None = None
+    ) -> None:
         super().__init__()
-        self._write = _WriteShard(recipe, compression, output)
+        self._write = _WriteShard(recipe, compression, output, claims)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Beam calls this."""
@@ -42,15 +54,21 @@ class WriteShards(beam.PTransform):
 
 
 class _WriteShard(beam.DoFn):
-    def __init__(self, recipe: Recipe, compression: Compression, output: str) -> None:
+    def __init__(self, recipe: Recipe, compression: Compression, output: str, claims: Claims | None) -> None:
         self._recipe = recipe
         self._compression: Compression = compression
         self._output = output
+        self._claims = claims
+
+    def setup(self) -> None:
+        """Beam calls this once in each worker."""
+        self._unclaimed = self._claims.take() if self._claims else None
 
     def process(self, shard: Shard) -> Iterator[ShardReceipt]:
-        receipt = write_shard(shard, self._recipe, self._compression, self._output)
-        Metrics.counter("linewash", "images").inc(receipt.shard.examples)
-        Metrics.counter("linewash", "bytes").inc(receipt.shard.bytes)
-        for reject in receipt.rejects:
-            Metrics.counter("linewash", f"rejects_{reject.reason}").inc()
-        yield receipt
+        for each in [shard] if self._unclaimed is None else self._unclaimed:
+            receipt = write_shard(each, self._recipe, self._compression, self._output)
+            Metrics.counter("linewash", "images").inc(receipt.shard.examples)
+            Metrics.counter("linewash", "bytes").inc(receipt.shard.bytes)
+            for reject in receipt.rejects:
+                Metrics.counter("linewash", f"rejects_{reject.reason}").inc()
+            yield receipt

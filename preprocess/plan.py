@@ -66,8 +66,8 @@ class Shard:
 
 
 def default_num_shards(images: int) -> int:
-    """Full shards for a large split; for a small one up to 16, so that all cores and the bar have work."""
-    return max(-(-images // IMAGES_PER_SHARD), min(16, -(-images // 64)))
+    """Full shards for a large split; for a small one up to 32, so that all cores and the bar have work."""
+    return max(-(-images // IMAGES_PER_SHARD), min(32, -(-images // 64)))
 
 
 def make_plan(

@@ -27,8 +27,8 @@ def to_labels(rgb: np.ndarray, palette: Palette) -> np.ndarray:
     """
     red, green, blue = cv2.split(rgb)
     if num_values := grid_values(palette):
-        table_r, table_g, table_b = grid_tables(num_values)
-        return table_r[red] + table_g[green] + table_b[blue]
+        for_red, for_green, for_blue = grid_tables(num_values)
+        return cv2.LUT(red, for_red) + cv2.LUT(green, for_green) + cv2.LUT(blue, for_blue)
     return cube_table(palette)[(red.astype(np.int32) << 16) | (green.astype(np.int32) << 8) | blue]
 
 

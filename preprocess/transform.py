@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -63,5 +65,10 @@ def stretch(rgb: np.ndarray) -> np.ndarray:
         raise Rejected("constant", f"every pixel is {low}")
     if (low, high) == (0, 255):
         return rgb
-    table = np.clip(np.rint((np.arange(256) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
-    return cv2.LUT(rgb, table)
+    return cv2.LUT(rgb, _stretching(low, high))
+
+
+@lru_cache
+def _stretching(low: int, high: int) -> np.ndarray:
+    """What each of the 256 values becomes, uint8 [256]."""
+    return np.clip(np.rint((np.arange(256) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)

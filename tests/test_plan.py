@@ -91,7 +91,7 @@ def test_an_empty_split_is_an_error_that_says_what_to_type(tmp_path):
 def test_the_default_number_of_shards_fits(images):
     shards = default_num_shards(images)
     assert images / shards <= 1024
-    assert shards <= max(16, images / 1024 + 1)
+    assert shards <= max(32, images / 1024 + 1)
 
 
 @pytest.mark.parametrize("layout", [{"val_fraction": -0.1}, {"val_fraction": 0.95}, {"num_shards": -1}])

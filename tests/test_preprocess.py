@@ -221,14 +221,18 @@ def start(many, output):
 
 
 def workers(job):
-    """Process ids of the job's workers."""
+    """Process ids of the job's workers: the forks of its server."""
+    return [fork for child in children(job.pid) for fork in children(child)]
+
+
+def children(pid):
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[1]) == job.pid and fields[0] != "Z":
+        if int(fields[1]) == pid and fields[0] != "Z":
             found.append(int(status.parent.name))
     return found
 

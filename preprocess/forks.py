@@ -1,0 +1,9 @@
+"""What every local worker needs, imported once by the server that they are forked from: see worker.py."""
+
+import logging
+
+logging.disable(logging.CRITICAL)  # Beam warns of all that it could not find
+
+import apache_beam.runners.worker.sdk_worker_main  # noqa: E402, F401
+
+import preprocess.pipeline  # noqa: E402, F401
