@@ -1,9 +1,12 @@
-"""How fast the Beam job is beside a bare multiprocessing.Pool over the same per-image function.
+"""How fast the Beam job is beside what else one could write.
 
     python scripts/bench_preprocess.py --images PHOTOS --count 8000
 
-The photographs are copied under new names until there are `count`. Both are timed as whole processes, from
-start to exit, in turn, and the peak memory of the launcher and of each worker is read from the kernel.
+Its rivals: a bare multiprocessing.Pool over the same per-image function, whose results it throws away, and
+the pipeline that Beam's own examples would lead to (ReadMatches, Reshuffle, Map, WriteToTFRecord, with cv2).
+The photographs are linked under new names until there are `count`. All are timed as whole processes, from
+start to exit, in turn, and the peak memory of the launcher and of its largest descendant is read from the
+kernel. Then the stages of one image are timed, as CPU time in this process.
 """
 
 from __future__ import annotations
@@ -19,24 +22,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from preprocess.decode import Rejected  # noqa: E402
+from preprocess.decode import Rejected, decode  # noqa: E402
+from preprocess.edges import to_edges  # noqa: E402
+from preprocess.posterize import to_labels  # noqa: E402
 from preprocess.recipe import DEFAULT  # noqa: E402
-from preprocess.transform import transform  # noqa: E402
+from preprocess.transform import resize, stretch, transform  # noqa: E402
+from tfrecords_schema import encode_example, frame_record, pack_edges  # noqa: E402
+
+JPEG = (".jpeg", ".jpg")
+WAYS = ("pool", "linewash", "canonical")
+Table = dict[str, dict[str, float]]
 
 
 def convert(path: str) -> bool:
     """Reads and transforms one image; whether it was kept."""
-    try:
-        transform(Path(path).read_bytes(), DEFAULT)
-    except Rejected:
-        return False
-    return True
+    return kept(Path(path).read_bytes())
 
 
 def pool_loop(folder: str) -> None:
@@ -49,16 +56,103 @@ def pool_loop(folder: str) -> None:
     print(f"{kept} of {len(paths)} kept")
 
 
+def canonical_pipeline(folder: str, output: str) -> None:
+    """The other rival: pixels travel through the runner, and Beam writes the TFRecords."""
+    import apache_beam as beam
+    from apache_beam.io import fileio
+    from apache_beam.io.tfrecordio import WriteToTFRecord
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    flags = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=0"]
+    with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+        (
+            pipeline
+            | fileio.MatchFiles(f"{folder}/**/*.JPEG")
+            | fileio.ReadMatches()
+            | beam.Reshuffle()
+            | beam.Map(canonical_example)
+            | beam.Filter(bool)
+            | WriteToTFRecord(f"{output}/train", num_shards=8)
+        )
+
+
+def canonical_example(file: Any) -> bytes:
+    """The article's recipe with cv2 alone, and labels by our table, without which it would be hopeless."""
+    import cv2
+    import numpy as np
+
+    cv2.setNumThreads(1)
+    bgr = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None or min(bgr.shape[:2]) < DEFAULT.image_size:
+        return b""
+    small = cv2.resize(bgr, (DEFAULT.image_size,) * 2)
+    small = cv2.normalize(small, None, 0, 255, cv2.NORM_MINMAX)
+    smooth = cv2.bilateralFilter(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), 3, 60, 120)
+    median = float(np.median(smooth))
+    edges = cv2.Canny(smooth, max(0, int(median - 84.15)), min(255, int(median + 84.15))) >> 7
+    labels = to_labels(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), DEFAULT.palette)
+    return encode_example(file.metadata.path.encode(), pack_edges(edges), labels.tobytes())
+
+
+def stages(images: Path) -> dict[str, float]:
+    """Microseconds of CPU an image takes: best of five passes over (at most 300 of) the photographs."""
+    import cv2
+    import simplejpeg
+
+    cv2.setNumThreads(1)
+    data = [path.read_bytes() for path in sorted(images.rglob("*")) if path.suffix.lower() in JPEG][:300]
+    data = [one for one in data if kept(one)]
+    size = DEFAULT.image_size
+    decoded = [decode(one, size, DEFAULT.max_pixels, True) for one in data]
+    pixels = [stretch(resize(one, DEFAULT)) for one in decoded]
+    done = [(to_edges(one, DEFAULT), to_labels(one, DEFAULT.palette)) for one in pixels]
+    timed: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
+        "decode alone": (lambda x: simplejpeg.decode_jpeg(x, "RGB", min_height=size, min_width=size), data),
+        "decode": (lambda x: decode(x, size, DEFAULT.max_pixels, True), data),
+        "resize": (lambda x: resize(x, DEFAULT), decoded),
+        "edges": (lambda x: to_edges(x, DEFAULT), pixels),
+        "labels": (lambda x: to_labels(x, DEFAULT.palette), pixels),
+        "record": (
+            lambda x: frame_record(encode_example(b"key", pack_edges(x[0]), x[1].tobytes())), done
+        ),
+        "all but the record": (lambda x: transform(x, DEFAULT), data),
+    }  # fmt: skip
+    # In turn, so that a machine that slows down slows all of them.
+    passes = [{name: cpu(*work) for name, work in timed.items()} for _ in range(5)]
+    return {name: min(one[name] for one in passes) for name in timed}
+
+
+def cpu(function: Callable[[Any], Any], items: list[Any]) -> float:
+    """Microseconds of CPU time an item."""
+    started = time.process_time()
+    for item in items:
+        function(item)
+    return (time.process_time() - started) / len(items) * 1e6
+
+
+def kept(data: bytes) -> bool:
+    """Whether the recipe takes the image."""
+    try:
+        transform(data, DEFAULT)
+    except Rejected:
+        return False
+    return True
+
+
 def copies(images: Path, folder: Path, count: int) -> None:
-    """Fills `folder` with `count` copies of the photographs in `images`, in class folders."""
-    found = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in (".jpeg", ".jpg")]
+    """Fills `folder` with `count` names for copies of the photographs in `images`, in class folders."""
+    found = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in JPEG]
     if not found:
         sys.exit(f"bench_preprocess: no JPEG below {images}")
     for i in range(count):
         path = found[i % len(found)]
-        target = folder / path.parent.name / f"{path.stem}_{i // len(found):04d}.JPEG"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        names = folder / path.parent.name
+        first = names / f"{path.stem}_0000.JPEG"
+        if i < len(found):
+            names.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, first)
+        else:
+            (names / f"{path.stem}_{i // len(found):04d}.JPEG").hardlink_to(first)
 
 
 def measure(command: list[str]) -> dict[str, float]:
@@ -107,15 +201,15 @@ def peak_mb(pid: int) -> float:
     return int(peak[1]) / 1024 if peak else 0
 
 
-def compare(folder: Path, count: int, runs: int) -> dict[str, dict[str, float]]:
-    """Medians over `runs` of both ways, run in turn."""
-    rows: dict[str, list[dict[str, float]]] = {"pool": [], "linewash": []}
+def compare(folder: Path, count: int, runs: int, ways: list[str]) -> Table:
+    """Medians over `runs` of each way, run in turn."""
+    rows: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(runs):
-        rows["pool"].append(measure([sys.executable, __file__, "--pool", str(folder)]))
-        output = folder.parent / "dataset"
-        job = [sys.executable, "-m", "preprocess", "--input", str(folder), "--output", str(output)]
-        rows["linewash"].append(measure(job))
-        shutil.rmtree(output)
+        for way in ways:
+            output = folder.parent / "dataset"
+            output.mkdir()
+            rows[way].append(measure(command(way, folder, output)))
+            shutil.rmtree(output)
     table = {
         way: {k: statistics.median(r[k] for r in found) for k in found[0]} for way, found in rows.items()
     }
@@ -125,37 +219,64 @@ def compare(folder: Path, count: int, runs: int) -> dict[str, dict[str, float]]:
     return table
 
 
+def command(way: str, folder: Path, output: Path) -> list[str]:
+    """What to type for one of the ways."""
+    if way == "linewash":
+        return [sys.executable, "-m", "preprocess", "--input", str(folder), "--output", str(output)]
+    return [sys.executable, __file__, f"--{way}", str(folder), "--out", str(output)]
+
+
 def main() -> None:
-    """Prints the table; writes JSON with --json."""
+    """Prints the tables; writes JSON with --json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, help="a folder of photographs")
     parser.add_argument("--count", type=int, default=8000, help="how many to convert [8000]")
     parser.add_argument("--runs", type=int, default=3, help="of each way [3]")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which to run [all of them]"
+    )
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--pool", help=argparse.SUPPRESS)  # the rival, as a process of its own
+    parser.add_argument("--pool", help=argparse.SUPPRESS)  # a rival, as a process of its own
+    parser.add_argument("--canonical", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.pool:
         pool_loop(args.pool)
-        return
-    if not args.images:
+    elif args.canonical:
+        canonical_pipeline(args.canonical, args.out)
+    elif not args.images:
         parser.error("--images FOLDER is needed")
+    else:
+        bench(args)
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Runs everything and tells."""
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder = Path(temporary, "images")
         copies(args.images, folder, args.count)
-        table = compare(folder, args.count, args.runs)
-    print(f"{args.count} images, {os.cpu_count()} cores, medians of {args.runs} runs")
-    print(f"{'':10}{'images/s':>10}{'without start':>15}{'launcher MB':>13}{'worker MB':>11}")
+        table = compare(folder, args.count, args.runs, args.ways)
+    times = stages(args.images)
+    print(f"{args.count:,} images, {os.cpu_count()} cores, medians of {args.runs} runs")
+    print(f"{'':12}{'images/s':>10}{'without start':>15}{'launcher MB':>13}{'worker MB':>11}")
     for way, row in table.items():
         print(
-            f"{way:10}{row['images_per_s']:10.0f}{row['images_per_s_inside']:15.0f}"
-            f"{row['launcher_mb']:13.0f}{row['worker_mb']:11.0f}"
+            f"{way:12}{row['images_per_s']:10,.0f}{row['images_per_s_inside']:15,.0f}"
+            f"{row['launcher_mb']:13,.0f}{row['worker_mb']:11,.0f}"
         )
-    for kind in ("images_per_s", "images_per_s_inside"):
-        print(f"linewash / pool, {kind}: {table['linewash'][kind] / table['pool'][kind]:.2f}")
+    for rival in sorted(set(table) - {"linewash"}) if "linewash" in table else ():
+        ours = table["linewash"]
+        ratio, inside = (
+            ours[k] / table[rival]["images_per_s"] for k in ("images_per_s", "images_per_s_inside")
+        )
+        print(f"linewash / {rival}: {ratio:.2f} ({inside:.2f} without linewash's start)")
+    alone = times["decode alone"]
+    print("CPU time an image, µs: " + ", ".join(f"{name} {t:.0f}" for name, t in times.items()))
+    print(f"all but the record / decode alone: {times['all but the record'] / alone:.2f}")
     if args.json:
-        args.json.write_text(json.dumps(table, indent=2) + "\n")
+        args.json.write_text(json.dumps({"ways": table, "stages_us": times}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

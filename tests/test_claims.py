@@ -35,4 +35,4 @@ def test_processes_at_once_take_each_shard_once(tmp_path: Path) -> None:
     shards = some_shards(300)
     with multiprocessing.get_context("forkserver").Pool(4) as pool:
         taken = pool.map(take_names, [Claims(shards, str(tmp_path))] * 4, chunksize=1)
-    assert sorted(sum(taken, [])) == [shard.name for shard in shards]
+    assert sorted(name for names in taken for name in names) == [shard.name for shard in shards]
