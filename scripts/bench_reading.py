@@ -18,8 +18,8 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preprocess.reading import AHEAD, read_all, read_image  # noqa: E402
-from preprocess.sources import Image  # noqa: E402
+from preprocess.reading import AHEAD, read_all, read_image
+from preprocess.sources import Image
 
 
 class FarFileSystem(LocalFileSystem):
