@@ -10,16 +10,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import write_dataset
 
 from training.checkpoint import save_net
 from training.compose import compose
 from training.config import TrainConfig
+from training.dataset import open_dataset
 from training.learner import Learner
 from training.models import build_model
 from training.predict import predict_labels
 
 SMALL = {
     "unet": ["experiment=smoke"],
+    "resunet": ["model=resunet", "model.widths=[8,16,16]", "model.blocks=1", "model.attention=1"],
     # AdamW: tracing Muon for seventeen convolutions takes its time.
     "article": ["model=article", "model.width=0.005", "optimizer=adamw"],
     "article_logits": ["model=article_logits", "model.width=0.005", "optimizer=adamw"],
@@ -163,14 +166,20 @@ def random_batch(size: int, count: int = 4) -> tuple[tf.Tensor, tf.Tensor]:
             marks=pytest.mark.slow,
         ),
         ("unet", ["optimizer=adamw"]),
+        ("resunet", []),
+        ("resunet", ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"]),
+        ("resunet", ["trainer.precision=mixed_float16", "model.hints=true"]),
+        ("unet", ["model.hints=true"]),
+        ("unet", ["model.hints=true", "trainer.jit_compile=true", "trainer.precision=mixed_bfloat16"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_a_step_learns(name: str, overrides: list[str]) -> None:
+def test_a_step_learns(name: str, overrides: list[str], tmp_path: Path) -> None:
     config = small_config(name, *overrides)
-    size = config.model.stride if name == "unet" else 128
-    net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
-    learner = Learner.of(net, size, config)
+    size = max(8, config.model.stride)
+    manifest = open_dataset(str(write_dataset(tmp_path / "dataset", train=1, val=1, shards=1, size=size)))
+    net = build_model(config.model, colors=8, seed=0, precision=config.trainer.precision)
+    learner = Learner.of(net, manifest, config)
     before = weights(net)
     sums = [learner.train_step(*random_batch(size), tf.range(4), tf.constant(1)).numpy() for _ in range(3)]
     assert np.isfinite(sums).all()

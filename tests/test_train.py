@@ -121,7 +121,7 @@ def test_validation_covers_every_example(shared_dataset: Path) -> None:
     for batch_size in (3, 8, 16):
         config = configure(shared_dataset, f"trainer.batch_size={batch_size}")
         net = build_model(config.model, colors=8, seed=0)
-        scores.append(evaluate(Learner.of(net, 32, config), config, manifest, "val"))
+        scores.append(evaluate(Learner.of(net, manifest, config), config, manifest, "val"))
     assert scores[0].accuracy == scores[1].accuracy == scores[2].accuracy
     assert scores[0].loss == pytest.approx(scores[2].loss, rel=1e-6)
 

@@ -34,6 +34,12 @@ class ModelConfig:
     """What all networks have in common; each kind below adds its own settings."""
 
     name: str
+    hints: bool
+
+    @property
+    def channels(self) -> int:
+        """Of the input: the drawing, and with hints their colour and where they are (see hints.py)."""
+        return 5 if self.hints else 1
 
     @property
     def stride(self) -> int:
@@ -92,8 +98,34 @@ class ArticleLogitsConfig(ArticleConfig):
     gives_logits = True
 
 
+@dataclass(frozen=True)
+class ResUNetConfig(ModelConfig):
+    """The stronger network, for a GPU: see models/resunet.py."""
+
+    widths: list[int]
+    blocks: int
+    attention: int
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.widths) >= 2 and min(self.widths) >= 8 and not any(width % 8 for width in self.widths),
+            "model.widths", "two or more numbers of channels, each a multiple of 8", self.widths,
+        )  # fmt: skip
+        _require(self.blocks >= 1, "model.blocks", "at least 1 residual block a level", self.blocks)
+        _require(
+            0 <= self.attention < len(self.widths),
+            "model.attention", f"from 0 to {len(self.widths) - 1} levels, not the finest", self.attention,
+        )  # fmt: skip
+
+    @property
+    def stride(self) -> int:
+        """The deepest level's pixel is this many pixels wide."""
+        return 2 ** (len(self.widths) - 1)
+
+
 MODELS: dict[str, type[ModelConfig]] = {
     "unet": UNetConfig,
+    "resunet": ResUNetConfig,
     "article": ArticleConfig,
     "article_logits": ArticleLogitsConfig,
 }
@@ -167,6 +199,20 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class HintsConfig:
+    """What simulated colour hints look like in training, when the model takes hints."""
+
+    without: float
+    most: int
+    longest: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.without <= 1, "hints.without", "a share from 0 to 1", self.without)
+        _require(1 <= self.most <= 1024, "hints.most", "from 1 to 1024 strokes", self.most)
+        _require(1 <= self.longest <= 64, "hints.longest", "from 1 to 64 pixels", self.longest)
+
+
+@dataclass(frozen=True)
 class TrainerConfig:
     """How long, how large, and how exactly."""
 
@@ -211,6 +257,7 @@ class TrainConfig:
     loss: LossConfig
     optimizer: OptimizerConfig
     augment: AugmentConfig
+    hints: HintsConfig
     trainer: TrainerConfig
 
     def check_fits(self, manifest: Manifest) -> None:

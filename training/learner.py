@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+import tfrecords_schema as schema
 from training.augment import augment
 from training.config import TrainConfig
 from training.draws import Draws
+from training.hints import simulate, with_hints
 from training.losses import cross_entropy, to_logits
 from training.metrics import pixel_sums
 from training.optimizers import make_optimizer
@@ -33,25 +35,31 @@ class Learner:
     eval_step: Step
 
     @classmethod
-    def of(cls, net: keras.Model, image_size: int, config: TrainConfig) -> Learner:
-        """Compiles the steps (at their first call) for images of `image_size`."""
+    def of(cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig) -> Learner:
+        """Compiles the steps (at their first call) for the images and colours of `manifest`."""
         optimizer = make_optimizer(config.optimizer, config.trainer.precision)
         optimizer.build(net.trainable_variables)
         judge = _make_judge(config, optimizer)
-        seed, jit = config.trainer.seed, config.trainer.jit_compile
+        image_size, seed, jit = manifest.image_size, config.trainer.seed, config.trainer.jit_compile
 
         def train_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
-            edges, labels = augment(edges, labels, Draws(seed, epoch, ids), config.augment)
+            draws = Draws(seed, epoch, ids)
+            drawings, labels = augment(edges, labels, draws, config.augment)
+            if config.model.hints:
+                drawings = with_hints(drawings, simulate(labels, draws, config.hints), manifest.palette)
             with tf.GradientTape() as tape:
-                outputs = net(edges, training=True)
+                outputs = net(drawings, training=True)
             sums, slope = judge(outputs, labels)
             gradients = tape.gradient(outputs, net.trainable_variables, output_gradients=slope)
             optimizer.apply(gradients, net.trainable_variables)
             return sums
 
         def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            sums, _ = judge(net(unpack_edges(packed, image_size), training=False), labels)
+            drawings = unpack_edges(packed, image_size)
+            if config.model.hints:
+                drawings = with_hints(drawings, None, manifest.palette)
+            sums, _ = judge(net(drawings, training=False), labels)
             return sums
 
         compiled = (tf.function(f, jit_compile=jit, reduce_retracing=True) for f in (train_step, eval_step))

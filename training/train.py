@@ -55,7 +55,7 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
     keras.utils.clear_session()
 
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    learner = Learner.of(net, manifest.image_size, config)
+    learner = Learner.of(net, manifest, config)
     baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram)
     journal = Journal.open(run_dir, config, manifest, net, baselines)
     print(report.opening(config, manifest, net, baselines, run_dir), flush=True)

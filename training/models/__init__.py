@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from training.config import ArticleConfig, ModelConfig, UNetConfig
+from training.config import ArticleConfig, ModelConfig, ResUNetConfig, UNetConfig
 
 
 def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "float32") -> keras.Model:
@@ -16,10 +16,11 @@ def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "f
       precision: a Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
 
     Returns:
-      A model from edges, float [B, H, W, 1], to logits (or the article's scores), float [B, H, W, K]; H and
-      W are multiples of `config.stride`.
+      A model from drawings, float [B, H, W, C], to logits (or the article's scores), float [B, H, W, K]; H
+      and W are multiples of `config.stride`. C is `config.channels`: the edges, and any hints.
     """
     from training.models.article import build_article
+    from training.models.resunet import build_resunet
     from training.models.unet import build_unet
 
     before = keras.config.dtype_policy()
@@ -27,6 +28,8 @@ def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "f
     try:
         if isinstance(config, UNetConfig):
             return build_unet(config, colors, seed)
+        if isinstance(config, ResUNetConfig):
+            return build_resunet(config, colors, seed)
         assert isinstance(config, ArticleConfig), config
         return build_article(config, colors, seed)
     finally:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import keras
 
 from training.config import ArticleConfig
+from training.models.parts import glorot
 
 DOWN = (3, 9, 27, 81, 243, 729, 2187)
 MIDDLE = 2187
@@ -23,7 +24,7 @@ LAST = 27
 
 
 def build_article(config: ArticleConfig, colors: int, seed: int) -> keras.Model:
-    """Builds it for edges, float [B, H, W, 1] with H and W multiples of 128, and `colors` outputs a pixel.
+    """Builds it for drawings, float [B, H, W, C] with H and W multiples of 128, and `colors` outputs a pixel.
 
     With width 1 and 27 colours it has the article's 290,650,308 parameters.
     """
@@ -33,7 +34,7 @@ def build_article(config: ArticleConfig, colors: int, seed: int) -> keras.Model:
         # The narrowest of the article's layers is the floor: below 3 channels nothing passes.
         return max(3, round(channels * config.width))
 
-    edges = keras.Input((None, None, 1), name="edges")
+    edges = keras.Input((None, None, config.channels), name="edges")
     x = edges
     for level, channels in enumerate(DOWN, 1):
         x = _block(x, keras.layers.Conv2D, width(channels), 2, seeds, f"down{level}")
@@ -55,15 +56,13 @@ def _block(
     seeds: Iterator[int],
     name: str,
 ) -> keras.KerasTensor:
-    x = layer(channels, 3, strides, "same", activation="relu", kernel_initializer=_glorot(seeds), name=name)(
-        x
-    )
+    x = layer(channels, 3, strides, "same", activation="relu", kernel_initializer=glorot(seeds), name=name)(x)
     return keras.layers.BatchNormalization(name=f"{name}_norm")(x)
 
 
 def _article_head(x: keras.KerasTensor, colors: int, _: int, seeds: Iterator[int]) -> keras.KerasTensor:
     layer = keras.layers.Conv2DTranspose(
-        colors, 3, 2, "same", activation="softmax", kernel_initializer=_glorot(seeds), name="softmax"
+        colors, 3, 2, "same", activation="softmax", kernel_initializer=glorot(seeds), name="softmax"
     )
     x = keras.layers.UpSampling2D(name="upsampling")(layer(x))
     return keras.layers.BatchNormalization(name="scores")(x)
@@ -72,10 +71,5 @@ def _article_head(x: keras.KerasTensor, colors: int, _: int, seeds: Iterator[int
 def _logits_head(x: keras.KerasTensor, colors: int, width: int, seeds: Iterator[int]) -> keras.KerasTensor:
     x = _block(x, keras.layers.Conv2DTranspose, width, 2, seeds, f"up{len(UP) + 1}")
     return keras.layers.Conv2DTranspose(
-        colors, 3, 2, "same", kernel_initializer=_glorot(seeds), name="logits"
+        colors, 3, 2, "same", kernel_initializer=glorot(seeds), name="logits"
     )(x)  # fmt: skip
-
-
-def _glorot(seeds: Iterator[int]) -> keras.initializers.Initializer:
-    # Keras's own default, but with a seed that is an argument.
-    return keras.initializers.GlorotUniform(seed=next(seeds))

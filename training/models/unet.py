@@ -18,18 +18,19 @@ import itertools
 from collections.abc import Iterator
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from training.config import UNetConfig
+from training.models.parts import glorot, he, place
 
 # Running means must settle within the few hundred steps of a short run; Keras's 0.99 would take thousands.
 NORM_MOMENTUM = 0.9
 
 
 def build_unet(config: UNetConfig, colors: int, seed: int) -> keras.Model:
-    """From edges, float [B, H, W, 1], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
+    """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
     seeds = itertools.count(seed)
-    edges = keras.Input((None, None, 1), name="edges")
+    edges = keras.Input((None, None, config.channels), name="edges")
 
     half = _bare(edges, config.widths[0], seeds, "half", size=4, strides=2)
     skips, x = [half], half
@@ -37,7 +38,7 @@ def build_unet(config: UNetConfig, colors: int, seed: int) -> keras.Model:
     for level in range(1, deepest + 1):
         x = _conv(x, config.widths[level], seeds, f"down{level}", strides=2)
         if level == max(1, deepest - 1):
-            x = layers.Concatenate(name="place")([x, _place(x)])
+            x = layers.Concatenate(name="place")([x, place(x)])
             x = _conv(x, config.widths[level], seeds, "with_place", size=1)
         x = _residuals(x, config.blocks[level], seeds, f"down{level}")
         skips.append(x)
@@ -51,13 +52,13 @@ def build_unet(config: UNetConfig, colors: int, seed: int) -> keras.Model:
         x = _conv(x, config.widths[level], seeds, f"up{level}")
         x = _residuals(x, config.blocks[level], seeds, f"up{level}")
 
-    x = layers.Conv2D(config.widths[0], 1, kernel_initializer=_he(seeds), name="up_half_narrow")(x)
+    x = layers.Conv2D(config.widths[0], 1, kernel_initializer=he(seeds), name="up_half_narrow")(x)
     x = layers.UpSampling2D(name="up_half_nearest")(x)
     x = layers.Concatenate(name="up_half_skip")([x, half])
     x = _bare(x, config.widths[0], seeds, "up_half")
     x = _full_resolution(x, edges, config.full_width, seeds)
     # A product without bias takes a third of the time of the same 1×1 convolution.
-    logits = layers.Dense(colors, use_bias=False, kernel_initializer=_glorot(seeds), name="logits")(x)
+    logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot(seeds), name="logits")(x)
     return keras.Model(edges, logits, name=config.name)
 
 
@@ -66,7 +67,7 @@ def _conv(
 ) -> keras.KerasTensor:
     """Convolution, batch normalization, ReLU."""
     layer = layers.Conv2D(
-        width, size, strides, "same", use_bias=False, kernel_initializer=_he(seeds), name=name
+        width, size, strides, "same", use_bias=False, kernel_initializer=he(seeds), name=name
     )
     x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(layer(x))
     return layers.ReLU(name=f"{name}_relu")(x)
@@ -77,7 +78,7 @@ def _bare(
 ) -> keras.KerasTensor:
     """Convolution and ReLU: for fine levels, where normalization would cost more than it gives."""
     return layers.Conv2D(
-        width, size, strides, "same", activation="relu", kernel_initializer=_he(seeds), name=name
+        width, size, strides, "same", activation="relu", kernel_initializer=he(seeds), name=name
     )(x)
 
 
@@ -87,7 +88,7 @@ def _residuals(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str
         block = f"{name}_block{number}"
         y = _conv(x, x.shape[-1], seeds, f"{block}_a")
         y = layers.Conv2D(
-            x.shape[-1], 3, padding="same", use_bias=False, kernel_initializer=_he(seeds), name=f"{block}_b"
+            x.shape[-1], 3, padding="same", use_bias=False, kernel_initializer=he(seeds), name=f"{block}_b"
         )(y)
         norm = layers.BatchNormalization(
             momentum=NORM_MOMENTUM, gamma_initializer="zeros", name=f"{block}_b_norm"
@@ -96,21 +97,11 @@ def _residuals(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str
     return x
 
 
-def _place(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Two channels: how far down and right, from -1 to 1, whatever the size (CoordConv, Liu et al. 2018)."""
-    ones = ops.ones_like(x[..., :1])
-    axes = []
-    for axis in (1, 2):
-        count = ops.cumsum(ones, axis=axis)
-        axes.append((2 * count - 1) / ops.max(count, axis=axis, keepdims=True) - 1)
-    return ops.concatenate(axes, axis=-1)
-
-
 def _with_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
     """Adds to every pixel what the whole picture looks like."""
     width = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(x)
-    hidden = layers.Dense(width, "relu", kernel_initializer=_he(seeds), name="context_hidden")(mean)
+    hidden = layers.Dense(width, "relu", kernel_initializer=he(seeds), name="context_hidden")(mean)
     offset = layers.Dense(width, kernel_initializer="zeros", name="context")(hidden)
     return layers.Add(name="with_context")([x, offset])
 
@@ -120,15 +111,7 @@ def _full_resolution(
 ) -> keras.KerasTensor:
     """From half resolution to full, with the drawing's own lines beside each pixel."""
     up = layers.Conv2DTranspose(
-        width, 4, 2, "same", use_bias=False, kernel_initializer=_he(seeds), name="full_up"
+        width, 4, 2, "same", use_bias=False, kernel_initializer=he(seeds), name="full_up"
     )(x)
-    lines = layers.Conv2D(width, 3, padding="same", kernel_initializer=_he(seeds), name="full_lines")(edges)
+    lines = layers.Conv2D(width, 3, padding="same", kernel_initializer=he(seeds), name="full_lines")(edges)
     return layers.ReLU(name="full_relu")(layers.Add(name="full")([up, lines]))
-
-
-def _he(seeds: Iterator[int]) -> keras.initializers.Initializer:
-    return keras.initializers.HeNormal(seed=next(seeds))
-
-
-def _glorot(seeds: Iterator[int]) -> keras.initializers.Initializer:
-    return keras.initializers.GlorotUniform(seed=next(seeds))

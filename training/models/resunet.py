@@ -1,0 +1,96 @@
+"""The stronger network, for a GPU: a residual U-Net with attention where the picture is small.
+
+What a line drawing leaves open is mostly global (is this sky or sea, is it dusk), and what a palette label
+needs is mostly local (which side of the line). So full resolution keeps its own path, as in any U-Net
+(Ronneberger et al. 2015), and the coarse levels look at the whole picture: every pixel there attends to every
+other (Vaswani et al. 2017), told where it is by two channels. Blocks are residual with the normalization
+first (He et al. 2016, "Identity mappings"); it is over groups of channels (Wu & He 2018), so that small
+batches, replicas and evaluation all see the same network. Attention over both axes of a picture is a plain
+Keras layer: a saved network opens without our code, and takes any size.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import keras
+from keras import layers
+
+from training.config import ResUNetConfig
+from training.models.parts import glorot, he, place
+
+GROUP = 8  # channels normalized together
+HEAD = 32  # channels of an attention head
+
+
+def build_resunet(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
+    """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
+    seeds = itertools.count(seed)
+    drawing = keras.Input((None, None, config.channels), name="edges")
+    deepest = len(config.widths) - 1
+
+    x = _conv(drawing, config.widths[0], seeds, "in")
+    skips = []
+    for level, width in enumerate(config.widths):
+        if level:
+            x = _conv(x, width, seeds, f"down{level}", strides=2)
+        x = _level(x, config, level, seeds, f"down{level}")
+        skips.append(x)
+    for level in range(deepest - 1, -1, -1):
+        x = _conv(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
+        x = layers.UpSampling2D(name=f"up{level}_nearest")(x)
+        x = layers.Concatenate(name=f"up{level}_skip")([x, skips[level]])
+        x = _conv(x, config.widths[level], seeds, f"up{level}_join", size=1)
+        x = _level(x, config, level, seeds, f"up{level}")
+
+    x = _norm(x, "out")
+    logits = layers.Dense(colors, kernel_initializer=glorot(seeds), name="logits")(x)
+    return keras.Model(drawing, logits, name=config.name)
+
+
+def _level(
+    x: keras.KerasTensor, config: ResUNetConfig, level: int, seeds: Iterator[int], name: str
+) -> keras.KerasTensor:
+    """Residual blocks, each followed by attention on the `config.attention` coarsest levels."""
+    attends = level >= len(config.widths) - config.attention
+    for number in range(1, config.blocks + 1):
+        x = _residual(x, seeds, f"{name}_block{number}")
+        if attends:
+            x = _attention(x, seeds, f"{name}_attention{number}")
+    return x
+
+
+def _residual(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.KerasTensor:
+    width = x.shape[-1]
+    y = _conv(_norm(x, f"{name}_a"), width, seeds, f"{name}_a")
+    # Zeros: each block is an identity at first (Goyal et al. 2017).
+    last = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")
+    return layers.Add(name=f"{name}_add")([x, last(_norm(y, f"{name}_b"))])
+
+
+def _attention(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.KerasTensor:
+    width = x.shape[-1]
+    y = layers.GroupNormalization(width // GROUP, name=f"{name}_norm")(x)
+    y = layers.Concatenate(name=f"{name}_place")([y, place(y)])
+    y = layers.Dense(width, kernel_initializer=glorot(seeds), name=f"{name}_in")(y)
+    attend = layers.MultiHeadAttention(
+        max(1, width // HEAD),
+        HEAD,
+        attention_axes=(1, 2),
+        kernel_initializer=glorot(seeds),
+        name=name,
+    )
+    out = layers.Dense(width, kernel_initializer="zeros", name=f"{name}_out")
+    return layers.Add(name=f"{name}_add")([x, out(attend(y, y))])
+
+
+def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    x = layers.GroupNormalization(x.shape[-1] // GROUP, name=f"{name}_norm")(x)
+    return layers.Activation("silu", name=f"{name}_silu")(x)
+
+
+def _conv(
+    x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
+) -> keras.KerasTensor:
+    return layers.Conv2D(width, size, strides, "same", kernel_initializer=he(seeds), name=name)(x)
