@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.atomic import replacing
 from training.baselines import Baselines
 from training.history import Epoch
 
@@ -23,9 +24,8 @@ def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: 
     figure.suptitle(title, fontsize=11, color=TEXT)
     _draw(axes[0], history, "loss", "cross-entropy (nats a pixel)", baselines.loss, "palette shares alone")
     _draw(axes[1], history, "accuracy", "accuracy (share of pixels)", baselines.accuracy, "commonest colour")
-    temporary = path.with_suffix(".writing.png")
-    figure.savefig(temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _draw(
