@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training import train as train_module
-from training.compose import compose
+from training.compose import compose, from_run
 from training.config import TrainConfig
 from training.dataset import open_dataset
+from training.errors import UsageError, WorkError
+from training.lock import only_trainer
+from training.state import Array, DamagedStateError, Progress, read_state, write_state
 from training.train import Summary, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,6 +115,7 @@ moments = {
     "validating": (train, "evaluate", nothing),
     "before the networks": (journal.Journal, "write", nothing),
     "writing a network": (keras.Model, "save", half_a_network),
+    "None": (state, "_chunks", nothing),
 }
 root, run_dir, moment, count, *settings = sys.argv[1:]
 where, name, deadly = moments[moment]
@@ -117,57 +126,68 @@ train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(
 """
 
 
-def kill(root: Path, run_dir: Path, moment: str, count: int) -> str:
-    """Trains in a process that ends by kill -9; returns what it printed."""
+def drive(root: Path, run_dir: Path, moment: str | None, count: int) -> str:
+    """Trains in a process that ends by kill -9, or (without a moment) by itself; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(root), str(run_dir), moment, str(count), *SETTINGS],
+        [sys.executable, "-c", DRIVER, str(root), str(run_dir), str(moment), str(count), *SETTINGS],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.returncode == (-signal.SIGKILL if moment else 0), done.stderr
     return done.stdout
 
 
+# Moment, its count in this process, and where this process must have gone on.
+QUICK = [
+    ("step", 6, None),
+    ("writing a state", 1, "from step 4 in epoch 1"),
+    ("writing a network", 3, "from step 4 in epoch 1"),
+    (None, 0, "from step 12 in epoch 3"),
+]
+THOROUGH = [
+    ("step", 3, None),
+    ("validating", 1, None),
+    ("step", 1, "from step 6 in epoch 1"),
+    ("before the networks", 1, "from step 6 in epoch 2"),
+    ("writing a state", 3, "from step 12 in epoch 3"),
+    ("writing a network", 4, "from step 16 in epoch 3"),
+    (None, 0, "from step 18 in epoch 4"),
+]
+
+
+@pytest.mark.parametrize("kills", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)], ids=["", "more"])
 def test_kill_9_again_and_again(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_dataset: Path, undisturbed: Path, tmp_path: Path, kills: list[tuple[str | None, int, str | None]]
 ) -> None:
-    run_dir = tmp_path / "run"
-    killed = [
-        # moment, its count in this process, the step this process must go on from
-        ("step", 6, None),
-        ("writing a state", 1, "from step 4 in epoch 1"),
-        ("validating", 1, "from step 4 in epoch 1"),
-        ("before the networks", 2, "from step 6 in epoch 1"),
-        ("writing a network", 1, "from step 12 in epoch 3"),
-    ]
-    for moment, count, resumed in killed:
-        said = kill(shared_dataset, run_dir, moment, count)
+    for moment, count, resumed in kills:
+        said = drive(shared_dataset, tmp_path / "run", moment, count)
         assert resumed in said if resumed else "resumed" not in said
-    assert list(run_dir.rglob(".writing.*"))
-    assert len(rows(run_dir)) == 1
-    run(shared_dataset, run_dir)
-    assert "from step 12 in epoch 3" in capsys.readouterr().out
-    assert_same_end(run_dir, undisturbed)
+    assert_same_end(tmp_path / "run", undisturbed)
 
 
-def interrupted_run(
-    root: Path, run_dir: Path, step: int, monkeypatch: pytest.MonkeyPatch, *overrides: str
-) -> Summary:
-    with monkeypatch.context() as patch:
+def interrupted_run(root: Path, run_dir: Path, step: int, *overrides: str) -> Summary:
+    with pytest.MonkeyPatch.context() as patch:
         interrupt_at(step, patch)
         summary = run(root, run_dir, *overrides)
     assert summary.interrupted
+    assert summary.run_dir == run_dir
     return summary
 
 
+@pytest.fixture(scope="module")
+def stopped(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the same run, stopped by Ctrl-C in its tenth step."""
+    return interrupted_run(shared_dataset, tmp_path_factory.mktemp("stopped") / "run", 9).run_dir
+
+
+@pytest.fixture
+def run_dir(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
 def test_ctrl_c_saves_the_step(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    run_dir = tmp_path / "run"
-    interrupted_run(shared_dataset, run_dir, 9, monkeypatch)
-    assert (
-        f"interrupted after step 10: go on with python -m training run={run_dir}" in capsys.readouterr().out
-    )
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # As the command line does: nothing but the directory is known.
     config = from_run(run_dir, [])
     assert config == configure(shared_dataset)
@@ -177,62 +197,93 @@ def test_ctrl_c_saves_the_step(
 
 
 def test_a_second_ctrl_c_ends_at_once_and_harms_nothing(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        interrupt_at(9, patch, times=2)
-        run(shared_dataset, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        interrupt_at(4, patch, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(shared_dataset, run_dir)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    run(shared_dataset, tmp_path / "run")
-    assert_same_end(tmp_path / "run", undisturbed)
+    run(shared_dataset, run_dir)
+    assert_same_end(run_dir, undisturbed)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_damaged_states_fall_back(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str,
-) -> None:  # fmt: skip
-    run_dir = tmp_path / "run"
-    interrupted_run(shared_dataset, run_dir, 9, monkeypatch)
-    older, newest = sorted((run_dir / "checkpoints").glob("*.state"))
-    content = bytearray(newest.read_bytes())
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
-    newest.write_bytes({"truncated": content[:-100], "flipped": content, "empty": b""}[damage])
+    path.write_bytes(content)
+
+
+def test_a_damaged_state_falls_back(
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older, newest = sorted((run_dir / "checkpoints").glob("*.state"))
+    flip_a_bit(newest)
     run(shared_dataset, run_dir)
     said = capsys.readouterr().out
-    assert f"from step 8 in epoch 2 ({older.name}); damaged, so not used: {newest.name}" in said
+    assert f"from step 8 in epoch 2 ({older.name}); damaged, so not used: {newest.name}\n" in said
     assert_same_end(run_dir, undisturbed)
 
 
 def test_without_a_whole_state_it_starts_again(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    run_dir = tmp_path / "run"
-    interrupted_run(shared_dataset, run_dir, 9, monkeypatch)
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in (run_dir / "checkpoints").glob("*.state"):
-        path.write_bytes(path.read_bytes()[:-1])
+        flip_a_bit(path)
     run(shared_dataset, run_dir)
     assert "resumed    at the beginning; damaged, so not used: " in capsys.readouterr().out
     assert_same_end(run_dir, undisturbed)
 
 
+def test_a_run_whose_states_were_deleted_is_not_begun_again(run_dir: Path, shared_dataset: Path) -> None:
+    for path in (run_dir / "checkpoints").glob("*.state"):
+        path.unlink()
+    with pytest.raises(UsageError, match="are gone, so it cannot go on"):
+        run(shared_dataset, run_dir)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["optimizer=adamw", "augment=hands"],
-        ["trainer.precision=mixed_float16"],
-        ["trainer.batch_size=5", "data.shuffle_buffer=7", "trainer.steps_per_epoch=5"],
+        [
+            "optimizer=adamw", "augment=hands", "trainer.batch_size=5", "data.shuffle_buffer=7",
+            "trainer.steps_per_epoch=5", "trainer.epochs=2",
+        ],
+        pytest.param(["trainer.precision=mixed_bfloat16"], marks=pytest.mark.slow),
+        pytest.param(["trainer.precision=mixed_float16"], marks=pytest.mark.slow),
+        pytest.param(["trainer.jit_compile=true", "augment=hands"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
-)
-def test_exact_with_other_settings(
-    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
-) -> None:
+)  # fmt: skip
+def test_exact_with_other_settings(shared_dataset: Path, tmp_path: Path, overrides: list[str]) -> None:
     run(shared_dataset, tmp_path / "whole", *overrides)
-    interrupted_run(shared_dataset, tmp_path / "run", 8, monkeypatch, *overrides)
+    interrupted_run(shared_dataset, tmp_path / "run", 7, *overrides)
     run(shared_dataset, tmp_path / "run", *overrides)
     assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+@given(st.data())
+def test_whatever_happens_to_a_state_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    path = tmp_path_factory.mktemp("state") / "00001-00000001.state"
+    values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros((0, 2)), np.array(True)]
+    sums = np.array([0.1, np.nan, 1e300])
+    write_state(path, Progress(3, 40, 2, sums), [Array(str(v.dtype), v) for v in values])
+    progress, arrays = read_state(path)
+    assert (progress.epoch, progress.step, progress.in_epoch) == (3, 40, 2)
+    assert np.array_equal(progress.sums, sums, equal_nan=True)
+    for value, array in zip(values, arrays, strict=True):
+        assert (array.name, array.value.dtype, array.value.shape) == (
+            str(value.dtype), value.dtype, value.shape,
+        )  # fmt: skip
+        assert np.array_equal(array.value, value)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans(), "truncate"):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(DamagedStateError):
+        read_state(path)
 
 
 def snapshot(run_dir: Path) -> dict[Path, tuple[int, bytes]]:
@@ -282,10 +333,8 @@ def test_a_directory_without_a_run_is_a_sentence(tmp_path: Path, content: str | 
 
 
 def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> None:
-    import dataclasses
-
     manifest = dataclasses.replace(open_dataset(str(shared_dataset)), fingerprint="f" * 16)
-    with pytest.raises(UsageError, match="has the fingerprint .* began with"):
+    with pytest.raises(UsageError, match=r"has the fingerprint .* began with"):
         train(configure(shared_dataset), manifest, undisturbed)
 
 

@@ -107,7 +107,7 @@ def test_same_config_same_weights_to_the_bit(shared_dataset: Path, tmp_path: Pat
 
 def test_another_runs_directory_is_refused(finished: Summary, shared_dataset: Path) -> None:
     before = (finished.run_dir / "run.json").read_bytes()
-    with pytest.raises(UsageError, match=r"learning_rate=0.02 \(now 0.01\): type hydra.run.dir=ANOTHER"):
+    with pytest.raises(UsageError, match=r"learning_rate=0.02 \(now 0.003\): type hydra.run.dir=ANOTHER"):
         run(shared_dataset, finished.run_dir, "trainer.epochs=4", "trainer.batch_size=4")
     assert (finished.run_dir / "run.json").read_bytes() == before
 
