@@ -12,7 +12,6 @@ import pytest
 from conftest import TinyDataset
 from PIL import Image
 
-from training import train as train_module
 from training.baselines import Baselines
 from training.compose import compose
 from training.config import TrainConfig
@@ -60,6 +59,7 @@ def test_leaves_what_it_promises(finished: Summary) -> None:
     assert left - events == {
         "run.json", "history.csv", "curves.png", "panel.png",
         "checkpoints/last.keras", "checkpoints/best.keras",
+        "checkpoints/00004-00000012.state", "checkpoints/00005-00000000.state",
     }  # fmt: skip
     assert {name.split("/")[1] for name in events} == {"train", "val"}
 
@@ -107,8 +107,8 @@ def test_same_config_same_weights_to_the_bit(shared_dataset: Path, tmp_path: Pat
 
 def test_another_runs_directory_is_refused(finished: Summary, shared_dataset: Path) -> None:
     before = (finished.run_dir / "run.json").read_bytes()
-    with pytest.raises(UsageError, match=r"holds a run already: type hydra.run.dir=ANOTHER"):
-        run(shared_dataset, finished.run_dir)
+    with pytest.raises(UsageError, match=r"learning_rate=0.02 \(now 0.003\): type hydra.run.dir=ANOTHER"):
+        run(shared_dataset, finished.run_dir, "trainer.epochs=4", "trainer.batch_size=4")
     assert (finished.run_dir / "run.json").read_bytes() == before
 
 
@@ -154,24 +154,6 @@ def test_minutes_end_a_run_in_mid_epoch(shared_dataset: Path, tmp_path: Path) ->
     assert len(summary.epochs) == 1
     assert 1 <= summary.epochs[0].step < 6
     assert (tmp_path / "checkpoints/best.keras").exists()
-
-
-def test_interruption_keeps_what_was_written(
-    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ordinary = train_module.train_dataset
-
-    def interrupted(*args: object, epoch: int, **options: object) -> object:
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return ordinary(*args, epoch=epoch, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(train_module, "train_dataset", interrupted)
-    summary = run(shared_dataset, tmp_path)
-    assert summary.interrupted
-    assert len(summary.epochs) == 1
-    assert (tmp_path / "checkpoints/last.keras").exists()
-    assert "interrupted after epoch 1: what was written stays" in capsys.readouterr().out
 
 
 def test_a_loss_that_is_not_finite_is_a_sentence(

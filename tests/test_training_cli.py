@@ -48,6 +48,8 @@ def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["data.root=set", "trainer.batch_size=4000"], 2, "only 48 training examples"),
         (["data.root=set", "model.widths=[-3]"], 2, "model.widths must be"),
         (["data.root=set", "trainer.batch_size=8,16"], 2, "--multirun"),
+        (["run=empty"], 2, "is not the directory of a run: it holds no run.json"),
+        (["run=empty", "model=unet"], 2, "only trainer.epochs and trainer.max_minutes can be given"),
         (["data.root=broken"], 1, "is missing: copy it again"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -90,15 +92,25 @@ def test_a_run_says_little_and_leaves_much(tiny_dataset: TinyDataset, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_failing_member(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
-    root = tiny_dataset()
-    done = training(
-        tmp_path, "--multirun", f"data.root={root}", *SMALL, "trainer.epochs=1", "trainer.batch_size=4000,8"
-    )
+def test_a_sweep_survives_a_failing_member_and_skips_finished_ones(
+    tiny_dataset: TinyDataset, tmp_path: Path
+) -> None:
+    sweep = [
+        "--multirun", f"data.root={tiny_dataset()}", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=sweep",
+        "trainer.batch_size=8,4000,16",
+    ]  # fmt: skip
+    done = training(tmp_path, *sweep)
     assert done.returncode == 2
     assert "only 48 training examples" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(list((tmp_path / "runs").rglob("history.csv"))) == 1
+    members = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/history.csv")}
+    assert set(members) == {"0", "2"}
+    again = training(tmp_path, *sweep)
+    assert again.returncode == 2
+    for name, written in members.items():
+        assert f"complete   sweep/{name} has trained its 1 epochs" in again.stdout
+        assert (tmp_path / "sweep" / name / "history.csv").stat().st_mtime_ns == written
+    assert "epoch   1" not in again.stdout
 
 
 @pytest.mark.slow
@@ -113,9 +125,17 @@ def test_ctrl_c_ends_it_cleanly(tiny_dataset: TinyDataset, tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "what was written stays" in said
+    assert "go on with python -m training run=runs/" in said
     assert "Traceback" not in complained
-    assert list(tmp_path.rglob("best.keras"))
+    (run_dir,) = (path.parent for path in tmp_path.rglob("history.csv"))
+    epochs = len((run_dir / "history.csv").read_text().splitlines())
+    done = training(tmp_path, f"run={run_dir}", f"trainer.epochs={epochs + 1}")
+    assert done.returncode == 0, done.stderr
+    assert "resumed    from step" in done.stdout
+    assert len((run_dir / "history.csv").read_text().splitlines()) == epochs + 2
+    again = training(tmp_path, f"run={run_dir}")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "nothing to do" in again.stdout
 
 
 IMPORT_EVERYTHING = """

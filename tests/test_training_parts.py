@@ -110,7 +110,14 @@ def test_panel_shows_every_picture(count: int, size: int) -> None:
 def test_curves_are_drawn(tmp_path: Path, epochs: int, with_val: bool) -> None:
     history = [
         Epoch(
-            n, n * 10, 1.0, 100.0, 1e-3, Scores(2 / n, 1 - 1 / n), Scores(2.1 / n, 0.5) if with_val else None
+            n,
+            n * 10,
+            1.0,
+            100.0,
+            0.1,
+            1e-3,
+            Scores(2 / n, 1 - 1 / n),
+            Scores(2.1 / n, 0.5) if with_val else None,
         )
         for n in range(1, epochs + 1)
     ]

@@ -1,4 +1,8 @@
-"""python -m training data.root=DATASET [overrides]: the command line, where Hydra stops."""
+"""The command line, where Hydra stops.
+
+python -m training data.root=DATASET [overrides]    trains
+python -m training run=RUN_DIR [trainer.epochs=N]   goes on with a run that was stopped
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from training.compose import CONF_DIR, CONFIG_NAME, explain, register_schemas, to_config
+from training.compose import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
+from training.config import TrainConfig
 from training.dataset import open_dataset
 from training.errors import LinewashError, WorkError
 from training.quiet import start_tensorflow
+from training.record import check_same_run
 
 # What shells report for a process ended by Ctrl-C.
 INTERRUPTED = 130
@@ -32,6 +38,9 @@ def main(run: Callable[[DictConfig], int] | None = None) -> int:
     def job(composed: DictConfig) -> None:
         codes.append((run or run_job)(composed))
 
+    typed = [word for word in sys.argv[1:] if word.startswith("run=")]
+    if typed and run is None:
+        return go_on(Path(typed[-1].removeprefix("run=")), [w for w in sys.argv[1:] if w not in typed])
     register_schemas()
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(job)()
@@ -44,27 +53,44 @@ def main(run: Callable[[DictConfig], int] | None = None) -> int:
 
 def run_job(composed: DictConfig) -> int:
     """Trains once and returns its exit code; a sweep goes on to its next member after a failure."""
+    return answer(lambda: to_config(composed), Path(HydraConfig.get().runtime.output_dir))
+
+
+def go_on(run_dir: Path, overrides: list[str]) -> int:
+    """Resumes the run in `run_dir` and returns its exit code; Hydra is not asked, its run.json knows all."""
     try:
-        config = to_config(composed)
+        return answer(lambda: from_run(run_dir, overrides), run_dir.resolve())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
+    """Trains; what goes wrong is one sentence.
+
+    Raises:
+      KeyboardInterrupt: when the run was interrupted, so that a sweep ends with it.
+    """
+    if run_dir.is_relative_to(Path.cwd()):
+        run_dir = run_dir.relative_to(Path.cwd())
+    try:
+        config = configure()
         manifest = open_dataset(config.data.root)
         config.check_fits(manifest)
+        check_same_run(run_dir, config, manifest)
         # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
         start_tensorflow()
         from training.train import train
 
-        run_dir = Path(HydraConfig.get().runtime.output_dir)
-        summary = train(
-            config,
-            manifest,
-            run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir,
-        )
+        summary = train(config, manifest, run_dir)
     except LinewashError as e:
         return complain(e)
     except OSError as e:
         return complain(
             WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
         )
-    return INTERRUPTED if summary.interrupted else 0
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    return 0
 
 
 def complain(error: LinewashError) -> int:

@@ -27,6 +27,7 @@ from omegaconf.errors import (
 
 from training.config import MODELS, ModelConfig, TrainConfig
 from training.errors import LinewashError, UsageError
+from training.record import MAY_CHANGE, RUN_NAME, read_run
 
 # Beside the package, in a source checkout and in site-packages alike.
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -71,6 +72,28 @@ def to_config(composed: DictConfig) -> TrainConfig:
         raise explain(e) from e
     assert isinstance(config, TrainConfig)
     return config
+
+
+def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
+    """The config of the run in `run_dir`, with its length changed as `typed`.
+
+    Raises:
+      UsageError: no run is there, or something else than its length was typed.
+    """
+    allowed = " and ".join(MAY_CHANGE)
+    for word in typed:
+        if word.partition("=")[0] not in MAY_CHANGE or "=" not in word:
+            raise UsageError(
+                f"{word}: beside run={run_dir} only {allowed} can be given; {RUN_NAME} has the rest"
+            )
+    saved = read_run(run_dir)["config"]
+    model = {"model": _thawed(MODELS[saved["model"]["name"]])}
+    try:
+        composed = OmegaConf.merge(_thawed(TrainConfig), model, saved, OmegaConf.from_dotlist(typed))
+        assert isinstance(composed, DictConfig)
+        return to_config(composed)
+    except OmegaConfBaseException as e:
+        raise explain(e) from e
 
 
 def explain(error: Exception) -> LinewashError:

@@ -224,6 +224,9 @@ class TrainerConfig:
     precision: str
     jit_compile: bool
     panel_images: int
+    checkpoint_minutes: float | None
+    checkpoint_steps: int | None
+    keep: int
 
     def __post_init__(self) -> None:
         _require(
@@ -246,6 +249,15 @@ class TrainerConfig:
         _require(0 <= self.seed < 2**31, "trainer.seed", "from 0 to 2147483647", self.seed)
         _require_one_of(PRECISIONS, "trainer.precision", self.precision)
         _require(self.panel_images >= 1, "trainer.panel_images", "at least 1", self.panel_images)
+        _require(
+            self.checkpoint_minutes is None or self.checkpoint_minutes > 0,
+            "trainer.checkpoint_minutes", "above 0, or null", self.checkpoint_minutes,
+        )  # fmt: skip
+        _require(
+            self.checkpoint_steps is None or self.checkpoint_steps >= 1,
+            "trainer.checkpoint_steps", "at least 1, or null", self.checkpoint_steps,
+        )  # fmt: skip
+        _require(self.keep >= 1, "trainer.keep", "at least 1", self.keep)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,25 @@
-"""curves.png: loss and accuracy against epoch, with the trivial baselines as lines to be beaten."""
+"""curves.png: loss and accuracy against epoch, with the trivial baselines as lines to be beaten.
+
+And the curves of several runs in one picture.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.atomic import replacing
 from training.baselines import Baselines
 from training.history import Epoch
 
 TRAIN, VAL, BASELINE, TEXT = "#9db4c8", "#1f5a85", "#c4572f", "#46464a"
+
+LOSS, ACCURACY = "cross-entropy (nats a pixel)", "accuracy (share of pixels)"
 
 
 def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: str) -> None:
@@ -21,11 +28,10 @@ def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: 
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=11, color=TEXT)
-    _draw(axes[0], history, "loss", "cross-entropy (nats a pixel)", baselines.loss, "palette shares alone")
-    _draw(axes[1], history, "accuracy", "accuracy (share of pixels)", baselines.accuracy, "commonest colour")
-    temporary = path.with_suffix(".writing.png")
-    figure.savefig(temporary)
-    temporary.replace(path)
+    _draw(axes[0], history, "loss", LOSS, baselines.loss, "palette shares alone")
+    _draw(axes[1], history, "accuracy", ACCURACY, baselines.accuracy, "commonest colour")
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
 
 
 def _draw(
@@ -48,10 +54,38 @@ def _draw(
         linewidth=1.4,
         label=f"{baseline_name}: {baseline:.3f}",
     )
+    _dress(axis, score, label, numbers[-1])
+
+
+def write_comparison(path: Path, runs: dict[str, tuple[list[float], list[float]]]) -> None:
+    """Draws several runs into one picture: to each name its losses and accuracies, one an epoch."""
+    figure = Figure(figsize=(10, 4.2 + 0.11 * len(runs)), dpi=130, facecolor="#fbfaf7", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    epochs = max(len(losses) for losses, _ in runs.values())
+    for axis, score, label, which in zip(axes, ("loss", "accuracy"), (LOSS, ACCURACY), (0, 1), strict=True):
+        for place, (name, curves) in enumerate(runs.items()):
+            color = colormaps["turbo"](0.08 + 0.84 * place / max(1, len(runs) - 1))
+            numbers = range(1, len(curves[which]) + 1)
+            axis.plot(
+                numbers, curves[which], color=color, marker="o", markersize=3, linewidth=1.8, label=name
+            )
+        _dress(axis, score, label, epochs)
+        axis.get_legend().remove()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
+        frameon=False, fontsize=9, labelcolor=TEXT,
+    )  # fmt: skip
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _dress(axis: Axes, score: str, label: str, epochs: int) -> None:
+    """Scales, grid, colours and legend."""
     axis.set_xlabel("epoch", color=TEXT)
     axis.set_title(label, fontsize=10, color=TEXT, loc="left")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.set_xlim(0.8, max(numbers[-1], 2) + 0.2)
+    axis.set_xlim(0.8, max(epochs, 2) + 0.2)
     if score == "accuracy":
         axis.set_ylim(0, 1)
     axis.grid(axis="y", color="#e4e1d8", linewidth=0.8)

@@ -85,12 +85,20 @@ def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
 
 
 def train_dataset(
-    root: str, manifest: schema.Manifest, *, batch_size: int, seed: int, epoch: int, shuffle_buffer: int
+    root: str,
+    manifest: schema.Manifest,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    shuffle_buffer: int,
+    skip: int = 0,
 ) -> tf.data.Dataset:
     """One epoch of packed training batches, in an order that (seed, epoch) alone decides.
 
     Shards and their records are shuffled while still encoded. Every batch has `batch_size` examples: the
-    few left over at the end are dropped, others each epoch.
+    few left over at the end are dropped, others each epoch. The first `skip` batches are left out, and cost
+    next to nothing: their records are read, but not parsed.
     """
     import tensorflow as tf
 
@@ -103,7 +111,8 @@ def train_dataset(
     records = records.shuffle(
         shuffle_buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
     )
-    return _packed(records.batch(batch_size, drop_remainder=True), manifest)
+    batches = records.skip(skip * batch_size).batch(batch_size, drop_remainder=True)
+    return _packed(batches, manifest)
 
 
 def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size: int) -> tf.data.Dataset:

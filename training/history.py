@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from training.atomic import replacing
 from training.metrics import Scores
 
 
@@ -14,16 +17,25 @@ from training.metrics import Scores
 class Epoch:
     """One epoch: `number` counts from 1, `step` is the number of steps since the start of the run.
 
-    `seconds` of wall-clock for its training alone; `val` is None when the dataset has no validation split.
+    `seconds` of wall-clock for its training alone. `input_wait` is the share of them, 0 to 1, in which the
+    loop stood waiting for its next batch: near 0 the input keeps up, far above it the device may idle.
+    `val` is None when the dataset has no validation split.
     """
 
     number: int
     step: int
     seconds: float
     images_per_second: float
+    input_wait: float
     learning_rate: float
     train: Scores
     val: Scores | None
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Epoch:
+        """The inverse of `dataclasses.asdict`, after a journey through JSON."""
+        train, val = (scores and Scores(**scores) for scores in (fields["train"], fields["val"]))
+        return cls(**{**fields, "train": train, "val": val})
 
     @property
     def judged_by(self) -> Scores:
@@ -50,20 +62,31 @@ class Epoch:
         if self.val:
             parts.append(f"val loss {self.val.loss:.3f}  accuracy {self.val.accuracy:.3f}")
         parts.append(f"{self.images_per_second:,.0f} images/s  {self.seconds:.0f} s")
+        parts.append(f"input wait {self.input_wait:.0%}")
         return "  |  ".join(parts)
 
 
 COLUMNS = (
-    "epoch", "step", "seconds", "images_per_second", "learning_rate",
+    "epoch", "step", "seconds", "images_per_second", "input_wait", "learning_rate",
     "train_loss", "train_accuracy", "val_loss", "val_accuracy",
 )  # fmt: skip
 
 
-def append_csv(path: Path, epoch: Epoch) -> None:
-    """Adds one row to history.csv, and the heading when the file is new."""
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(epoch.row())
+def best_of(history: list[Epoch]) -> Epoch | None:
+    """The epoch with the lowest validation (or else training) loss; None before the first has ended."""
+    return min(history, key=lambda epoch: epoch.judged_by.loss, default=None)
+
+
+def to_csv(history: list[Epoch]) -> str:
+    """The whole of history.csv: the heading and a row an epoch."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, COLUMNS)
+    writer.writeheader()
+    writer.writerows(epoch.row() for epoch in history)
+    return file.getvalue()
+
+
+def write_csv(path: Path, history: list[Epoch]) -> None:
+    """Writes history.csv whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(to_csv(history), newline="")

@@ -1,21 +1,26 @@
-"""Everything a run leaves in its directory after each epoch, written by one call."""
+"""Everything a run leaves in its directory after each epoch, written by one call.
+
+The state of the run was saved before: all this follows from it, and is made up for when the run is resumed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 from PIL import Image
 
 import tfrecords_schema as schema
-from training import checkpoint, curves, history, record
+from training import checkpoint, curves, history
+from training.atomic import replacing
 from training.baselines import Baselines
 from training.config import TrainConfig
-from training.errors import UsageError
 from training.history import Epoch
 from training.panel import Panel
 from training.scalars import Scalars
+
+HISTORY = "history.csv"
 
 
 @dataclass
@@ -26,51 +31,57 @@ class Journal:
     title: str
     baselines: Baselines
     panel: Panel
-    epochs: list[Epoch] = field(default_factory=list)
+    epochs: list[Epoch]
 
     def __post_init__(self) -> None:
         self._scalars = Scalars(self.run_dir / "tensorboard")
 
     @classmethod
-    def open(
+    def of(
         cls,
         run_dir: Path,
         config: TrainConfig,
         manifest: schema.Manifest,
-        net: keras.Model,
         baselines: Baselines,
+        epochs: list[Epoch],
     ) -> Journal:
-        """Creates the directory, writes run.json, and picks the pictures the panel will show.
-
-        Raises:
-          UsageError: the directory holds another run.
-        """
-        if (run_dir / record.RUN_NAME).exists():
-            raise UsageError(f"{run_dir} holds a run already: type hydra.run.dir=ANOTHER")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        record.write_run(run_dir / record.RUN_NAME, config, manifest, net)
+        """A journal of `epochs`, a list that grows while the run goes on; picks the pictures of the panel."""
         title = f"{config.model.name} on {Path(config.data.root).name} · {len(manifest.palette)} colours"
-        return cls(run_dir, title, baselines, Panel.of(config, manifest))
+        return cls(run_dir, title, baselines, Panel.of(config, manifest), epochs)
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the lowest validation (or else training) loss; None before the first has ended."""
-        return min(self.epochs, key=lambda epoch: epoch.judged_by.loss, default=None)
+        """The best epoch so far; None before the first has ended."""
+        return history.best_of(self.epochs)
 
-    def write(self, epoch: Epoch, net: keras.Model) -> None:
-        """Takes down one epoch. The network goes first: if the disk is full, it matters most."""
-        self.epochs.append(epoch)
+    def write(self, net: keras.Model) -> None:
+        """Takes down the last of the epochs, after which `net` has its weights.
+
+        The network goes first: if the disk is full, it matters most. history.csv goes last: where it has
+        the epoch's row, all the rest stands too.
+        """
+        epoch = self.epochs[-1]
         checkpoint.save_net(net, self.run_dir / "checkpoints" / checkpoint.LAST)
         if self.best is epoch:
             checkpoint.save_net(net, self.run_dir / "checkpoints" / checkpoint.BEST)
-        history.append_csv(self.run_dir / "history.csv", epoch)
-        curves.write_curves(self.run_dir / "curves.png", self.epochs, self.baselines, self.title)
         picture = self.panel.draw(net)
-        _save_png(Image.fromarray(picture), self.run_dir / "panel.png")
+        with replacing(self.run_dir / "panel.png") as temporary:
+            Image.fromarray(picture).save(temporary)
         self._scalars.write(epoch, picture)
+        self._write_history()
 
+    def make_up(self, net: keras.Model, epoch_just_ended: bool) -> None:
+        """On resuming: writes what a killed process did not, and takes back what it wrote too much."""
+        path = self.run_dir / HISTORY
+        if not self.epochs:
+            path.unlink(missing_ok=True)
+        elif path.exists() and path.read_bytes() == history.to_csv(self.epochs).encode():
+            return
+        elif epoch_just_ended:
+            self.write(net)
+        else:
+            self._write_history()
 
-def _save_png(image: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.writing")
-    image.save(temporary, "PNG")
-    temporary.replace(path)
+    def _write_history(self) -> None:
+        curves.write_curves(self.run_dir / "curves.png", self.epochs, self.baselines, self.title)
+        history.write_csv(self.run_dir / HISTORY, self.epochs)

@@ -34,6 +34,11 @@ class Learner:
     train_step: Step
     eval_step: Step
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a step reads and changes, in an order that the settings alone decide."""
+        return [*self.net.variables, *self.optimizer.variables]
+
     @classmethod
     def of(cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig) -> Learner:
         """Compiles the steps (at their first call) for the images and colours of `manifest`."""

@@ -13,6 +13,7 @@ from training.config import TrainConfig
 from training.dataset import examples, judged_split
 from training.journal import Journal
 from training.metrics import Scores
+from training.state import Progress
 
 
 def opening(
@@ -33,11 +34,12 @@ def opening(
     return "\n".join(lines)
 
 
-def closing(journal: Journal, manifest: schema.Manifest, interrupted: bool) -> str:
+def closing(journal: Journal, manifest: schema.Manifest, progress: Progress, interrupted: bool) -> str:
     """Whether the baselines were beaten, by how much, and where to look."""
     best, run = journal.best, journal.run_dir
+    stopped = f"interrupted after step {progress.step:,}: go on with python -m training run={run}"
     if best is None:
-        return f"interrupted before the first epoch ended: no network was saved in {run}"
+        return stopped
     split = {"val": "validation", "train": "training"}[judged_split(manifest)]
     lines = [
         f"best       epoch {best.number}, by {split} loss",
@@ -46,8 +48,16 @@ def closing(journal: Journal, manifest: schema.Manifest, interrupted: bool) -> s
         f"network    {run / 'checkpoints' / checkpoint.BEST}",
     ]
     if interrupted:
-        lines.insert(0, f"interrupted after epoch {journal.epochs[-1].number}: what was written stays")
+        lines.append(stopped)
     return "\n".join(lines)
+
+
+def complete(journal: Journal) -> str:
+    """Of a run that was over before: that there is nothing to do, and how there would be."""
+    return (
+        f"complete   {journal.run_dir} has trained its {len(journal.epochs)} epochs: nothing to do; "
+        f"more with python -m training run={journal.run_dir} trainer.epochs=MORE"
+    )
 
 
 def compare(scores: Scores, baselines: Baselines) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,13 @@ class Scalars:
     """Writes below `directory`, one run of TensorBoard's for each split: their curves then share a chart."""
 
     def __init__(self, directory: Path) -> None:
-        self._writers = {
-            split: tf.summary.create_file_writer(str(directory / split)) for split in ("train", "val")
+        self._directory = directory
+
+    @cached_property
+    def _writers(self) -> dict[str, tf.summary.SummaryWriter]:
+        # Only now: where nothing is written, no empty file is left.
+        return {
+            split: tf.summary.create_file_writer(str(self._directory / split)) for split in ("train", "val")
         }
 
     def write(self, epoch: Epoch, panel: np.ndarray | None) -> None:

@@ -35,21 +35,31 @@ class Budget:
     """How long a run may go on: so many steps, so many minutes of wall-clock, or whichever ends first.
 
     With steps alone, `progress` depends on the step and nothing else, and so does the whole run. With
-    minutes it depends on the machine; that is what was asked for.
+    minutes it depends on the machine; that is what was asked for. Such a run can be resumed, and its
+    minutes count the time of all its processes, but it is not the same to the bit.
+
+    `trained` and `compiling` are the seconds of earlier processes, as `spent` gave them, and `first_step` is
+    the step where this one begins.
     """
 
     steps: int | None
     minutes: float | None
     clock: Callable[[], float] = time.monotonic
+    trained: float = 0.0
+    compiling: float = 0.0
+    first_step: int = 0
     _started: float = field(init=False)
     _first_step_done: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
 
-    def seconds(self) -> float:
-        """Wall-clock seconds since the start."""
-        return self.clock() - self._started
+    def spent(self) -> tuple[float, float]:
+        """Seconds of all processes so far: of training, and until each had done its first step."""
+        now = self.clock() - self._started
+        if self._first_step_done is None:
+            return self.trained, self.compiling
+        return self.trained + now - self._first_step_done, self.compiling + self._first_step_done
 
     def progress(self, step: int) -> float:
         """The share of the run done before `step` (counted from 0), 0 to 1."""
@@ -65,12 +75,10 @@ class Budget:
         return self.progress(step) >= 1.0
 
     def _time_share(self, step: int) -> float:
-        """Time counts from the end of the first step: compiling it would otherwise eat the warm-up."""
-        if step == 0:
-            return 0.0
-        now = self.seconds()
-        if self._first_step_done is None:
-            self._first_step_done = now
+        """Time counts from the end of a process's first step: compiling would otherwise eat the warm-up."""
+        if self._first_step_done is None and step > self.first_step:
+            self._first_step_done = self.clock() - self._started
         assert self.minutes is not None
-        rest = self.minutes * 60 - self._first_step_done
-        return (now - self._first_step_done) / rest if rest > 0 else 1.0
+        trained, compiling = self.spent()
+        rest = self.minutes * 60 - compiling
+        return trained / rest if rest > 0 else 1.0

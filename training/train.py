@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,22 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import tfrecords_schema as schema
-from training import report
+from training import record, report
+from training.atomic import remove_unfinished
 from training.baselines import Baselines
+from training.checkpoint import STATES, Saver, load_progress
 from training.config import TrainConfig
 from training.dataset import Batch, eval_dataset, examples, judged_split, read, train_dataset
-from training.errors import WorkError
+from training.errors import UsageError, WorkError
 from training.history import Epoch
-from training.journal import Journal
+from training.interrupts import Interrupted, Interrupts
+from training.journal import HISTORY, Journal
 from training.learner import Learner
+from training.lock import only_trainer
 from training.metrics import Scores
 from training.models import build_model
 from training.schedule import Budget, learning_rate
+from training.state import Progress
 
 # Looking at the loss makes the host wait for the device, so it is done once in so many steps.
 LOOK_EVERY = 25
@@ -45,114 +49,219 @@ class Summary:
 def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summary:
     """Trains the network of `config` on the dataset of `manifest`; all it leaves lies in `run_dir`.
 
-    Ctrl-C ends it early: what was written stays.
+    Where a run with these settings stands already, it goes on at the very step where its last state was
+    saved; with steps alone as its budget it ends, on a CPU, with the same weights to the bit as if it had
+    never been stopped. Ctrl-C saves the state and ends it early.
 
     Raises:
-      UsageError: the settings and the dataset do not go together.
-      WorkError: a damaged shard, or a loss that is no longer finite.
+      UsageError: the settings and the dataset do not go together, or the directory holds another run.
+      WorkError: a damaged shard, a loss that is no longer finite, or another process in this directory.
     """
     config.check_fits(manifest)
+    with only_trainer(run_dir), Interrupts() as interrupts:
+        return _train(config, manifest, run_dir, interrupts)
+
+
+def _train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path, interrupts: Interrupts) -> Summary:
+    _check_directory(run_dir, config, manifest)
+    remove_unfinished(run_dir)
     keras.utils.clear_session()
 
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
     learner = Learner.of(net, manifest, config)
+    progress, resumed = load_progress(run_dir / "checkpoints", learner)
     baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram)
-    journal = Journal.open(run_dir, config, manifest, net, baselines)
+    journal = Journal.of(run_dir, config, manifest, baselines, progress.history)
+    budget = _budget(config, manifest, progress)
+    saver = Saver(run_dir / "checkpoints", config.trainer, learner, progress, budget)
+    if _is_over(progress, budget):
+        journal.make_up(net, epoch_just_ended=True)
+        print(report.complete(journal), flush=True)
+        return Summary(run_dir, baselines, journal.epochs, journal.best, net, interrupted=False)
+    record.write_run(run_dir / record.RUN_NAME, config, manifest, net)
     print(report.opening(config, manifest, net, baselines, run_dir), flush=True)
+    if resumed:
+        print(resumed, flush=True)
+    journal.make_up(net, epoch_just_ended=progress.in_epoch == 0)
 
     interrupted = False
     try:
-        for epoch in _epochs(config, manifest, learner):
-            journal.write(epoch, net)
+        for epoch in _epochs(config, manifest, learner, progress, budget, saver, interrupts):
+            journal.write(net)
             print(epoch.line(), flush=True)
-    except KeyboardInterrupt:
+    except Interrupted:
+        saver.save()
         interrupted = True
     except tf.errors.ResourceExhaustedError as e:
         raise WorkError(
             f"out of memory: try a smaller batch than trainer.batch_size={config.trainer.batch_size}"
         ) from e
 
-    print(report.closing(journal, manifest, interrupted), flush=True)
+    print(report.closing(journal, manifest, progress, interrupted), flush=True)
     return Summary(run_dir, baselines, journal.epochs, journal.best, net, interrupted)
 
 
-def evaluate(learner: Learner, config: TrainConfig, manifest: schema.Manifest, split: str) -> Scores:
-    """Scores over every example of a split that has some."""
+def evaluate(
+    learner: Learner,
+    config: TrainConfig,
+    manifest: schema.Manifest,
+    split: str,
+    check: Callable[[], None] = lambda: None,
+) -> Scores:
+    """Scores over every example of a split that has some; `check` is called before each batch."""
     dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
     sums = tf.zeros(3, tf.float64)
     for packed, labels, _ in read(dataset, config.data.root):
+        check()
         sums += learner.eval_step(packed, labels)
     return Scores.of(sums)
 
 
-def _epochs(config: TrainConfig, manifest: schema.Manifest, learner: Learner) -> Iterator[Epoch]:
-    """Trains and evaluates one epoch after the other, until the budget is spent."""
-    steps = config.steps_per_epoch(examples(manifest, "train"))
-    budget = Budget(config.trainer.epochs and config.trainer.epochs * steps, config.trainer.max_minutes)
-    step = 0
-    for number in itertools.count(1):
-        if budget.is_spent(step):
-            return
-        started, first = time.monotonic(), step
-        batches = read(_train_batches(config, manifest, number).take(steps), config.data.root)
-        with _progress_bar(number, steps, config.trainer.batch_size) as bar:
-            step, scores = _train_epoch(learner, batches, number, config, budget, step, bar)
-        seconds = time.monotonic() - started
-        yield Epoch(
-            number=number,
-            step=step,
-            seconds=seconds,
-            images_per_second=(step - first) * config.trainer.batch_size / seconds,
-            learning_rate=float(learner.optimizer.learning_rate),
-            train=scores,
-            val=evaluate(learner, config, manifest, "val") if examples(manifest, "val") else None,
+def _check_directory(run_dir: Path, config: TrainConfig, manifest: schema.Manifest) -> None:
+    record.check_same_run(run_dir, config, manifest)
+    if (run_dir / HISTORY).exists() and not list((run_dir / "checkpoints").glob(STATES)):
+        raise UsageError(
+            f"{run_dir} holds a run whose checkpoints/{STATES} are gone, so it cannot go on: "
+            "type hydra.run.dir=ANOTHER"
         )
 
 
-def _train_epoch(
-    learner: Learner,
-    batches: Iterator[Batch],
-    number: int,
+def _budget(config: TrainConfig, manifest: schema.Manifest, progress: Progress) -> Budget:
+    steps = config.steps_per_epoch(examples(manifest, "train"))
+    return Budget(
+        config.trainer.epochs and config.trainer.epochs * steps,
+        config.trainer.max_minutes,
+        trained=progress.trained,
+        compiling=progress.compiling,
+        first_step=progress.step,
+    )
+
+
+def _is_over(progress: Progress, budget: Budget) -> bool:
+    # An epoch that was begun is scored, even when the budget is spent.
+    return progress.in_epoch == 0 and budget.is_spent(progress.step)
+
+
+def _epochs(
     config: TrainConfig,
+    manifest: schema.Manifest,
+    learner: Learner,
+    progress: Progress,
     budget: Budget,
-    step: int,
-    bar: tqdm,
-) -> tuple[int, Scores]:
-    """Takes steps until the batches or the budget end; returns the step reached and the scores on the way."""
-    sums, epoch = tf.zeros(3, tf.float64), tf.constant(number)  # a tensor: a number would compile anew
-    for packed, labels, ids in batches:
-        learner.optimizer.learning_rate = learning_rate(budget.progress(step), config.optimizer)
-        sums += learner.train_step(packed, labels, ids, epoch)
-        step += 1
-        if step % LOOK_EVERY == 0:
-            so_far = _finite(Scores.of(sums), step, config)
-            bar.set_postfix_str(f"loss {so_far.loss:.3f} accuracy {so_far.accuracy:.3f}", refresh=False)
-        bar.update(config.trainer.batch_size)
-        if budget.is_spent(step):
-            break
-    return step, _finite(Scores.of(sums), step, config)
+    saver: Saver,
+    interrupts: Interrupts,
+) -> Iterator[Epoch]:
+    """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
+    has_val = examples(manifest, "val") > 0
+    while not _is_over(progress, budget):
+        scores = _train_epoch(config, manifest, learner, progress, budget, saver, interrupts)
+        if has_val:
+            # So that who is killed while validating need not train again.
+            saver.save()
+        val = evaluate(learner, config, manifest, "val", interrupts.check) if has_val else None
+        images = progress.in_epoch * config.trainer.batch_size
+        epoch = Epoch(
+            number=progress.epoch,
+            step=progress.step,
+            seconds=progress.seconds,
+            images_per_second=images / progress.seconds,
+            input_wait=progress.waited / progress.seconds,
+            learning_rate=float(learner.optimizer.learning_rate),
+            train=scores,
+            val=val,
+        )
+        progress.end_epoch(epoch)
+        saver.save()
+        yield epoch
 
 
-def _train_batches(config: TrainConfig, manifest: schema.Manifest, epoch: int) -> tf.data.Dataset:
-    return train_dataset(
+def _train_epoch(
+    config: TrainConfig,
+    manifest: schema.Manifest,
+    learner: Learner,
+    progress: Progress,
+    budget: Budget,
+    saver: Saver,
+    interrupts: Interrupts,
+) -> Scores:
+    """Takes the steps that are left of the epoch, or of the budget; returns the scores on the way."""
+    epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
+    clock = time.monotonic()
+    with _progress_bar(config, manifest, progress) as bar:
+        for packed, labels, ids in _batches_left(config, manifest, progress, budget):
+            learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
+            progress.sums = learner.train_step(packed, labels, ids, epoch) + progress.sums
+            progress.step += 1
+            progress.in_epoch += 1
+            if progress.step % LOOK_EVERY == 0:
+                bar.set_postfix_str(_so_far(progress, config), refresh=False)
+            bar.update(config.trainer.batch_size)
+            clock = _count_seconds(progress, clock)
+            if saver.is_due():
+                _finite(progress, config)
+                saver.save()
+                clock = time.monotonic()
+            interrupts.check()
+    scores = _finite(progress, config)
+    _count_seconds(progress, clock)
+    return scores
+
+
+def _batches_left(
+    config: TrainConfig, manifest: schema.Manifest, progress: Progress, budget: Budget
+) -> Iterator[Batch]:
+    """The batches of the epoch from where it stands, as long as the budget lasts; counts the waiting."""
+    left = config.steps_per_epoch(examples(manifest, "train")) - progress.in_epoch
+    if left == 0 or budget.is_spent(progress.step):
+        return
+    dataset = train_dataset(
         config.data.root,
         manifest,
         batch_size=config.trainer.batch_size,
         seed=config.trainer.seed,
-        epoch=epoch,
+        epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
+        skip=progress.in_epoch,
     )
+    batches = read(dataset.take(left), config.data.root)
+    asked = time.monotonic()
+    for batch in batches:
+        progress.waited += time.monotonic() - asked
+        yield batch
+        if budget.is_spent(progress.step):
+            return
+        asked = time.monotonic()
 
 
-def _finite(scores: Scores, step: int, config: TrainConfig) -> Scores:
+def _count_seconds(progress: Progress, since: float) -> float:
+    now = time.monotonic()
+    progress.seconds += now - since
+    return now
+
+
+def _finite(progress: Progress, config: TrainConfig) -> Scores:
+    scores = Scores.of(progress.sums)
     if not math.isfinite(scores.loss):
         raise WorkError(
-            f"the loss is {scores.loss} at step {step}: try a lower learning rate than "
+            f"the loss is {scores.loss} at step {progress.step}: try a lower learning rate than "
             f"optimizer.learning_rate={config.optimizer.learning_rate:g}"
         )
     return scores
 
 
-def _progress_bar(number: int, steps: int, batch_size: int) -> tqdm:
-    # disable=None: no bar where there is no terminal.
-    return tqdm(total=steps * batch_size, desc=f"epoch {number:3d}", unit="img", leave=False, disable=None)
+def _so_far(progress: Progress, config: TrainConfig) -> str:
+    scores = _finite(progress, config)
+    wait = progress.waited / max(progress.seconds, 1e-9)
+    return f"loss {scores.loss:.3f} accuracy {scores.accuracy:.3f}, {wait:.0%} waiting for input"
+
+
+def _progress_bar(config: TrainConfig, manifest: schema.Manifest, progress: Progress) -> tqdm:
+    batch = config.trainer.batch_size
+    return tqdm(
+        total=config.steps_per_epoch(examples(manifest, "train")) * batch,
+        initial=progress.in_epoch * batch,
+        desc=f"epoch {progress.epoch:3d}",
+        unit="img",
+        leave=False,
+        disable=None,  # no bar where there is no terminal
+    )

@@ -1,0 +1,343 @@
+"""A run that is killed and started again ends as if nothing had happened, to the bit."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import train as train_module
+from training.compose import compose, from_run
+from training.config import TrainConfig
+from training.dataset import open_dataset
+from training.errors import UsageError, WorkError
+from training.lock import only_trainer
+from training.state import Array, DamagedStateError, Progress, read_state, write_state
+from training.train import Summary, train
+
+ROOT = Path(__file__).resolve().parent.parent
+# Three epochs of six steps: states after steps 4, 6, 6 (scored), 8, 12, 12 (scored), 16, 18, 18 (scored).
+SETTINGS = [
+    "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.steps_per_epoch=null",
+    "trainer.epochs=3", "trainer.checkpoint_steps=4", "trainer.checkpoint_minutes=null",
+]  # fmt: skip
+TIMINGS = {"seconds", "images_per_second", "input_wait"}
+
+
+def configure(root: Path, *overrides: str) -> TrainConfig:
+    return compose([f"data.root={root}", *SETTINGS, *overrides])
+
+
+def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
+    return train(configure(root, *overrides), open_dataset(str(root)), run_dir)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that nobody stopped."""
+    return run(shared_dataset, tmp_path_factory.mktemp("undisturbed") / "run").run_dir
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        return [{key: row[key] for key in row.keys() - TIMINGS} for row in csv.DictReader(file)]
+
+
+def assert_same_end(run_dir: Path, expected: Path) -> None:
+    assert rows(run_dir) == rows(expected)
+    for name in ("last.keras", "best.keras"):
+        found, wanted = (
+            keras.models.load_model(directory / "checkpoints" / name, compile=False).get_weights()
+            for directory in (run_dir, expected)
+        )
+        assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert not list(run_dir.rglob(".writing.*"))
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """Presses Ctrl-C while the step after `step` is under way."""
+    ordinary = train_module.learning_rate
+    calls = iter(range(10**6))
+
+    def press(*args: object) -> float:
+        if next(calls) == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return ordinary(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train_module, "learning_rate", press)
+
+
+# Trains until the COUNTth call of one function, which is then as far as the process comes.
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+
+import keras
+from training import journal, state, train
+from training.compose import compose
+from training.dataset import open_dataset
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def half_a_state(ordinary):
+    def chunks(*args):
+        whole = list(ordinary(*args))
+        yield from whole[: len(whole) // 2]
+        die()
+    return chunks
+
+def half_a_network(_):
+    def save(net, path):
+        Path(path).write_bytes(b"half a netwo")
+        die()
+    return save
+
+def nothing(_):
+    return lambda *args, **options: die()
+
+moments = {
+    "step": (train, "learning_rate", nothing),
+    "writing a state": (state, "_chunks", half_a_state),
+    "validating": (train, "evaluate", nothing),
+    "before the networks": (journal.Journal, "write", nothing),
+    "writing a network": (keras.Model, "save", half_a_network),
+    "None": (state, "_chunks", nothing),
+}
+root, run_dir, moment, count, *settings = sys.argv[1:]
+where, name, deadly = moments[moment]
+ordinary, calls = getattr(where, name), iter(range(1, 10**6))
+setattr(where, name, lambda *args, **options: (
+    deadly(ordinary) if next(calls) == int(count) else ordinary)(*args, **options))
+train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(run_dir))
+"""
+
+
+def drive(root: Path, run_dir: Path, moment: str | None, count: int) -> str:
+    """Trains in a process that ends by kill -9, or (without a moment) by itself; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(root), str(run_dir), str(moment), str(count), *SETTINGS],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == (-signal.SIGKILL if moment else 0), done.stderr
+    return done.stdout
+
+
+# Moment, its count in this process, and where this process must have gone on.
+QUICK = [
+    ("step", 6, None),
+    ("writing a state", 1, "from step 4 in epoch 1"),
+    ("writing a network", 3, "from step 4 in epoch 1"),
+    (None, 0, "from step 12 in epoch 3"),
+]
+THOROUGH = [
+    ("step", 3, None),
+    ("validating", 1, None),
+    ("step", 1, "from step 6 in epoch 1"),
+    ("before the networks", 1, "from step 6 in epoch 2"),
+    ("writing a state", 3, "from step 12 in epoch 3"),
+    ("writing a network", 4, "from step 16 in epoch 3"),
+    (None, 0, "from step 18 in epoch 4"),
+]
+
+
+@pytest.mark.parametrize("kills", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)], ids=["", "more"])
+def test_kill_9_again_and_again(
+    shared_dataset: Path, undisturbed: Path, tmp_path: Path, kills: list[tuple[str | None, int, str | None]]
+) -> None:
+    for moment, count, resumed in kills:
+        said = drive(shared_dataset, tmp_path / "run", moment, count)
+        assert resumed in said if resumed else "resumed" not in said
+    assert_same_end(tmp_path / "run", undisturbed)
+
+
+def interrupted_run(root: Path, run_dir: Path, step: int, *overrides: str) -> Summary:
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(step, patch)
+        summary = run(root, run_dir, *overrides)
+    assert summary.interrupted
+    assert summary.run_dir == run_dir
+    return summary
+
+
+@pytest.fixture(scope="module")
+def stopped(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the same run, stopped by Ctrl-C in its tenth step."""
+    return interrupted_run(shared_dataset, tmp_path_factory.mktemp("stopped") / "run", 9).run_dir
+
+
+@pytest.fixture
+def run_dir(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def test_ctrl_c_saves_the_step(
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As the command line does: nothing but the directory is known.
+    config = from_run(run_dir, [])
+    assert config == configure(shared_dataset)
+    train(config, open_dataset(config.data.root), run_dir)
+    assert "resumed    from step 10 in epoch 2" in capsys.readouterr().out
+    assert_same_end(run_dir, undisturbed)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_harms_nothing(
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(4, patch, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            run(shared_dataset, run_dir)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run(shared_dataset, run_dir)
+    assert_same_end(run_dir, undisturbed)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_state_falls_back(
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older, newest = sorted((run_dir / "checkpoints").glob("*.state"))
+    flip_a_bit(newest)
+    run(shared_dataset, run_dir)
+    said = capsys.readouterr().out
+    assert f"from step 8 in epoch 2 ({older.name}); damaged, so not used: {newest.name}\n" in said
+    assert_same_end(run_dir, undisturbed)
+
+
+def test_without_a_whole_state_it_starts_again(
+    run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (run_dir / "checkpoints").glob("*.state"):
+        flip_a_bit(path)
+    run(shared_dataset, run_dir)
+    assert "resumed    at the beginning; damaged, so not used: " in capsys.readouterr().out
+    assert_same_end(run_dir, undisturbed)
+
+
+def test_a_run_whose_states_were_deleted_is_not_begun_again(run_dir: Path, shared_dataset: Path) -> None:
+    for path in (run_dir / "checkpoints").glob("*.state"):
+        path.unlink()
+    with pytest.raises(UsageError, match="are gone, so it cannot go on"):
+        run(shared_dataset, run_dir)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "optimizer=adamw", "augment=hands", "trainer.batch_size=5", "data.shuffle_buffer=7",
+            "trainer.steps_per_epoch=5", "trainer.epochs=2",
+        ],
+        pytest.param(["trainer.precision=mixed_bfloat16"], marks=pytest.mark.slow),
+        pytest.param(["trainer.precision=mixed_float16"], marks=pytest.mark.slow),
+        pytest.param(["trainer.jit_compile=true", "augment=hands"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_exact_with_other_settings(shared_dataset: Path, tmp_path: Path, overrides: list[str]) -> None:
+    run(shared_dataset, tmp_path / "whole", *overrides)
+    interrupted_run(shared_dataset, tmp_path / "run", 7, *overrides)
+    run(shared_dataset, tmp_path / "run", *overrides)
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+@given(st.data())
+def test_whatever_happens_to_a_state_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    path = tmp_path_factory.mktemp("state") / "00001-00000001.state"
+    values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros((0, 2)), np.array(True)]
+    sums = np.array([0.1, np.nan, 1e300])
+    write_state(path, Progress(3, 40, 2, sums), [Array(str(v.dtype), v) for v in values])
+    progress, arrays = read_state(path)
+    assert (progress.epoch, progress.step, progress.in_epoch) == (3, 40, 2)
+    assert np.array_equal(progress.sums, sums, equal_nan=True)
+    for value, array in zip(values, arrays, strict=True):
+        assert (array.name, array.value.dtype, array.value.shape) == (
+            str(value.dtype), value.dtype, value.shape,
+        )  # fmt: skip
+        assert np.array_equal(array.value, value)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans(), "truncate"):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(DamagedStateError):
+        read_state(path)
+
+
+def snapshot(run_dir: Path) -> dict[Path, tuple[int, bytes]]:
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run_dir.rglob("*") if p.is_file()}
+
+
+def test_a_complete_run_is_left_alone(
+    shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(undisturbed)
+    summary = run(shared_dataset, undisturbed)
+    assert "has trained its 3 epochs: nothing to do" in capsys.readouterr().out
+    assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
+    assert snapshot(undisturbed) == before
+
+
+def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run(shared_dataset, run_dir, "trainer.epochs=1")
+    config = from_run(run_dir, ["trainer.epochs=null", "trainer.max_minutes=0.0001"])
+    assert (config.trainer.epochs, config.trainer.max_minutes) == (None, 0.0001)
+    run(shared_dataset, run_dir, "trainer.epochs=2")
+    assert [row["step"] for row in rows(run_dir)] == ["6", "12"]
+    assert from_run(run_dir, []).trainer.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["model=article"], "model=article: beside run=.* only trainer.epochs and trainer.max_minutes"),
+        (["trainer.epochs"], "trainer.epochs: beside run=.* only"),
+        (["trainer.epochs=many"], "trainer.epochs must be a whole number; got many"),
+        (["trainer.epochs=0"], "trainer.epochs must be at least 1"),
+    ],
+)
+def test_beside_run_only_the_length_is_typed(undisturbed: Path, typed: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        from_run(undisturbed, typed)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"config": {"data": 1}, "dataset": {}}'])
+def test_a_directory_without_a_run_is_a_sentence(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match=r"holds no run.json|it cannot be read"):
+        from_run(tmp_path, [])
+
+
+def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> None:
+    manifest = dataclasses.replace(open_dataset(str(shared_dataset)), fingerprint="f" * 16)
+    with pytest.raises(UsageError, match=r"has the fingerprint .* began with"):
+        train(configure(shared_dataset), manifest, undisturbed)
+
+
+def test_one_trainer_a_directory(shared_dataset: Path, tmp_path: Path) -> None:
+    with only_trainer(tmp_path), pytest.raises(WorkError, match="another process is training in"):
+        run(shared_dataset, tmp_path)
