@@ -31,15 +31,15 @@ from training.record import check_same_run
 INTERRUPTED = 130
 
 
-def main(run: Callable[[DictConfig], int] | None = None) -> int:
-    """Runs `run` (or else trains), or each job of a sweep; returns the exit code, the highest of them."""
+def main() -> int:
+    """Trains, once or for each job of a sweep; returns the exit code, the highest of them."""
     codes = [0]
 
     def job(composed: DictConfig) -> None:
-        codes.append((run or run_job)(composed))
+        codes.append(run_job(composed))
 
     typed = [word for word in sys.argv[1:] if word.startswith("run=")]
-    if typed and run is None:
+    if typed:
         return go_on(Path(typed[-1].removeprefix("run=")), [w for w in sys.argv[1:] if w not in typed])
     register_schemas()
     try:

@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from training import __main__ as command
-from training.compose import compose, to_config
+from training.compose import compose
 from training.config import AugmentConfig, TrainConfig
-from training.dataset import open_dataset
+from training.dataset import examples, open_dataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.quiet import start_tensorflow
 
@@ -64,32 +61,27 @@ def preview(config: TrainConfig, manifest: Manifest, none: AugmentConfig, hands:
     return draw_sheet(sheet)
 
 
-def run_job(composed: DictConfig, out: Path, none: AugmentConfig, hands: AugmentConfig) -> int:
-    """Draws the sheet and returns the exit code."""
+def main(words: list[str]) -> int:
+    """Draws the sheet; returns the exit code."""
+    if {"-h", "--help"} & set(words):
+        print(f"{__doc__}\nThe settings are those of python -m training; see its --help, under augment.")
+        return 0
+    out = Path(([w.removeprefix("out=") for w in words if w.startswith("out=")] or ["preview.png"])[-1])
     try:
-        config = to_config(composed)
+        config = compose([word for word in words if not word.startswith("out=")])
+        none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
         manifest = open_dataset(config.data.root)
-        config.check_fits(manifest)
+        if not examples(manifest, "train"):
+            raise UsageError(f"data.root={config.data.root}: no training examples; preprocess more images")
         start_tensorflow()
         from PIL import Image
 
-        sheet = Image.fromarray(preview(config, manifest, none, hands))
-        _save(sheet, out)
+        _save(Image.fromarray(preview(config, manifest, none, hands)), out)
     except LinewashError as e:
-        return command.complain(e)
+        print(f"python -m training.preview: {e}", file=sys.stderr)
+        return e.exit_code
     print(f"look at    {out}")
     return 0
-
-
-def main() -> int:
-    """Takes `out=FILE` from the command line; the rest is Hydra's, as for python -m training."""
-    outs = [word for word in sys.argv[1:] if word.startswith("out=")]
-    out = Path((outs or ["out=preview.png"])[-1].removeprefix("out="))
-    sys.argv = [word for word in sys.argv if word not in outs]
-    sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]
-    # Before Hydra starts: it composes one configuration at a time.
-    none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
-    return command.main(lambda composed: run_job(composed, out, none, hands))
 
 
 def _save(sheet: Image.Image, out: Path) -> None:
@@ -102,4 +94,4 @@ def _save(sheet: Image.Image, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
