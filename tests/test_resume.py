@@ -24,6 +24,7 @@ from training.config import TrainConfig
 from training.dataset import open_dataset
 from training.errors import UsageError, WorkError
 from training.lock import only_trainer
+from training.metrics import Scores
 from training.state import Array, DamagedStateError, Progress, read_state, write_state
 from training.train import Summary, train
 
@@ -149,8 +150,8 @@ THOROUGH = [
     ("step", 1, "from step 6 in epoch 1"),
     ("before the networks", 1, "from step 6 in epoch 2"),
     ("writing a state", 3, "from step 12 in epoch 3"),
-    ("writing a network", 4, "from step 16 in epoch 3"),
-    (None, 0, "from step 18 in epoch 4"),
+    ("writing a network", 2, "from step 18 in epoch 3"),
+    (None, 0, "ended with epoch 3: nothing to do"),
 ]
 
 
@@ -246,11 +247,12 @@ def test_a_run_whose_states_were_deleted_is_not_begun_again(run_dir: Path, share
     "overrides",
     [
         [
-            "optimizer=adamw", "augment=hands", "trainer.batch_size=5", "data.shuffle_buffer=7",
+            "trainer.ema=0.9", "augment=hands", "trainer.batch_size=5", "data.shuffle_buffer=7",
             "trainer.steps_per_epoch=5", "trainer.epochs=2",
         ],
+        pytest.param(["trainer.ema=0.9", "trainer.precision=mixed_float16"], marks=pytest.mark.slow),
         pytest.param(["trainer.precision=mixed_bfloat16"], marks=pytest.mark.slow),
-        pytest.param(["trainer.precision=mixed_float16"], marks=pytest.mark.slow),
+        pytest.param(["optimizer=adamw", "trainer.precision=mixed_float16"], marks=pytest.mark.slow),
         pytest.param(["trainer.jit_compile=true", "augment=hands"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
@@ -295,9 +297,21 @@ def test_a_complete_run_is_left_alone(
 ) -> None:
     before = snapshot(undisturbed)
     summary = run(shared_dataset, undisturbed)
-    assert "has trained its 3 epochs: nothing to do" in capsys.readouterr().out
+    assert "ended with epoch 3: nothing to do" in capsys.readouterr().out
     assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
     assert snapshot(undisturbed) == before
+
+
+def test_patience_ends_a_run_for_good(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = iter([3.0, 1.0, 2.0, 1.5, 0.5])
+    monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5))
+    settings = ["trainer.epochs=5", "trainer.patience=2"]
+    assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
+    assert "stopped    no better epoch in trainer.patience=2" in capsys.readouterr().out
+    run(shared_dataset, tmp_path, *settings)
+    assert "ended with epoch 4: nothing to do; no better epoch" in capsys.readouterr().out
 
 
 def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_sweep_survives_a_failing_member_and_skips_finished_ones(
     again = training(tmp_path, *sweep)
     assert again.returncode == 2
     for name, written in members.items():
-        assert f"complete   sweep/{name} has trained its 1 epochs" in again.stdout
+        assert f"complete   sweep/{name} ended with epoch 1: nothing to do" in again.stdout
         assert (tmp_path / "sweep" / name / "history.csv").stat().st_mtime_ns == written
     assert "epoch   1" not in again.stdout
 

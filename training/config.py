@@ -224,6 +224,8 @@ class TrainerConfig:
     precision: str
     jit_compile: bool
     panel_images: int
+    ema: float | None
+    patience: int | None
     checkpoint_minutes: float | None
     checkpoint_steps: int | None
     keep: int
@@ -249,6 +251,11 @@ class TrainerConfig:
         _require(0 <= self.seed < 2**31, "trainer.seed", "from 0 to 2147483647", self.seed)
         _require_one_of(PRECISIONS, "trainer.precision", self.precision)
         _require(self.panel_images >= 1, "trainer.panel_images", "at least 1", self.panel_images)
+        _require(self.ema is None or 0 < self.ema < 1, "trainer.ema", "between 0 and 1, or null", self.ema)
+        _require(
+            self.patience is None or self.patience >= 1,
+            "trainer.patience", "at least 1, or null", self.patience,
+        )  # fmt: skip
         _require(
             self.checkpoint_minutes is None or self.checkpoint_minutes > 0,
             "trainer.checkpoint_minutes", "above 0, or null", self.checkpoint_minutes,

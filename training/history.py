@@ -77,6 +77,12 @@ def best_of(history: list[Epoch]) -> Epoch | None:
     return min(history, key=lambda epoch: epoch.judged_by.loss, default=None)
 
 
+def is_stuck(history: list[Epoch], patience: int | None) -> bool:
+    """Whether none of the last `patience` epochs was better than one before them."""
+    best = best_of(history)
+    return patience is not None and best is not None and history[-1].number - best.number >= patience
+
+
 def to_csv(history: list[Epoch]) -> str:
     """The whole of history.csv: the heading and a row an epoch."""
     file = io.StringIO(newline="")

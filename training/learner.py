@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import tfrecords_schema as schema
 from training.augment import augment
+from training.averages import averaged_copy, update_averages
 from training.config import TrainConfig
 from training.draws import Draws
 from training.hints import simulate, with_hints
@@ -25,11 +26,15 @@ Step = Callable[..., tf.Tensor]
 class Learner:
     """A network, its optimizer, and the two steps compiled from them.
 
+    `judged` is the network that is evaluated, shown and saved: the mean of `net` over its last steps when
+    `trainer.ema` is set, or else `net` itself.
+
     Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]) and return `pixel_sums`.
     To train, ids [B] and the epoch (an integer scalar) are needed too: they decide the augmentation.
     """
 
     net: keras.Model
+    judged: keras.Model
     optimizer: keras.optimizers.Optimizer
     train_step: Step
     eval_step: Step
@@ -37,7 +42,8 @@ class Learner:
     @property
     def variables(self) -> list[keras.Variable]:
         """All that a step reads and changes, in an order that the settings alone decide."""
-        return [*self.net.variables, *self.optimizer.variables]
+        averages = self.judged.variables if self.judged is not self.net else []
+        return [*self.net.variables, *self.optimizer.variables, *averages]
 
     @classmethod
     def of(cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig) -> Learner:
@@ -45,7 +51,9 @@ class Learner:
         optimizer = make_optimizer(config.optimizer, config.trainer.precision)
         optimizer.build(net.trainable_variables)
         judge = _make_judge(config, optimizer)
-        image_size, seed, jit = manifest.image_size, config.trainer.seed, config.trainer.jit_compile
+        image_size = manifest.image_size
+        seed, jit, ema = config.trainer.seed, config.trainer.jit_compile, config.trainer.ema
+        judged = net if ema is None else averaged_copy(net)
 
         def train_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
@@ -58,17 +66,19 @@ class Learner:
             sums, slope = judge(outputs, labels)
             gradients = tape.gradient(outputs, net.trainable_variables, output_gradients=slope)
             optimizer.apply(gradients, net.trainable_variables)
+            if ema is not None:
+                update_averages(judged, net, optimizer.iterations, ema)
             return sums
 
         def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             drawings = unpack_edges(packed, image_size)
             if config.model.hints:
                 drawings = with_hints(drawings, None, manifest.palette)
-            sums, _ = judge(net(drawings, training=False), labels)
+            sums, _ = judge(judged(drawings, training=False), labels)
             return sums
 
         compiled = (tf.function(f, jit_compile=jit, reduce_retracing=True) for f in (train_step, eval_step))
-        return cls(net, optimizer, *compiled)
+        return cls(net, judged, optimizer, *compiled)
 
 
 def _make_judge(

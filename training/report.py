@@ -11,6 +11,7 @@ from training import checkpoint
 from training.baselines import Baselines
 from training.config import TrainConfig
 from training.dataset import examples, judged_split
+from training.history import is_stuck
 from training.journal import Journal
 from training.metrics import Scores
 from training.state import Progress
@@ -34,7 +35,9 @@ def opening(
     return "\n".join(lines)
 
 
-def closing(journal: Journal, manifest: schema.Manifest, progress: Progress, interrupted: bool) -> str:
+def closing(
+    journal: Journal, config: TrainConfig, manifest: schema.Manifest, progress: Progress, interrupted: bool
+) -> str:
     """Whether the baselines were beaten, by how much, and where to look."""
     best, run = journal.best, journal.run_dir
     stopped = f"interrupted after step {progress.step:,}: go on with python -m training run={run}"
@@ -47,17 +50,23 @@ def closing(journal: Journal, manifest: schema.Manifest, progress: Progress, int
         f"look at    {run / 'panel.png'} and {run / 'curves.png'}",
         f"network    {run / 'checkpoints' / checkpoint.BEST}",
     ]
+    if is_stuck(journal.epochs, config.trainer.patience):
+        lines.insert(0, f"stopped    {_stuck(config)}")
     if interrupted:
         lines.append(stopped)
     return "\n".join(lines)
 
 
-def complete(journal: Journal) -> str:
+def complete(journal: Journal, config: TrainConfig) -> str:
     """Of a run that was over before: that there is nothing to do, and how there would be."""
-    return (
-        f"complete   {journal.run_dir} has trained its {len(journal.epochs)} epochs: nothing to do; "
-        f"more with python -m training run={journal.run_dir} trainer.epochs=MORE"
-    )
+    more = f"more with python -m training run={journal.run_dir} trainer.epochs=MORE"
+    if is_stuck(journal.epochs, config.trainer.patience):
+        more = _stuck(config)
+    return f"complete   {journal.run_dir} ended with epoch {len(journal.epochs)}: nothing to do; {more}"
+
+
+def _stuck(config: TrainConfig) -> str:
+    return f"no better epoch in trainer.patience={config.trainer.patience}"
 
 
 def compare(scores: Scores, baselines: Baselines) -> tuple[str, str]:

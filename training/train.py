@@ -20,7 +20,7 @@ from training.checkpoint import STATES, Saver, load_progress
 from training.config import TrainConfig
 from training.dataset import Batch, eval_dataset, examples, judged_split, read, train_dataset
 from training.errors import UsageError, WorkError
-from training.history import Epoch
+from training.history import Epoch, is_stuck
 from training.interrupts import Interrupted, Interrupts
 from training.journal import HISTORY, Journal
 from training.learner import Learner
@@ -36,7 +36,7 @@ LOOK_EVERY = 25
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to. `best` is the epoch with the lowest validation (or else training) loss."""
+    """What a run came to; `best` has the lowest validation (or else training) loss, `net` is the last one."""
 
     run_dir: Path
     baselines: Baselines
@@ -74,20 +74,20 @@ def _train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path, interr
     journal = Journal.of(run_dir, config, manifest, baselines, progress.history)
     budget = _budget(config, manifest, progress)
     saver = Saver(run_dir / "checkpoints", config.trainer, learner, progress, budget)
-    if _is_over(progress, budget):
-        journal.make_up(net, epoch_just_ended=True)
-        print(report.complete(journal), flush=True)
-        return Summary(run_dir, baselines, journal.epochs, journal.best, net, interrupted=False)
+    if _is_over(progress, budget, config):
+        journal.make_up(learner.judged, epoch_just_ended=True)
+        print(report.complete(journal, config), flush=True)
+        return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=False)
     record.write_run(run_dir / record.RUN_NAME, config, manifest, net)
     print(report.opening(config, manifest, net, baselines, run_dir), flush=True)
     if resumed:
         print(resumed, flush=True)
-    journal.make_up(net, epoch_just_ended=progress.in_epoch == 0)
+    journal.make_up(learner.judged, epoch_just_ended=progress.in_epoch == 0)
 
     interrupted = False
     try:
         for epoch in _epochs(config, manifest, learner, progress, budget, saver, interrupts):
-            journal.write(net)
+            journal.write(learner.judged)
             print(epoch.line(), flush=True)
     except Interrupted:
         saver.save()
@@ -97,8 +97,8 @@ def _train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path, interr
             f"out of memory: try a smaller batch than trainer.batch_size={config.trainer.batch_size}"
         ) from e
 
-    print(report.closing(journal, manifest, progress, interrupted), flush=True)
-    return Summary(run_dir, baselines, journal.epochs, journal.best, net, interrupted)
+    print(report.closing(journal, config, manifest, progress, interrupted), flush=True)
+    return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted)
 
 
 def evaluate(
@@ -137,9 +137,11 @@ def _budget(config: TrainConfig, manifest: schema.Manifest, progress: Progress) 
     )
 
 
-def _is_over(progress: Progress, budget: Budget) -> bool:
+def _is_over(progress: Progress, budget: Budget, config: TrainConfig) -> bool:
     # An epoch that was begun is scored, even when the budget is spent.
-    return progress.in_epoch == 0 and budget.is_spent(progress.step)
+    return progress.in_epoch == 0 and (
+        budget.is_spent(progress.step) or is_stuck(progress.history, config.trainer.patience)
+    )
 
 
 def _epochs(
@@ -153,7 +155,7 @@ def _epochs(
 ) -> Iterator[Epoch]:
     """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
     has_val = examples(manifest, "val") > 0
-    while not _is_over(progress, budget):
+    while not _is_over(progress, budget, config):
         scores = _train_epoch(config, manifest, learner, progress, budget, saver, interrupts)
         if has_val:
             # So that who is killed while validating need not train again.

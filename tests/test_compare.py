@@ -1,0 +1,110 @@
+"""python -m training.compare: the table, the picture, and sentences for mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from training.compare import WIDTH, find_runs, main, table
+
+
+def write_run(
+    run_dir: Path,
+    losses: list[float],
+    *,
+    val: bool = True,
+    fingerprint: str = "f" * 16,
+    name: str = "muon",
+    rate: float = 0.01,
+    widths: tuple[int, ...] = (8, 16),
+) -> Path:
+    """As much of a run's directory as is read."""
+    run_dir.mkdir(parents=True)
+    config = {
+        "optimizer": {"name": name, "learning_rate": rate},
+        "model": {"name": "unet", "widths": widths},
+    }
+    run = {"config": config, "dataset": {"fingerprint": fingerprint}}
+    (run_dir / "run.json").write_text(json.dumps(run))
+    if losses:
+        lines = ["epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,new_column"]
+        for epoch, loss in enumerate(losses, 1):
+            judged = f"{loss},{1 - loss / 4}"
+            lines.append(
+                f"{epoch},{1200 * epoch},9,0.1,{judged},1" if val else f"{epoch},{1200 * epoch},{judged},,,1"
+            )
+        (run_dir / "history.csv").write_text("\r\n".join(lines) + "\r\n")
+    return run_dir
+
+
+def test_table_says_what_differs_and_who_is_best(tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep/2", [2.0, 1.0, 1.5])
+    write_run(tmp_path / "sweep/10", [3.0, 2.5], rate=0.1, val=False)
+    write_run(tmp_path / "sweep/11", [], name="adamw")
+    assert table(find_runs([tmp_path / "sweep"])).splitlines() == [
+        "run  steps  best   loss  accuracy  settings",
+        "2    3,600     2  1.000     0.750  optimizer.name=muon  learning_rate=0.01",
+        "10   2,400     2  2.500     0.375  optimizer.name=muon  learning_rate=0.1",
+        "11       -     -      -         -  optimizer.name=adamw  learning_rate=0.01",
+    ]
+
+
+def test_table_stays_narrow(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "a" / ("long" * 20), [1.0], widths=tuple(range(100, 120))),
+        write_run(tmp_path / "b", [123456.0], name="x" * 90, fingerprint="0" * 16),
+    ]
+    lines = table(find_runs(runs)).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[1].startswith("…onglong")
+    assert "same dataset" in lines[-1]
+
+
+def test_equal_runs_have_nothing_that_differs(tmp_path: Path) -> None:
+    runs = find_runs([write_run(tmp_path / name, [1.0]) for name in ("one", "two")])
+    assert table(runs).splitlines()[1:] == [
+        "one  1,200     1  1.000     0.750",
+        "two  1,200     1  1.000     0.750",
+    ]
+
+
+def test_draws_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        write_run(tmp_path / f"runs/{number}", [2 / epoch + number / 10 for epoch in range(1, 9)])
+    out = tmp_path / "runs.png"
+    assert main([str(tmp_path / "runs"), f"out={out}"]) == 0
+    assert f"look at    {out}" in capsys.readouterr().out
+    with Image.open(out) as image:
+        assert min(image.size) > 500
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ([], 2, "type python -m training.compare RUN_DIR..."),
+        (["--help"], 2, "type python -m training.compare RUN_DIR..."),
+        (["nowhere"], 2, "nowhere holds no run"),
+        (["foreign"], 2, "run.json is not what python -m training wrote"),
+        (["broken"], 2, "history.csv is not what python -m training wrote"),
+        (["young"], 1, "no epoch has ended"),
+        (["run", "out=x.docx"], 1, "out=x.docx could not be written"),
+        (["run", "out=run.json/x.png"], 1, "could not be written"),
+    ],
+)
+def test_mistakes_get_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: list[str], code: int, sentence: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", [1.0])
+    write_run(tmp_path / "young", [])
+    (write_run(tmp_path / "broken", [1.0]) / "history.csv").write_text("epoch,step\n1,2\n")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/run.json").write_text('{"learning_rate": 1}')
+    (tmp_path / "run.json").write_text("{}")
+    assert main(words) == code
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert sentence in line
