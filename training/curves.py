@@ -1,8 +1,10 @@
-"""curves.png: loss and accuracy against epoch, with the trivial baselines as lines to be beaten."""
+"""curves.png: the scores against epoch, with the trivial baselines as lines to be beaten."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,44 +17,69 @@ from training.history import Epoch
 TRAIN, VAL, BASELINE, TEXT = "#9db4c8", "#1f5a85", "#c4572f", "#46464a"
 
 
+BESIDE: dict[str, Any] = {
+    "textcoords": "offset points", "xytext": (8, -3), "fontsize": 10, "annotation_clip": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A score against epoch, and its baseline; `beside` are validation's scores on the same scale."""
+
+    score: str
+    label: str
+    baseline: str
+    digits: int
+    beside: dict[str, str]
+
+
+PLOTS = (
+    Plot("loss", "cross-entropy (nats a pixel)", "palette shares alone", 3, {}),
+    Plot(
+        "accuracy", "accuracy (share of pixels)", "commonest colour", 3,
+        {"top3_accuracy": "among the likeliest 3", "balanced_accuracy": "mean over colours"},
+    ),
+    Plot("delta_e", "colour difference (CIEDE2000)", "commonest colour", 2, {}),
+)  # fmt: skip
+
+
 def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: str) -> None:
     """Draws the run so far; the file is replaced whole."""
-    figure = Figure(figsize=(10, 4.2), dpi=130, facecolor="#fbfaf7", layout="constrained")
+    shown = [plot for plot in PLOTS if getattr(history[-1].judged_by, plot.score) is not None]
+    figure = Figure(figsize=(5 * len(shown), 4.2), dpi=130, facecolor="#fbfaf7", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=11, color=TEXT)
-    _draw(axes[0], history, "loss", "cross-entropy (nats a pixel)", baselines.loss, "palette shares alone")
-    _draw(axes[1], history, "accuracy", "accuracy (share of pixels)", baselines.accuracy, "commonest colour")
+    for axis, plot in zip(figure.subplots(1, len(shown)), shown, strict=True):
+        _draw(axis, history, plot, getattr(baselines, plot.score))
     temporary = path.with_suffix(".writing.png")
     figure.savefig(temporary)
     temporary.replace(path)
 
 
-def _draw(
-    axis: Axes, history: list[Epoch], score: str, label: str, baseline: float, baseline_name: str
-) -> None:
+def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None:
     numbers = [epoch.number for epoch in history]
-    train = [getattr(epoch.train, score) for epoch in history]
-    axis.plot(numbers, train, color=TRAIN, marker="o", markersize=4, linewidth=1.8, label="train")
-    if all(epoch.val for epoch in history):
-        val = [getattr(epoch.val, score) for epoch in history]
+    if train := _values(history, "train", plot.score):
+        axis.plot(numbers, train, color=TRAIN, marker="o", markersize=4, linewidth=1.8, label="train")
+    for score, name in plot.beside.items():
+        if values := _values(history, "val", score):
+            axis.plot(numbers, values, color=VAL, linewidth=1, linestyle=":", label=f"validation, {name}")
+    if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(
-            f"{val[-1]:.3f}", (numbers[-1], val[-1]), textcoords="offset points", xytext=(8, -3),
-            color=VAL, fontsize=10, fontweight="bold", annotation_clip=False,
-        )  # fmt: skip
+            f"{val[-1]:.{plot.digits}f}", (numbers[-1], val[-1]), color=VAL, fontweight="bold", **BESIDE
+        )
     axis.axhline(
         baseline,
         color=BASELINE,
         linestyle=(0, (5, 3)),
         linewidth=1.4,
-        label=f"{baseline_name}: {baseline:.3f}",
+        label=f"{plot.baseline}: {baseline:.{plot.digits}f}",
     )
     axis.set_xlabel("epoch", color=TEXT)
-    axis.set_title(label, fontsize=10, color=TEXT, loc="left")
+    axis.set_title(plot.label, fontsize=10, color=TEXT, loc="left")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlim(0.8, max(numbers[-1], 2) + 0.2)
-    if score == "accuracy":
+    if plot.score == "accuracy":
         axis.set_ylim(0, 1)
     axis.grid(axis="y", color="#e4e1d8", linewidth=0.8)
     axis.tick_params(colors=TEXT, labelsize=9)
@@ -62,3 +89,10 @@ def _draw(
     for side in ("left", "bottom"):
         axis.spines[side].set_color("#cfccc3")
     axis.legend(frameon=False, fontsize=9, labelcolor=TEXT)
+
+
+def _values(history: list[Epoch], split: str, score: str) -> list[float] | None:
+    """One an epoch, or None where the split is missing or the score is not measured on it."""
+    values = [getattr(getattr(epoch, split), score, None) for epoch in history]
+    measured = [value for value in values if value is not None]
+    return measured if len(measured) == len(values) else None

@@ -1,4 +1,4 @@
-"""The compiled step: packed batch in, one update of the weights, sums of loss and accuracy out."""
+"""The compiled steps: a packed batch in; one update of the weights, and sums of scores, out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+import tfrecords_schema as schema
 from training.augment import augment
 from training.config import TrainConfig
 from training.draws import Draws
-from training.losses import cross_entropy, to_logits
-from training.metrics import pixel_sums
+from training.losses import Objective, cross_entropy, to_logits
+from training.metrics import Tally, pixel_sums, tally_pixels
 from training.optimizers import make_optimizer
 from training.pixels import unpack_edges
 
@@ -23,22 +24,23 @@ Step = Callable[..., tf.Tensor]
 class Learner:
     """A network, its optimizer, and the two steps compiled from them.
 
-    Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]) and return `pixel_sums`.
-    To train, ids [B] and the epoch (an integer scalar) are needed too: they decide the augmentation.
+    Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]). To train, ids [B] and the
+    epoch (an integer scalar) are needed too: they decide the augmentation. Training returns `pixel_sums`,
+    which cost next to nothing; evaluation returns a `Tally`.
     """
 
     net: keras.Model
     optimizer: keras.optimizers.Optimizer
     train_step: Step
-    eval_step: Step
+    eval_step: Callable[..., Tally]
 
     @classmethod
-    def of(cls, net: keras.Model, image_size: int, config: TrainConfig) -> Learner:
-        """Compiles the steps (at their first call) for images of `image_size`."""
+    def of(cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig) -> Learner:
+        """Compiles the steps (at their first call) for the images and colours of `manifest`."""
         optimizer = make_optimizer(config.optimizer, config.trainer.precision)
         optimizer.build(net.trainable_variables)
-        judge = _make_judge(config, optimizer)
-        seed, jit = config.trainer.seed, config.trainer.jit_compile
+        judge = _make_judge(config, Objective.of(config.loss, manifest), optimizer)
+        image_size, seed, jit = manifest.image_size, config.trainer.seed, config.trainer.jit_compile
 
         def train_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
@@ -50,18 +52,34 @@ class Learner:
             optimizer.apply(gradients, net.trainable_variables)
             return sums
 
-        def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            sums, _ = judge(net(unpack_edges(packed, image_size), training=False), labels)
-            return sums
+        compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
+        return cls(net, optimizer, compiled, make_eval_step(net, manifest, config.model.gives_logits, jit))
 
-        compiled = (tf.function(f, jit_compile=jit, reduce_retracing=True) for f in (train_step, eval_step))
-        return cls(net, optimizer, *compiled)
+
+def make_eval_step(
+    net: keras.Model, manifest: schema.Manifest, gives_logits: bool, jit_compile: bool = False
+) -> Callable[..., Tally]:
+    """A step that judges `net`: from a packed batch, and how many pixels wide to draw its lines, a tally."""
+
+    @tf.function(jit_compile=True, reduce_retracing=True)
+    def judge(outputs: tf.Tensor, labels: tf.Tensor) -> Tally:
+        logits = to_logits(outputs, gives_logits)
+        return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
+
+    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    def eval_step(packed: tf.Tensor, labels: tf.Tensor, line_width: int = 1) -> Tally:
+        edges = unpack_edges(packed, manifest.image_size)
+        if line_width > 1:
+            edges = tf.nn.max_pool2d(edges, line_width, 1, "SAME")
+        return judge(net(edges, training=False), labels)
+
+    return eval_step
 
 
 def _make_judge(
-    config: TrainConfig, optimizer: keras.optimizers.Optimizer
+    config: TrainConfig, objective: Objective, optimizer: keras.optimizers.Optimizer
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """From outputs and labels to `pixel_sums`, and the (scaled) loss's gradient by the outputs.
+    """From outputs and labels to `pixel_sums`, and the (scaled) objective's gradient by the outputs.
 
     XLA compiles this part even when the step is not compiled: one pass over the logits instead of a dozen
     halves its time on a CPU, where the rest is faster without XLA.
@@ -72,8 +90,8 @@ def _make_judge(
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             logits = to_logits(outputs, config.model.gives_logits)
-            loss = cross_entropy(logits, labels, config.loss)
-            scaled = optimizer.scale_loss(loss)
+            loss = cross_entropy(logits, labels)
+            scaled = optimizer.scale_loss(loss if objective.is_plain else objective(logits, labels))
         return pixel_sums(loss, logits, labels), tape.gradient(scaled, outputs)
 
     return judge

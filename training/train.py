@@ -22,7 +22,7 @@ from training.errors import WorkError
 from training.history import Epoch
 from training.journal import Journal
 from training.learner import Learner
-from training.metrics import Scores
+from training.metrics import Scores, total
 from training.models import build_model
 from training.schedule import Budget, learning_rate
 
@@ -55,8 +55,8 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
     keras.utils.clear_session()
 
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    learner = Learner.of(net, manifest.image_size, config)
-    baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram)
+    learner = Learner.of(net, manifest, config)
+    baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram, manifest.palette)
     journal = Journal.open(run_dir, config, manifest, net, baselines)
     print(report.opening(config, manifest, net, baselines, run_dir), flush=True)
 
@@ -79,10 +79,8 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
 def evaluate(learner: Learner, config: TrainConfig, manifest: schema.Manifest, split: str) -> Scores:
     """Scores over every example of a split that has some."""
     dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
-    sums = tf.zeros(3, tf.float64)
-    for packed, labels, _ in read(dataset, config.data.root):
-        sums += learner.eval_step(packed, labels)
-    return Scores.of(sums)
+    batches = read(dataset, config.data.root)
+    return Scores.of_tally(total(learner.eval_step(packed, labels) for packed, labels, _ in batches))
 
 
 def _epochs(config: TrainConfig, manifest: schema.Manifest, learner: Learner) -> Iterator[Epoch]:
