@@ -155,8 +155,8 @@ def manifest_of(size: int) -> Manifest:
     split = Split(1, [size * size - 4, 1, 1, 1, 1], 0, [ShardInfo("train", 1, 0, "", None)])
     return Manifest(
         schema_version=1, tool="tests", fingerprint="", images_digest="", image_size=size,
-        label_dtype="uint8", compression="none", palette=palette, recipe={}, seed=0, val_fraction=0.0, sources=[],
-        splits={"train": split}, rejects={},
+        label_dtype="uint8", compression="none", palette=palette, recipe={}, seed=0, val_fraction=0.0,
+        sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
 
 

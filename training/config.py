@@ -243,7 +243,8 @@ class TrainConfig:
         if self.loss.neighbour_sigma and len(manifest.palette) > MOST_NEIGHBOURS:
             raise UsageError(
                 f"loss.neighbour_sigma={self.loss.neighbour_sigma:g} takes palettes of up to "
-                f"{MOST_NEIGHBOURS:,} colours, but this one has {len(manifest.palette):,}: type loss.neighbour_sigma=0"
+                f"{MOST_NEIGHBOURS:,} colours, but this one has {len(manifest.palette):,}: "
+                "type loss.neighbour_sigma=0"
             )
         if size % self.model.stride:
             raise UsageError(
