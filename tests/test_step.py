@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import tfrecords_schema as schema
 from training.augment import flip
-from training.config import LossConfig
-from training.losses import cross_entropy, to_logits
+from training.losses import Objective, cross_entropy, to_logits
 from training.metrics import Scores, pixel_sums
 from training.pixels import unpack_edges
 
@@ -64,7 +63,7 @@ def test_flip_mirrors_edges_and_labels_together(mode: Any) -> None:
 
 @MODES
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_is_keras_own(mode: Any, smoothing: float) -> None:
+def test_the_objective_is_keras_own(mode: Any, smoothing: float) -> None:
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(0, 3, (2, 4, 4, 5)), tf.float32)
     labels = tf.constant(rng.integers(0, 5, (2, 4, 4)), tf.uint8)
@@ -73,13 +72,15 @@ def test_cross_entropy_is_keras_own(mode: Any, smoothing: float) -> None:
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
         tf.one_hot(labels, 5), logits
     )
-    found = mode(lambda z, y: cross_entropy(z, y, LossConfig(smoothing)))(logits, labels)
+    found = mode(Objective(smoothing, None, None))(logits, labels)
     assert float(found) == pytest.approx(float(expected), abs=1e-5)
+    if smoothing == 0:
+        assert float(mode(cross_entropy)(logits, labels)) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_cross_entropy_is_float32_from_half_precision_logits() -> None:
     logits = tf.cast(tf.fill((1, 8, 8, 27), 100.0), tf.bfloat16)
-    loss = cross_entropy(logits, tf.zeros((1, 8, 8), tf.uint8), LossConfig(0.0))
+    loss = cross_entropy(logits, tf.zeros((1, 8, 8), tf.uint8))
     assert loss.dtype == tf.float32
     assert float(loss) == pytest.approx(np.log(27), abs=1e-5)
 
@@ -92,7 +93,7 @@ def test_scores_are_trained_as_keras_trains_them() -> None:
     outputs = tf.constant(rng.normal(0.2, 0.5, (2, 4, 4, 5)), tf.float32)
     labels = tf.constant(rng.integers(0, 5, (2, 4, 4)), tf.int32)
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=False)(labels, outputs)
-    found = cross_entropy(to_logits(outputs, gives_logits=False), labels, LossConfig(0.0))
+    found = cross_entropy(to_logits(outputs, gives_logits=False), labels)
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
     assert to_logits(outputs, gives_logits=True) is outputs
 
@@ -105,7 +106,7 @@ def test_sums_add_up_over_batches_of_any_size(sizes: list[int], seed: int) -> No
     labels = rng.integers(0, 3, (sum(sizes), 4, 4), np.uint8)
 
     def sums(z: np.ndarray, y: np.ndarray) -> tf.Tensor:
-        return pixel_sums(cross_entropy(z, y, LossConfig(0.0)), z, y)
+        return pixel_sums(cross_entropy(z, y), z, y)
 
     splits = np.cumsum(sizes)[:-1]
     parts = zip(np.split(logits, splits), np.split(labels, splits), strict=True)

@@ -80,7 +80,7 @@ def test_whichever_ends_first() -> None:
 
 
 def test_baselines_of_a_known_histogram() -> None:
-    baselines = Baselines.of([50, 25, 25, 0])
+    baselines = Baselines.of([50, 25, 25, 0], Palette("greys", tuple((v, v, v) for v in (0, 80, 160, 240))))
     assert baselines.accuracy == 0.5
     assert baselines.commonest == 0
     assert baselines.loss == pytest.approx(1.5 * math.log(2))
@@ -88,7 +88,8 @@ def test_baselines_of_a_known_histogram() -> None:
 
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=30).filter(any))
 def test_baselines_are_within_their_bounds(histogram: list[int]) -> None:
-    baselines = Baselines.of(histogram)
+    greys = Palette("greys", tuple((value, value, value) for value in range(len(histogram))))
+    baselines = Baselines.of(histogram, greys)
     assert 1 / len(histogram) <= baselines.accuracy <= 1
     assert -1e-9 <= baselines.loss <= math.log(len(histogram)) + 1e-9
 
@@ -117,11 +118,11 @@ def test_curves_are_drawn(tmp_path: Path, epochs: int, with_val: bool) -> None:
             0.1,
             1e-3,
             Scores(2 / n, 1 - 1 / n),
-            Scores(2.1 / n, 0.5) if with_val else None,
+            Scores(2.1 / n, 0.5, 0.3, 0.8, 20 / n) if with_val else None,
         )
         for n in range(1, epochs + 1)
     ]
-    write_curves(tmp_path / "curves.png", history, Baselines(0.3, 2.1, 0), "title")
+    write_curves(tmp_path / "curves.png", history, Baselines(0.3, 2.1, 40.0, 0), "title")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size[0] > 1000

@@ -15,6 +15,7 @@ from training.errors import UsageError
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "constant")
+MOST_NEIGHBOURS = 1024  # colours, whose targets are a table of 4 MB
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,16 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Softmax cross-entropy over the palette's colours."""
+    """What is trained on: see losses.Objective."""
 
+    uniform_share: float
     label_smoothing: float
+    neighbour_sigma: float
 
     def __post_init__(self) -> None:
+        share, sigma = self.uniform_share, self.neighbour_sigma
+        _require(0 < share <= 1, "loss.uniform_share", "a share above 0 and up to 1", share)
+        _require(0 <= sigma <= 1, "loss.neighbour_sigma", "a distance from 0 to 1", sigma)
         _require(
             0 <= self.label_smoothing < 1, "loss.label_smoothing", "from 0 to below 1", self.label_smoothing
         )
@@ -283,8 +289,8 @@ class TrainConfig:
         """Refuses what cannot be trained on this dataset.
 
         Raises:
-          UsageError: an empty training split, a batch or an epoch larger than it, or images of a size
-            that this network cannot take.
+          UsageError: an empty training split, a batch or an epoch larger than it, more colours than the
+            loss can take, or images of a size that this network cannot take.
         """
         train = manifest.splits["train"].examples if "train" in manifest.splits else 0
         batch, steps, size = self.trainer.batch_size, self.trainer.steps_per_epoch or 0, manifest.image_size
@@ -299,6 +305,12 @@ class TrainConfig:
             raise UsageError(
                 f"trainer.steps_per_epoch={steps}, but the training split has only {train // batch:,} "
                 f"batches of {batch}: type trainer.steps_per_epoch=null"
+            )
+        if self.loss.neighbour_sigma and len(manifest.palette) > MOST_NEIGHBOURS:
+            raise UsageError(
+                f"loss.neighbour_sigma={self.loss.neighbour_sigma:g} takes palettes of up to "
+                f"{MOST_NEIGHBOURS:,} colours, but this one has {len(manifest.palette):,}: "
+                "type loss.neighbour_sigma=0"
             )
         if size % self.model.stride:
             raise UsageError(

@@ -1,11 +1,13 @@
-"""curves.png: loss and accuracy against epoch, with the trivial baselines as lines to be beaten.
+"""curves.png: the scores against epoch, with the trivial baselines as lines to be beaten.
 
 And the curves of several runs in one picture.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -22,39 +24,64 @@ TRAIN, VAL, BASELINE, TEXT = "#9db4c8", "#1f5a85", "#c4572f", "#46464a"
 LOSS, ACCURACY = "cross-entropy (nats a pixel)", "accuracy (share of pixels)"
 
 
+BESIDE: dict[str, Any] = {
+    "textcoords": "offset points", "xytext": (8, -3), "fontsize": 10, "annotation_clip": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A score against epoch, and its baseline; `beside` are validation's scores on the same scale."""
+
+    score: str
+    label: str
+    baseline: str
+    digits: int
+    beside: dict[str, str]
+
+
+PLOTS = (
+    Plot("loss", "cross-entropy (nats a pixel)", "palette shares alone", 3, {}),
+    Plot(
+        "accuracy", "accuracy (share of pixels)", "commonest colour", 3,
+        {"top3_accuracy": "among the likeliest 3", "balanced_accuracy": "mean over colours"},
+    ),
+    Plot("delta_e", "colour difference (CIEDE2000)", "commonest colour", 2, {}),
+)  # fmt: skip
+
+
 def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: str) -> None:
     """Draws the run so far; the file is replaced whole."""
-    figure = Figure(figsize=(10, 4.2), dpi=130, facecolor="#fbfaf7", layout="constrained")
+    shown = [plot for plot in PLOTS if getattr(history[-1].judged_by, plot.score) is not None]
+    figure = Figure(figsize=(5 * len(shown), 4.2), dpi=130, facecolor="#fbfaf7", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2)
     figure.suptitle(title, fontsize=11, color=TEXT)
-    _draw(axes[0], history, "loss", LOSS, baselines.loss, "palette shares alone")
-    _draw(axes[1], history, "accuracy", ACCURACY, baselines.accuracy, "commonest colour")
+    for axis, plot in zip(figure.subplots(1, len(shown)), shown, strict=True):
+        _draw(axis, history, plot, getattr(baselines, plot.score))
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
 
-def _draw(
-    axis: Axes, history: list[Epoch], score: str, label: str, baseline: float, baseline_name: str
-) -> None:
+def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None:
     numbers = [epoch.number for epoch in history]
-    train = [getattr(epoch.train, score) for epoch in history]
-    axis.plot(numbers, train, color=TRAIN, marker="o", markersize=4, linewidth=1.8, label="train")
-    if all(epoch.val for epoch in history):
-        val = [getattr(epoch.val, score) for epoch in history]
+    if train := _values(history, "train", plot.score):
+        axis.plot(numbers, train, color=TRAIN, marker="o", markersize=4, linewidth=1.8, label="train")
+    for score, name in plot.beside.items():
+        if values := _values(history, "val", score):
+            axis.plot(numbers, values, color=VAL, linewidth=1, linestyle=":", label=f"validation, {name}")
+    if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(
-            f"{val[-1]:.3f}", (numbers[-1], val[-1]), textcoords="offset points", xytext=(8, -3),
-            color=VAL, fontsize=10, fontweight="bold", annotation_clip=False,
-        )  # fmt: skip
+            f"{val[-1]:.{plot.digits}f}", (numbers[-1], val[-1]), color=VAL, fontweight="bold", **BESIDE
+        )
     axis.axhline(
         baseline,
         color=BASELINE,
         linestyle=(0, (5, 3)),
         linewidth=1.4,
-        label=f"{baseline_name}: {baseline:.3f}",
+        label=f"{plot.baseline}: {baseline:.{plot.digits}f}",
     )
-    _dress(axis, score, label, numbers[-1])
+    _dress(axis, plot.score, plot.label, numbers[-1])
 
 
 def write_comparison(path: Path, runs: dict[str, tuple[list[float], list[float]]]) -> None:
@@ -96,3 +123,10 @@ def _dress(axis: Axes, score: str, label: str, epochs: int) -> None:
     for side in ("left", "bottom"):
         axis.spines[side].set_color("#cfccc3")
     axis.legend(frameon=False, fontsize=9, labelcolor=TEXT)
+
+
+def _values(history: list[Epoch], split: str, score: str) -> list[float] | None:
+    """One an epoch, or None where the split is missing or the score is not measured on it."""
+    values = [getattr(getattr(epoch, split), score, None) for epoch in history]
+    measured = [value for value in values if value is not None]
+    return measured if len(measured) == len(values) else None

@@ -49,9 +49,8 @@ class Epoch:
         }
         flat["epoch"] = flat.pop("number")
         for split, scores in (("train", self.train), ("val", self.val)):
-            flat[f"{split}_loss"] = scores.loss if scores else ""
-            flat[f"{split}_accuracy"] = scores.accuracy if scores else ""
-        return {name: flat[name] for name in COLUMNS}
+            flat |= {f"{split}_{name}": value for name, value in vars(scores).items()} if scores else {}
+        return {name: flat.get(name, "") for name in COLUMNS}
 
     def line(self) -> str:
         """The one line an epoch prints."""
@@ -60,7 +59,9 @@ class Epoch:
             f"train loss {self.train.loss:.3f}  accuracy {self.train.accuracy:.3f}",
         ]
         if self.val:
-            parts.append(f"val loss {self.val.loss:.3f}  accuracy {self.val.accuracy:.3f}")
+            parts.append(
+                f"val loss {self.val.loss:.3f}  accuracy {self.val.accuracy:.3f}  ΔE {self.val.delta_e:.2f}"
+            )
         parts.append(f"{self.images_per_second:,.0f} images/s  {self.seconds:.0f} s")
         parts.append(f"input wait {self.input_wait:.0%}")
         return "  |  ".join(parts)
@@ -68,7 +69,7 @@ class Epoch:
 
 COLUMNS = (
     "epoch", "step", "seconds", "images_per_second", "input_wait", "learning_rate",
-    "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+    "train_loss", "train_accuracy", *(f"val_{score.name}" for score in dataclasses.fields(Scores)),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The compiled step: packed batch in, one update of the weights, sums of loss and accuracy out."""
+"""The compiled steps: a packed batch in; one update of the weights, and sums of scores, out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from training.augment import augment
 from training.averages import averaged_copy, update_averages
 from training.config import TrainConfig
 from training.draws import Draws
-from training.hints import simulate, with_hints
-from training.losses import cross_entropy, to_logits
-from training.metrics import pixel_sums
+from training.hints import dabs, simulate, with_hints
+from training.losses import Objective, cross_entropy, to_logits
+from training.metrics import Tally, pixel_sums, tally_pixels
 from training.optimizers import make_optimizer
 from training.pixels import unpack_edges
 
@@ -29,15 +29,16 @@ class Learner:
     `judged` is the network that is evaluated, shown and saved: the mean of `net` over its last steps when
     `trainer.ema` is set, or else `net` itself.
 
-    Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]) and return `pixel_sums`.
-    To train, ids [B] and the epoch (an integer scalar) are needed too: they decide the augmentation.
+    Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]). To train, ids [B] and the
+    epoch (an integer scalar) are needed too: they decide the augmentation. Training returns `pixel_sums`,
+    which cost next to nothing; evaluation returns a `Tally`.
     """
 
     net: keras.Model
     judged: keras.Model
     optimizer: keras.optimizers.Optimizer
     train_step: Step
-    eval_step: Step
+    eval_step: Callable[..., Tally]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -50,7 +51,7 @@ class Learner:
         """Compiles the steps (at their first call) for the images and colours of `manifest`."""
         optimizer = make_optimizer(config.optimizer, config.trainer.precision)
         optimizer.build(net.trainable_variables)
-        judge = _make_judge(config, optimizer)
+        judge = _make_judge(config, Objective.of(config.loss, manifest), optimizer)
         image_size = manifest.image_size
         seed, jit, ema = config.trainer.seed, config.trainer.jit_compile, config.trainer.ema
         judged = net if ema is None else averaged_copy(net)
@@ -70,21 +71,45 @@ class Learner:
                 update_averages(judged, net, optimizer.iterations, ema)
             return sums
 
-        def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            drawings = unpack_edges(packed, image_size)
-            if config.model.hints:
-                drawings = with_hints(drawings, None, manifest.palette)
-            sums, _ = judge(judged(drawings, training=False), labels)
-            return sums
+        compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
+        eval_step = make_eval_step(judged, manifest, config.model.gives_logits, jit)
+        return cls(net, judged, optimizer, compiled, eval_step)
 
-        compiled = (tf.function(f, jit_compile=jit, reduce_retracing=True) for f in (train_step, eval_step))
-        return cls(net, judged, optimizer, *compiled)
+
+def make_eval_step(
+    net: keras.Model, manifest: schema.Manifest, gives_logits: bool, jit_compile: bool = False
+) -> Callable[..., Tally]:
+    """A step that judges `net`: from a packed batch a tally.
+
+    Lines may be drawn `line_width` pixels wide; and a network that takes hints may be given so many dabs an
+    example, which the examples' ids decide.
+    """
+    takes_hints = net.input_shape[-1] > 1
+
+    @tf.function(jit_compile=True, reduce_retracing=True)
+    def judge(outputs: tf.Tensor, labels: tf.Tensor) -> Tally:
+        logits = to_logits(outputs, gives_logits)
+        return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
+
+    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    def eval_step(
+        packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor = None, line_width: int = 1, hints: int = 0
+    ) -> Tally:
+        drawings = unpack_edges(packed, manifest.image_size)
+        if line_width > 1:
+            drawings = tf.nn.max_pool2d(drawings, line_width, 1, "SAME")
+        if takes_hints:
+            given = dabs(labels, Draws(0, tf.constant(0), ids), hints) if hints else None
+            drawings = with_hints(drawings, given, manifest.palette)
+        return judge(net(drawings, training=False), labels)
+
+    return eval_step
 
 
 def _make_judge(
-    config: TrainConfig, optimizer: keras.optimizers.Optimizer
+    config: TrainConfig, objective: Objective, optimizer: keras.optimizers.Optimizer
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """From outputs and labels to `pixel_sums`, and the (scaled) loss's gradient by the outputs.
+    """From outputs and labels to `pixel_sums`, and the (scaled) objective's gradient by the outputs.
 
     XLA compiles this part even when the step is not compiled: one pass over the logits instead of a dozen
     halves its time on a CPU, where the rest is faster without XLA.
@@ -95,8 +120,8 @@ def _make_judge(
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             logits = to_logits(outputs, config.model.gives_logits)
-            loss = cross_entropy(logits, labels, config.loss)
-            scaled = optimizer.scale_loss(loss)
+            loss = cross_entropy(logits, labels)
+            scaled = optimizer.scale_loss(loss if objective.is_plain else objective(logits, labels))
         return pixel_sums(loss, logits, labels), tape.gradient(scaled, outputs)
 
     return judge

@@ -29,8 +29,9 @@ class Scalars:
         for split, scores in (("train", epoch.train), ("val", epoch.val)):
             if scores:
                 with self._writers[split].as_default(step=epoch.number):
-                    tf.summary.scalar("loss", scores.loss)
-                    tf.summary.scalar("accuracy", scores.accuracy)
+                    for name, value in vars(scores).items():
+                        if value is not None:
+                            tf.summary.scalar(name, value)
         with self._writers["train"].as_default(step=epoch.number):
             tf.summary.scalar("learning_rate", epoch.learning_rate)
             tf.summary.scalar("images_per_second", epoch.images_per_second)

@@ -25,7 +25,7 @@ from training.interrupts import Interrupted, Interrupts
 from training.journal import HISTORY, Journal
 from training.learner import Learner
 from training.lock import only_trainer
-from training.metrics import Scores
+from training.metrics import Scores, Tally, total
 from training.models import build_model
 from training.schedule import Budget, learning_rate
 from training.state import Progress
@@ -70,7 +70,7 @@ def _train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path, interr
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
     learner = Learner.of(net, manifest, config)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)
-    baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram)
+    baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram, manifest.palette)
     journal = Journal.of(run_dir, config, manifest, baselines, progress.history)
     budget = _budget(config, manifest, progress)
     saver = Saver(run_dir / "checkpoints", config.trainer, learner, progress, budget)
@@ -110,11 +110,13 @@ def evaluate(
 ) -> Scores:
     """Scores over every example of a split that has some; `check` is called before each batch."""
     dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
-    sums = tf.zeros(3, tf.float64)
-    for packed, labels, _ in read(dataset, config.data.root):
-        check()
-        sums += learner.eval_step(packed, labels)
-    return Scores.of(sums)
+
+    def tallies() -> Iterator[Tally]:
+        for packed, labels, _ in read(dataset, config.data.root):
+            check()
+            yield learner.eval_step(packed, labels)
+
+    return Scores.of_tally(total(tallies()))
 
 
 def _check_directory(run_dir: Path, config: TrainConfig, manifest: schema.Manifest) -> None:

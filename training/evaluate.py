@@ -1,0 +1,197 @@
+"""python -m training.evaluate run=RUN_DIR: how good a trained network is, beside what needs no drawing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfrecords_schema import Manifest, Palette, SchemaError
+from training.dataset import examples, open_dataset
+from training.errors import LinewashError, UsageError, WorkError
+from training.quiet import start_tensorflow
+
+HELP = """\
+Judges the network of a run beside three predictions that never look at the drawing.
+
+Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best] [data.root=DATASET]
+
+  run=RUN_DIR        a directory made by python -m training
+  split=val          val or train
+  checkpoint=best    best or last
+  data.root=DATASET  another dataset of the same palette; the run's own if left out
+
+Prints a table, and writes evaluation.json, evaluation.png and confusion.png into RUN_DIR.
+"""
+CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
+KEYS = ("run", "split", "checkpoint", "data.root")
+# What shells report for a process ended by Ctrl-C.
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json says of a run that must be known to judge its network."""
+
+    directory: Path
+    root: str
+    fingerprint: str
+    palette: Palette
+    image_size: int
+    stride: int
+    gives_logits: bool
+    batch_size: int
+    panel_images: int
+
+    @classmethod
+    def read(cls, directory: Path) -> Run:
+        """Reads `directory`/run.json.
+
+        Raises:
+          UsageError: there is no run, or its run.json is not one of ours.
+        """
+        path = directory / "run.json"
+        hint = "type run=RUN_DIR, a directory made by python -m training"
+        if not path.is_file():
+            what = "holds no run.json" if directory.is_dir() else "there is no such directory"
+            raise UsageError(f"run={directory}: {what}; {hint}")
+        try:
+            run = json.loads(path.read_text())
+            palette = run["palette"]
+            return cls(
+                directory,
+                run["dataset"]["root"],
+                run["dataset"]["fingerprint"],
+                Palette(palette["name"], tuple(tuple(color) for color in palette["colors"])),
+                run["image_size"],
+                run["model"]["stride"],
+                run["model"]["gives_logits"],
+                run["config"]["trainer"]["batch_size"],
+                run["config"]["trainer"]["panel_images"],
+            )
+        except (ValueError, LookupError, TypeError, SchemaError) as e:
+            raise UsageError(
+                f"{path} is not what python -m training writes ({type(e).__name__}: {e}); {hint}"
+            ) from e
+
+    def network(self, checkpoint: str) -> Path:
+        """The path of its network, `checkpoint` being best or last.
+
+        Raises:
+          UsageError: it is not there.
+        """
+        path = self.directory / "checkpoints" / f"{checkpoint}.keras"
+        if not path.is_file():
+            raise UsageError(f"{path} is missing: the run has saved no network; train it for an epoch")
+        return path
+
+    def differences(self, root: str, manifest: Manifest) -> list[str]:
+        """Sentences on how the dataset at `root` differs from the one that the run was trained on.
+
+        Raises:
+          UsageError: it has other colours, or a size that the network cannot take.
+        """
+        here, there = manifest.palette, self.palette
+        if here.colors != there.colors:
+            raise UsageError(
+                f"data.root={root}: its palette is {here.name} of {len(here)} colours, but the network "
+                f"knows {there.name} of {len(there)}: give a dataset of the same palette as {self.root}"
+            )
+        if manifest.image_size % self.stride:
+            raise UsageError(
+                f"data.root={root}: the network takes multiples of {self.stride} px, but these images "
+                f"are {manifest.image_size} px: preprocess with --image_size {self.image_size}"
+            )
+        found = []
+        if manifest.image_size != self.image_size:
+            found.append(f"images of {manifest.image_size} px; the network was trained on {self.image_size}")
+        if manifest.dataset_fingerprint != self.fingerprint:
+            found.append(
+                f"another dataset ({manifest.dataset_fingerprint}) than it was trained on "
+                f"({self.fingerprint}): what is judged here may be what it learnt from"
+            )
+        return found
+
+
+def parse(words: list[str]) -> dict[str, str]:
+    """The settings typed as key=value, with the others' defaults; `data.root` may be missing.
+
+    Raises:
+      UsageError: not key=value, an unknown key, a key typed twice, a value that is none of its choices,
+        or no run.
+    """
+    typed: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+            hint = f": did you mean {near[0]}?" if near else ":"
+            raise UsageError(f"there is no setting {key}{hint} --help lists them all")
+        if not equals or not value:
+            raise UsageError(f"{key} has no value: type {key}=VALUE")
+        if key in typed:
+            raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")
+        if value not in CHOICES.get(key, (value,)):
+            raise UsageError(f"{key} must be one of {', '.join(CHOICES[key])}; got {value}")
+        typed[key] = value
+    if "run" not in typed:
+        raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
+    return {key: options[0] for key, options in CHOICES.items()} | typed
+
+
+def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
+    """Judges the network, writes its files into the run's directory, and returns what is to be printed.
+
+    Raises:
+      UsageError: the dataset is none, has no such examples, or does not go with the network.
+      WorkError: a shard or the network is damaged.
+    """
+    network = run.network(checkpoint)
+    manifest = open_dataset(root)
+    differences = run.differences(root, manifest)
+    if not examples(manifest, split):
+        other = next((name for name in CHOICES["split"] if examples(manifest, name)), None)
+        hint = f"type split={other}" if other else "preprocess more images"
+        raise UsageError(f"split={split}: there are no such examples in {root}; {hint}")
+    # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
+    start_tensorflow()
+    from training.evaluation import judge
+
+    evaluation = judge(run, network, root, manifest, split)
+    written = evaluation.write(run.directory, differences)
+    notes = [f"note       {sentence}" for sentence in differences]
+    return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, written))}"])
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    words = sys.argv[1:] if words is None else words
+    if {"--help", "-h"} & set(words):
+        print(HELP, end="")
+        return 0
+    try:
+        typed = parse(words)
+        run = Run.read(Path(typed["run"]))
+        if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
+            raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")
+        print(evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root)))
+    except LinewashError as e:
+        return _complain(e)
+    except OSError as e:
+        return _complain(
+            WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
+        )
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _complain(error: LinewashError) -> int:
+    print(f"python -m training.evaluate: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Judges a network on a split: its scores and the baselines', by line width, by hints, colour by colour."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from tfrecords_schema import Manifest, unpack_edges
+from training.baselines import LARGEST_TABLE, best_map, commonest_everywhere, count_places, position_prior
+from training.confusion import write_confusion
+from training.dataset import Batch, eval_dataset, examples, read
+from training.errors import WorkError
+from training.evaluate import Run
+from training.learner import make_eval_step
+from training.metrics import Scores, Tally, total
+from training.panel import draw_panel
+from training.predict import predict_labels
+
+LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 is the drawing as it is
+HINTS = (0, 1, 4, 16, 64)  # dabs of 3×3 pixels an example, for networks that take hints
+PRIOR_IMAGES = 10_000  # are enough for a frequency at each pixel, and take seconds to read
+NETWORK, COMMONEST, PRIOR, BEST_MAP = (
+    "network", "commonest colour", "position prior", "best constant picture",
+)  # fmt: skip
+# The columns of the table: heading, format, score.
+COLUMNS = (
+    ("loss", "7.3f", "loss"), ("bits", "7.3f", "bits"), ("accuracy", "10.3f", "accuracy"),
+    ("balanced", "10.3f", "balanced_accuracy"), ("top 3", "8.3f", "top3_accuracy"), ("ΔE", "8.2f", "delta_e"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a network on a split: `rows` are scores by name, the network's own first.
+
+    `widths` are its scores with lines so many pixels wide, `hints` those with so many hints (empty when it
+    takes none); `panel` is uint8 [H, W, 3].
+    """
+
+    what: dict[str, Any]
+    manifest: Manifest
+    rows: dict[str, Scores]
+    widths: dict[int, Scores]
+    hints: dict[int, Scores]
+    tally: Tally
+    panel: np.ndarray
+
+    def report(self) -> str:
+        """What is printed: the table, at most 80 columns wide."""
+        what = self.what
+        lines = [
+            f"network    {what['network']}",
+            f"judged on  {what['examples']:,} {what['split']} examples of {what['root']}",
+            "",
+            table("", self.rows),
+            "",
+            table("network, by line width", {f"{width} px": row for width, row in self.widths.items()}),
+            "",
+        ]
+        if self.hints:
+            rows = {f"{count} hints": row for count, row in self.hints.items()}
+            lines += [table("network, by colour hints", rows), ""]
+        unbeaten = [name for name, row in self.rows.items() if row.loss <= self.rows[NETWORK].loss]
+        if len(unbeaten) > 1:
+            lines.append(f"NOT beaten {', '.join(unbeaten[1:])}: a lower loss than the network's")
+        if BEST_MAP not in self.rows:
+            lines.append(f"left out   {PRIOR} and {BEST_MAP}: too many pixels and colours for their tables")
+        return "\n".join(lines)
+
+    def write(self, directory: Path, differences: list[str]) -> list[Path]:
+        """Writes evaluation.json and the pictures (up to 256 colours, confusion.png too); returns those."""
+        hits, counts = self.tally.hits.numpy(), self.tally.counts.numpy()
+        colors = [
+            {"rgb": list(rgb), "pixels": int(count), "found": int(hit)}
+            for rgb, count, hit in zip(self.manifest.palette.colors, counts, hits, strict=True)
+        ]
+        content = self.what | {
+            "differences": differences,
+            "scores": {name: _plain(row) for name, row in self.rows.items()},
+            "line_widths": {str(width): _plain(row) for width, row in self.widths.items()},
+            "hints": {str(count): _plain(row) for count, row in self.hints.items()},
+            "colors": colors,
+        }
+        (directory / "evaluation.json").write_text(json.dumps(content, indent=2) + "\n")
+        pictures = [directory / "evaluation.png"]
+        Image.fromarray(self.panel).save(pictures[0])
+        if self.tally.confusion.shape[0]:
+            pictures.append(directory / "confusion.png")
+            write_confusion(pictures[1], self.tally.confusion.numpy(), self.manifest.palette)
+        return pictures
+
+
+def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) -> Evaluation:
+    """Takes every example of the split, once for each line width and number of hints.
+
+    Raises:
+      WorkError: a shard or the network is damaged.
+    """
+    net = _load(network)
+    step = make_eval_step(net, manifest, run.gives_logits)
+
+    def batches(of: str, what: str, images: int) -> Iterator[Batch]:
+        dataset = eval_dataset(root, manifest, split=of, batch_size=run.batch_size)
+        count = -(-min(images, examples(manifest, of)) // run.batch_size)
+        # disable=None: no bar where there is no terminal.
+        yield from tqdm(read(dataset.take(count), root), what, count, leave=False, disable=None)
+
+    images = examples(manifest, split)
+
+    def tally(what: str, **options: int) -> Tally:
+        return total(step(*batch, **options) for batch in batches(split, what, images))
+
+    plain = tally("as it is")
+    widths = {w: Scores.of_tally(plain if w == 1 else tally(f"{w} px", line_width=w)) for w in LINE_WIDTHS}
+    takes_hints = net.input_shape[-1] > 1
+    hints = {n: Scores.of_tally(tally(f"{n} hints", hints=n) if n else plain) for n in HINTS if takes_hints}
+    palette, size = manifest.palette, manifest.image_size
+    rows = {
+        NETWORK: widths[1],
+        COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette),
+    }
+    if size**2 * len(palette) <= LARGEST_TABLE:
+        learnt, judged = (
+            count_places((b.labels.numpy() for b in batches(of, f"places, {of}", most)), size, len(palette))
+            for of, most in (("train", PRIOR_IMAGES), (split, images))
+        )
+        rows[PRIOR] = position_prior(learnt, judged, palette)
+        rows[BEST_MAP] = best_map(judged, palette)
+    what = {
+        "network": str(network),
+        "root": root,
+        "fingerprint": manifest.dataset_fingerprint,
+        "split": split,
+        "examples": images,
+    }
+    panel = _panel(net, run, next(batches(split, "panel", run.panel_images)), manifest)
+    return Evaluation(what, manifest, rows, widths, hints, plain, panel)
+
+
+def table(heading: str, rows: dict[str, Scores]) -> str:
+    """Scores by name, a line each under the names of the columns; 76 columns wide."""
+
+    def width(form: str) -> int:
+        return int(form.split(".")[0])
+
+    lines = [f"{heading:26}" + "".join(f"{name:>{width(form)}}" for name, form, _ in COLUMNS)]
+    for name, row in rows.items():
+        lines.append(f"{name:26}" + "".join(f"{getattr(row, score):{form}}" for _, form, score in COLUMNS))
+    return "\n".join(lines)
+
+
+def _plain(scores: Scores) -> dict[str, float]:
+    return {**dataclasses.asdict(scores), "bits": scores.bits}
+
+
+def _load(network: Path) -> keras.Model:
+    try:
+        return keras.models.load_model(network, compile=False, safe_mode=True)
+    # Keras raises a dozen kinds for a file that is cut off, is no archive, or holds code.
+    except Exception as e:
+        reason = str(e).strip().split("\n")[0]
+        raise WorkError(f"{network} cannot be opened ({type(e).__name__}: {reason}): train again") from e
+
+
+def _panel(net: keras.Model, run: Run, batch: Batch, manifest: Manifest) -> np.ndarray:
+    count, size = run.panel_images, manifest.image_size
+    edges = np.stack([unpack_edges(one.tobytes(), size) for one in batch.edges.numpy()[:count]])
+    predicted = predict_labels(net, edges, run.stride)
+    return draw_panel(edges, batch.labels.numpy()[:count], predicted, manifest.palette)
