@@ -104,6 +104,17 @@ def _write_split(
     return schema.Split(len(seeds), histogram.tolist(), edge_pixels, infos)
 
 
+def manifest_of(size: int) -> schema.Manifest:
+    """That of a dataset of one picture, of five greys."""
+    palette = schema.Palette("greys", tuple((value, value, value) for value in range(0, 250, 50)))
+    split = schema.Split(1, [size * size - 4, 1, 1, 1, 1], 0, [schema.ShardInfo("train", 1, 0, "", None)])
+    return schema.Manifest(
+        schema_version=1, tool="tests", fingerprint="", images_digest="", image_size=size,
+        label_dtype="uint8", compression="none", palette=palette, recipe={}, seed=0, val_fraction=0.0,
+        sources=[], splits={"train": split}, rejects={},
+    )  # fmt: skip
+
+
 @pytest.fixture
 def tiny_dataset(tmp_path: Path) -> TinyDataset:
     """Writes a dataset as `write_dataset` does, into a fresh directory."""

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import manifest_of
 
 from training.compose import compose
 from training.dataset import open_dataset
@@ -22,7 +23,7 @@ SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 def test_it_is_the_mean_of_the_last_weights(precision: str) -> None:
     config = compose(["data.root=x", *SMALL, "trainer.ema=0.3", f"trainer.precision={precision}"])
     net = build_model(config.model, 5, 0, precision)
-    learner = Learner.of(net, 16, config)
+    learner = Learner.of(net, manifest_of(16), config)
     rng = np.random.default_rng(0)
     packed = tf.constant(rng.integers(0, 256, (4, 32), np.uint8))
     labels = tf.constant(rng.integers(0, 5, (4, 16, 16), np.uint8))
@@ -46,4 +47,4 @@ def test_it_is_judged_and_saved(shared_dataset: Path, tmp_path: Path) -> None:
     summary = train(config, manifest, tmp_path / "run")
     saved = keras.models.load_model(tmp_path / "run/checkpoints/last.keras", compile=False)
     plain = compose([f"data.root={shared_dataset}", *SMALL])
-    assert evaluate(Learner.of(saved, 32, plain), plain, manifest, "val") == summary.epochs[-1].val
+    assert evaluate(Learner.of(saved, manifest, plain), plain, manifest, "val") == summary.epochs[-1].val

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import manifest_of
 
-from tfrecords_schema import Manifest, Palette, ShardInfo, Split
 from training.checkpoint import save_net
 from training.compose import compose
 from training.config import TrainConfig
@@ -148,17 +148,6 @@ def random_batch(size: int, count: int = 4) -> tuple[tf.Tensor, tf.Tensor]:
     rng = np.random.default_rng(0)
     packed = rng.integers(0, 256, (count, size * size // 8), np.uint8)
     return tf.constant(packed), tf.constant(rng.integers(0, 5, (count, size, size), np.uint8))
-
-
-def manifest_of(size: int) -> Manifest:
-    """That of a dataset of one picture, of five greys."""
-    palette = Palette("greys", tuple((value, value, value) for value in range(0, 250, 50)))
-    split = Split(1, [size * size - 4, 1, 1, 1, 1], 0, [ShardInfo("train", 1, 0, "", None)])
-    return Manifest(
-        schema_version=1, tool="tests", fingerprint="", images_digest="", image_size=size,
-        label_dtype="uint8", compression="none", palette=palette, recipe={}, seed=0, val_fraction=0.0,
-        sources=[], splits={"train": split}, rejects={},
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
