@@ -63,11 +63,14 @@ class Evaluation:
             table("network, by line width", {f"{width} px": row for width, row in self.widths.items()}),
             "",
         ]
-        unbeaten = [name for name, row in self.rows.items() if row.loss <= self.rows[NETWORK].loss]
-        if len(unbeaten) > 1:
-            lines.append(f"NOT beaten {', '.join(unbeaten[1:])}: a lower loss than the network's")
+        own = self.rows[NETWORK].loss
+        lines += [
+            f"NOT beaten {name}: its loss is lower"
+            for name, row in self.rows.items()
+            if name != NETWORK and row.loss <= own
+        ]
         if BEST_MAP not in self.rows:
-            lines.append(f"left out   {PRIOR} and {BEST_MAP}: too many pixels and colours for their tables")
+            lines.append(f"left out   {PRIOR}, {BEST_MAP}: too many pixels and colours")
         return "\n".join(lines)
 
     def write(self, directory: Path, differences: list[str]) -> list[Path]:
@@ -99,7 +102,6 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
       WorkError: a shard or the network is damaged.
     """
     net = _load(network)
-    step = make_eval_step(net, manifest, run.gives_logits)
 
     def batches(of: str, what: str, images: int) -> Iterator[Batch]:
         dataset = eval_dataset(root, manifest, split=of, batch_size=run.batch_size)
@@ -108,11 +110,12 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
         yield from tqdm(read(dataset.take(count), root), what, count, leave=False, disable=None)
 
     images = examples(manifest, split)
+    steps = {
+        width: make_eval_step(net, manifest, run.gives_logits, line_width=width) for width in LINE_WIDTHS
+    }
     tallies = {
-        width: total(
-            step(packed, labels, width) for packed, labels, _ in batches(split, f"{width} px", images)
-        )
-        for width in LINE_WIDTHS
+        width: total(step(packed, labels) for packed, labels, _ in batches(split, f"{width} px", images))
+        for width, step in steps.items()
     }
     widths = {width: Scores.of_tally(tally) for width, tally in tallies.items()}
     palette, size = manifest.palette, manifest.image_size

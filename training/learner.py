@@ -53,13 +53,19 @@ class Learner:
             return sums
 
         compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
-        return cls(net, optimizer, compiled, make_eval_step(net, manifest, config.model.gives_logits, jit))
+        eval_step = make_eval_step(net, manifest, config.model.gives_logits, jit_compile=jit)
+        return cls(net, optimizer, compiled, eval_step)
 
 
 def make_eval_step(
-    net: keras.Model, manifest: schema.Manifest, gives_logits: bool, jit_compile: bool = False
+    net: keras.Model,
+    manifest: schema.Manifest,
+    gives_logits: bool,
+    *,
+    jit_compile: bool = False,
+    line_width: int = 1,
 ) -> Callable[..., Tally]:
-    """A step that judges `net`: from a packed batch, and how many pixels wide to draw its lines, a tally."""
+    """A step that judges `net`: from a packed batch, its lines drawn `line_width` pixels wide, to a tally."""
 
     @tf.function(jit_compile=True, reduce_retracing=True)
     def judge(outputs: tf.Tensor, labels: tf.Tensor) -> Tally:
@@ -67,7 +73,7 @@ def make_eval_step(
         return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=True)
-    def eval_step(packed: tf.Tensor, labels: tf.Tensor, line_width: int = 1) -> Tally:
+    def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> Tally:
         edges = unpack_edges(packed, manifest.image_size)
         if line_width > 1:
             edges = tf.nn.max_pool2d(edges, line_width, 1, "SAME")
