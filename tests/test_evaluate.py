@@ -20,8 +20,10 @@ from training.dataset import open_dataset
 from training.evaluate import main
 
 ROOT = Path(__file__).resolve().parent.parent
+BASES = np.array([2**16, 2**8, 1])  # a colour as one number
 SMALL = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.epochs=1", "loss=rebalanced",
+    "trainer.batch_size=6",  # the last batch of 16 is smaller
 ]  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
     assert "run=RUN_DIR" in done.stdout
 
 
-@pytest.mark.parametrize("num_values", [2, 3, 4, 6])
+@pytest.mark.parametrize("num_values", [2, 3, 6])
 def test_confusion_of_any_palette_is_drawn(tmp_path: Path, num_values: int) -> None:
     from training.confusion import write_confusion
 
@@ -181,7 +183,8 @@ def test_confusion_of_any_palette_is_drawn(tmp_path: Path, num_values: int) -> N
     confusion[1] = confusion[:, 1] = 0
     write_confusion(tmp_path / "confusion.png", confusion, palette)
     with Image.open(tmp_path / "confusion.png") as picture:
-        shown = np.asarray(picture.convert("RGB"))
-    found = {color for color in palette.colors if (shown == color).all(-1).sum() > 100}
+        pixels, counts = np.unique(np.asarray(picture.convert("RGB")) @ BASES, return_counts=True)
+    shown = set(pixels[counts > 100])
+    found = {color for color in palette.colors if np.array(color) @ BASES in shown}
     # All that occur, up to 64; a swatch on either axis.
     assert len(found - {palette.colors[1]}) == min(64, len(palette) - 1)

@@ -29,7 +29,7 @@ def write_confusion(path: Path, confusion: np.ndarray, palette: Palette) -> None
     table = confusion[np.ix_(shown, shown)]
     pixels = confusion.sum(1)
     shares = table / np.maximum(pixels[shown, None], 1)
-    side = 4 + 0.28 * len(shown)
+    side = 4 + 0.28 * min(len(shown), 36)  # inches
     figure = Figure(figsize=(side + 1, side + 0.6), dpi=110, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(

@@ -72,9 +72,16 @@ def make_eval_step(
         logits = to_logits(outputs, gives_logits)
         return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
 
-    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    size = manifest.image_size
+    # Said beforehand, so that the last batch, which may be smaller, is not traced anew.
+    signature = (
+        tf.TensorSpec([None, size * size // 8], tf.uint8),
+        tf.TensorSpec([None, size, size], manifest.label_dtype),
+    )
+
+    @tf.function(jit_compile=jit_compile, input_signature=signature)
     def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> Tally:
-        edges = unpack_edges(packed, manifest.image_size)
+        edges = unpack_edges(packed, size)
         if line_width > 1:
             edges = tf.nn.max_pool2d(edges, line_width, 1, "SAME")
         return judge(net(edges, training=False), labels)
