@@ -184,7 +184,7 @@ def test_a_step_learns(name: str, overrides: list[str]) -> None:
     assert np.isfinite(sums).all()
     assert sums[0][2] == 4 * size * size
     assert not np.array_equal(before, weights(net))
-    tally = learner.eval_step(*random_batch(size, count=3))
+    tally = learner.eval_step(*random_batch(size, count=3), tf.range(3))
     assert np.isfinite(tally.loss)
     assert tally.counts.numpy().sum() == 3 * size * size
     assert keras.config.dtype_policy().name == "float32"

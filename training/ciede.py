@@ -8,6 +8,9 @@ import numpy as np
 
 from training.colors import to_cielab
 
+# Between opposite hues the formula jumps; rounding must not decide on which side of π they are.
+OPPOSITE = np.pi + 1e-9
+
 
 def difference_table(rgb: np.ndarray) -> np.ndarray:
     """All differences within a palette, uint8 [K, 3]: float64 [K, K], symmetric, 0 on the diagonal."""
@@ -36,14 +39,14 @@ def ciede2000(one: Any, other: Any, xp: Any = np) -> Any:
 
     grey = c1 * c2 == 0
     turn = h2 - h1
-    turn = xp.where(turn > np.pi, turn - 2 * np.pi, xp.where(turn < -np.pi, turn + 2 * np.pi, turn))
+    turn = xp.where(turn > OPPOSITE, turn - 2 * np.pi, xp.where(turn < -OPPOSITE, turn + 2 * np.pi, turn))
     turn = xp.where(grey, xp.zeros_like(turn), turn)  # 10
     dl, dc = l2 - l1, c2 - c1  # 8, 9
     dh = 2 * xp.sqrt(c1 * c2) * xp.sin(turn / 2)  # 11
 
     light, c = (l1 + l2) / 2, (c1 + c2) / 2  # 12, 13
     across = xp.where(h1 + h2 < 2 * np.pi, (h1 + h2) / 2 + np.pi, (h1 + h2) / 2 - np.pi)
-    h = xp.where(xp.abs(h1 - h2) > np.pi, across, (h1 + h2) / 2)
+    h = xp.where(xp.abs(h1 - h2) > OPPOSITE, across, (h1 + h2) / 2)
     h = xp.where(grey, h1 + h2, h)  # 14
 
     t = (

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from tfrecords_schema import Palette
 from training.colors import to_oklab
@@ -28,7 +29,7 @@ def write_confusion(path: Path, confusion: np.ndarray, palette: Palette) -> None
     table = confusion[np.ix_(shown, shown)]
     pixels = confusion.sum(1)
     shares = table / np.maximum(pixels[shown, None], 1)
-    side = 4 + 0.28 * len(shown)
+    side = 4 + 0.28 * min(len(shown), 36)  # inches
     figure = Figure(figsize=(side + 1, side + 0.6), dpi=110, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(
@@ -38,11 +39,14 @@ def write_confusion(path: Path, confusion: np.ndarray, palette: Palette) -> None
     grid = {"width_ratios": [1, len(shown)], "height_ratios": [len(shown), 1]}
     (left, center), (corner, below) = figure.subplots(2, 2, gridspec_kw=grid)
     center.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    _frame_diagonal(center, len(shown))
     _write_numbers(center, shares)
     _clear(center)
     left.imshow(palette.rgb[shown][:, None], aspect="auto")
     _clear(left)
-    left.set_yticks(range(len(shown)), [f"{share:.1%}" for share in pixels[shown] / pixels.sum()], fontsize=8)
+    left.set_yticks(
+        range(len(shown)), [_percent(share) for share in pixels[shown] / pixels.sum()], fontsize=8
+    )
     left.set_ylabel("true colour, and its share of the pixels", color=TEXT)
     below.imshow(palette.rgb[shown][None], aspect="auto")
     _clear(below)
@@ -58,7 +62,19 @@ def _shown(confusion: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     commonest = commonest[met[commonest] > 0]
     light, a, b = to_oklab(rgb[commonest]).T
     is_colored = np.hypot(a, b) > GREY
-    return commonest[np.lexsort((light, is_colored * np.arctan2(b, a), is_colored))]
+    hue = np.arctan2(b, a) % (2 * np.pi)  # 0 is between magenta and red
+    return commonest[np.lexsort((light, is_colored * hue, is_colored))]
+
+
+def _percent(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def _frame_diagonal(axis: Axes, count: int) -> None:
+    for place in range(count):
+        axis.add_patch(
+            Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor="#c4572f", linewidth=0.8)
+        )
 
 
 def _write_numbers(axis: Axes, shares: np.ndarray) -> None:

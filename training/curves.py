@@ -66,9 +66,9 @@ def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None
     numbers = [epoch.number for epoch in history]
     if train := _values(history, "train", plot.score):
         axis.plot(numbers, train, color=TRAIN, marker="o", markersize=4, linewidth=1.8, label="train")
-    for score, name in plot.beside.items():
+    for (score, name), style in zip(plot.beside.items(), ("-.", ":"), strict=False):
         if values := _values(history, "val", score):
-            axis.plot(numbers, values, color=VAL, linewidth=1, linestyle=":", label=f"validation, {name}")
+            axis.plot(numbers, values, color=VAL, linewidth=1, label=f"validation, {name}", linestyle=style)
     if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ def main(words: list[str] | None = None) -> int:
         run = Run.read(Path(typed["run"]))
         if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
             raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")
-        print(evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root)))
+        _say(evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root)))
     except LinewashError as e:
         return _complain(e)
     except OSError as e:
@@ -186,6 +187,13 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # as with | head: whoever listened has heard enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: LinewashError) -> int:

@@ -69,11 +69,14 @@ class Evaluation:
         if self.hints:
             rows = {f"{count} hints": row for count, row in self.hints.items()}
             lines += [table("network, by colour hints", rows), ""]
-        unbeaten = [name for name, row in self.rows.items() if row.loss <= self.rows[NETWORK].loss]
-        if len(unbeaten) > 1:
-            lines.append(f"NOT beaten {', '.join(unbeaten[1:])}: a lower loss than the network's")
+        own = self.rows[NETWORK].loss
+        lines += [
+            f"NOT beaten {name}: its loss is lower"
+            for name, row in self.rows.items()
+            if name != NETWORK and row.loss <= own
+        ]
         if BEST_MAP not in self.rows:
-            lines.append(f"left out   {PRIOR} and {BEST_MAP}: too many pixels and colours for their tables")
+            lines.append(f"left out   {PRIOR}, {BEST_MAP}: too many pixels and colours")
         return "\n".join(lines)
 
     def write(self, directory: Path, differences: list[str]) -> list[Path]:
@@ -106,7 +109,6 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
       WorkError: a shard or the network is damaged.
     """
     net = _load(network)
-    step = make_eval_step(net, manifest, run.gives_logits)
 
     def batches(of: str, what: str, images: int) -> Iterator[Batch]:
         dataset = eval_dataset(root, manifest, split=of, batch_size=run.batch_size)
@@ -116,8 +118,9 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
 
     images = examples(manifest, split)
 
-    def tally(what: str, **options: int) -> Tally:
-        return total(step(*batch, **options) for batch in batches(split, what, images))
+    def tally(what: str, line_width: int = 1, hints: int = 0) -> Tally:
+        step = make_eval_step(net, manifest, run.gives_logits, line_width=line_width, hints=hints)
+        return total(step(*batch) for batch in batches(split, what, images))
 
     plain = tally("as it is")
     widths = {w: Scores.of_tally(plain if w == 1 else tally(f"{w} px", line_width=w)) for w in LINE_WIDTHS}

@@ -72,17 +72,23 @@ class Learner:
             return sums
 
         compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
-        eval_step = make_eval_step(judged, manifest, config.model.gives_logits, jit)
+        eval_step = make_eval_step(judged, manifest, config.model.gives_logits, jit_compile=jit)
         return cls(net, judged, optimizer, compiled, eval_step)
 
 
 def make_eval_step(
-    net: keras.Model, manifest: schema.Manifest, gives_logits: bool, jit_compile: bool = False
+    net: keras.Model,
+    manifest: schema.Manifest,
+    gives_logits: bool,
+    *,
+    jit_compile: bool = False,
+    line_width: int = 1,
+    hints: int = 0,
 ) -> Callable[..., Tally]:
-    """A step that judges `net`: from a packed batch a tally.
+    """A step that judges `net`: from a packed batch, with its ids, to a tally.
 
-    Lines may be drawn `line_width` pixels wide; and a network that takes hints may be given so many dabs an
-    example, which the examples' ids decide.
+    Lines are drawn `line_width` pixels wide; a network that takes hints is given `hints` dabs an example,
+    where the ids decide.
     """
     takes_hints = net.input_shape[-1] > 1
 
@@ -91,11 +97,17 @@ def make_eval_step(
         logits = to_logits(outputs, gives_logits)
         return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
 
-    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
-    def eval_step(
-        packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor = None, line_width: int = 1, hints: int = 0
-    ) -> Tally:
-        drawings = unpack_edges(packed, manifest.image_size)
+    size = manifest.image_size
+    # Said beforehand, so that the last batch, which may be smaller, is not traced anew.
+    signature = (
+        tf.TensorSpec([None, size * size // 8], tf.uint8),
+        tf.TensorSpec([None, size, size], manifest.label_dtype),
+        tf.TensorSpec([None], tf.int32),
+    )
+
+    @tf.function(jit_compile=jit_compile, input_signature=signature)
+    def eval_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> Tally:
+        drawings = unpack_edges(packed, size)
         if line_width > 1:
             drawings = tf.nn.max_pool2d(drawings, line_width, 1, "SAME")
         if takes_hints:

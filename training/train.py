@@ -112,9 +112,9 @@ def evaluate(
     dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
 
     def tallies() -> Iterator[Tally]:
-        for packed, labels, _ in read(dataset, config.data.root):
+        for batch in read(dataset, config.data.root):
             check()
-            yield learner.eval_step(packed, labels)
+            yield learner.eval_step(*batch)
 
     return Scores.of_tally(total(tallies()))
 

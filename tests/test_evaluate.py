@@ -1,0 +1,190 @@
+"""python -m training.evaluate as its user meets it, on a run that was really trained."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_dataset
+from PIL import Image
+
+import tfrecords_schema as schema
+from training.compose import compose
+from training.dataset import open_dataset
+from training.evaluate import main
+
+ROOT = Path(__file__).resolve().parent.parent
+BASES = np.array([2**16, 2**8, 1])  # a colour as one number
+SMALL = [
+    "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.epochs=1", "loss=rebalanced",
+    "trainer.batch_size=6",  # the last batch of 16 is smaller
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a short run."""
+    from training.train import train
+
+    run_dir = tmp_path_factory.mktemp("evaluated") / "run"
+    train(compose([f"data.root={shared_dataset}", *SMALL]), open_dataset(str(shared_dataset)), run_dir)
+    return run_dir
+
+
+def evaluate(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training.evaluate", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_table_and_what_it_leaves(finished: Path, shared_dataset: Path) -> None:
+    done = evaluate(f"run={finished}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    table = done.stdout.split("\n\n", 1)[1].split("look at")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    for name in ("network", "commonest colour", "position prior", "best constant picture", "1 px", "4 px"):
+        assert f"\n{name} " in "\n" + table
+
+    report = json.loads((finished / "evaluation.json").read_text())
+    with (finished / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    for score in ("loss", "accuracy", "balanced_accuracy", "top3_accuracy", "delta_e"):
+        assert report["scores"]["network"][score] == pytest.approx(float(row[f"val_{score}"]), rel=1e-5)
+    assert report["line_widths"]["1"] == report["scores"]["network"]
+    assert report["line_widths"]["4"] != report["line_widths"]["1"]
+    assert report["differences"] == []
+
+    histogram = open_dataset(str(shared_dataset)).splits["val"].label_histogram
+    assert [color["pixels"] for color in report["colors"]] == histogram
+    assert report["scores"]["commonest colour"]["accuracy"] == max(histogram) / sum(histogram)
+    best, prior = report["scores"]["best constant picture"], report["scores"]["position prior"]
+    assert best["loss"] < prior["loss"]
+    assert best["accuracy"] >= prior["accuracy"]
+    for name in ("evaluation.png", "confusion.png"):
+        with Image.open(finished / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_another_dataset_and_the_last_network(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_dataset(tmp_path / "other", train=3, val=0, shards=1, size=64)
+    words = [f"run={finished}", f"data.root={other}", "split=train", "checkpoint=last"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "images of 64 px; the network was trained on 32" in said
+    assert "another dataset" in said
+    assert "last.keras" in said
+    assert "3 train examples" in said
+
+
+def with_run_json(run: Path, tmp_path: Path, text: str) -> Path:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/run.json").write_text(text)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "run is missing: type run=RUN_DIR"),
+        (["run=nowhere"], "run=nowhere: there is no such directory"),
+        (["run=tests"], "run=tests: holds no run.json"),
+        (["rnu=x"], "there is no setting rnu: did you mean run?"),
+        (["run=x", "data_root=y"], "did you mean data.root?"),
+        (["run"], "run has no value: type run=VALUE"),
+        (["run=x", "run=y"], "run is given twice: run=x and run=y"),
+        (["run=x", "split=test"], "split must be one of val, train; got test"),
+        (["run=x", "checkpoint=first"], "checkpoint must be one of best, last; got first"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_slips_get_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(words) == 2
+    complained = capsys.readouterr().err
+    assert complained.startswith("python -m training.evaluate: ")
+    assert sentence in complained
+    assert complained.count("\n") == 1
+
+
+def test_what_does_not_fit_the_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def complaint(code: int, *words: str, run: Path = finished) -> str:
+        assert main([f"run={run}", *words]) == code
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    colors = write_dataset(tmp_path / "colors", num_values=3)
+    assert "its palette is grid:3 of 27 colours, but the network knows grid:2 of 8" in complaint(
+        2, f"data.root={colors}"
+    )
+    odd = write_dataset(tmp_path / "odd", train=2, val=0, shards=1)
+    assert f"split=val: there are no such examples in {odd}; type split=train" in complaint(
+        2, f"data.root={odd}"
+    )
+    assert "there is no such directory" in complaint(2, "data.root=nowhere")
+
+    gone = json.loads((finished / "run.json").read_text())
+    gone["dataset"]["root"] = "moved"
+    run = with_run_json(finished, tmp_path, json.dumps(gone))
+    assert "trained on moved, which is not there: type data.root=DATASET" in complaint(2, run=run)
+    gone["model"]["stride"] = 48
+    (run / "run.json").write_text(json.dumps(gone))
+    assert "takes multiples of 48 px, but these images are 32 px" in complaint(2, f"data.root={odd}", run=run)
+    (run / "run.json").write_text('{"config": {}}')
+    assert "run.json is not what python -m training writes (KeyError" in complaint(2, run=run)
+
+
+def test_a_network_that_is_damaged_or_missing(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    network = tmp_path / "run/checkpoints/best.keras"
+    network.write_bytes(network.read_bytes()[:1000])
+    assert main([f"run={tmp_path / 'run'}"]) == 1
+    assert "best.keras cannot be opened" in capsys.readouterr().err
+    network.unlink()
+    assert main([f"run={tmp_path / 'run'}"]) == 2
+    assert "best.keras is missing" in capsys.readouterr().err
+
+
+def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
+    program = (
+        "import sys\nfrom training.evaluate import main\n"
+        "assert main(['run=/nowhere']) == 2 and main(['--help']) == 0\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run=RUN_DIR" in done.stdout
+
+
+@pytest.mark.parametrize("num_values", [2, 3, 6])
+def test_confusion_of_any_palette_is_drawn(tmp_path: Path, num_values: int) -> None:
+    from training.confusion import write_confusion
+
+    palette = schema.Palette.grid(num_values)
+    confusion = np.random.default_rng(0).integers(0, 100, (len(palette),) * 2)
+    confusion[1] = confusion[:, 1] = 0
+    write_confusion(tmp_path / "confusion.png", confusion, palette)
+    with Image.open(tmp_path / "confusion.png") as picture:
+        pixels, counts = np.unique(np.asarray(picture.convert("RGB")) @ BASES, return_counts=True)
+    shown = set(pixels[counts > 100])
+    found = {color for color in palette.colors if np.array(color) @ BASES in shown}
+    # All that occur, up to 64; a swatch on either axis.
+    assert len(found - {palette.colors[1]}) == min(64, len(palette) - 1)
