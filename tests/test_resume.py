@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -247,7 +248,7 @@ def test_a_run_whose_states_were_deleted_is_not_begun_again(run_dir: Path, share
     "overrides",
     [
         [
-            "trainer.ema=0.9", "augment=hands", "trainer.batch_size=5", "data.shuffle_buffer=7",
+            "trainer.ema=0.9", "augment.jitter=1.5", "trainer.batch_size=5", "data.shuffle_buffer=7",
             "trainer.steps_per_epoch=5", "trainer.epochs=2",
         ],
         pytest.param(["trainer.ema=0.9", "trainer.precision=mixed_float16"], marks=pytest.mark.slow),
@@ -344,6 +345,16 @@ def test_a_directory_without_a_run_is_a_sentence(tmp_path: Path, content: str | 
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(UsageError, match=r"holds no run.json|it cannot be read"):
         from_run(tmp_path, [])
+
+
+def test_a_run_of_another_version_is_a_sentence(run_dir: Path) -> None:
+    record = json.loads((run_dir / "run.json").read_text())
+    del record["config"]["trainer"]["keep"]
+    (run_dir / "run.json").write_text(json.dumps(record))
+    with pytest.raises(
+        UsageError, match=r"has other settings than linewash .* with the version that wrote it"
+    ):
+        from_run(run_dir, [])
 
 
 def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_sweep_survives_a_failing_member_and_skips_finished_ones(
 ) -> None:
     sweep = [
         "--multirun", f"data.root={tiny_dataset()}", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=sweep",
-        "trainer.batch_size=8,4000,16",
+        "trainer.batch_size=8,4000,6",
     ]  # fmt: skip
     done = training(tmp_path, *sweep)
     assert done.returncode == 2

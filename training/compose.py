@@ -25,6 +25,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from tfrecords_schema import __version__
 from training.config import MODELS, ModelConfig, TrainConfig
 from training.errors import LinewashError, UsageError
 from training.record import MAY_CHANGE, RUN_NAME, read_run
@@ -86,14 +87,23 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
             raise UsageError(
                 f"{word}: beside run={run_dir} only {allowed} can be given; {RUN_NAME} has the rest"
             )
-    saved = read_run(run_dir)["config"]
-    model = {"model": _thawed(MODELS[saved["model"]["name"]])}
+    run = read_run(run_dir)
     try:
-        composed = OmegaConf.merge(_thawed(TrainConfig), model, saved, OmegaConf.from_dotlist(typed))
-        assert isinstance(composed, DictConfig)
-        return to_config(composed)
+        kind = {"model": _thawed(MODELS[run["config"]["model"]["name"]])}
+        saved = OmegaConf.merge(_thawed(TrainConfig), kind, run["config"])
+        assert isinstance(saved, DictConfig)
+        to_config(saved)
+    except (KeyError, OmegaConfBaseException, UsageError) as e:
+        raise UsageError(
+            f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
+            f"go on with the version that wrote it, {run.get('versions', {}).get('linewash', 'an older one')}"
+        ) from e
+    try:
+        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(typed))
     except OmegaConfBaseException as e:
         raise explain(e) from e
+    assert isinstance(changed, DictConfig)
+    return to_config(changed)
 
 
 def explain(error: Exception) -> LinewashError:
