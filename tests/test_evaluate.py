@@ -100,7 +100,8 @@ def with_run_json(run: Path, tmp_path: Path, text: str) -> Path:
         (["run=tests"], "run=tests: holds no run.json"),
         (["rnu=x"], "there is no setting rnu: did you mean run?"),
         (["run=x", "data_root=y"], "did you mean data.root?"),
-        (["run"], "run has no value: type run=VALUE"),
+        (["run="], "run has no value: type run=VALUE"),
+        (["runs/one"], "cannot read runs/one: type run=RUN_DIR"),
         (["run=x", "run=y"], "run is given twice: run=x and run=y"),
         (["run=x", "split=test"], "split must be one of val, train; got test"),
         (["run=x", "checkpoint=first"], "checkpoint must be one of best, last; got first"),
@@ -155,7 +156,7 @@ def test_a_network_that_is_damaged_or_missing(
     network = tmp_path / "run/checkpoints/best.keras"
     network.write_bytes(network.read_bytes()[:1000])
     assert main([f"run={tmp_path / 'run'}"]) == 1
-    assert "best.keras cannot be opened" in capsys.readouterr().err
+    assert "best.keras is damaged" in capsys.readouterr().err
     network.unlink()
     assert main([f"run={tmp_path / 'run'}"]) == 2
     assert "best.keras is missing" in capsys.readouterr().err

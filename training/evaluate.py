@@ -66,11 +66,11 @@ class Run:
                 run["dataset"]["root"],
                 run["dataset"]["fingerprint"],
                 Palette(palette["name"], tuple(tuple(color) for color in palette["colors"])),
-                run["image_size"],
-                run["model"]["stride"],
-                run["model"]["gives_logits"],
-                run["config"]["trainer"]["batch_size"],
-                run["config"]["trainer"]["panel_images"],
+                int(run["image_size"]),
+                int(run["model"]["stride"]),
+                bool(run["model"]["gives_logits"]),
+                int(run["config"]["trainer"]["batch_size"]),
+                int(run["config"]["trainer"]["panel_images"]),
             )
         except (ValueError, LookupError, TypeError, SchemaError) as e:
             raise UsageError(
@@ -126,11 +126,13 @@ def parse(words: list[str]) -> dict[str, str]:
     typed: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"cannot read {word}: type run=RUN_DIR, a directory made by python -m training")
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
             hint = f": did you mean {near[0]}?" if near else ":"
             raise UsageError(f"there is no setting {key}{hint} --help lists them all")
-        if not equals or not value:
+        if not value:
             raise UsageError(f"{key} has no value: type {key}=VALUE")
         if key in typed:
             raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tfrecords_schema import Manifest, unpack_edges
+from tfrecords_schema import Manifest, Palette, unpack_edges
+from training.atomic import replacing
 from training.baselines import LARGEST_TABLE, best_map, commonest_everywhere, count_places, position_prior
 from training.confusion import write_confusion
 from training.dataset import Batch, eval_dataset, examples, read
@@ -93,7 +94,8 @@ class Evaluation:
             "hints": {str(count): _plain(row) for count, row in self.hints.items()},
             "colors": colors,
         }
-        (directory / "evaluation.json").write_text(json.dumps(content, indent=2) + "\n")
+        with replacing(directory / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
         pictures = [directory / "evaluation.png"]
         Image.fromarray(self.panel).save(pictures[0])
         if self.tally.confusion.shape[0]:
@@ -108,7 +110,7 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
     Raises:
       WorkError: a shard or the network is damaged.
     """
-    net = _load(network)
+    net = _load(network, run.palette)
 
     def batches(of: str, what: str, images: int) -> Iterator[Batch]:
         dataset = eval_dataset(root, manifest, split=of, batch_size=run.batch_size)
@@ -165,13 +167,18 @@ def _plain(scores: Scores) -> dict[str, float]:
     return {**dataclasses.asdict(scores), "bits": scores.bits}
 
 
-def _load(network: Path) -> keras.Model:
+def _load(network: Path, palette: Palette) -> keras.Model:
     try:
-        return keras.models.load_model(network, compile=False, safe_mode=True)
+        net = keras.models.load_model(network, compile=False, safe_mode=True)
     # Keras raises a dozen kinds for a file that is cut off, is no archive, or holds code.
     except Exception as e:
-        reason = str(e).strip().split("\n")[0]
-        raise WorkError(f"{network} cannot be opened ({type(e).__name__}: {reason}): train again") from e
+        raise WorkError(f"{network} is damaged ({type(e).__name__}): train again") from e
+    if net.output_shape[-1] != len(palette):
+        raise WorkError(
+            f"{network} knows {net.output_shape[-1]} colours, but its run.json has {len(palette)}: "
+            "one of them is of another run"
+        )
+    return net
 
 
 def _panel(net: keras.Model, run: Run, batch: Batch, manifest: Manifest) -> np.ndarray:

@@ -31,7 +31,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=-1) - _at_label(logits, labels))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
     """The mean over pixels of w_label (log Σ exp(z) - Σ q z), with targets q = (1 - ε) T_label + ε / K.
 
