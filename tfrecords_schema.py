@@ -253,7 +253,7 @@ class RecordLayout:
 # ------------------------------------------------------------------------------------ TFRecord framing
 
 
-def _masked_crc(data: bytes) -> int:
+def _masked_crc(data: bytes | np.ndarray) -> int:
     """CRC32C rotated right by 15 bits plus a constant (TensorFlow core/lib/hash/crc32c.h)."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
@@ -264,6 +264,23 @@ def frame_record(record: bytes) -> bytes:
     head = struct.pack("<Q", len(record))
     crcs = [struct.pack("<I", _masked_crc(data)) for data in (head, record)]
     return b"".join((head, crcs[0], record, crcs[1]))
+
+
+def check_frames(records: np.ndarray, first: int = 0) -> None:
+    """Checks the length and both CRCs of framed records of one length, uint8 [N, stride].
+
+    Raises:
+      SchemaError: at the first fault, naming the record's number; that of the first is `first`.
+    """
+    length = struct.pack("<Q", records.shape[1] - 16)
+    head = np.frombuffer(length + struct.pack("<I", _masked_crc(length)), np.uint8)
+    wrong = np.flatnonzero((records[:, :12] != head).any(axis=1))
+    if wrong.size:
+        raise SchemaError(f"record {first + wrong[0]}: its length or the checksum of it is wrong")
+    found = np.array([_masked_crc(body) for body in records[:, 12:-4]], "<u4")
+    wrong = np.flatnonzero(found != np.ascontiguousarray(records[:, -4:]).view("<u4")[:, 0])
+    if wrong.size:
+        raise SchemaError(f"record {first + wrong[0]}: the checksum of its bytes is wrong")
 
 
 class Readable(Protocol):

@@ -86,7 +86,7 @@ def _write_split(
     (root / split).mkdir(parents=True)
     histogram, edge_pixels, infos = np.zeros(len(palette), int), 0, []
     for index in range(shards):
-        frames = []
+        frames, key = [], b""
         for seed in seeds[index::shards]:
             edges, labels = draw_example(seed, size, palette)
             histogram += np.bincount(labels.ravel(), minlength=len(palette))
@@ -100,7 +100,9 @@ def _write_split(
         name = schema.shard_name(split, index, shards, compression)
         (root / name).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        infos.append(schema.ShardInfo(name, len(frames), len(content), digest, None))
+        sizes = (len(key), size**2 // 8, size**2 * palette.label_dtype.itemsize)
+        layout = schema.RecordLayout.of(*sizes) if compression == "none" else None
+        infos.append(schema.ShardInfo(name, len(frames), len(content), digest, layout))
     return schema.Split(len(seeds), histogram.tolist(), edge_pixels, infos)
 
 

@@ -152,6 +152,7 @@ def test_flipped_bit_is_found_while_reading(tiny_dataset: TinyDataset) -> None:
     manifest = open_dataset(str(root))
     dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
     with pytest.raises(
-        WorkError, match=r"is damaged \(corrupted record .*\); find it with .*verify_shards.py"
+        WorkError,
+        match=r"is damaged \(.*train-00000-of-00001.tfrecord: record .*: the checksum of its bytes is wrong\); find it with .*verify_shards.py",
     ):
         list(read(dataset, str(root)))

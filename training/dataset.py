@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import tfrecords_schema as schema
+from training import strides
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
             return
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as e:
             reason = str(e.message).split("\n")[0].removeprefix("{{function_node").split("}} ")[-1]
+            reason = reason.split("SchemaError: ")[-1]
             find = f"find it with python scripts/verify_shards.py {root}"
             raise WorkError(f"a shard of {root} is damaged ({reason.split(' [Op:')[0]}); {find}") from e
         yield batch
@@ -96,23 +98,14 @@ def train_dataset(
 ) -> tf.data.Dataset:
     """One epoch of packed training batches, in an order that (seed, epoch) alone decides.
 
-    Shards and their records are shuffled while still encoded. Every batch has `batch_size` examples: the
-    few left over at the end are dropped, others each epoch. The first `skip` batches are left out, and cost
-    next to nothing: their records are read, but not parsed.
-    """
-    import tensorflow as tf
+    Every batch has `batch_size` examples: the few left over at the end are dropped, others each epoch. The
+    first `skip` batches, which a resumed run has had, are left out.
 
-    files = _shard_paths(root, manifest, "train")
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(files))
-    records = tf.data.Dataset.from_tensor_slices([files[i] for i in order]).interleave(
-        lambda path: _records(path, manifest), cycle_length=SHARDS_AT_ONCE
-    )
-    records = records.shuffle(
-        shuffle_buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
-    )
-    batches = records.skip(skip * batch_size).batch(batch_size, drop_remainder=True)
-    return _packed(batches, manifest)
+    Raises:
+      WorkError: a shard's layout contradicts its size.
+    """
+    shuffled = _by_stride if _has_strides(manifest, "train") else _by_record
+    return shuffled(root, manifest, batch_size, seed, epoch, shuffle_buffer, skip)
 
 
 def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size: int) -> tf.data.Dataset:
@@ -124,18 +117,80 @@ def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size
     return _packed(records.batch(batch_size), manifest)
 
 
+def _by_stride(
+    root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, at_once: int, skip: int
+) -> tf.data.Dataset:
+    """Batches gathered from shards of fixed stride, `at_once` records mixed at a time (see strides.py)."""
+    import tensorflow as tf
+
+    shards = [shard for shard in manifest.splits["train"].shards if shard.examples]
+    try:
+        pieces = [
+            piece
+            for shard in shards
+            if shard.layout
+            for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard, shard.layout)
+        ]
+    except schema.SchemaError as e:
+        raise WorkError(f"{e}; find what is wrong with python scripts/verify_shards.py {root}") from e
+    size, dtype = manifest.image_size, np.dtype(manifest.label_dtype).newbyteorder("<")
+
+    def batches() -> Iterator[tuple[np.ndarray, ...]]:
+        rows = strides.batches(
+            pieces, batch_size=batch_size, seed=seed, epoch=epoch, at_once=at_once, skip=skip
+        )
+        for keys, edges, labels in rows:
+            yield edges, labels.view(dtype).reshape(batch_size, size, size), keys
+
+    dataset = tf.data.Dataset.from_generator(
+        batches,
+        output_signature=(
+            tf.TensorSpec([batch_size, size**2 // 8], tf.uint8),
+            tf.TensorSpec([batch_size, size, size], manifest.label_dtype),
+            tf.TensorSpec([batch_size], tf.string),
+        ),
+    )
+    identified = dataset.map(lambda edges, labels, keys: Batch(edges, labels, _ids(keys)))
+    return identified.prefetch(tf.data.AUTOTUNE)
+
+
+def _by_record(
+    root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, buffer: int, skip: int
+) -> tf.data.Dataset:
+    """Batches out of compressed shards: their records are shuffled while still encoded, then parsed."""
+    import tensorflow as tf
+
+    files = _shard_paths(root, manifest, "train")
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(files))
+    records = tf.data.Dataset.from_tensor_slices([files[i] for i in order]).interleave(
+        lambda path: _records(path, manifest), cycle_length=SHARDS_AT_ONCE
+    )
+    records = records.shuffle(buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False)
+    return _packed(records.batch(batch_size, drop_remainder=True).skip(skip), manifest)
+
+
+def _has_strides(manifest: schema.Manifest, split: str) -> bool:
+    return all(shard.layout for shard in manifest.splits[split].shards if shard.examples)
+
+
 def _packed(batches: tf.data.Dataset, manifest: schema.Manifest) -> tf.data.Dataset:
     import tensorflow as tf
 
     def parse(serialized: tf.Tensor) -> Batch:
         keys, edges, labels = schema.parse(serialized, manifest.image_size, manifest.label_dtype)
-        # How far a key is padded depends on its shard; this hash is documented never to change.
-        keys = tf.strings.regex_replace(keys, r"\x00+$", "")
-        ids = tf.cast(tf.strings.to_hash_bucket_fast(keys, 2**31 - 1), tf.int32)
-        return Batch(edges, labels, ids)
+        # How far a key is padded depends on its shard.
+        return Batch(edges, labels, _ids(tf.strings.regex_replace(keys, r"\x00+$", "")))
 
     parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return parsed.prefetch(tf.data.AUTOTUNE)
+
+
+def _ids(keys: tf.Tensor) -> tf.Tensor:
+    """Keys without padding to ids, int32 [B]; the hash is documented never to change."""
+    import tensorflow as tf
+
+    return tf.cast(tf.strings.to_hash_bucket_fast(keys, 2**31 - 1), tf.int32)
 
 
 def _records(path: tf.Tensor, manifest: schema.Manifest) -> tf.data.Dataset:

@@ -1,0 +1,182 @@
+"""Uncompressed shards as arrays: pieces of them read whole, checked, mixed, and cut into batches.
+
+All records of an uncompressed shard have one length, and the manifest says where in it key, edges and labels
+lie. So nothing is parsed: a chunk of records is read from several shards at once, and a batch is gathered
+out of it row by row. Both checksums of every record are checked on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import tfrecords_schema as schema
+
+# Records read in one go: long enough for a disk or a bucket, short enough that a chunk mixes several shards.
+PIECE_RECORDS = 256
+
+
+class Piece(NamedTuple):
+    """`count` records of the shard at `path`, from number `first` on."""
+
+    path: str
+    layout: schema.RecordLayout
+    first: int
+    count: int
+
+
+class Rows(NamedTuple):
+    """Some examples: keys bytes [N], packed edges uint8 [N, S*S/8], labels as bytes, uint8 [N, L]."""
+
+    keys: np.ndarray
+    edges: np.ndarray
+    labels: np.ndarray
+
+
+class Chunk(NamedTuple):
+    """Records in memory as they lay on disk, and in an order of their own.
+
+    `data` is uint8 [bytes]; `keys`, `edges_at` and `labels_at` have one entry a record, the latter two its
+    places in `data`.
+    """
+
+    data: np.ndarray
+    keys: np.ndarray
+    edges_at: np.ndarray
+    labels_at: np.ndarray
+    layout: schema.RecordLayout
+
+    def rows(self, first: int, count: int) -> Rows:
+        """Copies out up to `count` examples, from place `first` of the order on."""
+        some = slice(first, first + count)
+        return Rows(
+            self.keys[some],
+            _gather(self.data, self.edges_at[some], self.layout.edges_bytes),
+            _gather(self.data, self.labels_at[some], self.layout.labels_bytes),
+        )
+
+
+def pieces_of(path: str, shard: schema.ShardInfo, layout: schema.RecordLayout) -> list[Piece]:
+    """Cuts a shard into pieces.
+
+    Raises:
+      SchemaError: its layout contradicts itself, or the shard's size.
+    """
+    proper = schema.RecordLayout.of(layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
+    if layout != proper or layout.stride * shard.examples != shard.bytes:
+        raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
+    firsts = range(0, shard.examples, PIECE_RECORDS)
+    return [Piece(path, layout, first, min(PIECE_RECORDS, shard.examples - first)) for first in firsts]
+
+
+def batches(
+    pieces: list[Piece], *, batch_size: int, seed: int, epoch: int, at_once: int, skip: int
+) -> Iterator[Rows]:
+    """Yields whole batches of all records in an order that (seed, epoch) alone decides.
+
+    The pieces are shuffled, and the records of each `at_once` or more of them; the next chunk is read while
+    this one is used. The first `skip` batches are left out, and what only they need is not read.
+
+    Raises:
+      SchemaError: a record is damaged.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(pieces))
+    groups = list(enumerate(_groups([pieces[i] for i in order], at_once)))
+    left_out = skip * batch_size
+    while groups and left_out >= (size := sum(piece.count for piece in groups[0][1])):
+        left_out -= size
+        groups.pop(0)
+    with ThreadPoolExecutor(1) as reader:
+        orders = [np.random.default_rng([seed, epoch, number]) for number, _ in groups]
+        ahead = reader.submit(read_chunk, groups[0][1], orders[0]) if groups else None
+        held: list[Rows] = []
+        missing = batch_size
+        for place in range(len(groups)):
+            assert ahead
+            chunk = ahead.result()
+            if place + 1 < len(groups):
+                ahead = reader.submit(read_chunk, groups[place + 1][1], orders[place + 1])
+            while left_out < len(chunk.keys):
+                held.append(chunk.rows(left_out, missing))
+                left_out += len(held[-1].keys)
+                missing -= len(held[-1].keys)
+                if not missing:
+                    yield _join(held)
+                    held, missing = [], batch_size
+            left_out = 0
+
+
+def read_chunk(pieces: list[Piece], generator: np.random.Generator) -> Chunk:
+    """Reads pieces side by side into one chunk, whose order the generator draws.
+
+    Raises:
+      SchemaError: a file cannot be read, or a record is damaged.
+    """
+    sizes = [piece.count * piece.layout.stride for piece in pieces]
+    data = np.empty(sum(sizes), np.uint8)
+    keys, edges_at, labels_at, end = [], [], [], 0
+    for piece, size in zip(pieces, sizes, strict=True):
+        begin, end, layout = end, end + size, piece.layout
+        _read_into(data[begin:end], piece)
+        records = data[begin:end].reshape(piece.count, layout.stride)
+        try:
+            schema.check_frames(records, piece.first)
+        except schema.SchemaError as e:
+            raise schema.SchemaError(f"{piece.path}: {e}") from None
+        key = records[:, layout.key_offset : layout.key_offset + layout.key_bytes]
+        keys.append(np.ascontiguousarray(key).view(f"S{layout.key_bytes}")[:, 0])
+        starts = np.arange(begin, end, layout.stride)
+        edges_at.append(starts + layout.edges_offset)
+        labels_at.append(starts + layout.labels_offset)
+    order = generator.permutation(sum(piece.count for piece in pieces))
+    joined = [np.concatenate(parts)[order] for parts in (keys, edges_at, labels_at)]
+    return Chunk(data, joined[0], joined[1], joined[2], pieces[0].layout)
+
+
+def _groups(pieces: list[Piece], at_once: int) -> Iterator[list[Piece]]:
+    """Consecutive pieces which have `at_once` records or just more; the last group takes what is left."""
+    group: list[Piece] = []
+    for piece in pieces:
+        group.append(piece)
+        if sum(member.count for member in group) >= at_once:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _join(parts: list[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+    """Copies `size` bytes from each of `starts`: uint8 [N, size]. Shards differ in stride, so by window."""
+    return np.lib.stride_tricks.sliding_window_view(data, size)[starts]
+
+
+def _read_into(data: np.ndarray, piece: Piece) -> None:
+    offset = piece.first * piece.layout.stride
+    try:
+        if "://" in piece.path:
+            import tensorflow as tf
+
+            with tf.io.gfile.GFile(piece.path, "rb") as remote:
+                remote.seek(offset)
+                found = np.frombuffer(remote.read(len(data)), np.uint8)
+            got = len(found)
+            data[:got] = found
+        else:
+            with Path(piece.path).open("rb") as file:
+                file.seek(offset)
+                got = file.readinto(data)
+    except Exception as e:
+        raise schema.SchemaError(f"{piece.path} cannot be read ({e})") from e
+    if got < len(data):
+        number = piece.first + got // piece.layout.stride
+        raise schema.SchemaError(f"{piece.path}: the file ends inside record {number}")
