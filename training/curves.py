@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,11 +14,6 @@ from training.baselines import Baselines
 from training.history import Epoch
 
 TRAIN, VAL, BASELINE, TEXT = "#9db4c8", "#1f5a85", "#c4572f", "#46464a"
-
-
-BESIDE: dict[str, Any] = {
-    "textcoords": "offset points", "xytext": (8, -3), "fontsize": 10, "annotation_clip": False,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,9 @@ def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None
     if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(
-            f"{val[-1]:.{plot.digits}f}", (numbers[-1], val[-1]), color=VAL, fontweight="bold", **BESIDE
-        )
+            f"{val[-1]:.{plot.digits}f}", (numbers[-1], val[-1]), textcoords="offset points", xytext=(8, -3),
+            color=VAL, fontsize=10, fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
     axis.axhline(
         baseline,
         color=BASELINE,
