@@ -21,7 +21,7 @@ from training.baselines import LARGEST_TABLE, best_map, commonest_everywhere, co
 from training.confusion import write_confusion
 from training.dataset import Batch, eval_dataset, examples, read
 from training.errors import WorkError
-from training.learner import make_eval_step
+from training.learner import make_eval_steps
 from training.metrics import Scores, Tally, total
 from training.panel import draw_panel
 from training.predict import predict_labels
@@ -107,8 +107,8 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
     """
     net = _load(network)
     tallies = {}
-    for width in LINE_WIDTHS:
-        step = make_eval_step(net, manifest, run.gives_logits, line_width=width)
+    steps = make_eval_steps(net, manifest, run.gives_logits, line_widths=LINE_WIDTHS)
+    for width, step in zip(LINE_WIDTHS, steps, strict=True):
         batches = _batches(run, root, manifest, split, f"{width} px")
         tallies[width] = total(step(packed, labels) for packed, labels, _ in batches)
     widths = {width: Scores.of_tally(tally) for width, tally in tallies.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,19 +54,19 @@ class Learner:
             return sums
 
         compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
-        eval_step = make_eval_step(net, manifest, config.model.gives_logits, jit_compile=jit)
+        (eval_step,) = make_eval_steps(net, manifest, config.model.gives_logits, jit_compile=jit)
         return cls(net, optimizer, compiled, eval_step)
 
 
-def make_eval_step(
+def make_eval_steps(
     net: keras.Model,
     manifest: schema.Manifest,
     gives_logits: bool,
     *,
     jit_compile: bool = False,
-    line_width: int = 1,
-) -> Callable[..., Tally]:
-    """A step that judges `net`: from a packed batch, its lines drawn `line_width` pixels wide, to a tally."""
+    line_widths: tuple[int, ...] = (1,),
+) -> list[Callable[..., Tally]]:
+    """Steps that judge `net`: from a packed batch to a tally, each with its lines so many pixels wide."""
 
     @tf.function(jit_compile=True, reduce_retracing=True)
     def judge(outputs: tf.Tensor, labels: tf.Tensor) -> Tally:
@@ -79,14 +80,14 @@ def make_eval_step(
         tf.TensorSpec([None, size, size], manifest.label_dtype),
     )
 
-    @tf.function(jit_compile=jit_compile, input_signature=signature)
-    def eval_step(packed: tf.Tensor, labels: tf.Tensor) -> Tally:
+    def eval_step(line_width: int, packed: tf.Tensor, labels: tf.Tensor) -> Tally:
         edges = unpack_edges(packed, size)
         if line_width > 1:
             edges = tf.nn.max_pool2d(edges, line_width, 1, "SAME")
         return judge(net(edges, training=False), labels)
 
-    return eval_step
+    compiled = tf.function(jit_compile=jit_compile, input_signature=signature)
+    return [compiled(functools.partial(eval_step, width)) for width in line_widths]
 
 
 def _make_judge(
