@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from conftest import write_dataset
@@ -86,6 +87,18 @@ def test_another_dataset_and_the_last_network(
     assert "3 train examples" in said
 
 
+def test_tables_too_large_for_memory_are_left_out(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training import evaluation
+
+    monkeypatch.setattr(evaluation, "LARGEST_TABLE", 1)
+    assert main([f"run={finished}"]) == 0
+    said = capsys.readouterr().out
+    assert "left out   position prior, best constant picture" in said
+    assert "commonest colour " in said
+
+
 def with_run_json(run: Path, tmp_path: Path, text: str) -> Path:
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/run.json").write_text(text)
@@ -157,6 +170,11 @@ def test_a_network_that_is_damaged_or_missing(
     network.write_bytes(network.read_bytes()[:1000])
     assert main([f"run={tmp_path / 'run'}"]) == 1
     assert "best.keras is damaged" in capsys.readouterr().err
+    net = keras.models.load_model(tmp_path / "run/checkpoints/last.keras", compile=False)
+    net.set_weights([weight * np.nan for weight in net.get_weights()])
+    net.save(network)
+    assert main([f"run={tmp_path / 'run'}"]) == 1
+    assert "best.keras: its loss is nan: train again" in capsys.readouterr().err
     network.unlink()
     assert main([f"run={tmp_path / 'run'}"]) == 2
     assert "best.keras is missing" in capsys.readouterr().err

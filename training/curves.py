@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -22,11 +21,6 @@ from training.history import Epoch
 TRAIN, VAL, BASELINE, TEXT = "#9db4c8", "#1f5a85", "#c4572f", "#46464a"
 
 LOSS, ACCURACY = "cross-entropy (nats a pixel)", "accuracy (share of pixels)"
-
-
-BESIDE: dict[str, Any] = {
-    "textcoords": "offset points", "xytext": (8, -3), "fontsize": 10, "annotation_clip": False,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,8 +66,9 @@ def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None
     if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(
-            f"{val[-1]:.{plot.digits}f}", (numbers[-1], val[-1]), color=VAL, fontweight="bold", **BESIDE
-        )
+            f"{val[-1]:.{plot.digits}f}", (numbers[-1], val[-1]), textcoords="offset points", xytext=(8, -3),
+            color=VAL, fontsize=10, fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
     axis.axhline(
         baseline,
         color=BASELINE,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,11 +22,13 @@ from training.baselines import LARGEST_TABLE, best_map, commonest_everywhere, co
 from training.confusion import write_confusion
 from training.dataset import Batch, eval_dataset, examples, read
 from training.errors import WorkError
-from training.evaluate import Run
-from training.learner import make_eval_step
+from training.learner import Way, make_eval_steps
 from training.metrics import Scores, Tally, total
 from training.panel import draw_panel
 from training.predict import predict_labels
+
+if TYPE_CHECKING:
+    from training.evaluate import Run
 
 LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 is the drawing as it is
 HINTS = (0, 1, 4, 16, 64)  # dabs of 3×3 pixels an example, for networks that take hints
@@ -111,44 +115,62 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
       WorkError: a shard or the network is damaged.
     """
     net = _load(network, run.palette)
-
-    def batches(of: str, what: str, images: int) -> Iterator[Batch]:
-        dataset = eval_dataset(root, manifest, split=of, batch_size=run.batch_size)
-        count = -(-min(images, examples(manifest, of)) // run.batch_size)
-        # disable=None: no bar where there is no terminal.
-        yield from tqdm(read(dataset.take(count), root), what, count, leave=False, disable=None)
-
-    images = examples(manifest, split)
-
-    def tally(what: str, line_width: int = 1, hints: int = 0) -> Tally:
-        step = make_eval_step(net, manifest, run.gives_logits, line_width=line_width, hints=hints)
-        return total(step(*batch) for batch in batches(split, what, images))
-
-    plain = tally("as it is")
-    widths = {w: Scores.of_tally(plain if w == 1 else tally(f"{w} px", line_width=w)) for w in LINE_WIDTHS}
-    takes_hints = net.input_shape[-1] > 1
-    hints = {n: Scores.of_tally(tally(f"{n} hints", hints=n) if n else plain) for n in HINTS if takes_hints}
-    palette, size = manifest.palette, manifest.image_size
-    rows = {
-        NETWORK: widths[1],
-        COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette),
-    }
-    if size**2 * len(palette) <= LARGEST_TABLE:
-        learnt, judged = (
-            count_places((b.labels.numpy() for b in batches(of, f"places, {of}", most)), size, len(palette))
-            for of, most in (("train", PRIOR_IMAGES), (split, images))
+    widths = [Way(line_width=width) for width in LINE_WIDTHS]
+    hints = [Way(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
+    ways = [*widths, *hints]
+    tallies = {}
+    steps = make_eval_steps(net, manifest, run.gives_logits, ways=ways)
+    for way, step in zip(ways, steps, strict=True):
+        batches = _batches(run, root, manifest, split, str(way))
+        tallies[way] = total(step(*batch) for batch in batches)
+    scores = {way: Scores.of_tally(tally) for way, tally in tallies.items()}
+    plain = Way()
+    if not math.isfinite(scores[plain].loss):
+        raise WorkError(
+            f"{network}: its loss is {scores[plain].loss}: train again with a lower learning rate"
         )
-        rows[PRIOR] = position_prior(learnt, judged, palette)
-        rows[BEST_MAP] = best_map(judged, palette)
     what = {
         "network": str(network),
         "root": root,
         "fingerprint": manifest.dataset_fingerprint,
         "split": split,
-        "examples": images,
+        "examples": examples(manifest, split),
     }
-    panel = _panel(net, run, next(batches(split, "panel", run.panel_images)), manifest)
-    return Evaluation(what, manifest, rows, widths, hints, plain, panel)
+    return Evaluation(
+        what,
+        manifest,
+        {NETWORK: scores[plain], **_baselines(run, root, manifest, split)},
+        {way.line_width: scores[way] for way in widths},
+        {way.hints: scores[way] for way in [plain, *hints] if hints},
+        tallies[plain],
+        _panel(net, run, root, manifest, split),
+    )
+
+
+def _baselines(run: Run, root: str, manifest: Manifest, split: str) -> dict[str, Scores]:
+    """Scores by name; the last two only where their tables fit in memory."""
+    palette, size = manifest.palette, manifest.image_size
+
+    def count(of: str, images: int | None) -> np.ndarray:
+        batches = _batches(run, root, manifest, of, f"places, {of}", images)
+        return count_places((labels.numpy() for _, labels, _ in batches), size, len(palette))
+
+    rows = {COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette)}
+    if size**2 * len(palette) <= LARGEST_TABLE:
+        learnt, judged = count("train", PRIOR_IMAGES), count(split, None)
+        rows[PRIOR] = position_prior(learnt, judged, palette)
+        rows[BEST_MAP] = best_map(judged, palette)
+    return rows
+
+
+def _batches(
+    run: Run, root: str, manifest: Manifest, split: str, what: str, images: int | None = None
+) -> Iterator[Batch]:
+    """All batches of a split, or (rounded up to whole batches) those of its first `images`."""
+    dataset = eval_dataset(root, manifest, split=split, batch_size=run.batch_size)
+    count = -(-min(images or sys.maxsize, examples(manifest, split)) // run.batch_size)
+    # disable=None: no bar where there is no terminal.
+    yield from tqdm(read(dataset.take(count), root), what, count, leave=False, disable=None)
 
 
 def table(heading: str, rows: dict[str, Scores]) -> str:
@@ -181,8 +203,8 @@ def _load(network: Path, palette: Palette) -> keras.Model:
     return net
 
 
-def _panel(net: keras.Model, run: Run, batch: Batch, manifest: Manifest) -> np.ndarray:
-    count, size = run.panel_images, manifest.image_size
-    edges = np.stack([unpack_edges(one.tobytes(), size) for one in batch.edges.numpy()[:count]])
-    predicted = predict_labels(net, edges, run.stride)
-    return draw_panel(edges, batch.labels.numpy()[:count], predicted, manifest.palette)
+def _panel(net: keras.Model, run: Run, root: str, manifest: Manifest, split: str) -> np.ndarray:
+    dataset = eval_dataset(root, manifest, split=split, batch_size=run.panel_images)
+    packed, labels, _ = next(read(dataset, root))
+    edges = np.stack([unpack_edges(one.tobytes(), manifest.image_size) for one in packed.numpy()])
+    return draw_panel(edges, labels.numpy(), predict_labels(net, edges, run.stride), manifest.palette)

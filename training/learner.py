@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -72,24 +74,29 @@ class Learner:
             return sums
 
         compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
-        eval_step = make_eval_step(judged, manifest, config.model.gives_logits, jit_compile=jit)
+        (eval_step,) = make_eval_steps(judged, manifest, config.model.gives_logits, jit_compile=jit)
         return cls(net, judged, optimizer, compiled, eval_step)
 
 
-def make_eval_step(
+class Way(NamedTuple):
+    """How a drawing is given to a network that is judged: its lines' width in pixels, and so many hints."""
+
+    line_width: int = 1
+    hints: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.hints} hints" if self.hints else f"{self.line_width} px"
+
+
+def make_eval_steps(
     net: keras.Model,
     manifest: schema.Manifest,
     gives_logits: bool,
     *,
     jit_compile: bool = False,
-    line_width: int = 1,
-    hints: int = 0,
-) -> Callable[..., Tally]:
-    """A step that judges `net`: from a packed batch, with its ids, to a tally.
-
-    Lines are drawn `line_width` pixels wide; a network that takes hints is given `hints` dabs an example,
-    where the ids decide.
-    """
+    ways: Sequence[Way] = (Way(),),
+) -> list[Callable[..., Tally]]:
+    """Steps that judge `net`: from a packed batch with its ids (which say where hints lie) to a tally."""
     takes_hints = net.input_shape[-1] > 1
 
     @tf.function(jit_compile=True, reduce_retracing=True)
@@ -105,17 +112,17 @@ def make_eval_step(
         tf.TensorSpec([None], tf.int32),
     )
 
-    @tf.function(jit_compile=jit_compile, input_signature=signature)
-    def eval_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> Tally:
+    def eval_step(way: Way, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> Tally:
         drawings = unpack_edges(packed, size)
-        if line_width > 1:
-            drawings = tf.nn.max_pool2d(drawings, line_width, 1, "SAME")
+        if way.line_width > 1:
+            drawings = tf.nn.max_pool2d(drawings, way.line_width, 1, "SAME")
         if takes_hints:
-            given = dabs(labels, Draws(0, tf.constant(0), ids), hints) if hints else None
+            given = dabs(labels, Draws(0, tf.constant(0), ids), way.hints) if way.hints else None
             drawings = with_hints(drawings, given, manifest.palette)
         return judge(net(drawings, training=False), labels)
 
-    return eval_step
+    compiled = tf.function(jit_compile=jit_compile, input_signature=signature)
+    return [compiled(functools.partial(eval_step, way)) for way in ways]
 
 
 def _make_judge(
