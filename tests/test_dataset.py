@@ -47,6 +47,19 @@ def test_order_is_a_function_of_seed_and_epoch(shared_dataset: Path) -> None:
         assert not np.array_equal(first, read_train(shared_dataset, seed=seed, epoch=epoch))
 
 
+@pytest.mark.parametrize("skip", [1, 3, 6])
+def test_skipping_leaves_the_other_batches_as_they_are(shared_dataset: Path, skip: int) -> None:
+    manifest = open_dataset(str(shared_dataset))
+    whole, rest = (
+        train_dataset(
+            str(shared_dataset), manifest, batch_size=7, seed=3, epoch=2, shuffle_buffer=16, skip=skipped
+        )
+        for skipped in (0, skip)
+    )
+    expected = [ids.numpy().tolist() for _, _, ids in whole][skip:]
+    assert [ids.numpy().tolist() for _, _, ids in rest] == expected
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_an_epoch_holds_every_example_once(shared_dataset: Path, seed: int) -> None:
     palette = schema.Palette.grid(2)

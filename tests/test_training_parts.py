@@ -70,6 +70,23 @@ def test_minutes_count_from_the_first_step() -> None:
     assert budget.is_spent(3)
 
 
+def test_minutes_go_on_in_another_process() -> None:
+    clock = Clock()
+    first = Budget(steps=None, minutes=2.0, clock=clock)
+    clock.now += 20  # compiling
+    first.progress(1)
+    clock.now += 25
+    trained, compiling = first.spent()
+    assert (trained, compiling) == (25, 20)
+    second = Budget(steps=None, minutes=2.0, clock=clock, trained=trained, compiling=compiling, first_step=8)
+    clock.now += 15  # compiling again
+    assert second.progress(8) == pytest.approx(25 / 100)
+    assert second.progress(9) == pytest.approx(25 / 85)
+    clock.now += 60
+    assert second.is_spent(10)
+    assert second.spent() == (85, 35)
+
+
 def test_whichever_ends_first() -> None:
     clock = Clock()
     budget = Budget(steps=100, minutes=1.0, clock=clock)
