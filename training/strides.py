@@ -60,12 +60,14 @@ class Chunk(NamedTuple):
         )
 
 
-def pieces_of(path: str, shard: schema.ShardInfo, layout: schema.RecordLayout) -> list[Piece]:
+def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
     """Cuts a shard into pieces.
 
     Raises:
       SchemaError: its layout contradicts itself, or the shard's size.
     """
+    layout = shard.layout
+    assert layout, f"{path} is compressed"
     proper = schema.RecordLayout.of(layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
     if layout != proper or layout.stride * shard.examples != shard.bytes:
         raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
@@ -163,20 +165,28 @@ def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
 def _read_into(data: np.ndarray, piece: Piece) -> None:
     offset = piece.first * piece.layout.stride
     try:
-        if "://" in piece.path:
-            import tensorflow as tf
-
-            with tf.io.gfile.GFile(piece.path, "rb") as remote:
-                remote.seek(offset)
-                found = np.frombuffer(remote.read(len(data)), np.uint8)
-            got = len(found)
-            data[:got] = found
-        else:
-            with Path(piece.path).open("rb") as file:
-                file.seek(offset)
-                got = file.readinto(data)
-    except Exception as e:
-        raise schema.SchemaError(f"{piece.path} cannot be read ({e})") from e
+        got = (_read_remote if "://" in piece.path else _read_local)(data, piece.path, offset)
+    except OSError as e:
+        raise schema.SchemaError(f"{piece.path} cannot be read ({e.strerror or e})") from e
     if got < len(data):
         number = piece.first + got // piece.layout.stride
         raise schema.SchemaError(f"{piece.path}: the file ends inside record {number}")
+
+
+def _read_local(data: np.ndarray, path: str, offset: int) -> int:
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        return file.readinto(data)
+
+
+def _read_remote(data: np.ndarray, path: str, offset: int) -> int:
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            found = np.frombuffer(file.read(len(data)), np.uint8)
+    except tf.errors.OpError as e:
+        raise OSError(e.message) from e
+    data[: len(found)] = found
+    return len(found)
