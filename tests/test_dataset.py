@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import TinyDataset, draw_example
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tfrecords_schema as schema
+from training import strides
 from training.dataset import (
     eval_dataset,
     examples,
@@ -164,8 +168,133 @@ def test_flipped_bit_is_found_while_reading(tiny_dataset: TinyDataset) -> None:
     shard.write_bytes(content)
     manifest = open_dataset(str(root))
     dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    with pytest.raises(
-        WorkError,
-        match=r"is damaged \(.*train-00000-of-00001.tfrecord: record .*: the checksum of its bytes is wrong\); find it with .*verify_shards.py",
-    ):
+    said = r"is damaged \(.*/train-00000-of-00001.tfrecord: record .*: the checksum of its bytes is wrong\)"
+    with pytest.raises(WorkError, match=said):
         list(read(dataset, str(root)))
+
+
+def without_layouts(manifest: schema.Manifest) -> schema.Manifest:
+    """The same dataset, read record by record."""
+    train = manifest.splits["train"]
+    bare = [dataclasses.replace(shard, layout=None) for shard in train.shards]
+    return dataclasses.replace(manifest, splits={"train": dataclasses.replace(train, shards=bare)})
+
+
+def by_id(root: Path, manifest: schema.Manifest) -> dict[int, tuple[bytes, bytes]]:
+    dataset = train_dataset(str(root), manifest, batch_size=8, seed=3, epoch=2, shuffle_buffer=16)
+    rows = [row for batch in dataset.as_numpy_iterator() for row in zip(*batch, strict=True)]
+    return {int(number): (edges.tobytes(), labels.tobytes()) for edges, labels, number in rows}
+
+
+@pytest.mark.parametrize("num_values", [2, 7])
+def test_by_stride_and_by_record_give_the_same_examples(tiny_dataset: TinyDataset, num_values: int) -> None:
+    root = tiny_dataset(num_values=num_values)
+    manifest = open_dataset(str(root))
+    strided = by_id(root, manifest)
+    assert len(strided) == 48
+    assert strided == by_id(root, without_layouts(manifest))
+
+
+def test_damage_is_found_record_by_record_too(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(shards=1)
+    shard = root / "train/train-00000-of-00001.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    manifest = without_layouts(open_dataset(str(root)))
+    dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    with pytest.raises(WorkError, match=r"is damaged \(corrupted record .*\); find it with"):
+        list(read(dataset, str(root)))
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("skip", [0, 1, 4, 9, 12, 20])
+def test_skipping_is_dropping(tiny_dataset: TinyDataset, compression: str, skip: int) -> None:
+    root = tiny_dataset(train=50, compression=compression)
+    manifest = open_dataset(str(root))
+
+    def ids(skip: int) -> list[list[int]]:
+        dataset = train_dataset(
+            str(root), manifest, batch_size=4, seed=0, epoch=1, shuffle_buffer=7, skip=skip
+        )
+        return [ids.tolist() for _, _, ids in dataset.as_numpy_iterator()]
+
+    assert len(ids(0)) == 12
+    assert ids(skip) == ids(0)[skip:]
+
+
+def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strides, "PIECE_RECORDS", 4)
+    root = tiny_dataset()
+    manifest = open_dataset(str(root))
+    shard = root / manifest.splits["train"].shards[0].name
+    pieces = strides.pieces_of(str(shard), manifest.splits["train"].shards[0])
+    assert [piece.count for piece in pieces] == [4, 4, 4, 4]
+    options = {"batch_size": 4, "seed": 0, "epoch": 1, "at_once": 4}
+    rows = list(strides.batches(pieces, **options, skip=0))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(schema.SchemaError, match=r"record (0|4|8|12): its length"):
+        list(strides.batches(pieces, **options, skip=3))
+    assert len(rows) == 4
+    assert list(strides.batches(pieces, **options, skip=4)) == []
+
+
+@given(
+    shards=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    batch_size=st.integers(1, 5),
+    at_once=st.integers(1, 12),
+    epoch=st.integers(1, 3),
+    data=st.data(),
+)
+@settings(max_examples=40)
+def test_every_record_once_whatever_the_sizes(
+    tmp_path_factory: pytest.TempPathFactory,
+    shards: list[int],
+    batch_size: int,
+    at_once: int,
+    epoch: int,
+    data: st.DataObject,
+) -> None:
+    """Shards of other lengths and strides, pieces of four: all keys come once, and skipping drops."""
+    folder, pieces, keys = tmp_path_factory.mktemp("strides"), [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strides, "PIECE_RECORDS", 4)
+        for index, count in enumerate(shards):
+            mine = [b"%d/%d" % (index, number) + b"x" * index for number in range(count)]
+            content = b"".join(
+                schema.frame_record(schema.encode_example(k, k[:1] * 8, k[:1] * 64)) for k in mine
+            )
+            (folder / str(index)).write_bytes(content)
+            layout = schema.RecordLayout.of(len(mine[0]), 8, 64)
+            info = schema.ShardInfo(str(index), count, len(content), "", layout)
+            pieces += strides.pieces_of(str(folder / str(index)), info)
+            keys += mine
+    options = {"batch_size": batch_size, "seed": 1, "epoch": epoch, "at_once": at_once}
+    found = [rows.keys.tolist() for rows in strides.batches(pieces, **options, skip=0)]
+    flat = [key for batch in found for key in batch]
+    assert len(found) == sum(shards) // batch_size
+    assert all(len(batch) == batch_size for batch in found)
+    assert len(flat) == len(set(flat))
+    assert set(flat) <= set(keys)
+    skip = data.draw(st.integers(0, len(found)))
+    assert [rows.keys.tolist() for rows in strides.batches(pieces, **options, skip=skip)] == found[skip:]
+    for rows in strides.batches(pieces, **options, skip=0):
+        assert [bytes(row) for row in rows.labels] == [key[:1] * 64 for key in rows.keys]
+
+
+def test_a_layout_that_contradicts_the_shard(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset()
+    manifest = open_dataset(str(root))
+    shard = manifest.splits["train"].shards[0]
+    assert shard.layout
+    shard.layout.__dict__["labels_offset"] -= 1
+    with pytest.raises(WorkError, match=r"the layout in manifest.json is not that of the shard"):
+        train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+
+
+def test_bytes_to_the_device(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(train=8, val=0, size=128, num_values=4)
+    manifest = open_dataset(str(root))
+    dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    batch = next(dataset.as_numpy_iterator())
+    assert sum(part.nbytes for part in batch) / 8 <= 18_500

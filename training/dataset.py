@@ -128,8 +128,7 @@ def _by_stride(
         pieces = [
             piece
             for shard in shards
-            if shard.layout
-            for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard, shard.layout)
+            for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard)
         ]
     except schema.SchemaError as e:
         raise WorkError(f"{e}; find what is wrong with python scripts/verify_shards.py {root}") from e

@@ -18,15 +18,17 @@ import tfrecords_schema as schema
 
 # Records read in one go: long enough for a disk or a bucket, short enough that a chunk mixes several shards.
 PIECE_RECORDS = 256
+# Bytes: TensorFlow takes over an array that begins at a multiple of it, and copies any other.
+ALIGNMENT = 64
 
 
 class Piece(NamedTuple):
-    """`count` records of the shard at `path`, from number `first` on."""
+    """So many `records` of the shard at `path`, from number `first` on."""
 
     path: str
     layout: schema.RecordLayout
     first: int
-    count: int
+    records: int
 
 
 class Rows(NamedTuple):
@@ -60,12 +62,14 @@ class Chunk(NamedTuple):
         )
 
 
-def pieces_of(path: str, shard: schema.ShardInfo, layout: schema.RecordLayout) -> list[Piece]:
+def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
     """Cuts a shard into pieces.
 
     Raises:
       SchemaError: its layout contradicts itself, or the shard's size.
     """
+    layout = shard.layout
+    assert layout, f"{path} is compressed"
     proper = schema.RecordLayout.of(layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
     if layout != proper or layout.stride * shard.examples != shard.bytes:
         raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
@@ -87,19 +91,24 @@ def batches(
     order = np.random.default_rng([seed, epoch]).permutation(len(pieces))
     groups = list(enumerate(_groups([pieces[i] for i in order], at_once)))
     left_out = skip * batch_size
-    while groups and left_out >= (size := sum(piece.count for piece in groups[0][1])):
+    while groups and left_out >= (size := sum(piece.records for piece in groups[0][1])):
         left_out -= size
         groups.pop(0)
     with ThreadPoolExecutor(1) as reader:
+        # Two buffers in turn: fresh memory of this size would cost more than the reading.
+        room = max((sum(p.records * p.layout.stride for p in group) for _, group in groups), default=0)
+        buffers = [np.empty(room, np.uint8) for _ in range(2)]
         orders = [np.random.default_rng([seed, epoch, number]) for number, _ in groups]
-        ahead = reader.submit(read_chunk, groups[0][1], orders[0]) if groups else None
+        ahead = reader.submit(read_chunk, groups[0][1], orders[0], buffers[0]) if groups else None
         held: list[Rows] = []
         missing = batch_size
         for place in range(len(groups)):
             assert ahead
             chunk = ahead.result()
             if place + 1 < len(groups):
-                ahead = reader.submit(read_chunk, groups[place + 1][1], orders[place + 1])
+                ahead = reader.submit(
+                    read_chunk, groups[place + 1][1], orders[place + 1], buffers[(place + 1) % 2]
+                )
             while left_out < len(chunk.keys):
                 held.append(chunk.rows(left_out, missing))
                 left_out += len(held[-1].keys)
@@ -110,19 +119,19 @@ def batches(
             left_out = 0
 
 
-def read_chunk(pieces: list[Piece], generator: np.random.Generator) -> Chunk:
-    """Reads pieces side by side into one chunk, whose order the generator draws.
+def read_chunk(pieces: list[Piece], generator: np.random.Generator, buffer: np.ndarray) -> Chunk:
+    """Reads pieces side by side into `buffer`, as one chunk whose order the generator draws.
 
     Raises:
       SchemaError: a file cannot be read, or a record is damaged.
     """
-    sizes = [piece.count * piece.layout.stride for piece in pieces]
-    data = np.empty(sum(sizes), np.uint8)
+    sizes = [piece.records * piece.layout.stride for piece in pieces]
+    data = buffer[: sum(sizes)]
     keys, edges_at, labels_at, end = [], [], [], 0
     for piece, size in zip(pieces, sizes, strict=True):
         begin, end, layout = end, end + size, piece.layout
         _read_into(data[begin:end], piece)
-        records = data[begin:end].reshape(piece.count, layout.stride)
+        records = data[begin:end].reshape(piece.records, layout.stride)
         try:
             schema.check_frames(records, piece.first)
         except schema.SchemaError as e:
@@ -132,7 +141,7 @@ def read_chunk(pieces: list[Piece], generator: np.random.Generator) -> Chunk:
         starts = np.arange(begin, end, layout.stride)
         edges_at.append(starts + layout.edges_offset)
         labels_at.append(starts + layout.labels_offset)
-    order = generator.permutation(sum(piece.count for piece in pieces))
+    order = generator.permutation(sum(piece.records for piece in pieces))
     joined = [np.concatenate(parts)[order] for parts in (keys, edges_at, labels_at)]
     return Chunk(data, joined[0], joined[1], joined[2], pieces[0].layout)
 
@@ -142,7 +151,7 @@ def _groups(pieces: list[Piece], at_once: int) -> Iterator[list[Piece]]:
     group: list[Piece] = []
     for piece in pieces:
         group.append(piece)
-        if sum(member.count for member in group) >= at_once:
+        if sum(member.records for member in group) >= at_once:
             yield group
             group = []
     if group:
@@ -156,27 +165,40 @@ def _join(parts: list[Rows]) -> Rows:
 
 
 def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
-    """Copies `size` bytes from each of `starts`: uint8 [N, size]. Shards differ in stride, so by window."""
-    return np.lib.stride_tricks.sliding_window_view(data, size)[starts]
+    """Copies `size` bytes from each of `starts`: uint8 [N, size], placed so that TensorFlow need not copy."""
+    raw = np.empty(len(starts) * size + ALIGNMENT, np.uint8)
+    skipped = -raw.ctypes.data % ALIGNMENT
+    rows = raw[skipped : skipped + len(starts) * size].reshape(-1, size)
+    for row, start in zip(rows, starts.tolist(), strict=True):
+        row[:] = data[start : start + size]
+    return rows
 
 
 def _read_into(data: np.ndarray, piece: Piece) -> None:
     offset = piece.first * piece.layout.stride
     try:
-        if "://" in piece.path:
-            import tensorflow as tf
-
-            with tf.io.gfile.GFile(piece.path, "rb") as remote:
-                remote.seek(offset)
-                found = np.frombuffer(remote.read(len(data)), np.uint8)
-            got = len(found)
-            data[:got] = found
-        else:
-            with Path(piece.path).open("rb") as file:
-                file.seek(offset)
-                got = file.readinto(data)
-    except Exception as e:
-        raise schema.SchemaError(f"{piece.path} cannot be read ({e})") from e
+        got = (_read_remote if "://" in piece.path else _read_local)(data, piece.path, offset)
+    except OSError as e:
+        raise schema.SchemaError(f"{piece.path} cannot be read ({e.strerror or e})") from e
     if got < len(data):
         number = piece.first + got // piece.layout.stride
         raise schema.SchemaError(f"{piece.path}: the file ends inside record {number}")
+
+
+def _read_local(data: np.ndarray, path: str, offset: int) -> int:
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        return file.readinto(memoryview(data))
+
+
+def _read_remote(data: np.ndarray, path: str, offset: int) -> int:
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            found = np.frombuffer(file.read(len(data)), np.uint8)
+    except tf.errors.OpError as e:
+        raise OSError(e.message) from e
+    data[: len(found)] = found
+    return len(found)
