@@ -188,7 +188,7 @@ def _read_into(data: np.ndarray, piece: Piece) -> None:
 def _read_local(data: np.ndarray, path: str, offset: int) -> int:
     with Path(path).open("rb") as file:
         file.seek(offset)
-        return file.readinto(memoryview(data))
+        return file.readinto(data.data)
 
 
 def _read_remote(data: np.ndarray, path: str, offset: int) -> int:
