@@ -123,14 +123,13 @@ SHUFFLED = 2048  # records mixed at a time, wherever a loader asks
 
 def linewash(data: Data, _: int) -> Epoch:
     """Ours."""
-    from training.dataset import read, train_dataset
+    from training.dataset import train_batches
 
     def epoch(number: int) -> Iterable[Any]:
-        batches = train_dataset(
+        return train_batches(
             str(data.root), data.manifest, batch_size=data.batch_size, seed=0, epoch=number,
             shuffle_buffer=SHUFFLED,
         )  # fmt: skip
-        return read(batches, str(data.root))
 
     return epoch
 

@@ -72,7 +72,7 @@ def test_config_is_frozen() -> None:
         (["trainer.epoch=3"], "no setting trainer.epoch: did you mean trainer.epochs?"),
         (["+trainer.epoch=3"], "no setting trainer.epoch: did you mean trainer.epochs?"),
         (["+bogus=3"], "no setting bogus"),
-        (["model=resnet"], "model=resnet does not exist: model can be article, article_logits, unet"),
+        (["model=resnet"], "model=resnet does not exist: did you mean resunet? model can be article,"),
         (["model=unte"], "did you mean unet?"),
         (["trainer=none"], "trainer=none does not exist"),
         (["experiment=smokey"], "did you mean smoke?"),

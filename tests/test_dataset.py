@@ -19,14 +19,13 @@ from training.dataset import (
     examples,
     judged_split,
     open_dataset,
-    read,
-    train_dataset,
+    train_batches,
 )
 from training.errors import UsageError, WorkError
 
 
 def read_train(root: Path, seed: int, epoch: int, batch_size: int = 8) -> np.ndarray:
-    batches = train_dataset(
+    batches = train_batches(
         str(root), open_dataset(str(root)), batch_size=batch_size, seed=seed, epoch=epoch, shuffle_buffer=16
     )
     return np.concatenate([labels.numpy() for _, labels, _ in batches])
@@ -55,7 +54,7 @@ def test_order_is_a_function_of_seed_and_epoch(shared_dataset: Path) -> None:
 def test_skipping_leaves_the_other_batches_as_they_are(shared_dataset: Path, skip: int) -> None:
     manifest = open_dataset(str(shared_dataset))
     whole, rest = (
-        train_dataset(
+        train_batches(
             str(shared_dataset), manifest, batch_size=7, seed=3, epoch=2, shuffle_buffer=16, skip=skipped
         )
         for skipped in (0, skip)
@@ -75,8 +74,8 @@ def test_an_epoch_holds_every_example_once(shared_dataset: Path, seed: int) -> N
 
 def test_batches_are_packed(shared_dataset: Path) -> None:
     manifest = open_dataset(str(shared_dataset))
-    dataset = train_dataset(str(shared_dataset), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    edges, labels, ids = next(iter(dataset))
+    dataset = train_batches(str(shared_dataset), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    edges, labels, ids = next(dataset)
     assert (ids.dtype, len(set(ids.numpy()))) == ("int32", 8)
     assert (edges.dtype, tuple(edges.shape)) == ("uint8", (8, 32 * 32 // 8))
     assert (labels.dtype, tuple(labels.shape)) == ("uint8", (8, 32, 32))
@@ -167,10 +166,10 @@ def test_flipped_bit_is_found_while_reading(tiny_dataset: TinyDataset) -> None:
     content[5000] ^= 1
     shard.write_bytes(content)
     manifest = open_dataset(str(root))
-    dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    dataset = train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
     said = r"is damaged \(.*/train-00000-of-00001.tfrecord: record .*: the checksum of its bytes is wrong\)"
     with pytest.raises(WorkError, match=said):
-        list(read(dataset, str(root)))
+        list(dataset)
 
 
 def without_layouts(manifest: schema.Manifest) -> schema.Manifest:
@@ -181,8 +180,8 @@ def without_layouts(manifest: schema.Manifest) -> schema.Manifest:
 
 
 def by_id(root: Path, manifest: schema.Manifest) -> dict[int, tuple[bytes, bytes]]:
-    dataset = train_dataset(str(root), manifest, batch_size=8, seed=3, epoch=2, shuffle_buffer=16)
-    rows = [row for batch in dataset.as_numpy_iterator() for row in zip(*batch, strict=True)]
+    dataset = train_batches(str(root), manifest, batch_size=8, seed=3, epoch=2, shuffle_buffer=16)
+    rows = [row for batch in dataset for row in zip(*(part.numpy() for part in batch), strict=True)]
     return {int(number): (edges.tobytes(), labels.tobytes()) for edges, labels, number in rows}
 
 
@@ -202,9 +201,9 @@ def test_damage_is_found_record_by_record_too(tiny_dataset: TinyDataset) -> None
     content[5000] ^= 1
     shard.write_bytes(content)
     manifest = without_layouts(open_dataset(str(root)))
-    dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    dataset = train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
     with pytest.raises(WorkError, match=r"is damaged \(corrupted record .*\); find it with"):
-        list(read(dataset, str(root)))
+        list(dataset)
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
@@ -214,10 +213,10 @@ def test_skipping_is_dropping(tiny_dataset: TinyDataset, compression: str, skip:
     manifest = open_dataset(str(root))
 
     def ids(skip: int) -> list[list[int]]:
-        dataset = train_dataset(
+        dataset = train_batches(
             str(root), manifest, batch_size=4, seed=0, epoch=1, shuffle_buffer=7, skip=skip
         )
-        return [ids.tolist() for _, _, ids in dataset.as_numpy_iterator()]
+        return [ids.numpy().tolist() for _, _, ids in dataset]
 
     assert len(ids(0)) == 12
     assert ids(skip) == ids(0)[skip:]
@@ -229,7 +228,7 @@ def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: py
     manifest = open_dataset(str(root))
     shard = root / manifest.splits["train"].shards[0].name
     pieces = strides.pieces_of(str(shard), manifest.splits["train"].shards[0])
-    assert [piece.count for piece in pieces] == [4, 4, 4, 4]
+    assert [piece.records for piece in pieces] == [4, 4, 4, 4]
     options = {"batch_size": 4, "seed": 0, "epoch": 1, "at_once": 4}
     rows = list(strides.batches(pieces, **options, skip=0))
     shard.write_bytes(bytes(shard.stat().st_size))
@@ -289,12 +288,11 @@ def test_a_layout_that_contradicts_the_shard(tiny_dataset: TinyDataset) -> None:
     assert shard.layout
     shard.layout.__dict__["labels_offset"] -= 1
     with pytest.raises(WorkError, match=r"the layout in manifest.json is not that of the shard"):
-        train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+        next(train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16))
 
 
 def test_bytes_to_the_device(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset(train=8, val=0, size=128, num_values=4)
     manifest = open_dataset(str(root))
-    dataset = train_dataset(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    batch = next(dataset.as_numpy_iterator())
-    assert sum(part.nbytes for part in batch) / 8 <= 18_500
+    dataset = train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    assert sum(part.numpy().nbytes for part in next(dataset)) / 8 <= 18_500

@@ -307,7 +307,7 @@ def test_patience_ends_a_run_for_good(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     losses = iter([3.0, 1.0, 2.0, 1.5, 0.5])
-    monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5))
+    monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5, 0.5, 0.5, 20.0))
     settings = ["trainer.epochs=5", "trainer.patience=2"]
     assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
     assert "stopped    no better epoch in trainer.patience=2" in capsys.readouterr().out

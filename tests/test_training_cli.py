@@ -74,7 +74,7 @@ def test_hydras_own_flags_work(tmp_path: Path, flag: str) -> None:
     assert done.returncode == 0, done.stderr
     if flag == "--help":
         assert "data.root=DATASET" in done.stdout
-        assert "model: article, article_logits, unet" in done.stdout
+        assert "model: article, article_logits, resunet, unet" in done.stdout
         assert "schema" not in done.stdout
 
 

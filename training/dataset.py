@@ -80,13 +80,12 @@ def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
             return
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as e:
             reason = str(e.message).split("\n")[0].removeprefix("{{function_node").split("}} ")[-1]
-            reason = reason.split("SchemaError: ")[-1]
             find = f"find it with python scripts/verify_shards.py {root}"
             raise WorkError(f"a shard of {root} is damaged ({reason.split(' [Op:')[0]}); {find}") from e
         yield batch
 
 
-def train_dataset(
+def train_batches(
     root: str,
     manifest: schema.Manifest,
     *,
@@ -95,17 +94,18 @@ def train_dataset(
     epoch: int,
     shuffle_buffer: int,
     skip: int = 0,
-) -> tf.data.Dataset:
-    """One epoch of packed training batches, in an order that (seed, epoch) alone decides.
+) -> Iterator[Batch]:
+    """Yields one epoch of packed training batches, in an order that (seed, epoch) alone decides.
 
     Every batch has `batch_size` examples: the few left over at the end are dropped, others each epoch. The
     first `skip` batches, which a resumed run has had, are left out.
 
     Raises:
-      WorkError: a shard's layout contradicts its size.
+      WorkError: a record is damaged, or a shard's layout contradicts its size.
     """
-    shuffled = _by_stride if _has_strides(manifest, "train") else _by_record
-    return shuffled(root, manifest, batch_size, seed, epoch, shuffle_buffer, skip)
+    if _has_strides(manifest, "train"):
+        return _by_stride(root, manifest, batch_size, seed, epoch, shuffle_buffer, skip)
+    return read(_by_record(root, manifest, batch_size, seed, epoch, shuffle_buffer, skip), root)
 
 
 def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size: int) -> tf.data.Dataset:
@@ -119,38 +119,29 @@ def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size
 
 def _by_stride(
     root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, at_once: int, skip: int
-) -> tf.data.Dataset:
-    """Batches gathered from shards of fixed stride, `at_once` records mixed at a time (see strides.py)."""
+) -> Iterator[Batch]:
+    """Batches gathered from shards of fixed stride, `at_once` records mixed at a time (see strides.py).
+
+    Without tf.data: handing an array to it costs more than all the work that there is to do.
+    """
     import tensorflow as tf
 
     shards = [shard for shard in manifest.splits["train"].shards if shard.examples]
+    size, dtype = manifest.image_size, np.dtype(manifest.label_dtype).newbyteorder("<")
     try:
         pieces = [
             piece
             for shard in shards
             for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard)
         ]
-    except schema.SchemaError as e:
-        raise WorkError(f"{e}; find what is wrong with python scripts/verify_shards.py {root}") from e
-    size, dtype = manifest.image_size, np.dtype(manifest.label_dtype).newbyteorder("<")
-
-    def batches() -> Iterator[tuple[np.ndarray, ...]]:
-        rows = strides.batches(
+        for keys, edges, labels in strides.batches(
             pieces, batch_size=batch_size, seed=seed, epoch=epoch, at_once=at_once, skip=skip
-        )
-        for keys, edges, labels in rows:
-            yield edges, labels.view(dtype).reshape(batch_size, size, size), keys
-
-    dataset = tf.data.Dataset.from_generator(
-        batches,
-        output_signature=(
-            tf.TensorSpec([batch_size, size**2 // 8], tf.uint8),
-            tf.TensorSpec([batch_size, size, size], manifest.label_dtype),
-            tf.TensorSpec([batch_size], tf.string),
-        ),
-    )
-    identified = dataset.map(lambda edges, labels, keys: Batch(edges, labels, _ids(keys)))
-    return identified.prefetch(tf.data.AUTOTUNE)
+        ):
+            labels = labels.view(dtype).reshape(batch_size, size, size)
+            yield Batch(tf.convert_to_tensor(edges), tf.convert_to_tensor(labels), _ids(keys))
+    except schema.SchemaError as e:
+        find = f"find it with python scripts/verify_shards.py {root}"
+        raise WorkError(f"a shard of {root} is damaged ({e}); {find}") from e
 
 
 def _by_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from training.atomic import remove_unfinished
 from training.baselines import Baselines
 from training.checkpoint import STATES, Saver, load_progress
 from training.config import TrainConfig
-from training.dataset import Batch, eval_dataset, examples, judged_split, read, train_dataset
+from training.dataset import Batch, eval_dataset, examples, judged_split, read, train_batches
 from training.errors import UsageError, WorkError
 from training.history import Epoch, is_stuck
 from training.interrupts import Interrupted, Interrupts
@@ -218,7 +219,7 @@ def _batches_left(
     left = config.steps_per_epoch(examples(manifest, "train")) - progress.in_epoch
     if left == 0 or budget.is_spent(progress.step):
         return
-    dataset = train_dataset(
+    epoch = train_batches(
         config.data.root,
         manifest,
         batch_size=config.trainer.batch_size,
@@ -227,7 +228,7 @@ def _batches_left(
         shuffle_buffer=config.data.shuffle_buffer,
         skip=progress.in_epoch,
     )
-    batches = read(dataset.take(left), config.data.root)
+    batches = itertools.islice(epoch, left)
     asked = time.monotonic()
     for batch in batches:
         progress.waited += time.monotonic() - asked
