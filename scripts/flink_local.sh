@@ -6,18 +6,19 @@
 #   ./scripts/flink_local.sh start | status | stop  keep a cluster for several runs
 #   ./scripts/flink_local.sh fetch                  download all that it needs (Java 11 or newer is yours to install)
 #
-# FLINK_JOB_SERVER_JAR=FILE   Beam's job server for Flink, in place of the one from Maven Central
+# FLINK_JOB_SERVER_JAR=FILE   Beam's job server for Flink, in place of the one that Maven puts together
 # FLINK_LOCAL_PORT=8081       of the first of three ports in a row: Flink's web page, its RPC, the worker pool
 # FLINK_LOCAL_DIR=DIR         where logs and process ids are kept [.venv/flink/PORT]
-# Exit codes: as preprocess; 2 also when something is to be installed first, 3 when Maven has no such job server.
+# Exit codes: as preprocess; 2 also when something is to be installed first, 3 when Maven cannot get the job server.
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")/.."
 root=$PWD
 
-flink_version=1.20.5 # of the newest line that still runs Beam's batch jobs as Flink's own batch programs
-beam_version=$(sed -n 's/^apache-beam==//p' scripts/constraints.txt)
-maven_plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1
+# Of a line that runs Beam's batch jobs as Flink's own batch programs, and of which Maven has all parts of Beam's
+# job server. The job server may be older than the Beam of the job: they speak a protocol of their own.
+flink_version=1.19.3
+job_server_version=2.62.0
 
 port=${FLINK_LOCAL_PORT:-8081}
 rpc_port=$((port + 1))
@@ -26,7 +27,7 @@ home=$root/.venv/flink
 flink=$home/flink-$flink_version
 java=
 state=${FLINK_LOCAL_DIR:-$home/$port}
-job_server=beam-runners-flink-${flink_version%.*}-job-server-$beam_version.jar
+job_server=$home/job-server-${flink_version%.*}-$job_server_version
 services="worker-pool task-manager-2 task-manager-1 job-manager" # in the order in which they stop
 
 say() { echo "flink_local: $*" >&2; }
@@ -65,17 +66,20 @@ fetch_flink() { # the PyPI package holds Flink's jars; its scripts it does not, 
 }
 
 fetch_job_server() { # leaves its path in $jar
-    jar=${FLINK_JOB_SERVER_JAR:-$home/$job_server}
+    jar=${FLINK_JOB_SERVER_JAR:-$job_server/job-server.jar}
     [ ! -f "$jar" ] || return 0
     [ -z "${FLINK_JOB_SERVER_JAR:-}" ] || fail "FLINK_JOB_SERVER_JAR=$jar is not there" 2
-    local name="org.apache.beam:${job_server%-"$beam_version".jar}:$beam_version"
     command -v mvn >/dev/null ||
-        fail "Beam's job server $name is fetched with Maven, and there is no mvn here: install it, or set FLINK_JOB_SERVER_JAR" 2
-    say "downloading Beam's job server for Flink, once: $name"
-    mkdir -p "$home"
-    (cd "$home" && mvn --quiet --batch-mode --update-snapshots "$maven_plugin:copy" -Dartifact="$name" -DoutputDirectory="$home") \
+        fail "Beam's job server is put together with Maven, and there is no mvn here: install it, or set FLINK_JOB_SERVER_JAR" 2
+    say "downloading Beam's job server $job_server_version for Flink, once: about 150 MB"
+    local download=$home/download.$$
+    mkdir -p "$download"
+    mvn --quiet --batch-mode --file "$root/scripts/flink/pom.xml" dependency:copy-dependencies jar:jar \
+        "-Dflink.line=${flink_version%.*}" "-Dbeam.version=$job_server_version" "-Dtarget=$download/made" \
         >"$home/maven.log" 2>&1 ||
-        fail "Maven cannot get $name (see $home/maven.log): set FLINK_JOB_SERVER_JAR to a copy of it" 3
+        { rm -rf "$download"; fail "Maven cannot get Beam's job server (see $home/maven.log): set FLINK_JOB_SERVER_JAR to a copy of it" 3; }
+    [ -d "$job_server" ] || mv "$download/made" "$job_server" # another may have been quicker
+    rm -rf "$download"
 }
 
 # ------------------------------------------------------------------------------------------- the cluster
