@@ -1,0 +1,100 @@
+"""An image file's bytes in, an upright page of RGB pixels out; or one sentence on why not."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from training.errors import WorkError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# As many as preprocess takes of a photograph (preprocess/recipe.py): a phone's largest picture passes.
+MAX_PIXELS = 1 << 26
+MIN_SIDE = 16
+OPAQUE = 128  # alpha from which a pixel counts as drawn
+# Ours is the stricter limit, and it gives a sentence.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def read_page(data: bytes) -> np.ndarray:
+    """Decodes a picture: EXIF orientation applied, transparency laid on white paper.
+
+    What is drawn in light ink on nothing (for dark screens) is laid on black instead: on white it would
+    not be seen.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      WorkError: no picture of a format we read, damaged, too large (by its header: nothing large is
+        decoded) or too small.
+    """
+    image = _upright(_open(data))
+    if not _has_alpha(image):
+        return np.array(_eight_bits(image).convert("RGB"))
+    rgba = np.array(image.convert("RGBA"))
+    return flatten(rgba)
+
+
+def read_layer(data: bytes) -> np.ndarray:
+    """Decodes a picture with its transparency: uint8 [H, W, 4], upright.
+
+    Raises:
+      WorkError: as `read_page`, or it has no transparency.
+    """
+    image = _upright(_open(data))
+    if not _has_alpha(image):
+        raise WorkError("it has no transparency, so nobody can tell strokes from paper: save it as a PNG "
+                        "with a transparent background")  # fmt: skip
+    return np.array(image.convert("RGBA"))
+
+
+def flatten(rgba: np.ndarray) -> np.ndarray:
+    """Lays uint8 [H, W, 4] on white, or on black if what is drawn is light: uint8 [H, W, 3]."""
+    drawn = rgba[rgba[..., 3] >= OPAQUE, :3]
+    light_ink = drawn.size and 0 < len(drawn) < rgba[..., 3].size * 0.9 and drawn.mean() > 160
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return np.rint(rgba[..., :3] * alpha + (0 if light_ink else 255) * (1 - alpha)).astype(np.uint8)
+
+
+def _open(data: bytes) -> Image.Image:
+    """Reads the header alone, and refuses what should not be decoded."""
+    if not data:
+        raise WorkError("it is empty")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise WorkError(f"it is no picture that can be read: save it as one of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise WorkError(f"it has over {MAX_PIXELS:,} pixels: make it smaller") from None
+    except Exception as e:  # Pillow's readers raise whatever they meet in a damaged header
+        raise WorkError(f"it is damaged ({e}): save it again") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise WorkError(f"it is {width} x {height}, over {MAX_PIXELS:,} pixels: make it smaller")
+    if min(width, height) < MIN_SIDE:
+        raise WorkError(f"it is {width} x {height}, but a drawing needs {MIN_SIDE} pixels a side at least")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Exception as e:  # as above
+        raise WorkError(f"it is damaged ({e}): save it again") from None
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit greys brought to 8 bits; Pillow's own conversion would clip them to white."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    return Image.fromarray(np.clip(values // 257 if values.max() > 255 else values, 0, 255).astype(np.uint8))
