@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -12,10 +13,18 @@ HARMLESS = re.compile(
     r"^(WARNING: All log messages before absl|[IW]\d{4} |To enable the following|E\d{4} .*cuInit)"
 )
 
+# Loggers that tell of their daily work; Hydra has the root logger print it.
+TALKATIVE = ("absl", "matplotlib", "tensorflow")
 
-def start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it is an error."""
+
+def start_tensorflow(*, find_devices: bool = True) -> None:
+    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it is an error.
+
+    Several processes that train together must meet before each looks for its devices: not `find_devices`.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
     with tempfile.TemporaryFile() as noise:
@@ -26,7 +35,8 @@ def start_tensorflow() -> None:
         try:
             import tensorflow as tf
 
-            tf.config.list_logical_devices()
+            if find_devices:
+                tf.config.list_logical_devices()
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
