@@ -2,7 +2,8 @@
 
 Read the files in this order: `config` (every setting), `dataset` and `strides` (shards to packed batches),
 `pixels`, `augment` and `hints` (what the compiled step does first), `models`, `losses`, `metrics`,
-`optimizers`, `averages`, `schedule`, `learner` (the step itself), `train` (the story of a run), `state` and
+`optimizers`, `averages`, `schedule`, `replicas` (the devices that share a step), `learner` (the step
+itself), `train` (the story of a run), `state` and
 `checkpoint` (from which it goes on when it was stopped), and what a run leaves behind: `record` and
 `journal`, which calls `history`, `curves`, `panel` and `scalars`. Afterwards `evaluate` judges a run by
 `evaluation`, beside `baselines`, and `compare` puts runs side by side. Hydra is met only in `__main__` and
