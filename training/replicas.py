@@ -115,7 +115,7 @@ class Replicas:
             return tf.convert_to_tensor(column[first : first + size])
 
         deal = self.strategy.experimental_distribute_values_from_function
-        return [deal(lambda context, c=column: part(c, context)) for column in batch]  # type: ignore[misc]
+        return [deal(lambda context, c=column: part(c, context)) for column in batch]
 
     def check_agreement(self, *facts: Any) -> None:
         """Makes sure that all processes have the same facts; waits until all have come so far.

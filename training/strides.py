@@ -190,8 +190,8 @@ def read_chunk(
         edges_at.append(starts + layout.edges_offset)
         labels_at.append(starts + layout.labels_offset)
     order = generator.permutation(sum(piece.records for piece in pieces))
-    ids, edges_at, labels_at = (np.concatenate(parts)[order] for parts in (ids, edges_at, labels_at))
-    return Chunk(data, ids, edges_at, labels_at, pieces[0].layout)
+    joined = [np.concatenate(parts)[order] for parts in (ids, edges_at, labels_at)]
+    return Chunk(data, joined[0], joined[1], joined[2], pieces[0].layout)
 
 
 def _groups(pieces: list[Piece], at_once: int) -> Iterator[list[Piece]]:
@@ -217,7 +217,7 @@ def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
     rows = _shelf.lend(len(starts) * size).reshape(-1, size)
     # Not NumPy's own copying: it lets go of the interpreter's lock for each row, and to get it back from the
     # thread that reads takes longer than the copy.
-    source, target = memoryview(data), memoryview(rows.reshape(-1))
+    source, target = data.data, rows.reshape(-1).data
     for place, start in zip(range(0, len(target), size), starts.tolist(), strict=True):
         target[place : place + size] = source[start : start + size]
     return rows
