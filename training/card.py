@@ -137,7 +137,8 @@ def _training(exported: Exported, facts: Facts) -> str:
     split = record["dataset"].get("examples", {})
     lines = [
         f"On {split.get('train', 0):,} drawings of {size}×{size} px "
-        f"(dataset `{exported.dataset_fingerprint}`), from `{facts.network}` of its run; everything that is not a default of linewash:\n\n"
+        f"(dataset `{exported.dataset_fingerprint}`), from `{facts.network}` of its run; everything "
+        "that is not a default of linewash:\n\n"
     ]
     rows = [
         [f"`{key}`", f"`{_typed(now)}`", f"`{_typed(then)}`"] for key, (now, then) in _changed(record).items()
