@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from tfrecords_schema import Manifest, Palette, SchemaError
 from training.dataset import examples, open_dataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.quiet import start_tensorflow
+from training.words import parse_words
 
 HELP = """\
 Judges the network of a run beside three predictions that never look at the drawing.
@@ -116,34 +116,6 @@ class Run:
         return found
 
 
-def parse(words: list[str]) -> dict[str, str]:
-    """The settings typed as key=value, with the others' defaults; `data.root` may be missing.
-
-    Raises:
-      UsageError: not key=value, an unknown key, a key typed twice, a value that is none of its choices,
-        or no run.
-    """
-    typed: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"cannot read {word}: type run=RUN_DIR, a directory made by python -m training")
-        if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
-            hint = f": did you mean {near[0]}?" if near else ":"
-            raise UsageError(f"there is no setting {key}{hint} --help lists them all")
-        if not value:
-            raise UsageError(f"{key} has no value: type {key}=VALUE")
-        if key in typed:
-            raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")
-        if value not in CHOICES.get(key, (value,)):
-            raise UsageError(f"{key} must be one of {', '.join(CHOICES[key])}; got {value}")
-        typed[key] = value
-    if "run" not in typed:
-        raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
-    return {key: options[0] for key, options in CHOICES.items()} | typed
-
-
 def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
     """Judges the network, writes its files into the run's directory, and returns what is to be printed.
 
@@ -175,7 +147,7 @@ def main(words: list[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     try:
-        typed = parse(words)
+        typed = parse_words(words, KEYS, CHOICES)
         run = Run.read(Path(typed["run"]))
         if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
             raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")

@@ -7,6 +7,9 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 # Said at every start on a machine without a GPU; nothing is wrong then.
 HARMLESS = re.compile(
@@ -28,20 +31,30 @@ def start_tensorflow(*, find_devices: bool = True) -> None:
     if "tensorflow" in sys.modules:
         return
     with tempfile.TemporaryFile() as noise:
-        stderr = os.dup(2)
-        sys.stderr.flush()
-        # At the level of file descriptors, since it is C++ that speaks.
-        os.dup2(noise.fileno(), 2)
         try:
-            import tensorflow as tf
+            with hushed(noise):
+                import tensorflow as tf
 
-            if find_devices:
-                tf.config.list_logical_devices()
+                if find_devices:
+                    tf.config.list_logical_devices()
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
             noise.seek(0)
             _show_errors(noise.read().decode(errors="replace"))
+
+
+@contextmanager
+def hushed(noise: IO[bytes]) -> Iterator[None]:
+    """What is said on stderr meanwhile goes into a file."""
+    stderr = os.dup(2)
+    sys.stderr.flush()
+    # At the level of file descriptors, since it is C++ that speaks.
+    os.dup2(noise.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _show_errors(noise: str) -> None:
