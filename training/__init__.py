@@ -7,5 +7,6 @@ Read the files in this order: `config` (every setting), `dataset` and `strides` 
 `journal`, which calls `history`, `curves`, `panel` and `scalars`. Afterwards `evaluate` judges a run by
 `evaluation`, beside `baselines`, `compare` puts runs side by side, and `export` writes a network for other
 runtimes: `exporting` says how, from `portable` copies whose `parity` is checked, with a `card`, and with
-`exported`, which is read without TensorFlow. Hydra is met only in `__main__` and `compose`; a mistake of the user's becomes one of `errors`.
+`exported`, which is read without TensorFlow. Hydra is met only in `__main__` and `compose`; a mistake of
+the user's becomes one of `errors`.
 """
