@@ -414,3 +414,18 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
         exported.file(tmp_path, "onnx")
     with pytest.raises(UsageError, match="holds no torch, only keras, saved_model, onnx, litert"):
         exported.file(export_dir, "torch")
+
+
+def test_a_killed_export_is_cleared_away_by_training_and_by_the_next_export(tmp_path: Path) -> None:
+    from training.atomic import making, remove_unfinished
+
+    half = tmp_path / ".writing.export/saved_model"
+    half.mkdir(parents=True)
+    (half / ".writing.x").write_text("half")
+    with making(tmp_path / "export") as directory:
+        assert list(directory.iterdir()) == []
+        (directory / "model.onnx").write_text("whole")
+    assert [path.name for path in tmp_path.rglob("*")] == ["export", "model.onnx"]
+    half.mkdir(parents=True)
+    remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]

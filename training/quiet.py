@@ -30,13 +30,20 @@ def start_tensorflow(*, find_devices: bool = True) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
+    with calmed():
+        import tensorflow as tf
+
+        if find_devices:
+            tf.config.list_logical_devices()
+
+
+@contextmanager
+def calmed() -> Iterator[None]:
+    """What is said on stderr meanwhile is shown afterwards, and only if it is an error."""
     with tempfile.TemporaryFile() as noise:
         try:
             with hushed(noise):
-                import tensorflow as tf
-
-                if find_devices:
-                    tf.config.list_logical_devices()
+                yield
         finally:
             noise.seek(0)
             _show_errors(noise.read().decode(errors="replace"))
