@@ -124,7 +124,6 @@ def _by_stride(
 
     Without tf.data: handing an array to it costs more than all the work that there is to do.
     """
-    import tensorflow as tf
 
     shards = [shard for shard in manifest.splits["train"].shards if shard.examples]
     size, dtype = manifest.image_size, np.dtype(manifest.label_dtype).newbyteorder("<")
@@ -144,7 +143,7 @@ def _by_stride(
             skip=skip,
         ):
             labels = labels.view(dtype).reshape(batch_size, size, size)
-            yield Batch(_taken_over(edges), _taken_over(labels), tf.convert_to_tensor(ids))
+            yield Batch(*map(_taken_over, (edges, labels, ids)))
     except schema.SchemaError as e:
         find = f"find it with python scripts/verify_shards.py {root}"
         raise WorkError(f"a shard of {root} is damaged ({e}); {find}") from e

@@ -58,7 +58,7 @@ class Chunk(NamedTuple):
         """Copies out up to `count` examples, from place `first` of the order on."""
         some = slice(first, first + count)
         return Rows(
-            self.ids[some],
+            _copied(self.ids[some]),
             _gather(self.data, self.edges_at[some], self.layout.edges_bytes),
             _gather(self.data, self.labels_at[some], self.layout.labels_bytes),
         )
@@ -210,6 +210,13 @@ def _join(parts: list[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _copied(ids: np.ndarray) -> np.ndarray:
+    """The same numbers in memory that TensorFlow takes over."""
+    copy = _shelf.lend(ids.nbytes).view(ids.dtype)
+    copy[:] = ids
+    return copy
 
 
 def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
