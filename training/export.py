@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfrecords_schema import Manifest
@@ -16,7 +16,7 @@ from training.evaluate import Run
 from training.exported import FORMATS
 from training.quiet import start_tensorflow
 from training.record import read_run
-from training.words import parse_words
+from training.words import answer, parse_words
 
 HELP = """\
 Writes the network of a run as files for other programs, and checks that all of them say what Keras says.
@@ -37,8 +37,6 @@ KEYS = ("run", "out", "formats", "checkpoint", "data.root")
 CHOICES = {"checkpoint": ("best", "last")}
 # What each format needs beyond the trainer itself.
 NEEDS = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
-# What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 130
 
 
 def chosen_formats(typed: str | None) -> list[str]:
@@ -100,13 +98,14 @@ def check_free(out: Path) -> None:
         raise UsageError(f"out={out} is already there: remove it, or type out=ANOTHER")
 
 
-def run_export(typed: dict[str, str]) -> str:
+def export_run(words: Sequence[str]) -> str:
     """Does what was typed; returns what is to be printed.
 
     Raises:
       UsageError: there is no such run, checkpoint or format, or something stands where it is to be written.
       WorkError: a package is missing, a file is damaged, or a format is not what Keras is.
     """
+    typed = parse_words(words, KEYS, CHOICES)
     formats = chosen_formats(typed.get("formats"))
     run = Run.read(Path(typed["run"]))
     record = read_run(run.directory)
@@ -127,32 +126,7 @@ def run_export(typed: dict[str, str]) -> str:
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    if {"--help", "-h"} & set(words):
-        print(HELP, end="")
-        return 0
-    try:
-        _say(run_export(parse_words(words, KEYS, CHOICES)))
-    except LinewashError as e:
-        return _complain(e)
-    except OSError as e:
-        return _complain(
-            WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
-        )
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
-
-
-def _say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # as with | head: whoever listened has heard enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(error: LinewashError) -> int:
-    print(f"python -m training.export: {error}", file=sys.stderr)
-    return error.exit_code
+    return answer("python -m training.export", HELP, words, export_run)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,31 @@
-"""What is typed after a command that is not Hydra's: words of the form key=value."""
+"""Commands that are not Hydra's: what is typed after them, words of the form key=value, and their answer."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
-from training.errors import UsageError
+from training.errors import LinewashError, UsageError, WorkError
+
+# What shells report for a process ended by Ctrl-C.
+INTERRUPTED = 130
+
+
+def answer(command: str, help_text: str, words: Sequence[str], work: Callable[[Sequence[str]], str]) -> int:
+    """Prints the help, or what `work` makes of the words; a mistake is a sentence. Returns the exit code."""
+    try:
+        _say(help_text if {"--help", "-h"} & set(words) else work(words) + "\n")
+    except OSError as e:
+        return _complain(
+            command, WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
+        )
+    except LinewashError as e:
+        return _complain(command, e)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
 
 
 def parse_words(
@@ -40,3 +60,15 @@ def parse_words(
     if "run" not in typed:
         raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
     return {key: options[0] for key, options in choices.items()} | typed
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # as with | head: whoever listened has heard enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(command: str, error: LinewashError) -> int:
+    print(f"{command}: {error}", file=sys.stderr)
+    return error.exit_code
