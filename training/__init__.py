@@ -8,5 +8,6 @@ and what a run leaves behind: `record` and `journal`, which calls `history`, `cu
 `scalars`. Afterwards `evaluate` judges a run by `evaluation`, beside `baselines`, `compare` puts runs side
 by side, and `export` writes a network for other runtimes: `exporting` says how, from `portable` copies
 whose `parity` is checked, with a `card`, and with `exported`, which is read without TensorFlow. Hydra is
-met only in `__main__` and `compose`; a mistake of the user's becomes one of `errors`.
+met only in `__main__` and `compose`, other commands read their `words`; a mistake of the user's becomes
+one of `errors`.
 """

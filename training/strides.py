@@ -72,9 +72,8 @@ class Shelf(threading.local):
     """
 
     ROOM = 32  # arrays kept: two chunks, and some batches ahead, of edges and of labels
-    _UNUSED = (
-        3  # references to an array on the shelf while it is looked at: the list's, the loop's, the count's
-    )
+    # References to an array on the shelf while it is looked at: the list's, the loop's and the count's own.
+    _UNUSED = 3
 
     def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
