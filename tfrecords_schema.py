@@ -254,8 +254,12 @@ class RecordLayout:
 
 
 def _masked_crc(data: bytes | np.ndarray) -> int:
-    """CRC32C rotated right by 15 bits plus a constant (TensorFlow core/lib/hash/crc32c.h)."""
-    crc = google_crc32c.value(data)
+    """CRC32C, masked as the TFRecord format wants it."""
+    return _masked(google_crc32c.value(data))
+
+
+def _masked(crc: Any) -> Any:
+    """Rotated right by 15 bits plus a constant (TensorFlow core/lib/hash/crc32c.h): an int, or uint64 [N]."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -277,7 +281,7 @@ def check_frames(records: np.ndarray, first: int = 0) -> None:
     wrong = np.flatnonzero((records[:, :12] != head).any(axis=1))
     if wrong.size:
         raise SchemaError(f"record {first + wrong[0]}: its length or the checksum of it is wrong")
-    found = np.array([_masked_crc(body) for body in records[:, 12:-4]], "<u4")
+    found = _masked(np.fromiter(map(google_crc32c.value, records[:, 12:-4]), np.uint64, len(records)))
     wrong = np.flatnonzero(found != np.ascontiguousarray(records[:, -4:]).view("<u4")[:, 0])
     if wrong.size:
         raise SchemaError(f"record {first + wrong[0]}: the checksum of its bytes is wrong")

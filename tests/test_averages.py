@@ -14,6 +14,7 @@ from training.compose import compose
 from training.dataset import open_dataset
 from training.learner import Learner
 from training.models import build_model
+from training.replicas import Replicas
 from training.train import evaluate, train
 
 SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
@@ -23,13 +24,13 @@ SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 def test_it_is_the_mean_of_the_last_weights(precision: str) -> None:
     config = compose(["data.root=x", *SMALL, "trainer.ema=0.3", f"trainer.precision={precision}"])
     net = build_model(config.model, 5, 0, precision)
-    learner = Learner.of(net, manifest_of(16), config)
+    learner = Learner.of(net, manifest_of(16), config, Replicas.of("one"))
     rng = np.random.default_rng(0)
     packed = tf.constant(rng.integers(0, 256, (4, 32), np.uint8))
     labels = tf.constant(rng.integers(0, 5, (4, 16, 16), np.uint8))
     expected = net.get_weights()
     for step in range(1, 5):
-        learner.train_step(packed, labels, tf.range(4), tf.constant(1))
+        learner.train_step(tf.constant(1), packed, labels, tf.range(4))
         # 2/11, 3/12, 4/13 and then 0.3: the warm-up ends where (1 + t) / (10 + t) reaches the decay.
         decay = min(0.3, (1 + step) / (10 + step))
         expected = [
@@ -47,4 +48,7 @@ def test_it_is_judged_and_saved(shared_dataset: Path, tmp_path: Path) -> None:
     summary = train(config, manifest, tmp_path / "run")
     saved = keras.models.load_model(tmp_path / "run/checkpoints/last.keras", compile=False)
     plain = compose([f"data.root={shared_dataset}", *SMALL])
-    assert evaluate(Learner.of(saved, manifest, plain), plain, manifest, "val") == summary.epochs[-1].val
+    assert (
+        evaluate(Learner.of(saved, manifest, plain, Replicas.of("one")), plain, manifest, "val")
+        == summary.epochs[-1].val
+    )

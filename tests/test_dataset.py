@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import TinyDataset, draw_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,42 @@ def test_skipping_is_dropping(tiny_dataset: TinyDataset, compression: str, skip:
     assert ids(skip) == ids(0)[skip:]
 
 
+def as_they_are(keys: np.ndarray) -> np.ndarray:
+    """Keys in place of ids."""
+    return keys
+
+
+def test_memory_is_lent_again_only_when_nobody_holds_it() -> None:
+    shelf = strides.Shelf()
+    first = shelf.lend(1000)
+    place = first.ctypes.data
+    assert place % strides.ALIGNMENT == 0
+    view = first.reshape(10, 100)[3:]
+    del first
+    assert shelf.lend(1000).ctypes.data != place
+    tensor = tf.experimental.dlpack.from_dlpack(view.__dlpack__())
+    del view
+    other = shelf.lend(1000)
+    other[:] = 7
+    assert other.ctypes.data != place
+    del tensor
+    assert place in {shelf.lend(1000).ctypes.data, shelf.lend(900).ctypes.data}
+    assert shelf.lend(10).ctypes.data != place, "a batch does not take a chunk's memory"
+
+
+def test_batches_that_are_held_keep_their_values(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(train=40, val=0, shards=2)
+    manifest = open_dataset(str(root))
+    options = {"batch_size": 3, "seed": 0, "epoch": 1, "shuffle_buffer": 7}
+    copies = [
+        [part.numpy().copy() for part in batch] for batch in train_batches(str(root), manifest, **options)
+    ]
+    held = list(train_batches(str(root), manifest, **options))
+    for batch, copied in zip(held, copies, strict=True):
+        for part, expected in zip(batch, copied, strict=True):
+            np.testing.assert_array_equal(part.numpy(), expected)
+
+
 def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strides, "PIECE_RECORDS", 4)
     root = tiny_dataset()
@@ -229,7 +266,7 @@ def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: py
     shard = root / manifest.splits["train"].shards[0].name
     pieces = strides.pieces_of(str(shard), manifest.splits["train"].shards[0])
     assert [piece.records for piece in pieces] == [4, 4, 4, 4]
-    options = {"batch_size": 4, "seed": 0, "epoch": 1, "at_once": 4}
+    options = {"identify": as_they_are, "batch_size": 4, "seed": 0, "epoch": 1, "at_once": 4}
     rows = list(strides.batches(pieces, **options, skip=0))
     shard.write_bytes(bytes(shard.stat().st_size))
     with pytest.raises(schema.SchemaError, match=r"record (0|4|8|12): its length"):
@@ -268,17 +305,20 @@ def test_every_record_once_whatever_the_sizes(
             info = schema.ShardInfo(str(index), count, len(content), "", layout)
             pieces += strides.pieces_of(str(folder / str(index)), info)
             keys += mine
-    options = {"batch_size": batch_size, "seed": 1, "epoch": epoch, "at_once": at_once}
-    found = [rows.keys.tolist() for rows in strides.batches(pieces, **options, skip=0)]
+    options = {
+        "identify": as_they_are, "batch_size": batch_size, "seed": 1, "epoch": epoch, "at_once": at_once,
+    }  # fmt: skip
+    found = [rows.ids.tolist() for rows in strides.batches(pieces, **options, skip=0)]
     flat = [key for batch in found for key in batch]
     assert len(found) == sum(shards) // batch_size
     assert all(len(batch) == batch_size for batch in found)
     assert len(flat) == len(set(flat))
     assert set(flat) <= set(keys)
     skip = data.draw(st.integers(0, len(found)))
-    assert [rows.keys.tolist() for rows in strides.batches(pieces, **options, skip=skip)] == found[skip:]
-    for rows in strides.batches(pieces, **options, skip=0):
-        assert [bytes(row) for row in rows.labels] == [key[:1] * 64 for key in rows.keys]
+    assert [rows.ids.tolist() for rows in strides.batches(pieces, **options, skip=skip)] == found[skip:]
+    # All of them held at once: memory is not lent again while somebody looks at it.
+    for rows in list(strides.batches(pieces, **options, skip=0)):
+        assert [bytes(row) for row in rows.labels] == [key[:1] * 64 for key in rows.ids]
 
 
 def test_a_layout_that_contradicts_the_shard(tiny_dataset: TinyDataset) -> None:

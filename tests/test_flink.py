@@ -1,9 +1,9 @@
 """The job on a real Flink session cluster, as scripts/flink_local.sh starts it, and the parts of that road.
 
-Beam's Flink job server is put together by Maven, or comes from FLINK_JOB_SERVER_JAR; where neither has it, the
-two tests that hand a job to Flink are skipped, and say so, but not in CI. The cluster is tested in any case, and
-so is the launcher's side with a worker pool: there Beam's own job service stands in for Flink's; no Flink is
-involved.
+Beam's Flink job server is put together by Maven, or comes from FLINK_JOB_SERVER_JAR; where neither has it,
+the two tests that hand a job to Flink are skipped, and say so, but not in CI. The cluster is tested in any
+case, and so is the launcher's side with a worker pool: there Beam's own job service stands in for Flink's;
+no Flink is involved.
 """
 
 import json

@@ -18,6 +18,7 @@ from training.config import TrainConfig
 from training.learner import Learner
 from training.models import build_model
 from training.predict import predict_labels
+from training.replicas import Replicas
 
 SMALL = {
     "unet": ["experiment=smoke"],
@@ -178,9 +179,9 @@ def test_a_step_learns(name: str, overrides: list[str]) -> None:
     config = small_config(name, *overrides)
     size = max(8, config.model.stride)
     net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
-    learner = Learner.of(net, manifest_of(size), config)
+    learner = Learner.of(net, manifest_of(size), config, Replicas.of("one"))
     before = weights(net)
-    sums = [learner.train_step(*random_batch(size), tf.range(4), tf.constant(1)).numpy() for _ in range(3)]
+    sums = [learner.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)]
     assert np.isfinite(sums).all()
     assert sums[0][2] == 4 * size * size
     assert not np.array_equal(before, weights(net))

@@ -17,6 +17,7 @@ from training.compose import compose
 from training.config import TrainConfig
 from training.dataset import open_dataset
 from training.errors import UsageError, WorkError
+from training.replicas import Replicas
 from training.train import Summary, evaluate, train
 
 # A step with this network takes milliseconds.
@@ -62,6 +63,18 @@ def test_leaves_what_it_promises(finished: Summary) -> None:
         "checkpoints/00004-00000012.state", "checkpoints/00005-00000000.state",
     }  # fmt: skip
     assert {name.split("/")[1] for name in events} == {"train", "val"}
+
+
+def test_tensorboard_knows_the_settings(finished: Summary) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    events = EventAccumulator(str(finished.run_dir / "tensorboard/val")).Reload()
+    content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    found = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert found["optimizer.learning_rate"].number_value == 0.02
+    assert found["model.name"].string_value == "unet"
+    assert found["trainer.jit_compile"].bool_value is False
 
 
 def test_history_has_a_row_an_epoch(finished: Summary) -> None:
@@ -121,7 +134,9 @@ def test_validation_covers_every_example(shared_dataset: Path) -> None:
     for batch_size in (3, 8, 16):
         config = configure(shared_dataset, f"trainer.batch_size={batch_size}")
         net = build_model(config.model, colors=8, seed=0)
-        scores.append(evaluate(Learner.of(net, manifest, config), config, manifest, "val"))
+        scores.append(
+            evaluate(Learner.of(net, manifest, config, Replicas.of("one")), config, manifest, "val")
+        )
     for score, value in vars(scores[0]).items():
         assert value == pytest.approx(getattr(scores[1], score), rel=1e-6)
         assert value == pytest.approx(getattr(scores[2], score), rel=1e-6)

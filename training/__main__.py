@@ -78,7 +78,7 @@ def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         config.check_fits(manifest)
         check_same_run(run_dir, config, manifest)
         # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
-        start_tensorflow()
+        start_tensorflow(find_devices=config.trainer.strategy != "multi_worker")
         from training.train import train
 
         summary = train(config, manifest, run_dir)

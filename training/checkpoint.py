@@ -51,24 +51,28 @@ def load_progress(directory: Path, learner: Learner) -> tuple[Progress, str]:
 
 @dataclass
 class Saver:
-    """Saves the state of a run, as often as `config` says, and keeps the newest ones."""
+    """Saves the state of a run as often as `config` says, if it `writes` at all; keeps the newest ones."""
 
     directory: Path
     config: TrainerConfig
     learner: Learner
     progress: Progress
     budget: Budget
+    writes: bool
     _saved_at: float = field(init=False, default_factory=time.monotonic)
 
     def is_due(self) -> bool:
         """Whether the state is to be saved in mid-epoch, after the step just done."""
         steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
-        return (steps is not None and self.progress.step % steps == 0) or (
-            minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        return self.writes and (
+            (steps is not None and self.progress.step % steps == 0)
+            or (minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes)
         )
 
     def save(self) -> None:
         """Writes the state, then removes the oldest ones, and damaged ones that claim to be newer."""
+        if not self.writes:
+            return
         self.progress.trained, self.progress.compiling = self.budget.spent()
         # Names sort as the states came.
         path = self.directory / f"{self.progress.epoch:05d}-{self.progress.in_epoch:08d}.state"

@@ -76,12 +76,12 @@ def to_config(composed: DictConfig) -> TrainConfig:
 
 
 def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
-    """The config of the run in `run_dir`, with its length changed as `typed`.
+    """The config of the run in `run_dir`, changed as `typed`.
 
     Raises:
-      UsageError: no run is there, or something else than its length was typed.
+      UsageError: no run is there, or something was typed that must not change.
     """
-    allowed = " and ".join(MAY_CHANGE)
+    allowed = f"{', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]}"
     for word in typed:
         if word.partition("=")[0] not in MAY_CHANGE or "=" not in word:
             raise UsageError(

@@ -15,6 +15,7 @@ from training.errors import UsageError
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "constant")
+STRATEGIES = ("one", "mirrored", "multi_worker")
 MOST_NEIGHBOURS = 1024  # colours, whose targets are a table of 4 MB
 
 
@@ -229,6 +230,7 @@ class TrainerConfig:
     seed: int
     precision: str
     jit_compile: bool
+    strategy: str
     panel_images: int
     ema: float | None
     patience: int | None
@@ -256,6 +258,11 @@ class TrainerConfig:
         _require(self.batch_size >= 1, "trainer.batch_size", "at least 1", self.batch_size)
         _require(0 <= self.seed < 2**31, "trainer.seed", "from 0 to 2147483647", self.seed)
         _require_one_of(PRECISIONS, "trainer.precision", self.precision)
+        _require_one_of(STRATEGIES, "trainer.strategy", self.strategy)
+        _require(
+            self.strategy != "multi_worker" or self.max_minutes is None,
+            "trainer.max_minutes", "null with trainer.strategy=multi_worker: clocks differ", self.max_minutes,
+        )  # fmt: skip
         _require(self.panel_images >= 1, "trainer.panel_images", "at least 1", self.panel_images)
         _require(self.ema is None or 0 < self.ema < 1, "trainer.ema", "between 0 and 1, or null", self.ema)
         _require(
@@ -284,6 +291,11 @@ class TrainConfig:
     augment: AugmentConfig
     hints: HintsConfig
     trainer: TrainerConfig
+
+    @property
+    def steps(self) -> tuple[Any, ...]:
+        """The settings that decide what each step does: all but where data lie."""
+        return (self.model, self.loss, self.optimizer, self.augment, self.hints, self.trainer)
 
     def check_fits(self, manifest: Manifest) -> None:
         """Refuses what cannot be trained on this dataset.

@@ -124,7 +124,6 @@ def _by_stride(
 
     Without tf.data: handing an array to it costs more than all the work that there is to do.
     """
-    import tensorflow as tf
 
     shards = [shard for shard in manifest.splits["train"].shards if shard.examples]
     size, dtype = manifest.image_size, np.dtype(manifest.label_dtype).newbyteorder("<")
@@ -134,11 +133,17 @@ def _by_stride(
             for shard in shards
             for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard)
         ]
-        for keys, edges, labels in strides.batches(
-            pieces, batch_size=batch_size, seed=seed, epoch=epoch, at_once=at_once, skip=skip
+        for ids, edges, labels in strides.batches(
+            pieces,
+            lambda keys: _ids(keys).numpy(),
+            batch_size=batch_size,
+            seed=seed,
+            epoch=epoch,
+            at_once=at_once,
+            skip=skip,
         ):
             labels = labels.view(dtype).reshape(batch_size, size, size)
-            yield Batch(tf.convert_to_tensor(edges), tf.convert_to_tensor(labels), _ids(keys))
+            yield Batch(*map(_taken_over, (edges, labels, ids)))
     except schema.SchemaError as e:
         find = f"find it with python scripts/verify_shards.py {root}"
         raise WorkError(f"a shard of {root} is damaged ({e}); {find}") from e
@@ -174,6 +179,15 @@ def _packed(batches: tf.data.Dataset, manifest: schema.Manifest) -> tf.data.Data
 
     parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return parsed.prefetch(tf.data.AUTOTUNE)
+
+
+def _taken_over(array: np.ndarray) -> tf.Tensor:
+    """A tensor in the array's own memory (all other ways copy); nobody may write there any more."""
+    import tensorflow as tf
+
+    if array.ctypes.data % strides.ALIGNMENT:  # TensorFlow would end the process
+        return tf.convert_to_tensor(array)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def _ids(keys: tf.Tensor) -> tf.Tensor:

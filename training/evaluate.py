@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfrecords_schema import Manifest, Palette, SchemaError
 from training.dataset import examples, open_dataset
-from training.errors import LinewashError, UsageError, WorkError
+from training.errors import UsageError
 from training.quiet import start_tensorflow
+from training.words import answer, parse_words
 
 HELP = """\
 Judges the network of a run beside three predictions that never look at the drawing.
@@ -28,8 +28,6 @@ Prints a table, and writes evaluation.json, evaluation.png and confusion.png int
 """
 CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
 KEYS = ("run", "split", "checkpoint", "data.root")
-# What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -116,34 +114,6 @@ class Run:
         return found
 
 
-def parse(words: list[str]) -> dict[str, str]:
-    """The settings typed as key=value, with the others' defaults; `data.root` may be missing.
-
-    Raises:
-      UsageError: not key=value, an unknown key, a key typed twice, a value that is none of its choices,
-        or no run.
-    """
-    typed: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"cannot read {word}: type run=RUN_DIR, a directory made by python -m training")
-        if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
-            hint = f": did you mean {near[0]}?" if near else ":"
-            raise UsageError(f"there is no setting {key}{hint} --help lists them all")
-        if not value:
-            raise UsageError(f"{key} has no value: type {key}=VALUE")
-        if key in typed:
-            raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")
-        if value not in CHOICES.get(key, (value,)):
-            raise UsageError(f"{key} must be one of {', '.join(CHOICES[key])}; got {value}")
-        typed[key] = value
-    if "run" not in typed:
-        raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
-    return {key: options[0] for key, options in CHOICES.items()} | typed
-
-
 def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
     """Judges the network, writes its files into the run's directory, and returns what is to be printed.
 
@@ -168,39 +138,23 @@ def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
     return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, written))}"])
 
 
+def evaluate_run(words: Sequence[str]) -> str:
+    """Does what was typed; returns what is to be printed.
+
+    Raises:
+      UsageError, WorkError: as `evaluate`; and what was typed cannot be meant.
+    """
+    typed = parse_words(words, KEYS, CHOICES)
+    run = Run.read(Path(typed["run"]))
+    if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
+        raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")
+    return evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root))
+
+
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    if {"--help", "-h"} & set(words):
-        print(HELP, end="")
-        return 0
-    try:
-        typed = parse(words)
-        run = Run.read(Path(typed["run"]))
-        if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
-            raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")
-        _say(evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root)))
-    except LinewashError as e:
-        return _complain(e)
-    except OSError as e:
-        return _complain(
-            WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
-        )
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
-
-
-def _say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # as with | head: whoever listened has heard enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(error: LinewashError) -> int:
-    print(f"python -m training.evaluate: {error}", file=sys.stderr)
-    return error.exit_code
+    return answer("python -m training.evaluate", HELP, words, evaluate_run)
 
 
 if __name__ == "__main__":

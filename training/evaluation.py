@@ -84,22 +84,25 @@ class Evaluation:
             lines.append(f"left out   {PRIOR}, {BEST_MAP}: too many pixels and colours")
         return "\n".join(lines)
 
-    def write(self, directory: Path, differences: list[str]) -> list[Path]:
-        """Writes evaluation.json and the pictures (up to 256 colours, confusion.png too); returns those."""
+    def content(self, differences: list[str]) -> dict[str, Any]:
+        """What evaluation.json holds."""
         hits, counts = self.tally.hits.numpy(), self.tally.counts.numpy()
         colors = [
             {"rgb": list(rgb), "pixels": int(count), "found": int(hit)}
             for rgb, count, hit in zip(self.manifest.palette.colors, counts, hits, strict=True)
         ]
-        content = self.what | {
+        return self.what | {
             "differences": differences,
             "scores": {name: _plain(row) for name, row in self.rows.items()},
             "line_widths": {str(width): _plain(row) for width, row in self.widths.items()},
             "hints": {str(count): _plain(row) for count, row in self.hints.items()},
             "colors": colors,
         }
+
+    def write(self, directory: Path, differences: list[str]) -> list[Path]:
+        """Writes evaluation.json and the pictures (up to 256 colours, confusion.png too); returns those."""
         with replacing(directory / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_text(json.dumps(self.content(differences), indent=2) + "\n")
         pictures = [directory / "evaluation.png"]
         Image.fromarray(self.panel).save(pictures[0])
         if self.tally.confusion.shape[0]:
@@ -114,7 +117,7 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
     Raises:
       WorkError: a shard or the network is damaged.
     """
-    net = _load(network, run.palette)
+    net = load_network(network, run.palette)
     widths = [Way(line_width=width) for width in LINE_WIDTHS]
     hints = [Way(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
     ways = [*widths, *hints]
@@ -189,7 +192,12 @@ def _plain(scores: Scores) -> dict[str, float]:
     return {**dataclasses.asdict(scores), "bits": scores.bits}
 
 
-def _load(network: Path, palette: Palette) -> keras.Model:
+def load_network(network: Path, palette: Palette) -> keras.Model:
+    """Opens a saved network.
+
+    Raises:
+      WorkError: it is damaged, or of another palette.
+    """
     try:
         net = keras.models.load_model(network, compile=False, safe_mode=True)
     # Keras raises a dozen kinds for a file that is cut off, is no archive, or holds code.

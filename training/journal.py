@@ -5,6 +5,7 @@ The state of the run was saved before: all this follows from it, and is made up 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from training import checkpoint, curves, history
 from training.atomic import replacing
 from training.baselines import Baselines
 from training.config import TrainConfig
+from training.dataset import judged_split
 from training.history import Epoch
 from training.panel import Panel
+from training.record import settings
 from training.scalars import Scalars
 
 HISTORY = "history.csv"
@@ -25,16 +28,18 @@ HISTORY = "history.csv"
 
 @dataclass
 class Journal:
-    """The run's directory: run.json, history.csv, curves.png, panel.png, checkpoints/, tensorboard/."""
+    """The run's directory: run.json, history.csv, curves.png, panel.png, checkpoints/, tensorboard/.
+
+    Nothing is written there unless `writes`: of several processes that share a run, one does.
+    """
 
     run_dir: Path
     title: str
     baselines: Baselines
     panel: Panel
+    scalars: Scalars
     epochs: list[Epoch]
-
-    def __post_init__(self) -> None:
-        self._scalars = Scalars(self.run_dir / "tensorboard")
+    writes: bool
 
     @classmethod
     def of(
@@ -44,10 +49,13 @@ class Journal:
         manifest: schema.Manifest,
         baselines: Baselines,
         epochs: list[Epoch],
+        writes: bool,
     ) -> Journal:
         """A journal of `epochs`, a list that grows while the run goes on; picks the pictures of the panel."""
         title = f"{config.model.name} on {Path(config.data.root).name} · {len(manifest.palette)} colours"
-        return cls(run_dir, title, baselines, Panel.of(config, manifest), epochs)
+        typed = settings(dataclasses.asdict(config))
+        scalars = Scalars(run_dir / "tensorboard", typed, judged_split(manifest))
+        return cls(run_dir, title, baselines, Panel.of(config, manifest), scalars, epochs, writes)
 
     @property
     def best(self) -> Epoch | None:
@@ -60,6 +68,8 @@ class Journal:
         The network goes first: if the disk is full, it matters most. history.csv goes last: where it has
         the epoch's row, all the rest stands too.
         """
+        if not self.writes:
+            return
         epoch = self.epochs[-1]
         checkpoint.save_net(net, self.run_dir / "checkpoints" / checkpoint.LAST)
         if self.best is epoch:
@@ -67,12 +77,14 @@ class Journal:
         picture = self.panel.draw(net)
         with replacing(self.run_dir / "panel.png") as temporary:
             Image.fromarray(picture).save(temporary)
-        self._scalars.write(epoch, picture)
+        self.scalars.write(epoch, picture)
         self._write_history()
 
     def make_up(self, net: keras.Model, epoch_just_ended: bool) -> None:
         """On resuming: writes what a killed process did not, and takes back what it wrote too much."""
         path = self.run_dir / HISTORY
+        if not self.writes:
+            return
         if not self.epochs:
             path.unlink(missing_ok=True)
         elif path.exists() and path.read_bytes() == history.to_csv(self.epochs).encode():

@@ -20,6 +20,7 @@ from training.losses import Objective, cross_entropy, to_logits
 from training.metrics import Tally, pixel_sums, tally_pixels
 from training.optimizers import make_optimizer
 from training.pixels import unpack_edges
+from training.replicas import Replicas
 
 Step = Callable[..., tf.Tensor]
 
@@ -31,9 +32,11 @@ class Learner:
     `judged` is the network that is evaluated, shown and saved: the mean of `net` over its last steps when
     `trainer.ema` is set, or else `net` itself.
 
-    Both steps take a packed batch (edges uint8 [B, S*S/8], labels [B, S, S]). To train, ids [B] and the
-    epoch (an integer scalar) are needed too: they decide the augmentation. Training returns `pixel_sums`,
-    which cost next to nothing; evaluation returns a `Tally`.
+    Both steps take the columns of a packed batch: edges uint8 [B, S*S/8], labels [B, S, S] and ids [B], which
+    decide the augmentation together with the epoch (an integer scalar), to be given first to train. Training
+    returns `pixel_sums`, which cost next to nothing; evaluation returns a `Tally`.
+
+    To train, `replicas` share the batch, as `replicas.rows` deals it out; it is evaluated by one of them.
     """
 
     net: keras.Model
@@ -49,16 +52,22 @@ class Learner:
         return [*self.net.variables, *self.optimizer.variables, *averages]
 
     @classmethod
-    def of(cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig) -> Learner:
-        """Compiles the steps (at their first call) for the images and colours of `manifest`."""
+    def of(
+        cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig, replicas: Replicas
+    ) -> Learner:
+        """Compiles the steps (at their first call) for the images and colours of `manifest`.
+
+        `net` was built in the scope of `replicas`, and so must this be called there.
+        """
         optimizer = make_optimizer(config.optimizer, config.trainer.precision)
         optimizer.build(net.trainable_variables)
         judge = _make_judge(config, Objective.of(config.loss, manifest), optimizer)
         image_size = manifest.image_size
         seed, jit, ema = config.trainer.seed, config.trainer.jit_compile, config.trainer.ema
         judged = net if ema is None else averaged_copy(net)
+        replicas.synchronize(net)
 
-        def train_step(packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        def share(epoch: tf.Tensor, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
             draws = Draws(seed, epoch, ids)
             drawings, labels = augment(edges, labels, draws, config.augment)
@@ -68,12 +77,17 @@ class Learner:
                 outputs = net(drawings, training=True)
             sums, slope = judge(outputs, labels)
             gradients = tape.gradient(outputs, net.trainable_variables, output_gradients=slope)
-            optimizer.apply(gradients, net.trainable_variables)
+            optimizer.apply(replicas.summed(gradients), net.trainable_variables)
+            return sums
+
+        def train_step(epoch: tf.Tensor, *columns: tf.Tensor) -> tf.Tensor:
+            sums = replicas.run(functools.partial(share, epoch), *columns)
             if ema is not None:
                 update_averages(judged, net, optimizer.iterations, ema)
             return sums
 
-        compiled = tf.function(train_step, jit_compile=jit, reduce_retracing=True)
+        # XLA compiles what one device does, not what several say to each other.
+        compiled = tf.function(train_step, jit_compile=jit and replicas.count == 1, reduce_retracing=True)
         (eval_step,) = make_eval_steps(judged, manifest, config.model.gives_logits, jit_compile=jit)
         return cls(net, judged, optimizer, compiled, eval_step)
 

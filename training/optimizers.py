@@ -9,7 +9,18 @@ import keras
 from training.config import OptimizerConfig
 
 
-class ConvMuon(keras.optimizers.Muon):
+class _Summed:
+    """Takes gradients as summed over replicas already, so that they can be clipped as one step's."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
+        return grads_and_vars
+
+
+class AdamW(_Summed, keras.optimizers.AdamW):
+    """Keras's."""
+
+
+class ConvMuon(_Summed, keras.optimizers.Muon):
     """Muon (Jordan et al. 2024) for convolutions; AdamW for whatever is no matrix inside the network.
 
     Muon replaces a matrix's update by the nearest orthogonal one, so that no direction is left behind.
@@ -42,7 +53,7 @@ def make_optimizer(config: OptimizerConfig, precision: str) -> keras.optimizers.
             global_clipnorm=config.clip_norm,
         )
     else:
-        optimizer = keras.optimizers.AdamW(
+        optimizer = AdamW(
             config.learning_rate,
             weight_decay=config.weight_decay,
             beta_2=config.beta_2,

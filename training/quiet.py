@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 # Said at every start on a machine without a GPU; nothing is wrong then.
 HARMLESS = re.compile(
     r"^(WARNING: All log messages before absl|[IW]\d{4} |To enable the following|E\d{4} .*cuInit)"
 )
 
+# Loggers that tell of their daily work; Hydra has the root logger print it.
+TALKATIVE = ("absl", "matplotlib", "tensorflow")
 
-def start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it is an error."""
+
+def start_tensorflow(*, find_devices: bool = True) -> None:
+    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it is an error.
+
+    Several processes that train together must meet before each looks for its devices: not `find_devices`.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
-    with tempfile.TemporaryFile() as noise:
-        stderr = os.dup(2)
-        sys.stderr.flush()
-        # At the level of file descriptors, since it is C++ that speaks.
-        os.dup2(noise.fileno(), 2)
-        try:
-            import tensorflow as tf
+    with calmed():
+        import tensorflow as tf
 
+        if find_devices:
             tf.config.list_logical_devices()
+
+
+@contextmanager
+def calmed() -> Iterator[None]:
+    """What is said on stderr meanwhile is shown afterwards, and only if it is an error."""
+    with tempfile.TemporaryFile() as noise:
+        try:
+            with hushed(noise):
+                yield
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
             noise.seek(0)
             _show_errors(noise.read().decode(errors="replace"))
+
+
+@contextmanager
+def hushed(noise: IO[bytes]) -> Iterator[None]:
+    """What is said on stderr meanwhile goes into a file."""
+    stderr = os.dup(2)
+    sys.stderr.flush()
+    # At the level of file descriptors, since it is C++ that speaks.
+    os.dup2(noise.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _show_errors(noise: str) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import keras
 
 RUN_NAME = "run.json"
-# How long a run goes on may change while it goes on; anything else would make it another run.
-MAY_CHANGE = ("trainer.epochs", "trainer.max_minutes")
+# How long and on what a run goes on may change while it goes on; anything else would make it another run.
+MAY_CHANGE = ("trainer.epochs", "trainer.max_minutes", "trainer.strategy")
 
 
 def write_run(path: Path, config: TrainConfig, manifest: schema.Manifest, net: keras.Model) -> None:

@@ -1,28 +1,44 @@
-"""TensorBoard: each epoch's scores, training and validation in one chart, and the panel."""
+"""TensorBoard: the settings, each epoch's scores, training and validation in one chart, and the panel."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from training.history import Epoch
 
 
 class Scalars:
-    """Writes below `directory`, one run of TensorBoard's for each split: their curves then share a chart."""
+    """Writes below `directory`, one run of TensorBoard's for each split: their curves then share a chart.
 
-    def __init__(self, directory: Path) -> None:
+    `settings` (group.key to value) make runs comparable by them, in the tab HPARAMS; they go to the run
+    whose scores decide, that of `judged`.
+    """
+
+    def __init__(self, directory: Path, settings: dict[str, Any], judged: str) -> None:
         self._directory = directory
+        self._settings = settings
+        self._judged = judged
 
     @cached_property
     def _writers(self) -> dict[str, tf.summary.SummaryWriter]:
         # Only now: where nothing is written, no empty file is left.
-        return {
+        writers = {
             split: tf.summary.create_file_writer(str(self._directory / split)) for split in ("train", "val")
         }
+        # TensorBoard knows numbers, words and truth values.
+        known = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in self._settings.items()
+        }
+        with writers[self._judged].as_default():
+            hparams.hparams(known)
+        return writers
 
     def write(self, epoch: Epoch, panel: np.ndarray | None) -> None:
         """Adds one epoch; `panel` is uint8 [H, W, 3]."""

@@ -7,7 +7,9 @@ out of it row by row. Both checksums of every record are checked on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +34,9 @@ class Piece(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Some examples: keys bytes [N], packed edges uint8 [N, S*S/8], labels as bytes, uint8 [N, L]."""
+    """Some examples: ids int32 [N], packed edges uint8 [N, S*S/8], labels as bytes, uint8 [N, L]."""
 
-    keys: np.ndarray
+    ids: np.ndarray
     edges: np.ndarray
     labels: np.ndarray
 
@@ -42,12 +44,12 @@ class Rows(NamedTuple):
 class Chunk(NamedTuple):
     """Records in memory as they lay on disk, and in an order of their own.
 
-    `data` is uint8 [bytes]; `keys`, `edges_at` and `labels_at` have one entry a record, the latter two its
+    `data` is uint8 [bytes]; `ids`, `edges_at` and `labels_at` have one entry a record, the latter two its
     places in `data`.
     """
 
     data: np.ndarray
-    keys: np.ndarray
+    ids: np.ndarray
     edges_at: np.ndarray
     labels_at: np.ndarray
     layout: schema.RecordLayout
@@ -56,10 +58,41 @@ class Chunk(NamedTuple):
         """Copies out up to `count` examples, from place `first` of the order on."""
         some = slice(first, first + count)
         return Rows(
-            self.keys[some],
+            _copied(self.ids[some]),
             _gather(self.data, self.edges_at[some], self.layout.edges_bytes),
             _gather(self.data, self.labels_at[some], self.layout.labels_bytes),
         )
+
+
+class Shelf(threading.local):
+    """Memory for chunks and batches, lent again when nobody holds what was in it; each thread has its own.
+
+    Fresh memory of a batch's size comes from the system page by page, which takes several times as long as
+    copying the batch.
+    """
+
+    ROOM = 32  # arrays kept: two chunks, and some batches ahead, of edges and of labels
+    # References to an array on the shelf while it is looked at: the list's, the loop's and the count's own.
+    _UNUSED = 3
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray] = []
+
+    def lend(self, size: int) -> np.ndarray:
+        """uint8 [size], its content undefined, placed so that TensorFlow need not copy."""
+        needed = size + ALIGNMENT
+        for array in self._arrays:
+            # A view, and a tensor that took one over, holds the array itself.
+            if needed <= len(array) <= 2 * needed and sys.getrefcount(array) == self._UNUSED:
+                break
+        else:
+            array = np.empty(needed, np.uint8)
+            self._arrays = [*self._arrays[-self.ROOM + 1 :], array]
+        skipped = -array.ctypes.data % ALIGNMENT
+        return array[skipped : skipped + size]
+
+
+_shelf = Shelf()
 
 
 def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
@@ -78,12 +111,20 @@ def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
 
 
 def batches(
-    pieces: list[Piece], *, batch_size: int, seed: int, epoch: int, at_once: int, skip: int
+    pieces: list[Piece],
+    identify: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    at_once: int,
+    skip: int,
 ) -> Iterator[Rows]:
     """Yields whole batches of all records in an order that (seed, epoch) alone decides.
 
     The pieces are shuffled, and the records of each `at_once` or more of them; the next chunk is read while
-    this one is used. The first `skip` batches are left out, and what only they need is not read.
+    this one is used. The first `skip` batches are left out, and what only they need is not read. `identify`
+    makes ids int32 [N] of keys, bytes [N].
 
     Raises:
       SchemaError: a record is damaged.
@@ -95,11 +136,11 @@ def batches(
         left_out -= size
         groups.pop(0)
     with ThreadPoolExecutor(1) as reader:
-        # Two buffers in turn: fresh memory of this size would cost more than the reading.
+        # Two buffers in turn: one is read into while batches are cut from the other.
         room = max((sum(p.records * p.layout.stride for p in group) for _, group in groups), default=0)
-        buffers = [np.empty(room, np.uint8) for _ in range(2)]
+        buffers = [_shelf.lend(room) for _ in range(2)]
         orders = [np.random.default_rng([seed, epoch, number]) for number, _ in groups]
-        ahead = reader.submit(read_chunk, groups[0][1], orders[0], buffers[0]) if groups else None
+        ahead = reader.submit(read_chunk, groups[0][1], identify, orders[0], buffers[0]) if groups else None
         held: list[Rows] = []
         missing = batch_size
         for place in range(len(groups)):
@@ -107,19 +148,24 @@ def batches(
             chunk = ahead.result()
             if place + 1 < len(groups):
                 ahead = reader.submit(
-                    read_chunk, groups[place + 1][1], orders[place + 1], buffers[(place + 1) % 2]
+                    read_chunk, groups[place + 1][1], identify, orders[place + 1], buffers[(place + 1) % 2]
                 )
-            while left_out < len(chunk.keys):
+            while left_out < len(chunk.ids):
                 held.append(chunk.rows(left_out, missing))
-                left_out += len(held[-1].keys)
-                missing -= len(held[-1].keys)
+                left_out += len(held[-1].ids)
+                missing -= len(held[-1].ids)
                 if not missing:
                     yield _join(held)
                     held, missing = [], batch_size
             left_out = 0
 
 
-def read_chunk(pieces: list[Piece], generator: np.random.Generator, buffer: np.ndarray) -> Chunk:
+def read_chunk(
+    pieces: list[Piece],
+    identify: Callable[[np.ndarray], np.ndarray],
+    generator: np.random.Generator,
+    buffer: np.ndarray,
+) -> Chunk:
     """Reads pieces side by side into `buffer`, as one chunk whose order the generator draws.
 
     Raises:
@@ -127,22 +173,23 @@ def read_chunk(pieces: list[Piece], generator: np.random.Generator, buffer: np.n
     """
     sizes = [piece.records * piece.layout.stride for piece in pieces]
     data = buffer[: sum(sizes)]
-    keys, edges_at, labels_at, end = [], [], [], 0
+    ids, edges_at, labels_at, end = [], [], [], 0
     for piece, size in zip(pieces, sizes, strict=True):
         begin, end, layout = end, end + size, piece.layout
-        _read_into(data[begin:end], piece)
         records = data[begin:end].reshape(piece.records, layout.stride)
         try:
-            schema.check_frames(records, piece.first)
+            _read_records(records, piece)
         except schema.SchemaError as e:
             raise schema.SchemaError(f"{piece.path}: {e}") from None
+        except OSError as e:
+            raise schema.SchemaError(f"{piece.path} cannot be read ({e.strerror or e})") from e
         key = records[:, layout.key_offset : layout.key_offset + layout.key_bytes]
-        keys.append(np.ascontiguousarray(key).view(f"S{layout.key_bytes}")[:, 0])
+        ids.append(identify(np.ascontiguousarray(key).view(f"S{layout.key_bytes}")[:, 0]))
         starts = np.arange(begin, end, layout.stride)
         edges_at.append(starts + layout.edges_offset)
         labels_at.append(starts + layout.labels_offset)
     order = generator.permutation(sum(piece.records for piece in pieces))
-    joined = [np.concatenate(parts)[order] for parts in (keys, edges_at, labels_at)]
+    joined = [np.concatenate(parts)[order] for parts in (ids, edges_at, labels_at)]
     return Chunk(data, joined[0], joined[1], joined[2], pieces[0].layout)
 
 
@@ -164,31 +211,37 @@ def _join(parts: list[Rows]) -> Rows:
     return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+def _copied(ids: np.ndarray) -> np.ndarray:
+    """The same numbers in memory that TensorFlow takes over."""
+    copy = _shelf.lend(ids.nbytes).view(ids.dtype)
+    copy[:] = ids
+    return copy
+
+
 def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
-    """Copies `size` bytes from each of `starts`: uint8 [N, size], placed so that TensorFlow need not copy."""
-    raw = np.empty(len(starts) * size + ALIGNMENT, np.uint8)
-    skipped = -raw.ctypes.data % ALIGNMENT
-    rows = raw[skipped : skipped + len(starts) * size].reshape(-1, size)
-    for row, start in zip(rows, starts.tolist(), strict=True):
-        row[:] = data[start : start + size]
+    """Copies `size` bytes from each of `starts`: uint8 [N, size]."""
+    rows = _shelf.lend(len(starts) * size).reshape(-1, size)
+    # Not NumPy's own copying: it lets go of the interpreter's lock for each row, and to get it back from the
+    # thread that reads takes longer than the copy.
+    source, target = data.data, rows.reshape(-1).data
+    for place, start in zip(range(0, len(target), size), starts.tolist(), strict=True):
+        target[place : place + size] = source[start : start + size]
     return rows
 
 
-def _read_into(data: np.ndarray, piece: Piece) -> None:
-    offset = piece.first * piece.layout.stride
-    try:
-        got = (_read_remote if "://" in piece.path else _read_local)(data, piece.path, offset)
-    except OSError as e:
-        raise schema.SchemaError(f"{piece.path} cannot be read ({e.strerror or e})") from e
+def _read_records(records: np.ndarray, piece: Piece) -> None:
+    """Fills uint8 [N, stride] with a piece's records, and checks them."""
+    data, offset = records.reshape(-1), piece.first * piece.layout.stride
+    got = (_read_remote if "://" in piece.path else _read_local)(data, piece.path, offset)
     if got < len(data):
-        number = piece.first + got // piece.layout.stride
-        raise schema.SchemaError(f"{piece.path}: the file ends inside record {number}")
+        raise schema.SchemaError(f"the file ends inside record {piece.first + got // piece.layout.stride}")
+    schema.check_frames(records, piece.first)
 
 
 def _read_local(data: np.ndarray, path: str, offset: int) -> int:
-    with Path(path).open("rb") as file:
+    with Path(path).open("rb", buffering=0) as file:
         file.seek(offset)
-        return file.readinto(data.data)
+        return file.readinto(data.data) or 0
 
 
 def _read_remote(data: np.ndarray, path: str, offset: int) -> int:

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from training.learner import Learner
 from training.lock import only_trainer
 from training.metrics import Scores, Tally, total
 from training.models import build_model
+from training.replicas import Replicas
 from training.schedule import Budget, learning_rate
 from training.state import Progress
 
@@ -50,55 +52,75 @@ class Summary:
 def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summary:
     """Trains the network of `config` on the dataset of `manifest`; all it leaves lies in `run_dir`.
 
+    With several processes one of them, the chief, writes and speaks.
+
     Where a run with these settings stands already, it goes on at the very step where its last state was
     saved; with steps alone as its budget it ends, on a CPU, with the same weights to the bit as if it had
     never been stopped. Ctrl-C saves the state and ends it early.
 
     Raises:
       UsageError: the settings and the dataset do not go together, or the directory holds another run.
-      WorkError: a damaged shard, a loss that is no longer finite, or another process in this directory.
+      WorkError: a damaged shard, a loss that is no longer finite, another process in this directory, or one
+        of the processes that share the run is gone.
     """
     config.check_fits(manifest)
-    with only_trainer(run_dir), Interrupts() as interrupts:
-        return _train(config, manifest, run_dir, interrupts)
+    replicas = Replicas.of(config.trainer.strategy)
+    replicas.check_fits(config.trainer.batch_size)
+    with only_trainer(run_dir) if replicas.is_chief else nullcontext(), Interrupts() as interrupts:
+        return _train(config, manifest, run_dir, replicas, interrupts)
 
 
-def _train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path, interrupts: Interrupts) -> Summary:
+def _train(
+    config: TrainConfig,
+    manifest: schema.Manifest,
+    run_dir: Path,
+    replicas: Replicas,
+    interrupts: Interrupts,
+) -> Summary:
     _check_directory(run_dir, config, manifest)
-    remove_unfinished(run_dir)
+    if replicas.is_chief:
+        remove_unfinished(run_dir)
     keras.utils.clear_session()
 
-    net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    learner = Learner.of(net, manifest, config)
+    with replicas.scope():
+        net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
+        learner = Learner.of(net, manifest, config, replicas)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)
+    replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
     baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram, manifest.palette)
-    journal = Journal.of(run_dir, config, manifest, baselines, progress.history)
+    journal = Journal.of(run_dir, config, manifest, baselines, progress.history, replicas.is_chief)
     budget = _budget(config, manifest, progress)
-    saver = Saver(run_dir / "checkpoints", config.trainer, learner, progress, budget)
+    saver = Saver(run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief)
     if _is_over(progress, budget, config):
         journal.make_up(learner.judged, epoch_just_ended=True)
-        print(report.complete(journal, config), flush=True)
+        replicas.say(report.complete(journal, config))
         return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=False)
-    record.write_run(run_dir / record.RUN_NAME, config, manifest, net)
-    print(report.opening(config, manifest, net, baselines, run_dir), flush=True)
+    if replicas.is_chief:
+        record.write_run(run_dir / record.RUN_NAME, config, manifest, net)
+    replicas.say(report.opening(config, manifest, net, baselines, run_dir))
     if resumed:
-        print(resumed, flush=True)
+        replicas.say(resumed)
     journal.make_up(learner.judged, epoch_just_ended=progress.in_epoch == 0)
 
     interrupted = False
     try:
-        for epoch in _epochs(config, manifest, learner, progress, budget, saver, interrupts):
+        for epoch in _epochs(config, manifest, learner, progress, budget, saver, replicas, interrupts):
             journal.write(learner.judged)
-            print(epoch.line(), flush=True)
+            replicas.say(epoch.line())
     except Interrupted:
         saver.save()
         interrupted = True
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
+        raise WorkError(
+            f"another of the {replicas.workers} processes of this run is gone: start all of them again with "
+            f"the same command, and the run goes on where {run_dir / 'checkpoints'} has it"
+        ) from e
     except tf.errors.ResourceExhaustedError as e:
         raise WorkError(
             f"out of memory: try a smaller batch than trainer.batch_size={config.trainer.batch_size}"
         ) from e
 
-    print(report.closing(journal, config, manifest, progress, interrupted), flush=True)
+    replicas.say(report.closing(journal, config, manifest, progress, interrupted))
     return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted)
 
 
@@ -154,12 +176,13 @@ def _epochs(
     progress: Progress,
     budget: Budget,
     saver: Saver,
+    replicas: Replicas,
     interrupts: Interrupts,
 ) -> Iterator[Epoch]:
     """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
     has_val = examples(manifest, "val") > 0
     while not _is_over(progress, budget, config):
-        scores = _train_epoch(config, manifest, learner, progress, budget, saver, interrupts)
+        scores = _train_epoch(config, manifest, learner, progress, budget, saver, replicas, interrupts)
         if has_val:
             # So that who is killed while validating need not train again.
             saver.save()
@@ -171,7 +194,7 @@ def _epochs(
             seconds=progress.seconds,
             images_per_second=images / progress.seconds,
             input_wait=progress.waited / progress.seconds,
-            learning_rate=float(learner.optimizer.learning_rate),
+            learning_rate=float(learner.optimizer.learning_rate.numpy()),
             train=scores,
             val=val,
         )
@@ -187,15 +210,16 @@ def _train_epoch(
     progress: Progress,
     budget: Budget,
     saver: Saver,
+    replicas: Replicas,
     interrupts: Interrupts,
 ) -> Scores:
     """Takes the steps that are left of the epoch, or of the budget; returns the scores on the way."""
     epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
     clock = time.monotonic()
-    with _progress_bar(config, manifest, progress) as bar:
-        for packed, labels, ids in _batches_left(config, manifest, progress, budget):
+    with _progress_bar(config, manifest, progress, replicas) as bar:
+        for batch in _batches_left(config, manifest, progress, budget):
             learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
-            progress.sums = learner.train_step(packed, labels, ids, epoch) + progress.sums
+            progress.sums = learner.train_step(epoch, *replicas.rows(batch)) + progress.sums
             progress.step += 1
             progress.in_epoch += 1
             if progress.step % LOOK_EVERY == 0:
@@ -260,7 +284,9 @@ def _so_far(progress: Progress, config: TrainConfig) -> str:
     return f"loss {scores.loss:.3f} accuracy {scores.accuracy:.3f}, {wait:.0%} waiting for input"
 
 
-def _progress_bar(config: TrainConfig, manifest: schema.Manifest, progress: Progress) -> tqdm:
+def _progress_bar(
+    config: TrainConfig, manifest: schema.Manifest, progress: Progress, replicas: Replicas
+) -> tqdm:
     batch = config.trainer.batch_size
     return tqdm(
         total=config.steps_per_epoch(examples(manifest, "train")) * batch,
@@ -268,5 +294,5 @@ def _progress_bar(config: TrainConfig, manifest: schema.Manifest, progress: Prog
         desc=f"epoch {progress.epoch:3d}",
         unit="img",
         leave=False,
-        disable=None,  # no bar where there is no terminal
+        disable=None if replicas.is_chief else True,  # None: no bar where there is no terminal
     )
