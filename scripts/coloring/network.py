@@ -4,40 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from tfrecords_schema import Palette, SchemaError
 from training.errors import UsageError, WorkError
+from training.exported import EXPORT_NAME, Exported
 
-EXPORT_NAME = "export.json"
 RUN_NAME = "run.json"
-FORMAT_VERSION = 1
 HINT_CHANNELS = 4  # red, green, blue from 0 to 1, and 1 where there is a hint: training/hints.py
+SMALLEST = 1e-7  # probability whose logarithm is taken, of networks that end in probabilities
 HINT = "type --run RUN_DIR, a directory made by python -m training, or an export of one"
-
-
-class _Palette(msgspec.Struct):
-    name: str
-    colors: list[tuple[int, int, int]]
-
-
-class _Export(msgspec.Struct):
-    """What export.json says; whatever else stands there is not ours to judge."""
-
-    format_version: int
-    image_size: int
-    stride: int
-    hints: bool
-    palette: _Palette
-    files: dict[str, str]
 
 
 class _Model(msgspec.Struct):
     stride: int
+    gives_logits: bool
 
 
 class _ModelSettings(msgspec.Struct):
@@ -52,7 +37,7 @@ class _Run(msgspec.Struct):
     """What run.json says of what colouring needs."""
 
     image_size: int
-    palette: _Palette
+    palette: Palette
     model: _Model
     config: _Config
 
@@ -126,7 +111,7 @@ def load(path: Path | str) -> Network:
     path = Path(path)
     if (path / EXPORT_NAME).is_file():
         return _load_export(path)
-    if (path / "export" / EXPORT_NAME).is_file():
+    if (path / "export" / EXPORT_NAME).is_file() and find_spec("onnxruntime"):
         return _load_export(path / "export")
     if (path / RUN_NAME).is_file():
         return _load_run(path)
@@ -135,43 +120,23 @@ def load(path: Path | str) -> Network:
 
 
 def _load_export(directory: Path) -> Network:
-    about = _read(directory / EXPORT_NAME, _Export)
-    if about.format_version != FORMAT_VERSION:
-        raise UsageError(
-            f"{directory / EXPORT_NAME} is of format {about.format_version}, and this linewash reads format "
-            f"{FORMAT_VERSION}: export the run again with this version"
-        )
-    if "onnx" not in about.files:
-        raise UsageError(f"{directory} holds no ONNX file, only {', '.join(about.files)}: export with onnx")
-    network = directory / about.files["onnx"]
-    palette = _palette(about.palette, directory / EXPORT_NAME)
-    predict = _onnx(network)
-    return Network(palette, about.image_size, about.stride, about.hints, directory, predict)
+    about = Exported.load(directory)
+    predict = _onnx(about.file(directory, "onnx"))
+    return Network(about.palette, about.image_size, about.stride, about.hints, directory, predict)
 
 
 def _load_run(directory: Path) -> Network:
-    about = _read(directory / RUN_NAME, _Run)
-    palette = _palette(about.palette, directory / RUN_NAME)
+    path = directory / RUN_NAME
+    try:
+        about = msgspec.json.decode(path.read_bytes(), type=_Run)
+    except (msgspec.MsgspecError, ValueError) as e:
+        raise UsageError(f"{path} is not what python -m training writes ({e}); {HINT}") from None
     network = directory / "checkpoints" / "best.keras"
     if not network.is_file():
         raise UsageError(f"{network} is missing: the run has saved no network; train it for an epoch")
-    predict = _keras(network)
+    predict = _keras(network, about.model.gives_logits)
     hints = about.config.model.hints
-    return Network(palette, about.image_size, about.model.stride, hints, directory, predict)
-
-
-def _read(path: Path, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"{path} is not what linewash writes ({e}); {HINT}") from None
-
-
-def _palette(palette: _Palette, path: Path) -> Palette:
-    try:
-        return Palette(palette.name, tuple(palette.colors))
-    except SchemaError as e:
-        raise UsageError(f"{path}: {e}; {HINT}") from None
+    return Network(about.palette, about.image_size, about.model.stride, hints, directory, predict)
 
 
 def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -181,8 +146,6 @@ def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         raise UsageError(
             f"{path} needs onnxruntime, which is not installed: pip install 'linewash[onnx]'"
         ) from None
-    if not path.is_file():
-        raise WorkError(f"{path} is missing: export the run again")
     onnxruntime.set_default_logger_severity(4)  # what it says besides is said again by the exception
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -192,7 +155,7 @@ def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda drawings: session.run([wanted], {given: drawings})[0]
 
 
-def _keras(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _keras(path: Path, gives_logits: bool) -> Callable[[np.ndarray], np.ndarray]:
     # Only now: TensorFlow takes seconds to start.
     try:
         from training.quiet import start_tensorflow
@@ -208,4 +171,9 @@ def _keras(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         net = keras.models.load_model(path, compile=False)
     except Exception as e:  # Keras raises whatever zipfile, h5py and json meet
         raise WorkError(f"{path} is damaged ({type(e).__name__}): train again, or use another run") from None
-    return lambda drawings: keras.ops.convert_to_numpy(net(drawings, training=False))
+
+    def predict(drawings: np.ndarray) -> np.ndarray:
+        scores = keras.ops.convert_to_numpy(net(drawings, training=False))
+        return scores if gives_logits else np.log(np.clip(scores, SMALLEST, 1))
+
+    return predict
