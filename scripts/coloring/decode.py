@@ -146,9 +146,7 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
       lines: uint8 [H, W] in {0, 1}, thin: where areas end. small_lines: the same at the field's size.
     """
     height, width = lines.shape
-    smooth = Field(
-        diffuse(field.probabilities, small_lines, REACH * max(small_lines.shape)), field.colors
-    )
+    smooth = Field(diffuse(field.probabilities, small_lines, REACH * max(small_lines.shape)), field.colors)
     areas = segment(lines, GAP * max(lines.shape))
     # Beside a line the network speaks of the line, or of the other side.
     scale = max(lines.shape) / max(small_lines.shape)
@@ -175,7 +173,7 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
 
 
 def with_hints(painting: Painting, hints: np.ndarray) -> Painting:
-    """Gives areas the colour of the strokes on them, int [H, W], label + 1 or 0; large areas stay as they are.
+    """Gives areas the colour of the strokes on them, int [H, W], label + 1 or 0; not large ones.
 
     A large area is not all meant by a stroke on it (sky and meadow may be one); there the network has
     taken the hint, and so has what lies under the stroke.

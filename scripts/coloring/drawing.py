@@ -72,7 +72,11 @@ class Drawing:
         )
         full = float(np.percentile(small[self.strokes == 1], 75))
         faint = 0.2 * full
-        return np.clip((darkness - faint) / max(full - faint, 1e-3), 0, 1) * near
+        ink = np.clip((darkness - faint) / max(full - faint, 1e-3), 0, 1) * near
+        # Within large inked areas there is no paper to compare with.
+        depth = cv2.distanceTransform(self.strokes, cv2.DIST_L2, 5) / (SMALLEST_FILLED * max(small.shape))
+        solid = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.maximum(ink, np.clip(2 * solid - 1, 0, 1))
 
 
 def read_drawing(data: bytes, lines: Polarity = "auto", source: Source = "drawing") -> Drawing:
@@ -206,6 +210,4 @@ def _grey(rgb: np.ndarray, dark: bool) -> np.ndarray:
 
 def _resized(grey: np.ndarray, height: int, width: int) -> np.ndarray:
     smaller = height < grey.shape[0]
-    return cv2.resize(
-        grey, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    )
+    return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)

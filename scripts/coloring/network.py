@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from tfrecords_schema import Palette, SchemaError
+from tfrecords_schema import Palette
 from training.errors import UsageError, WorkError
 from training.exported import EXPORT_NAME, Exported
 

@@ -67,7 +67,9 @@ def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise WorkError(f"it is no picture that can be read: save it as one of {', '.join(FORMATS)}") from None
+        raise WorkError(
+            f"it is no picture that can be read: save it as one of {', '.join(FORMATS)}"
+        ) from None
     except Image.DecompressionBombError:
         raise WorkError(f"it has over {MAX_PIXELS:,} pixels: make it smaller") from None
     except Exception as e:  # Pillow's readers raise whatever they meet in a damaged header

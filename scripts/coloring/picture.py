@@ -108,7 +108,7 @@ def working_shape(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def enlarge(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Brings a label map to another size with smooth borders: integers [h, w] to the same type [height, width].
+    """Brings a label map, integers [h, w], to [height, width] with smooth borders.
 
     Each colour's area is a soft mask, and at the new size the strongest has the pixel.
     """
@@ -131,7 +131,6 @@ def _decoded(
     if settings.decode == "argmax":
         return decode.by_argmax(field, *guide.shape)
     if settings.decode == "mean":
-        return decode.by_mean(field, palette, *guide.shape, settings.temperature or decode.ANNEALING)
+        temperature = settings.temperature or decode.ANNEALING
+        return decode.by_mean(field, palette, guide.shape[0], guide.shape[1], temperature)
     return decode.by_vote(field, guide, small_lines.astype(np.uint8))
-
-

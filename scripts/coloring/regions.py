@@ -65,7 +65,7 @@ def _roll(markers: np.ndarray, lines: np.ndarray, radius: float) -> None:
 def _add_enclosed(markers: np.ndarray, lines: np.ndarray) -> None:
     """Adds to `markers` what is free still, if lines enclose it: too narrow for a ball, yet an area."""
     free = ((lines == 0) & (markers == 0)).astype(np.uint8)
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
     beside = cv2.dilate((markers > 0).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     kept = stats[:, cv2.CC_STAT_AREA] >= max(2, SMALLEST * lines.size)
     kept[np.unique(parts[beside == 1])] = False

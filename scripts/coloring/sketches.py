@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ class Pen:
             points = np.concatenate([points, points[:1] + self.rng.normal(0, 0.4 * self.line, (1, 2))])
         points = self._tremble(_along(points, max(3.0, min(self.width, self.height) / 150)))
         force = 1 - self.pressure * self._slow(len(points))
-        for (start, stop), strength in zip(zip(points[:-1], points[1:], strict=True), force, strict=False):
+        for (start, stop), strength in zip(pairwise(points), force[1:], strict=True):
             width = max(1, round(2 * self.line * (0.75 + 0.25 * strength)))
             self._segment(start, stop, width, float(strength))
 
@@ -121,8 +122,8 @@ def sun(pen: Pen, x: float, y: float, r: float) -> None:
     squash = pen.width / pen.height
     pen.stroke(_oval(x, y, r, r * squash, 0.1, 1.02))
     for turn in np.arange(10) / 10:
-        ray = np.array([[np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn) * squash]])
-        pen.stroke(np.concatenate([ray * r * 1.35, ray * r * 1.8]) + (x, y))
+        ray = r * np.array([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn) * squash])
+        pen.stroke(np.outer([1.35, 1.8], ray) + np.array([x, y]))
 
 
 def house(pen: Pen, x: float, y: float, w: float, h: float) -> None:
@@ -190,7 +191,7 @@ def flower(pen: Pen, x: float, y: float, h: float) -> None:
 
 def home(pen: Pen) -> None:
     """A house by a tree, hills behind, a sun and two clouds."""
-    pen.stroke(np.concatenate([_wave(0.6, 0.05, 1.1, -0.02, 0.20)]))
+    pen.stroke(_wave(0.6, 0.05, 1.1, -0.02, 0.20))
     pen.stroke(_wave(0.6, 0.05, 1.1, 0.56, 0.71))
     pen.stroke(_wave(0.6, 0.05, 1.1, 0.82, 1.02))
     pen.stroke(_wave(0.86, 0.012, 1.6))
@@ -327,7 +328,7 @@ def draw(
 
 
 def sketches(seed: int = 0) -> list[Sketch]:
-    """The ten drawings."""
+    """The drawings, one for each way that they reach a computer."""
     marker = Pen(900, 900, 26, seed + 5)
     tree(marker, 0.7, 0.9, 0.46, 0.74)
     house(marker, 0.1, 0.9, 0.34, 0.34)
@@ -354,9 +355,10 @@ def sketches(seed: int = 0) -> list[Sketch]:
         Sketch("06-marker.png", encoded(on_white(marker.ink))),
         Sketch("07-pencil.png", encoded(pencilled(draw(pet, 1100, 850, 4, seed + 6, 1, 0.7), seed))),
         Sketch(
-            "08-hints.png", encoded(on_white(draw(home, 800, 640, 3, seed + 7))),
+            "08-hints.png",
+            encoded(on_white(draw(home, 800, 640, 3, seed + 7))),
             hint_strokes(800, 640, wishes),
-        ),  # fmt: skip
+        ),
         Sketch("09-ruled.jpg", encoded(ruled(on_white(draw(home, 1000, 800, 3.5, seed + 8)), 40), "JPEG")),
         Sketch("10-small.png", encoded(on_white(draw(home, 128, 104, 1.2, seed + 10)))),
         Sketch("11-filled.png", encoded(on_white(filled.ink))),

@@ -13,7 +13,7 @@ SKEW = 0.02  # how far the aspect may differ from the drawing's: a pixel or so o
 
 
 def to_labels(rgba: np.ndarray, palette: Palette) -> np.ndarray:
-    """The palette colour nearest (in OKLab) to each stroke: uint8 [H, W, 4] to int64 [H, W], label + 1 or 0."""
+    """The palette colour nearest to each stroke in OKLab: int64 [H, W], label + 1, or 0 for no stroke."""
     drawn = rgba[..., 3] >= OPAQUE
     colors, which = np.unique(rgba[drawn][:, :3], axis=0, return_inverse=True)
     distance = ((to_oklab(colors)[:, None] - to_oklab(palette.rgb)[None]) ** 2).sum(-1)
@@ -53,8 +53,8 @@ def check(rgba: np.ndarray, height: int, width: int) -> None:
     found_height, found_width = rgba.shape[:2]
     if abs(found_width * height / (found_height * width) - 1) > SKEW:
         raise WorkError(
-            f"it is {found_width} x {found_height}, but the drawing is {width} x {height}: "
+            f"the hints are {found_width} x {found_height}, but the drawing is {width} x {height}: "
             "draw the strokes over the drawing itself"
         )
     if not (rgba[..., 3] >= OPAQUE).any():
-        raise WorkError("there is no stroke on it: draw at least one that is opaque")
+        raise WorkError("there is no stroke among the hints: draw at least one that is opaque")

@@ -1,0 +1,14 @@
+"""Colours your own line drawings with a trained network.
+
+python scripts/colorize.py --run RUN_OR_EXPORT DRAWING... -o OUT
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from coloring.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
