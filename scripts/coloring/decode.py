@@ -24,7 +24,8 @@ ANNEALING = 0.38
 REACH = 0.09  # how far a pixel's neighbours help to decide, as a share of the picture's side
 GAP = 0.025  # ends of lines closer than this share of the side are taken to meet
 WHOLE = 0.6  # an area of which this share agrees is of one colour
-SMALL = 0.03  # an area of this share of the page is of one colour in any case
+OPEN = 0.12  # an area of up to this share of the page is of one colour in any case ...
+ENCLOSED = 0.3  # ... and up to this if lines enclose it: what runs off the page may be sky and meadow in one
 SPECK = 0.004  # within a larger one, patches below this share of the page vanish
 PRESENT = 0.08  # and so do colours of less than this share of the area
 DIFFERENT = 0.02  # share of the page in which two variants differ at least
@@ -128,7 +129,9 @@ def by_mean(
 ) -> Painting:
     """The palette colour nearest to the annealed mean in OKLab (Zhang et al. 2016, equation 5)."""
     table = to_oklab(palette.rgb[field.colors])
-    powers = (field.probabilities + 1e-9) ** (1 / temperature)
+    # In logarithms and below 0, or a low temperature would leave nothing to divide by.
+    scores = np.log(field.probabilities + 1e-9)
+    powers = np.exp((scores - scores.max(-1, keepdims=True)) / temperature)
     mean = (powers / powers.sum(-1, keepdims=True)) @ table
     mean = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     best, found = np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.int32)
@@ -156,7 +159,9 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
     single = smooth.likeliest(height, width)
     sizes = np.bincount(areas.ravel())
     agree = np.bincount(areas.ravel(), (single == chosen[areas]).ravel()) / sizes
-    torn = (agree < WHOLE) & (sizes > SMALL * areas.size)
+    most = np.full(len(sizes), ENCLOSED * areas.size)
+    most[np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])] = OPEN * areas.size
+    torn = (agree < WHOLE) & (sizes > most)
     for area in np.flatnonzero(torn):
         inside = areas == area
         patches = _patches(single, inside, inside & away, areas.size)

@@ -28,7 +28,10 @@ PAPER_SIDE = 256  # the paper's lighting changes slowly: it is estimated at this
 PAPER_KERNEL = 33  # at that size, px: anything dark and narrower is ink, anything wider is shade ...
 DARKEST_SHADE = 0.4  # ... but no shade is darker than this share of the paper in the light
 FAINTEST = 0.07  # darkness below which nothing is a stroke, on the cleanest paper
+WEAKEST = 0.11  # a drawing whose dark places are no darker than this is the paper's grain
+PAPER_AT_MOST = 0.3  # what is darker is not asked how grainy the paper is
 SPECK = 0.004  # longest side of what is dirt, as a share of the page's longer side
+STROKE = 0.04  # a page without any stroke of at least this share of it is empty, but for dirt
 FILLED = 2.5  # an area this many times as wide as the pen is filled in, not drawn ...
 SMALLEST_FILLED = 0.012  # ... if its half-width is this share of the page: smaller ones are dots
 
@@ -127,7 +130,14 @@ def even(grey: np.ndarray) -> np.ndarray:
     scale = PAPER_SIDE / max(height, width)
     small = _resized(grey, max(1, round(height * scale)), max(1, round(width * scale)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (PAPER_KERNEL, PAPER_KERNEL))
-    paper = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, disc), (0, 0), 2)
+    # Beyond the border the light goes on as it falls there: a closing would see the brighter side alone.
+    beyond = PAPER_KERNEL // 2
+    padded = np.pad(
+        small, np.minimum(beyond, np.array(small.shape)[:, None] - 1), "reflect", reflect_type="odd"
+    )
+    closed = cv2.morphologyEx(padded.astype(np.float32), cv2.MORPH_CLOSE, disc)
+    top, left = (np.array(padded.shape) - small.shape) // 2
+    paper = cv2.GaussianBlur(closed[top:, left:][: small.shape[0], : small.shape[1]], (0, 0), 2)
     paper = np.maximum(paper, max(DARKEST_SHADE * float(np.percentile(paper, 95)), 1e-3))
     darkness = 1 - grey / cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
     # The closing follows the brightest grain; the bulk of the paper shall be nought.
@@ -142,11 +152,13 @@ def find_strokes(darkness: np.ndarray) -> np.ndarray:
     grain and the darkness of this very drawing's strokes, so a hard pencil is found as a marker is.
     """
     smooth = cv2.GaussianBlur(darkness, (0, 0), 0.8)
-    grain = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
+    # Of the paper's pixels, from the median to the upper quartile: below nought all is cut off.
+    paper = np.percentile(smooth[smooth <= max(PAPER_AT_MOST, float(smooth.min()))], (75, 50))
+    grain = 1.4826 * float(np.subtract(*paper))
     noticed = smooth[smooth > max(FAINTEST, 6 * grain)]
-    if noticed.size < 8:
+    strong = float(np.percentile(noticed, 80)) if noticed.size else 0.0
+    if strong < WEAKEST:
         return np.zeros(darkness.shape, np.uint8)
-    strong = float(np.percentile(noticed, 80))
     low = max(FAINTEST, 4 * grain, 0.25 * strong)
     high = max(FAINTEST, 6 * grain, 0.45 * strong)
     count, parts, stats, _ = cv2.connectedComponentsWithStats((smooth > low).astype(np.uint8), connectivity=8)
@@ -155,6 +167,8 @@ def find_strokes(darkness: np.ndarray) -> np.ndarray:
     kept[np.unique(parts[smooth > high])] = True
     kept &= longest > SPECK * max(darkness.shape)
     kept[0] = False
+    if not (kept & (longest > STROKE * max(darkness.shape))).any():
+        return np.zeros(darkness.shape, np.uint8)
     return kept[parts].astype(np.uint8)
 
 

@@ -1,0 +1,455 @@
+"""scripts/colorize.py: from a drawing to files, through the real command; and how colours are decided."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from coloring import decode, strokes
+from coloring.command import main
+from coloring.drawing import read_drawing
+from coloring.layers import color_name, layers, to_ora, to_png
+from coloring.network import load
+from coloring.picture import Picture, Settings, colorize, enlarge, working_shape
+from coloring.regions import segment
+from coloring.sketches import draw, encoded, hint_strokes, home, on_white
+from networks import PALETTE, STRIDE, write_export
+from PIL import Image
+
+from training.errors import UsageError, WorkError
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "scripts" / "colorize.py"
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_export(tmp_path_factory.mktemp("networks") / "plain")
+
+
+@pytest.fixture(scope="module")
+def hinted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_export(tmp_path_factory.mktemp("networks") / "hinted", hints=True)
+
+
+@pytest.fixture(scope="module")
+def page() -> bytes:
+    return encoded(on_white(draw(home, 320, 250, 2, seed=1)))
+
+
+@pytest.fixture
+def house(tmp_path: Path, page: bytes) -> Path:
+    path = tmp_path / "house.png"
+    path.write_bytes(page)
+    return path
+
+
+@pytest.fixture(scope="module")
+def picture(export: Path, page: bytes) -> Picture:
+    return colorize(read_drawing(page), load(export))[0]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> str:
+    """What the command says when it ends with `code`."""
+    try:
+        found = main([str(word) for word in words])
+    except SystemExit as e:
+        found = e.code
+    said = capsys.readouterr()
+    assert found == code, said
+    assert "Traceback" not in said.err
+    return said.err
+
+
+# ------------------------------------------------------------------------------------------------ network
+
+
+def test_a_network_is_padded_with_paper_and_cropped_back(export: Path) -> None:
+    network = load(export)
+    drawing = (np.random.default_rng(0).random((37, 50)) < 0.1).astype(np.float32)
+    logits = network.logits(drawing)
+    assert logits.shape == (37, 50, len(PALETTE))
+    assert logits.dtype == np.float32
+    padded = np.pad(drawing, ((0, -37 % STRIDE), (0, -50 % STRIDE)))
+    assert np.allclose(network.logits(padded)[:37, :50], logits, atol=1e-4)
+
+
+def test_hints_reach_the_network_as_in_training(hinted: Path) -> None:
+    network = load(hinted)
+    seen: list[np.ndarray] = []
+    object.__setattr__(network, "predict", lambda x: seen.append(x) or np.zeros((*x.shape[:3], len(PALETTE))))
+    hints = np.zeros((16, 16), int)
+    hints[3, 4] = 3
+    network.logits(np.zeros((16, 16)), hints)
+    assert np.allclose(seen[0][0, 3, 4], [0, *(PALETTE.rgb[2] / 255), 1])
+    assert np.count_nonzero(seen[0]) == 4
+
+
+def test_a_run_directory_works_as_its_export_does(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras")
+    inputs = keras.Input((None, None, 1))
+    net = keras.Model(inputs, keras.layers.Conv2D(len(PALETTE), 3, padding="same")(inputs))
+    (tmp_path / "checkpoints").mkdir()
+    net.save(tmp_path / "checkpoints" / "best.keras")
+    (tmp_path / "run.json").write_bytes(
+        b'{"image_size": 64, "palette": {"name": "p", "colors": [%s]}, "more": 1, "config": {"model": {}},'
+        b' "model": {"stride": 8, "gives_logits": true}}'
+        % ",".join(str(list(color)) for color in PALETTE.colors).encode()
+    )
+    network = load(tmp_path)
+    assert (network.palette.colors, network.takes_hints) == (PALETTE.colors, False)
+    drawing = np.eye(20, dtype=np.float32)
+    wanted = net(np.pad(drawing, ((0, 4), (0, 4)))[None, ..., None])[0, :20, :20]
+    assert np.allclose(network.logits(drawing), wanted, atol=1e-4)
+    write_export(tmp_path / "export")
+    assert load(tmp_path).path == tmp_path / "export"
+
+
+def test_no_network_is_a_sentence(tmp_path: Path, export: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such directory"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"neither export\.json nor run\.json"):
+        load(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="is not what python -m training writes"):
+        load(tmp_path)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "export.json").write_bytes((export / "export.json").read_bytes())
+    (damaged / "model.onnx").write_bytes((export / "model.onnx").read_bytes()[:500])
+    with pytest.raises(WorkError, match="is damaged"):
+        load(damaged)
+
+
+# ------------------------------------------------------------------------------------------------- decode
+
+
+def test_areas_end_at_lines_and_small_gaps_are_closed() -> None:
+    lines = np.zeros((200, 200), np.uint8)
+    cv2.rectangle(lines, (50, 50), (150, 150), 1, 1)
+    lines[150, 95:99] = 0  # a hand's gap
+    areas = segment(lines, gap=8)
+    assert areas[100, 100] != areas[20, 20]
+    assert (areas[60:140, 60:140] == areas[100, 100]).all()
+    assert (areas[:45] == areas[20, 20]).all()
+    assert set(np.unique(areas)) == set(range(areas.max() + 1))
+    assert segment(np.zeros((20, 30), np.uint8), 4).max() == 0
+
+
+def noisy_house() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lines, the true labels, and logits of a network that is right on the whole and wrong in many places."""
+    lines, truth = np.zeros((128, 128), np.uint8), np.zeros((128, 128), int)
+    truth[80:] = 1
+    cv2.line(lines, (0, 80), (127, 80), 1, 1)
+    truth[50:100, 40:90] = 3
+    cv2.rectangle(lines, (40, 50), (89, 99), 1, 1)
+    truth[60:75, 50:65] = 2
+    cv2.rectangle(lines, (50, 60), (64, 74), 1, 1)
+    rng = np.random.default_rng(0)
+    logits = 1.3 * np.eye(len(PALETTE))[truth] + rng.normal(0, 1, (128, 128, len(PALETTE)))
+    return lines, truth, logits.astype(np.float32)
+
+
+def lonely(labels: np.ndarray) -> float:
+    """Share of the pixels in patches of fewer than 12."""
+    count = 0
+    for label in np.unique(labels):
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(
+            (labels == label).astype(np.uint8), connectivity=4
+        )
+        sizes = stats[parts, cv2.CC_STAT_AREA]
+        count += int(((sizes < 12) & (parts > 0)).sum())
+    return count / labels.size
+
+
+def test_the_vote_is_without_speckle_and_nearer_the_truth() -> None:
+    lines, truth, logits = noisy_house()
+    field = decode.Field.of(logits)
+    plain = decode.by_argmax(field, 128, 128).labels
+    vote = decode.by_vote(field, lines, lines).labels
+    assert np.array_equal(plain, logits.argmax(-1))
+    assert lonely(plain) > 0.1
+    assert lonely(vote) == 0
+    away = cv2.dilate(lines, np.ones((3, 3))) == 0
+    assert np.mean((vote == truth)[away]) > 0.99
+
+
+def test_an_open_page_may_have_two_colours() -> None:
+    logits = np.zeros((96, 128, len(PALETTE)), np.float32)
+    logits[:48, :, 0] = logits[48:, :, 1] = 2
+    lines = np.zeros((96, 128), np.uint8)
+    lines[10, 10:20] = 1
+    labels = decode.by_vote(decode.Field.of(logits), lines, lines).labels
+    assert (labels[:40] == 0).all()
+    assert (labels[56:] == 1).all()
+
+
+def test_the_annealed_mean_lies_between_mode_and_mean() -> None:
+    field = decode.Field.of(noisy_house()[2])
+    cold = decode.by_mean(field, PALETTE, 128, 128, temperature=0.01).labels
+    assert np.mean(cold == decode.by_argmax(field, 128, 128).labels) > 0.97
+    assert lonely(decode.by_mean(field, PALETTE, 128, 128, temperature=1.0).labels) < lonely(cold)
+
+
+def test_large_palettes_are_cut_to_the_likely_colours() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, (8, 8, 512)).astype(np.float32)
+    logits[..., 400] += 9
+    field = decode.Field.of(logits)
+    assert len(field.colors) == decode.MOST_COLORS
+    assert np.allclose(field.probabilities.sum(-1), 1)
+    assert (decode.by_argmax(field, 8, 8).labels == 400).all()
+
+
+def test_labels_are_enlarged_smoothly_and_nothing_is_invented() -> None:
+    labels = np.zeros((40, 60), np.uint16)
+    cv2.circle(labels, (30, 20), 12, 3, -1)
+    for height, width in ((40, 60), (20, 30), (400, 600), (123, 197)):
+        found = enlarge(labels, height, width)
+        assert found.shape == (height, width)
+        assert set(np.unique(found)) == {0, 3}
+        assert abs(np.mean(found == 3) - np.mean(labels == 3)) < 0.02
+    assert lonely(found) == 0
+
+
+# --------------------------------------------------------------------------------------- pictures and files
+
+
+@pytest.mark.parametrize("size", [(320, 250), (60, 200), (41, 37), (900, 300)])
+def test_pictures_have_the_size_of_the_drawing(export: Path, size: tuple[int, int]) -> None:
+    drawing = read_drawing(encoded(on_white(draw(home, *size, 2, seed=1))))
+    for name in ("vote", "argmax", "mean"):
+        (one,) = colorize(drawing, load(export), Settings(decode=name))  # type: ignore[arg-type]
+        assert one.labels.shape == size[::-1] == drawing.shape
+        assert one.rgb(overlay=True).shape == (*size[::-1], 3)
+    height, width = working_shape(*drawing.shape, 64)
+    assert abs(height * width - 64**2) < 300
+    assert abs(np.log(height / width * size[0] / size[1])) < 0.1
+
+
+def test_variants_differ_and_are_the_same_again(export: Path, page: bytes) -> None:
+    drawing, network = read_drawing(page), load(export)
+    one, again, other = (colorize(drawing, network, Settings(variants=4, seed=s)) for s in (1, 1, 2))
+    assert len(one) == 4
+    for index, variant in enumerate(one):
+        assert np.array_equal(variant.labels, again[index].labels)
+        for before in one[:index]:
+            assert np.mean(variant.labels != before.labels) > 0.01
+    assert np.array_equal(one[0].labels, other[0].labels)  # the likeliest is no draw
+    assert any(not np.array_equal(a.labels, b.labels) for a, b in zip(one[1:], other[1:], strict=True))
+    assert lonely(one[3].labels) < 0.002  # whole areas change, not pixels
+
+
+def test_layers_share_out_the_picture_exactly(picture: Picture) -> None:
+    lines, *colors = layers(picture)
+    assert lines.name == "lines"
+    alpha = np.stack([layer.rgba[..., 3] for layer in colors])
+    assert set(np.unique(alpha)) <= {0, 255}
+    assert ((alpha == 255).sum(0) == 1).all()
+    merged = sum(layer.rgba[..., :3].astype(int) * (layer.rgba[..., 3:] // 255) for layer in colors)
+    assert np.array_equal(merged, picture.rgb())
+    assert [layer.name for layer in colors] == [
+        color_name(PALETTE, int(label))
+        for label in sorted(np.unique(picture.labels), key=lambda k: np.sum(picture.labels == k))
+    ]
+
+
+def test_a_png_holds_the_palettes_colours_and_no_others(picture: Picture) -> None:
+    with Image.open(io.BytesIO(to_png(picture))) as image:
+        assert image.mode == "P"
+        assert np.array_equal(np.asarray(image.convert("RGB")), picture.rgb())
+    with Image.open(io.BytesIO(to_png(picture, overlay=True))) as image:
+        assert np.array_equal(np.asarray(image), picture.rgb(overlay=True))
+    inked = picture.drawing.ink > 0.9
+    assert picture.rgb(overlay=True)[inked].mean() < 60
+
+
+def test_open_raster_is_as_specified(picture: Picture) -> None:
+    data = to_ora(picture)
+    assert data[30:54] == b"mimetypeimage/openraster"  # first, stored, no extra field: told from its bytes
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        root = ElementTree.fromstring(archive.read("stack.xml"))
+        height, width = picture.labels.shape
+        assert (root.tag, root.get("w"), root.get("h")) == ("image", str(width), str(height))
+        stack = root.find("stack")
+        assert stack is not None
+        merged = Image.new("RGBA", (width, height))
+        for layer in reversed(stack):  # the first is on top
+            assert layer.get("src") in names
+            with Image.open(io.BytesIO(archive.read(str(layer.get("src"))))) as image:
+                merged.alpha_composite(image)
+        with Image.open(io.BytesIO(archive.read("mergedimage.png"))) as image:
+            shown = np.asarray(image).astype(int)
+        assert np.abs(np.asarray(merged.convert("RGB")) - shown).max() <= 2
+        with Image.open(io.BytesIO(archive.read("Thumbnails/thumbnail.png"))) as image:
+            assert max(image.size) <= 256
+    assert to_ora(picture) == data
+
+
+def test_hints_colour_what_they_lie_on(hinted: Path, page: bytes) -> None:
+    drawing, network = read_drawing(page), load(hinted)
+    layer = np.zeros((250, 320, 4), np.uint8)
+    roof = (slice(138, 146), slice(112, 130))
+    layer[roof] = (200, 90, 70, 255)  # nearest to PALETTE[3]
+    free = colorize(drawing, network)[0].labels
+    (picture,) = colorize(drawing, network, hints=layer)
+    assert (picture.labels[roof] == 3).all()
+    assert np.mean(picture.labels == 3) < 0.7
+    assert not np.array_equal(free, picture.labels)
+    half = cv2.resize(layer, (160, 125), interpolation=cv2.INTER_NEAREST)
+    assert (colorize(drawing, network, hints=half)[0].labels[141:144, 114:126] == 3).all()
+    with pytest.raises(WorkError, match="the hints are 250 x 320, but the drawing is 320 x 250"):
+        colorize(drawing, network, hints=np.ascontiguousarray(layer.transpose(1, 0, 2)))
+    with pytest.raises(WorkError, match="no stroke"):
+        colorize(drawing, network, hints=np.zeros_like(layer))
+
+
+def test_strokes_survive_any_resizing() -> None:
+    labels = np.zeros((100, 80), np.int64)
+    labels[10, 10], labels[50:60, 40:60] = 2, 1
+    for height, width in ((10, 8), (33, 47), (100, 80), (250, 200)):
+        small = strokes.resize(labels, height, width)
+        assert small.shape == (height, width)
+        assert set(np.unique(small)) == {0, 1, 2}
+
+
+# --------------------------------------------------------------------------------------------- the command
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_real_command_writes_all_it_is_asked_for(tmp_path: Path, export: Path, house: Path) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "--run", export, house, "-o", out / "a.png", "--overlay", "--layers", out / "layers", "--ora",
+        out / "a.ora", "--palette", out / "p.gpl",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"look at {out / 'a.png'}\n"
+    assert sorted(p.name for p in out.iterdir()) == ["a.ora", "a.png", "layers", "p.gpl"]
+    with Image.open(out / "a.png") as image:
+        assert image.size == (320, 250)
+    assert (out / "p.gpl").read_text().splitlines()[4].split() == ["24", "104", "186", "1868ba"]
+    assert (out / "layers" / "lines.png").is_file()
+    before = {p: p.read_bytes() for p in out.rglob("*.*")}
+    assert run("--run", export, house, "-o", out / "a.png", "--overlay").returncode == 0
+    assert (out / "a.png").read_bytes() == before[out / "a.png"]
+
+
+def test_a_bad_file_is_named_and_left_out(tmp_path: Path, export: Path, page: bytes) -> None:
+    folder = tmp_path / "drawings"
+    (folder / "below").mkdir(parents=True)
+    (folder / "good.png").write_bytes(page)
+    (folder / "below" / "good.png").write_bytes(page)
+    (folder / "bad.jpg").write_bytes(b"not a picture")
+    (folder / "notes.txt").write_bytes(b"no drawing")
+    done = run("--run", export, folder, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"colorize: {folder / 'bad.jpg'}: it is no picture that can be read")
+    assert done.stderr.count("\n") == 1  # no bar where stderr is not a terminal
+    assert "2 of 3 drawings coloured" in done.stdout
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    assert found == {"good.png", "below/good.png"}
+
+
+def test_variants_are_numbered(
+    tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, layered = tmp_path / "out", tmp_path / "layers"
+    assert (
+        complaint(
+            capsys, 0, "--run", export, house, "-o", out / "x.png", "--variants", 3, "--layers", layered
+        )
+        == ""
+    )
+    assert sorted(p.name for p in out.iterdir()) == ["x-1.png", "x-2.png", "x-3.png"]
+    assert sorted(p.name for p in layered.iterdir()) == ["1", "2", "3"]
+
+
+def test_layers_of_an_earlier_picture_do_not_stay(
+    tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "layers"
+    folder.mkdir()
+    (folder / "5-1c161e.png").write_bytes(b"old")
+    (folder / "4-000000.png").write_bytes(b"old")
+    words = ("--run", export, house, "-o", tmp_path / "x.png", "--layers", folder)
+    assert complaint(capsys, 0, *words) == ""
+    assert not any(p.read_bytes() == b"old" for p in folder.iterdir())
+    (folder / "novel.txt").write_bytes(b"mine")
+    assert "holds other files (novel.txt)" in complaint(capsys, 2, *words)
+
+
+def test_slips_are_sentences(
+    tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+
+    def slip(*words: object, code: int = 2) -> str:
+        return complaint(capsys, code, "--run", export, "-o", out, *words)
+
+    assert "nowhere.png is not there" in slip("nowhere.png")
+    assert "--variants must be 1 to 64; got 0" in slip(house, "--variants", 0)
+    assert "--size must be 32 to 1024 pixels; got 7" in slip(house, "--size", 7)
+    assert "invalid choice: 'best'" in slip(house, "--decode", "best")
+    assert "one file for several drawings" in slip(house, SCRIPT)
+    assert "is given twice" in slip(house, house)
+    assert "takes none; train one that does" in slip(house, "--hints", house)
+    assert "type a name that ends in .gpl" in slip(house, "--palette-out", "p.txt")
+    assert "type a name that ends in .ora" in slip(house, "--ora", "a.kra")
+    assert "is a drawing itself" in slip(house, "-o", house)
+    assert "type a name that ends in .png" in slip(house, "-o", "a.jpg")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no picture" in slip(empty)
+    assert "holds neither" in slip(house, "--run", empty)
+    assert not out.exists()
+
+
+def test_hints_through_the_command(
+    tmp_path: Path, hinted: Path, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hints = tmp_path / "strokes.png"
+    hints.write_bytes(hint_strokes(320, 250, [("0.36,0.57 0.42,0.58", (206, 88, 66))]))
+    words = ("--run", hinted, house, "-o", tmp_path / "x.png", "--hints", hints)
+    assert complaint(capsys, 0, *words) == ""
+    hints.write_bytes(encoded(np.full((250, 320, 3), 255, np.uint8)))
+    assert "it has no transparency" in complaint(capsys, 2, *words)
+    hints.write_bytes(hint_strokes(100, 250, [("0.1,0.1 0.5,0.5", (0, 0, 0))]))
+    assert "the hints are 100 x 250" in complaint(capsys, 1, *words)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    said = complaint(capsys, 1, "--run", export, house, "-o", tmp_path / "file" / "x.png")
+    assert "could not be read or written" in said
+
+
+def test_colouring_with_an_export_needs_neither_tensorflow_nor_beam(
+    tmp_path: Path, export: Path, house: Path
+) -> None:
+    program = (
+        "import sys\nfrom coloring.command import main\n"
+        f"assert main(['--run', {str(export)!r}, {str(house)!r}, '-o', {str(tmp_path / 'x.png')!r}]) == 0\n"
+        "barred = {'tensorflow', 'keras', 'apache_beam', 'simplejpeg', 'hydra', 'matplotlib'}\n"
+        "assert not barred & set(sys.modules), barred & set(sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

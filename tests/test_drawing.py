@@ -1,0 +1,246 @@
+"""From a person's page to thin lines: whatever the pen, the paper, the light and the file."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from coloring.drawing import Drawing, even, read_drawing, shrink_lines
+from coloring.page import read_layer, read_page
+from coloring.sketches import (
+    Pen,
+    draw,
+    encoded,
+    home,
+    on_black,
+    on_nothing,
+    on_white,
+    pencilled,
+    photographed,
+    sea,
+    sketches,
+)
+from coloring.thinning import prune, thin
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from training.errors import WorkError
+
+
+def agreement(one: Drawing, other: Drawing, tolerance: int = 3) -> float:
+    """Share of the lines of both that lie within `tolerance` px of the other's."""
+    disc = np.ones((2 * tolerance + 1,) * 2, np.uint8)
+    a, b = one.guide, other.guide
+    near = (a & cv2.dilate(b, disc)).sum() + (b & cv2.dilate(a, disc)).sum()
+    return near / (a.sum() + b.sum())
+
+
+@pytest.fixture(scope="module")
+def ink() -> np.ndarray:
+    return draw(home, 600, 480, 3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def plain(ink: np.ndarray) -> Drawing:
+    return read_drawing(encoded(on_white(ink)))
+
+
+# ----------------------------------------------------------------------------------------------- thinning
+
+
+@given(arrays(np.uint8, (20, 24), elements=st.integers(0, 1)))
+def test_thinning_keeps_what_is_connected_and_does_nothing_twice(mask: np.ndarray) -> None:
+    lines = thin(mask)
+    assert (lines <= mask).all()
+    assert set(np.unique(lines)) <= {0, 1}
+    assert np.array_equal(thin(lines), lines)
+    count, parts = cv2.connectedComponents(mask, connectivity=8)
+    assert set(np.unique(parts[lines == 1])) == set(range(1, count))  # no part vanishes
+    assert cv2.connectedComponents(lines, connectivity=8)[0] == count  # and none falls apart
+
+
+def test_a_bar_becomes_its_middle_and_a_ring_stays_a_ring() -> None:
+    bar = np.zeros((21, 60), np.uint8)
+    bar[6:15, 5:55] = 1
+    assert set(np.nonzero(thin(bar)[:, 15:45])[0]) <= {9, 10}
+    ring = cv2.circle(np.zeros((60, 60), np.uint8), (30, 30), 20, 1, 7)
+    lines = thin(ring)
+    assert cv2.connectedComponents(1 - lines, connectivity=4)[0] == 3  # inside, outside, and the line
+    assert abs(lines.sum() - 2 * np.pi * 20) < 30
+
+
+def test_pruning_removes_spurs_but_not_ends_dashes_or_rings() -> None:
+    lines = np.zeros((40, 80), np.uint8)
+    lines[20, 5:75] = 1
+    lines[17:20, 40] = 1  # a spur
+    lines[35, 5:9] = 1  # a dash
+    kept = prune(lines, 5)
+    assert kept[17, 40] == 0
+    assert kept[20, 5:75].all()
+    assert kept[35, 5:9].all()
+
+
+def test_lines_stay_thin_and_whole_at_any_size(plain: Drawing) -> None:
+    for height, width in ((51, 64), (102, 128), (480, 600), (700, 900)):
+        lines = shrink_lines(plain.guide, height, width)
+        assert lines.shape == (height, width)
+        assert np.array_equal(thin(lines), lines)
+    rows = cv2.line(np.zeros((300, 300), np.uint8), (10, 20), (290, 250), 1, 1)
+    assert cv2.connectedComponents(shrink_lines(rows, 47, 60), connectivity=8)[0] == 2
+    assert cv2.connectedComponents(shrink_lines(rows, 500, 460), connectivity=8)[0] == 2
+
+
+# ------------------------------------------------------------------------------------------------- pages
+
+
+def test_the_same_lines_from_every_kind_of_page(ink: np.ndarray, plain: Drawing) -> None:
+    rgba = on_nothing(ink)
+    white_on_nothing = rgba.copy()
+    white_on_nothing[..., :3] = 240
+    pages = {
+        "jpeg": encoded(on_white(ink), "JPEG"),
+        "board": encoded(on_black(ink)),
+        "alpha": encoded(rgba),
+        "light ink on nothing": encoded(white_on_nothing),
+        "grey": encoded(np.asarray(Image.fromarray(on_white(ink)).convert("L"))),
+        "faint": encoded((255 - 0.25 * (255 - on_white(ink))).astype(np.uint8)),
+        "pencil": encoded(pencilled(ink, seed=3)),
+        "coloured paper": encoded((on_white(ink) * np.array([0.9, 0.75, 0.5])).astype(np.uint8)),
+    }
+    for name, data in pages.items():
+        assert agreement(plain, read_drawing(data)) > 0.97, name
+    assert not read_drawing(pages["board"]).dark
+    assert plain.dark
+
+
+def test_sixteen_bits_are_read(ink: np.ndarray, plain: Drawing) -> None:
+    file = io.BytesIO()
+    Image.fromarray(((1 - ink) * 65535).astype(np.uint16)).save(file, "PNG")
+    assert agreement(plain, read_drawing(file.getvalue())) > 0.97
+
+
+def test_light_does_not_matter() -> None:
+    page = on_white(draw(sea, 1000, 750, 4, seed=2))
+    lit, shaded = (read_drawing(encoded(photographed(page, 5, s), "JPEG")) for s in (0.0, 1.0))
+    assert agreement(lit, shaded) > 0.98
+    assert agreement(read_drawing(encoded(page)), shaded) > 0.97
+
+
+def test_paper_is_nought_and_ink_is_dark_whatever_the_light() -> None:
+    page = np.tile(np.linspace(0.35, 0.9, 400, dtype=np.float32), (300, 1))
+    page[100:105, 20:380] *= 0.2
+    darkness = even(page)
+    assert darkness[100:105, 30:370].min() > 0.7
+    assert np.quantile(np.delete(darkness, slice(96, 109), axis=0), 0.99) < 0.05
+
+
+def test_a_marker_and_a_thin_pen_draw_the_same_lines() -> None:
+    thin_pen, marker = (read_drawing(encoded(on_white(draw(sun_only, 600, 600, w, seed=4)))) for w in (2, 18))
+    assert agreement(thin_pen, marker, tolerance=9) > 0.95
+    for drawing in (thin_pen, marker):
+        assert np.array_equal(thin(drawing.guide), drawing.guide)
+    assert 0.6 < thin_pen.guide.sum() / marker.guide.sum() < 1.6  # one line a stroke, not one on either side
+
+
+def sun_only(pen: Pen) -> None:
+    from coloring.sketches import house
+
+    house(pen, 0.2, 0.85, 0.6, 0.4)
+
+
+def test_what_is_filled_with_ink_is_outlined() -> None:
+    page = np.full((400, 400, 3), 255, np.uint8)
+    cv2.rectangle(page, (100, 120), (300, 320), (0, 0, 0), -1)
+    cv2.line(page, (20, 60), (380, 60), (0, 0, 0), 3)
+    drawing = read_drawing(encoded(page))
+    scale = drawing.guide.shape[0] / 400
+    middle = slice(round(150 * scale), round(290 * scale))
+    assert not drawing.guide[middle, middle].any()
+    assert cv2.connectedComponents(1 - drawing.guide, connectivity=4)[0] == 3  # paper, and the square
+    assert drawing.ink[200, 200] > 0.95
+
+
+def test_the_polarity_can_be_said() -> None:
+    page = encoded(on_white(draw(home, 300, 240, 2, seed=1)))
+    assert read_drawing(page, lines="auto").dark
+    assert not read_drawing(page, lines="light").dark
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 3), (8, 1)])
+def test_exif_is_obeyed(ink: np.ndarray, orientation: int, turns: int) -> None:
+    image = Image.fromarray(on_white(ink))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif, quality=95)
+    page = read_page(file.getvalue())
+    assert np.abs(page.astype(int) - np.rot90(on_white(ink), turns)).mean() < 2
+
+
+def test_a_photograph_is_drawn_by_the_recipe() -> None:
+    from preprocess.edges import to_edges
+    from preprocess.recipe import DEFAULT
+
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (320, 240))
+    picture[:2, :2] = [[(0, 0, 0), (255, 255, 255)]] * 2
+    drawing = read_drawing(encoded(picture), source="photo")
+    assert np.array_equal(drawing.guide, to_edges(picture, DEFAULT))
+    assert drawing.ink.max() == 0
+
+
+# ------------------------------------------------------------------------------------------- what is refused
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that is all header."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "it is empty"),
+        (b"a letter", "no picture that can be read"),
+        (bomb(60_000, 60_000), "over 67,108,864 pixels"),
+        (bomb(9_000, 9_000), "9000 x 9000, over 67,108,864 pixels"),
+        (encoded(np.full((8, 300, 3), 255, np.uint8)), "300 x 8, but a drawing needs 16"),
+        (encoded(np.full((300, 300, 3), 255, np.uint8)), "there are no lines on it"),
+        (encoded(np.zeros((300, 300, 4), np.uint8)), "there are no lines on it"),
+        (encoded(on_white(np.zeros((200, 200), np.float32)))[:90], "it is damaged"),
+    ],
+)
+def test_what_is_no_drawing_is_a_sentence(data: bytes, sentence: str) -> None:
+    with pytest.raises(WorkError, match=sentence):
+        read_drawing(data)
+
+
+def test_noisy_empty_paper_has_no_lines() -> None:
+    page = photographed(np.full((400, 500, 3), 255, np.uint8), seed=1)
+    with pytest.raises(WorkError, match="there are no lines on it"):
+        read_drawing(encoded(page, "JPEG"))
+
+
+def test_strokes_without_transparency_are_refused() -> None:
+    with pytest.raises(WorkError, match="no transparency"):
+        read_layer(encoded(np.full((40, 40, 3), 255, np.uint8)))
+
+
+@pytest.mark.slow
+def test_sketches_are_the_same_every_time() -> None:
+    one, other = sketches(3), sketches(3)
+    assert one == other
+    assert len({sketch.name for sketch in one}) == len(one) >= 10
+    for sketch in one:
+        assert read_drawing(sketch.data).guide.any()
