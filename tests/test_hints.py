@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tfrecords_schema import Palette
+from training.colors import HINT_CHANNELS
 from training.compose import compose
 from training.config import HintsConfig
 from training.draws import Draws
-from training.hints import CHANNELS, dabs, simulate, to_channels
+from training.hints import dabs, simulate, to_channels
 from training.models import build_model
 
 SIZE = 32
@@ -71,7 +72,7 @@ def test_compiled_hints_are_the_same() -> None:
 def test_channels_are_the_colour_and_the_place() -> None:
     palette = Palette.grid(2)
     channels = to_channels(tf.constant([[[0, 1], [8, 3]]]), palette).numpy()
-    assert channels.shape == (1, 2, 2, CHANNELS)
+    assert channels.shape == (1, 2, 2, HINT_CHANNELS)
     assert np.array_equal(channels[0, 0, 0], [0, 0, 0, 0])
     assert np.allclose(channels[0, 1, 0], [*palette.rgb[7] / 255, 1])
 
@@ -81,5 +82,5 @@ def test_every_network_takes_hints(name: str) -> None:
     small = ["model.widths=[8,16]", "model.blocks=[0,0]"] if name == "unet" else ["model.width=0.02"]
     config = compose(["data.root=x", f"model={name}", "experiment=hints", *small])
     net = build_model(config.model, 8, 0)
-    assert net.input_shape[-1] == 1 + CHANNELS == config.model.channels
+    assert net.input_shape[-1] == 1 + HINT_CHANNELS == config.model.channels
     assert net(tf.zeros([1, 128, 128, 5])).shape == (1, 128, 128, 8)

@@ -1,8 +1,12 @@
-"""sRGB to spaces in which distances mean something: OKLab for targets, CIELAB for CIEDE2000."""
+"""sRGB to what it is used as: OKLab for targets, CIELAB for CIEDE2000, and the channels of colour hints."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from tfrecords_schema import Palette
+
+HINT_CHANNELS = 4  # red, green, blue from 0 to 1, and 1 where there is a hint at all
 
 # Björn Ottosson, "A perceptual color space for image processing" (2020).
 _RGB_TO_LMS = np.array(
@@ -35,6 +39,14 @@ def to_cielab(rgb: np.ndarray) -> np.ndarray:
         np.where(share > (6 / 29) ** 3, np.cbrt(share), share * (29 / 6) ** 2 / 3 + 4 / 29), -1, 0
     )
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def hint_table(palette: Palette) -> np.ndarray:
+    """What a network sees of a hint, by label + 1, and of none, by 0: float32 [K + 1, 4]."""
+    table = np.zeros((len(palette) + 1, HINT_CHANNELS), np.float32)
+    table[1:, :3] = palette.rgb / 255
+    table[1:, 3] = 1
+    return table
 
 
 def _linear(rgb: np.ndarray) -> np.ndarray:

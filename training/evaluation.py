@@ -28,7 +28,7 @@ from training.panel import draw_panel
 from training.predict import predict_labels
 
 if TYPE_CHECKING:
-    from training.evaluate import Run
+    from training.record import Run
 
 LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 is the drawing as it is
 HINTS = (0, 1, 4, 16, 64)  # dabs of 3×3 pixels an example, for networks that take hints

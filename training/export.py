@@ -12,10 +12,9 @@ from tfrecords_schema import Manifest
 from training.atomic import making
 from training.dataset import open_dataset
 from training.errors import LinewashError, UsageError, WorkError
-from training.evaluate import Run
 from training.exported import FORMATS
 from training.quiet import start_tensorflow
-from training.record import read_run
+from training.record import Run, read_run
 from training.words import answer, parse_words
 
 HELP = """\

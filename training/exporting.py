@@ -28,13 +28,13 @@ from training import parity
 from training.card import CARD_NAME, Facts, draw_palette, write_card
 from training.dataset import eval_dataset, examples, judged_split, read
 from training.errors import WorkError
-from training.evaluate import Run
 from training.evaluation import judge, load_network
 from training.exported import EXPORT_NAME, FORMAT_VERSION, FORMATS, Exported
 from training.panel import draw_panel
 from training.portable import inference_copy, portable_copy
 from training.predict import predict_labels
 from training.quiet import hushed
+from training.record import Run
 
 # ONNX Runtime takes it since 1.14, of 2023; tf2onnx goes no higher.
 OPSET = 18

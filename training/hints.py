@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords_schema import Palette
+from training.colors import HINT_CHANNELS, hint_table
 from training.config import HintsConfig
 from training.draws import Draws
 
-CHANNELS = 4  # red, green, blue from 0 to 1, and 1 where there is a hint at all
 BRUSHES = (1, 3, 5)  # widths in pixels
 _DIRECTIONS = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)], np.int32)
 
@@ -49,16 +49,13 @@ def dabs(labels: tf.Tensor, draws: Draws, count: int) -> tf.Tensor:
 def with_hints(edges: tf.Tensor, hints: tf.Tensor | None, palette: Palette) -> tf.Tensor:
     """Puts hints' channels, or for None empty ones, beside the edges: float32 [B, S, S, 1 + 4]."""
     if hints is None:
-        return tf.pad(edges, [[0, 0], [0, 0], [0, 0], [0, CHANNELS]])
+        return tf.pad(edges, [[0, 0], [0, 0], [0, 0], [0, HINT_CHANNELS]])
     return tf.concat([edges, to_channels(hints, palette)], axis=-1)
 
 
 def to_channels(hints: tf.Tensor, palette: Palette) -> tf.Tensor:
     """What the network sees of hints as `simulate` gives them: float32 [B, S, S, 4]."""
-    table = np.zeros((len(palette) + 1, CHANNELS), np.float32)
-    table[1:, :3] = palette.rgb / 255
-    table[1:, 3] = 1
-    return tf.gather(tf.constant(table), hints)
+    return tf.gather(tf.constant(hint_table(palette)), hints)
 
 
 def _strokes(

@@ -57,7 +57,7 @@ class Learner:
     ) -> Learner:
         """Compiles the steps (at their first call) for the images and colours of `manifest`.
 
-        `net` was built in the scope of `replicas`, and so must this be called there.
+        `net` was built in the scope of the strategy of `replicas`, and so must this be called there.
         """
         optimizer = make_optimizer(config.optimizer, config.trainer.precision)
         optimizer.build(net.trainable_variables)

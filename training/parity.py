@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from tfrecords_schema import Palette
+from training.colors import HINT_CHANNELS, hint_table
 from training.errors import WorkError
-from training.hints import CHANNELS
 
 # Rounding in another order moves probabilities by about 1e-6; a thousandth is seen in no picture.
 MOST_DIFFERENCE = 1e-3
@@ -131,11 +131,11 @@ def scribbles(size: int, count: int = 2) -> np.ndarray:
 
 def _dabs(shape: tuple[int, ...], palette: Palette) -> np.ndarray:
     rng = np.random.default_rng(0)
-    channels = np.zeros((*shape, CHANNELS), np.float32)
+    table = hint_table(palette)
+    channels = np.zeros((*shape, HINT_CHANNELS), np.float32)
     for drawing in channels:
         for y, x in rng.integers(0, [shape[1] - 2, shape[2] - 2], (DABS, 2)):
-            drawing[y : y + 3, x : x + 3, :3] = palette.rgb[rng.integers(len(palette))] / 255
-            drawing[y : y + 3, x : x + 3, 3] = 1
+            drawing[y : y + 3, x : x + 3] = table[1 + rng.integers(len(palette))]
     return channels
 
 

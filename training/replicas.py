@@ -14,8 +14,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,12 +80,6 @@ class Replicas:
                 f"trainer.batch_size={batch_size} cannot be shared evenly by {self.count} devices: "
                 f"type trainer.batch_size={even}"
             )
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Variables made inside exist on every device."""
-        with self.strategy.scope():
-            yield
 
     def synchronize(self, net: keras.Model) -> None:
         """Has batch normalization see the whole batch, not each replica its part."""

@@ -82,7 +82,7 @@ def _train(
         remove_unfinished(run_dir)
     keras.utils.clear_session()
 
-    with replicas.scope():
+    with replicas.strategy.scope():
         net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
         learner = Learner.of(net, manifest, config, replicas)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)

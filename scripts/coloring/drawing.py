@@ -64,9 +64,9 @@ class Drawing:
     def ink(self) -> np.ndarray:
         """How much ink lies on each pixel of the page, freed of shade and grain: float32 [H, W], 0 to 1."""
         height, width = self.shape
-        darkness = even(_grey(self.rgb, self.dark))
         if not self.strokes.any():  # a photograph's lines lie between its colours: no ink of its own
             return np.zeros((height, width), np.float32)
+        darkness = even(_grey(self.rgb, self.dark))
         # A little wider than what was found, so that the strokes' soft rims stay soft.
         near = cv2.dilate(self.strokes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
         near = cv2.resize(near.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)

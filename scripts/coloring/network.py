@@ -7,39 +7,15 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from tfrecords_schema import Palette
+from training.colors import hint_table
 from training.errors import UsageError, WorkError
 from training.exported import EXPORT_NAME, Exported
+from training.record import RUN_NAME, Run
 
-RUN_NAME = "run.json"
-HINT_CHANNELS = 4  # red, green, blue from 0 to 1, and 1 where there is a hint: training/hints.py
-SMALLEST = 1e-7  # probability whose logarithm is taken, of networks that end in probabilities
 HINT = "type --run RUN_DIR, a directory made by python -m training, or an export of one"
-
-
-class _Model(msgspec.Struct):
-    stride: int
-    gives_logits: bool
-
-
-class _ModelSettings(msgspec.Struct):
-    hints: bool = False
-
-
-class _Config(msgspec.Struct):
-    model: _ModelSettings
-
-
-class _Run(msgspec.Struct):
-    """What run.json says of what colouring needs."""
-
-    image_size: int
-    palette: Palette
-    model: _Model
-    config: _Config
 
 
 @dataclass(frozen=True)
@@ -75,7 +51,7 @@ class Network:
         channels = [np.asarray(drawing, np.float32)[..., None]]
         if self.takes_hints:
             given = np.zeros(drawing.shape, np.int64) if hints is None else hints
-            channels.append(self._hint_table()[given])
+            channels.append(hint_table(self.palette)[given])
         elif hints is not None:
             raise UsageError(
                 f"{self.path} takes no hints: train one that does (python -m training experiment=hints "
@@ -92,13 +68,6 @@ class Network:
         if not np.isfinite(scores).all():
             raise WorkError(f"{self.path}: the network's scores are not finite numbers: train it again")
         return np.asarray(scores, np.float32)
-
-    def _hint_table(self) -> np.ndarray:
-        """What the network sees of label + 1: float32 [K + 1, 4]."""
-        table = np.zeros((len(self.palette) + 1, HINT_CHANNELS), np.float32)
-        table[1:, :3] = self.palette.rgb / 255
-        table[1:, 3] = 1
-        return table
 
 
 def load(path: Path | str) -> Network:
@@ -126,17 +95,9 @@ def _load_export(directory: Path) -> Network:
 
 
 def _load_run(directory: Path) -> Network:
-    path = directory / RUN_NAME
-    try:
-        about = msgspec.json.decode(path.read_bytes(), type=_Run)
-    except (msgspec.MsgspecError, ValueError) as e:
-        raise UsageError(f"{path} is not what python -m training writes ({e}); {HINT}") from None
-    network = directory / "checkpoints" / "best.keras"
-    if not network.is_file():
-        raise UsageError(f"{network} is missing: the run has saved no network; train it for an epoch")
-    predict = _keras(network, about.model.gives_logits)
-    hints = about.config.model.hints
-    return Network(about.palette, about.image_size, about.model.stride, hints, directory, predict)
+    run = Run.read(directory)
+    predict, takes_hints = _keras(run)
+    return Network(run.palette, run.image_size, run.stride, takes_hints, directory, predict)
 
 
 def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -155,25 +116,24 @@ def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda drawings: session.run([wanted], {given: drawings})[0]
 
 
-def _keras(path: Path, gives_logits: bool) -> Callable[[np.ndarray], np.ndarray]:
+def _keras(run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
+    """Its best network, and whether that takes hints."""
+    path = run.network("best")
     # Only now: TensorFlow takes seconds to start.
     try:
         from training.quiet import start_tensorflow
 
         start_tensorflow()
-        import keras
+        from training.evaluation import load_network
+        from training.losses import to_logits
     except ImportError:
         raise UsageError(
             f"{path} needs TensorFlow, which is not installed: pip install 'linewash[train]', or use an "
             "export of the run, which needs none"
         ) from None
-    try:
-        net = keras.models.load_model(path, compile=False)
-    except Exception as e:  # Keras raises whatever zipfile, h5py and json meet
-        raise WorkError(f"{path} is damaged ({type(e).__name__}): train again, or use another run") from None
+    net = load_network(path, run.palette)
 
     def predict(drawings: np.ndarray) -> np.ndarray:
-        scores = keras.ops.convert_to_numpy(net(drawings, training=False))
-        return scores if gives_logits else np.log(np.clip(scores, SMALLEST, 1))
+        return np.asarray(to_logits(net(drawings, training=False), run.gives_logits))
 
-    return predict
+    return predict, net.input_shape[-1] > 1

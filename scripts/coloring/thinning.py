@@ -57,9 +57,9 @@ def prune(lines: np.ndarray, length: int) -> np.ndarray:
         kept &= ~ends(kept)
     # What is left grows back along the old lines, from its ends only: a removed spur has none.
     tips = ends(kept)
-    cross = np.ones((3, 3), np.uint8)
+    square = np.ones((3, 3), np.uint8)
     for _ in range(length):
-        tips = cv2.dilate(tips, cross) & lines
+        tips = cv2.dilate(tips, square) & lines
     # A closed small thing, or a dash shorter than twice the length, must not vanish.
     count, parts = cv2.connectedComponents(lines, connectivity=8)
     alive = np.zeros(count, bool)
