@@ -15,8 +15,8 @@ case ${1:-} in
         .venv/bin/ruff format --check .
         .venv/bin/ruff check .
         .venv/bin/mypy
-        pytest -m "not slow and not flink"
+        pytest -m "not slow and not flink and not browser"
         ;;
-    --slow) pytest -m "slow or flink" "${@:2}" ;;
+    --slow) pytest -m "slow or flink or browser" "${@:2}" ;;
     *) pytest "$@" ;;
 esac

@@ -220,6 +220,32 @@ def test_labels_are_enlarged_smoothly_and_nothing_is_invented() -> None:
     assert lonely(found) == 0
 
 
+def painted(areas: np.ndarray) -> decode.Painting:
+    """Every area in the first of four colours, and unsure of it."""
+    count = int(areas.max()) + 1
+    return decode.Painting(areas, np.zeros(count, int), np.full((count, 4), 0.25), np.array([2, 5, 7, 9]))
+
+
+def test_a_hint_colours_its_area_and_not_the_one_it_brushes() -> None:
+    areas = np.zeros((100, 100), np.int32)
+    areas[:, 60:] = 1
+    hints = np.zeros((100, 100), np.int64)
+    hints[50:53, 40:62] = 8  # label 7, a little over the border
+    labels = decode.with_hints(painted(areas), hints).labels
+    assert (labels[:, :60] == 7).all()
+    assert (labels[:, 60:] == 2).all()
+    for other in decode.with_hints(painted(areas), hints).variants(4, seed=0):
+        assert (other[:, :60] == 7).all()
+
+
+def test_an_area_with_two_hints_is_parted_between_them() -> None:
+    hints = np.zeros((100, 100), np.int64)
+    hints[20:24, 50:54], hints[76:80, 50:54] = 6, 10
+    labels = decode.with_hints(painted(np.zeros((100, 100), np.int32)), hints).labels
+    assert (labels[:48] == 5).all()
+    assert (labels[52:] == 9).all()
+
+
 # --------------------------------------------------------------------------------------- pictures and files
 
 

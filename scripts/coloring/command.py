@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "Colours line drawings: a photo of a pencil sketch, a scanned page, a PNG with transparency."
 EPILOG = """\
 examples:
+  colorize.py drawing.jpg -o colored.png
   colorize.py --run runs/unet drawing.jpg -o colored.png --overlay
   colorize.py --run runs/unet sketches/ -o colored/
   colorize.py --run runs/unet drawing.png -o colored.png --variants 4 --ora colored.ora
@@ -44,7 +45,12 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = made.add_argument
     add("drawings", type=Path, nargs="+", metavar="DRAWING", help="pictures, or folders of pictures")
-    add("--run", type=Path, required=True, metavar="RUN", help="a run directory, or an export of one")
+    add(
+        "--run",
+        type=Path,
+        metavar="RUN",
+        help="a run directory, or an export of one; the starter model that comes along if left out",
+    )
     add("-o", "--out", type=Path, required=True, help="a .png for one drawing, or a folder")
     add("--overlay", action="store_true", help="draw the lines on top of the colours")
     add("--layers", type=Path, metavar="DIR", help="also a transparent PNG for each colour, and the lines")
@@ -110,7 +116,7 @@ def work(typed: argparse.Namespace) -> int:
       WorkError: the network is damaged.
     """
     # Here and not above, so that --help and slips are answered at once.
-    from coloring.network import load
+    from coloring.network import STARTER, load
     from coloring.outputs import find_drawings, plan, write_palette
     from coloring.picture import Settings
 
@@ -122,10 +128,10 @@ def work(typed: argparse.Namespace) -> int:
         raise UsageError(f"--palette-out {typed.palette_out}: type a name that ends in .gpl")
     if typed.hints and many:
         raise UsageError("--hints belongs to one drawing: type just one")
-    network = load(typed.run)
+    network = load(typed.run or STARTER)
     if typed.hints and not network.takes_hints:
         raise UsageError(
-            f"--hints: the network of {typed.run} takes none; train one that does: "
+            f"--hints: the network of {network.path} takes none; train one that does: "
             "python -m training data.root=DATASET experiment=hints"
         )
     hints = _read_hints(typed.hints) if typed.hints else None

@@ -28,6 +28,8 @@ OPEN = 0.12  # an area of up to this share of the page is of one colour in any c
 ENCLOSED = 0.3  # ... and up to this if lines enclose it: what runs off the page may be sky and meadow in one
 SPECK = 0.004  # within a larger one, patches below this share of the page vanish
 PRESENT = 0.08  # and so do colours of less than this share of the area
+SPILL = 0.2  # a hint stroke of which less than this share lies on an area does not mean it ...
+MEANT = 0.02  # ... unless it covers this share of the area
 DIFFERENT = 0.02  # share of the page in which two variants differ at least
 ATTEMPTS = 40
 
@@ -178,21 +180,44 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
 
 
 def with_hints(painting: Painting, hints: np.ndarray) -> Painting:
-    """Gives areas the colour of the strokes on them, int [H, W], label + 1 or 0; not large ones.
+    """Gives areas the colour of the strokes on them, int [H, W], label + 1 or 0 for none.
 
-    A large area is not all meant by a stroke on it (sky and meadow may be one); there the network has
-    taken the hint, and so has what lies under the stroke.
+    An area with strokes of several colours is parted between them, each pixel to the nearest.
     """
-    sizes = np.bincount(painting.areas.ravel())
-    chosen, shares = painting.chosen.copy(), painting.shares.copy()
+    meant = _without_spills(painting.areas, hints)
+    areas, chosen = painting.areas.copy(), painting.chosen.copy()
     index = np.full(int(max(painting.colors.max(), hints.max())) + 2, -1)
     index[painting.colors + 1] = np.arange(len(painting.colors))
-    for area in np.unique(painting.areas[hints > 0]):
-        votes = np.bincount(index[hints[(painting.areas == area) & (hints > 0)]].clip(0))
-        if sizes[area] < 0.2 * painting.areas.size and votes.sum() > 0.002 * sizes[area]:
-            chosen[area] = votes.argmax()
-            shares[area] = np.eye(len(painting.colors))[chosen[area]]
-    return Painting(painting.areas, chosen, shares, painting.colors)
+    hinted: dict[int, int] = {}
+    for area in np.unique(areas[meant > 0]):
+        inside = areas == area
+        here = np.where(inside & (index[meant] >= 0), meant, 0)
+        parted = nearest(here, here > 0)
+        for label in np.unique(here[here > 0]):
+            number = int(area) if not (inside & (parted != label)).any() else len(chosen)
+            if number == len(chosen):
+                areas[inside & (parted == label)] = number
+                chosen = np.append(chosen, 0)
+            chosen[number] = index[label]
+            hinted[number] = index[label]
+    shares = np.pad(painting.shares, ((0, len(chosen) - len(painting.shares)), (0, 0)))
+    for number, color in hinted.items():
+        shares[number] = np.eye(len(painting.colors))[color]
+    return Painting(areas, chosen, shares, painting.colors)
+
+
+def _without_spills(areas: np.ndarray, hints: np.ndarray) -> np.ndarray:
+    """Hints without what a stroke has of an area that it only brushes: over a line, by a hair."""
+    meant = hints.copy()
+    sizes = np.bincount(areas.ravel())
+    for label in np.unique(hints[hints > 0]):
+        count, parts = cv2.connectedComponents((hints == label).astype(np.uint8), connectivity=8)
+        for part in range(1, count):
+            stroke = parts == part
+            touched = np.bincount(areas[stroke], minlength=len(sizes))
+            brushed = (touched < SPILL * stroke.sum()) & (touched < MEANT * sizes)
+            meant[stroke & brushed[areas]] = 0
+    return meant
 
 
 def diffuse(values: np.ndarray, lines: np.ndarray, reach: float, rounds: int = 3) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from coloring.page import read_page
+from coloring.page import MAX_PIXELS, read_page
 from coloring.thinning import prune, thin
 from training.errors import WorkError
 
@@ -82,31 +82,47 @@ class Drawing:
         return np.maximum(ink, np.clip(2 * solid - 1, 0, 1))
 
 
-def read_drawing(data: bytes, lines: Polarity = "auto", source: Source = "drawing") -> Drawing:
+class EmptyPageError(WorkError):
+    """There is nothing drawn on it."""
+
+
+def read_drawing(
+    data: bytes,
+    lines: Polarity = "auto",
+    source: Source = "drawing",
+    finest: int = GUIDE_SIDES[1],
+    most: int = MAX_PIXELS,
+) -> Drawing:
     """Finds the lines of a picture file.
 
     Args:
       lines: whether they are darker or lighter than the paper; auto looks.
       source: drawing, or photo: then the lines are those that preprocess would draw.
+      finest: px of the guide's longer side at most: a smaller one is quicker.
+      most: pixels that the picture may have.
 
     Raises:
-      WorkError: no readable picture (see `read_page`), or an empty page.
+      EmptyPageError: an empty page.
+      WorkError: no readable picture (see `read_page`).
     """
-    rgb = read_page(data)
+    rgb = read_page(data, most)
     if source == "photo":
         return _of_photo(rgb)
     dark = lines == "dark" or (lines == "auto" and has_dark_lines(rgb))
-    height, width = guide_shape(*rgb.shape[:2])
+    height, width = guide_shape(rgb.shape[0], rgb.shape[1], finest)
     darkness = even(_resized(_grey(rgb, dark), height, width))
     strokes = find_strokes(darkness)
     if not strokes.any():
-        raise WorkError("there are no lines on it: draw darker, or type --lines dark or --lines light")
+        raise EmptyPageError("there are no lines on it: draw darker, or type --lines dark or --lines light")
     return Drawing(rgb, centre_lines(strokes), strokes, dark)
 
 
-def guide_shape(height: int, width: int) -> tuple[int, int]:
-    """The size at which lines are found, for a page of this one: the same aspect, within `GUIDE_SIDES`."""
-    side = min(max(max(height, width), GUIDE_SIDES[0]), GUIDE_SIDES[1])
+def guide_shape(height: int, width: int, finest: int = GUIDE_SIDES[1]) -> tuple[int, int]:
+    """The size at which lines are found, for a page of this one.
+
+    The same aspect; the longer side is the page's own, within `GUIDE_SIDES` and `finest` at most.
+    """
+    side = min(max(max(height, width), GUIDE_SIDES[0]), finest)
     scale = side / max(height, width)
     return max(8, round(height * scale)), max(8, round(width * scale))
 
@@ -212,7 +228,7 @@ def _of_photo(rgb: np.ndarray) -> Drawing:
     )
     lines = to_edges(cv2.normalize(small, np.empty_like(small), 0, 255, cv2.NORM_MINMAX), DEFAULT)
     if not lines.any():
-        raise WorkError("there is nothing on it to draw: it is all of one colour")
+        raise EmptyPageError("there is nothing on it to draw: it is all of one colour")
     return Drawing(rgb, lines, np.zeros_like(lines), True)
 
 

@@ -15,6 +15,8 @@ from training.errors import UsageError, WorkError
 from training.exported import EXPORT_NAME, Exported
 from training.record import RUN_NAME, Run
 
+# A small network that comes along, so that there are colours before any training.
+STARTER = Path(__file__).with_name("starter")
 HINT = "type --run RUN_DIR, a directory made by python -m training, or an export of one"
 
 

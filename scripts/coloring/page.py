@@ -19,11 +19,14 @@ OPAQUE = 128  # alpha from which a pixel counts as drawn
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def read_page(data: bytes) -> np.ndarray:
+def read_page(data: bytes, most: int = MAX_PIXELS) -> np.ndarray:
     """Decodes a picture: EXIF orientation applied, transparency laid on white paper.
 
     What is drawn in light ink on nothing (for dark screens) is laid on black instead: on white it would
     not be seen.
+
+    Args:
+      most: pixels that it may have.
 
     Returns:
       uint8 [H, W, 3].
@@ -32,20 +35,20 @@ def read_page(data: bytes) -> np.ndarray:
       WorkError: no picture of a format we read, damaged, too large (by its header: nothing large is
         decoded) or too small.
     """
-    image = _upright(_open(data))
+    image = _upright(_open(data, most))
     if not _has_alpha(image):
         return np.array(_eight_bits(image).convert("RGB"))
     rgba = np.array(image.convert("RGBA"))
     return flatten(rgba)
 
 
-def read_layer(data: bytes) -> np.ndarray:
-    """Decodes a picture with its transparency: uint8 [H, W, 4], upright.
+def read_layer(data: bytes, most: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes a picture with its transparency: uint8 [H, W, 4], upright, of `most` pixels.
 
     Raises:
       WorkError: as `read_page`, or it has no transparency.
     """
-    image = _upright(_open(data))
+    image = _upright(_open(data, most))
     if not _has_alpha(image):
         raise WorkError("it has no transparency, so nobody can tell strokes from paper: save it as a PNG "
                         "with a transparent background")  # fmt: skip
@@ -60,7 +63,7 @@ def flatten(rgba: np.ndarray) -> np.ndarray:
     return np.rint(rgba[..., :3] * alpha + (0 if light_ink else 255) * (1 - alpha)).astype(np.uint8)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, most: int) -> Image.Image:
     """Reads the header alone, and refuses what should not be decoded."""
     if not data:
         raise WorkError("it is empty")
@@ -71,12 +74,12 @@ def _open(data: bytes) -> Image.Image:
             f"it is no picture that can be read: save it as one of {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
-        raise WorkError(f"it has over {MAX_PIXELS:,} pixels: make it smaller") from None
+        raise WorkError(f"it has over {most:,} pixels: make it smaller") from None
     except Exception as e:  # Pillow's readers raise whatever they meet in a damaged header
         raise WorkError(f"it is damaged ({e}): save it again") from None
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise WorkError(f"it is {width} x {height}, over {MAX_PIXELS:,} pixels: make it smaller")
+    if width * height > most:
+        raise WorkError(f"it is {width} x {height}, over {most:,} pixels: make it smaller")
     if min(width, height) < MIN_SIDE:
         raise WorkError(f"it is {width} x {height}, but a drawing needs {MIN_SIDE} pixels a side at least")
     return image

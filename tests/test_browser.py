@@ -1,0 +1,279 @@
+"""The page in a real browser: a person draws, dabs, undoes, drops a picture and takes the result home.
+
+Screenshots go to the folder that LINEWASH_SCREENSHOTS names, if it names one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coloring.network import STARTER
+from coloring.sketches import draw, encoded, on_white, photographed, sea
+from PIL import Image
+from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
+from servers import served
+
+from tfrecords_schema import Palette
+from training.colors import to_oklab
+from training.exported import Exported
+
+pytestmark = pytest.mark.browser
+QUICK = 300  # ms from a stroke's end to its colours, at best of a few: the issue's figure, shown and not judged
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no Chromium: .ci/run installs it")
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]) as found:
+            yield found
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page, opened; the test fails if its script ever complains, or asks anybody else."""
+    complaints: list[str] = []
+    with browser.new_context(viewport={"width": 1280, "height": 860}) as context:
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith((address, "data:", "blob:")) else complaints.append(r.url),
+        )
+        open_page(page, address)
+        yield page
+    assert complaints == []
+
+
+def open_page(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator("#variants button")).to_have_count(4)
+
+
+def shoot(page: Page, name: str) -> None:
+    if folder := os.environ.get("LINEWASH_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def settled(page: Page, before: str | None) -> None:
+    """Waits until what was asked since `before` has been answered."""
+    expect(page.locator("body")).not_to_have_attribute("data-settled", before or "", timeout=30_000)
+
+
+def stroke(page: Page, points: list[tuple[float, float]]) -> None:
+    """Draws through points, shares of the page, and waits for the colours."""
+    before = page.locator("body").get_attribute("data-settled")
+    box = page.locator("#sheet").bounding_box()
+    assert box
+    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for x, y in at[1:]:
+        page.mouse.move(x, y, steps=8)
+    page.mouse.up()
+    settled(page, before)
+
+
+def house(page: Page) -> None:
+    stroke(page, [(0.0, 0.75), (0.3, 0.74), (0.7, 0.76), (1.0, 0.75)])
+    stroke(page, [(0.3, 0.75), (0.3, 0.45), (0.6, 0.45), (0.6, 0.75)])
+    stroke(page, [(0.26, 0.46), (0.45, 0.22), (0.64, 0.46), (0.26, 0.46)])
+    ring = [(0.85 + 0.07 * np.cos(a), 0.2 + 0.09 * np.sin(a)) for a in np.linspace(0, 6.5, 20)]
+    stroke(page, ring)
+
+
+def canvas(page: Page, name: str) -> np.ndarray:
+    """What is on one of the page's canvases: uint8 [H, W, 4]."""
+    data = page.locator(f"#{name}").evaluate("canvas => canvas.toDataURL()")
+    import base64
+
+    return np.array(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGBA"))
+
+
+def color_at(page: Page, x: float, y: float) -> tuple[int, ...]:
+    pixels = canvas(page, "colors")
+    return tuple(int(v) for v in pixels[int(y * len(pixels)), int(x * pixels.shape[1])])
+
+
+def nearest(palette: Palette, rgb: tuple[int, int, int]) -> str:
+    """The palette colour nearest to another, as the page names it."""
+    distance = ((to_oklab(palette.rgb) - to_oklab(np.array([rgb], np.uint8))) ** 2).sum(-1)
+    return f"#{bytes(palette.colors[int(distance.argmin())]).hex()}"
+
+
+def taken(download: Download) -> bytes:
+    return Path(download.path()).read_bytes()
+
+
+def test_drawing_is_coloured_dabbed_undone_and_taken_home(page: Page) -> None:
+    palette = Exported.load(STARTER).palette
+    expect(page.locator("#png")).to_be_disabled()
+    shoot(page, "1-empty")
+    house(page)
+    colors = canvas(page, "colors")
+    assert (colors[..., 3] == 255).all()
+    assert {tuple(c) for c in np.unique(colors[::16, ::16, :3].reshape(-1, 3), axis=0)} & set(palette.colors)
+    assert len(np.unique(colors[::8, ::8, :3].reshape(-1, 3), axis=0)) >= 3  # sky, meadow and something
+    expect(page.locator("#status")).to_contain_text("coloured in")
+    shoot(page, "2-house")
+
+    red = nearest(palette, (200, 30, 30))
+    before = color_at(page, 0.45, 0.38)
+    page.locator(f"#palette button[data-color='{red}']").click()
+    stroke(page, [(0.42, 0.36), (0.48, 0.36)])
+    assert color_at(page, 0.45, 0.4) == (*bytes.fromhex(red[1:]), 255)
+    shoot(page, "3-red-roof")
+
+    answered = page.locator("body").get_attribute("data-settled")
+    page.keyboard.press("Control+z")
+    settled(page, answered)
+    assert color_at(page, 0.45, 0.38) == before
+    answered = page.locator("body").get_attribute("data-settled")
+    page.keyboard.press("Control+Shift+Z")
+    settled(page, answered)
+    assert color_at(page, 0.45, 0.4) == (*bytes.fromhex(red[1:]), 255)
+
+    with page.expect_download() as download:
+        page.click("#png")
+    assert download.value.suggested_filename == "drawing.png"
+    picture = np.array(Image.open(io.BytesIO(taken(download.value))).convert("RGB"))
+    assert picture.shape == canvas(page, "ink").shape[:2] + (3,)
+    roof = picture[int(0.4 * len(picture)), int(0.45 * picture.shape[1])]
+    assert tuple(roof) == tuple(bytes.fromhex(red[1:]))
+    with page.expect_download() as download:
+        page.click("#ora")
+    with zipfile.ZipFile(io.BytesIO(taken(download.value))) as archive:
+        assert any(name.startswith("data/layer") for name in archive.namelist())
+
+
+def test_variants_are_shown_chosen_and_drawn_anew(page: Page) -> None:
+    house(page)
+    buttons = page.locator("#variants button:enabled")
+    assert buttons.count() >= 2
+    first = canvas(page, "colors")
+    buttons.nth(1).click()
+    second = canvas(page, "colors")
+    assert (first != second).any(-1).mean() > 0.01
+    page.keyboard.press("1")
+    assert (canvas(page, "colors") == first).all()
+    page.keyboard.press("2")
+    answered = page.locator("body").get_attribute("data-settled")
+    page.click("#others")
+    settled(page, answered)
+    assert (canvas(page, "colors") != second).any()
+    shoot(page, "4-variants")
+
+
+def test_the_eraser_takes_lines_and_dabs_away(page: Page) -> None:
+    house(page)
+    drawn = (canvas(page, "ink")[..., 3] > 0).sum()
+    page.locator("#palette button").first.click()
+    stroke(page, [(0.42, 0.36), (0.48, 0.36)])
+    page.keyboard.press("e")
+    page.locator("#size").fill("8")
+    stroke(page, [(0.2, 0.36), (0.7, 0.36)])
+    assert (canvas(page, "ink")[..., 3] > 0).sum() < drawn
+    assert (canvas(page, "hints")[..., 3] > 0).sum() == 0
+
+
+def test_a_dropped_picture_becomes_the_page_and_can_be_drawn_on(page: Page, tmp_path: Path) -> None:
+    photo = tmp_path / "phone.jpg"
+    photo.write_bytes(
+        encoded(photographed(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG")
+    )
+    answered = page.locator("body").get_attribute("data-settled")
+    # A file that is dropped reaches the page as a DataTransfer, which only the page itself can make.
+    page.locator("body").evaluate(
+        """(body, bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "phone.jpg", {type: "image/jpeg"}));
+            body.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
+        }""",
+        list(photo.read_bytes()),
+    )
+    settled(page, answered)
+    ink = canvas(page, "ink")
+    assert ink.shape[:2] == (768, 1024)
+    assert 0.005 < (ink[..., 3] > 128).mean() < 0.2
+    assert len(np.unique(canvas(page, "colors")[::8, ::8, :3].reshape(-1, 3), axis=0)) >= 3
+    shoot(page, "5-dropped")
+    stroke(page, [(0.1, 0.1), (0.2, 0.1)])
+    assert (canvas(page, "ink")[..., 3] > 128).sum() > (ink[..., 3] > 128).sum()
+
+    wrong = tmp_path / "letter.png"
+    wrong.write_bytes(b"Dear Sir or Madam")
+    with page.expect_file_chooser() as chooser:
+        page.click("#open")
+    chooser.value.set_files(wrong)
+    expect(page.locator("#status")).to_have_text(
+        "letter.png: it is no picture that can be read: save it as one of PNG, JPEG, WEBP, GIF, BMP, TIFF"
+    )
+    assert (canvas(page, "ink")[..., 3] > 128).sum() > 1000  # the page is as it was
+
+
+def test_it_can_be_drawn_on_with_the_keyboard_alone(page: Page) -> None:
+    page.locator("#sheet").focus()
+    answered = page.locator("body").get_attribute("data-settled")
+    page.keyboard.press("Space")
+    for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
+        for _ in range(5):
+            page.keyboard.press(f"Shift+{key}")
+    page.keyboard.press("Space")
+    settled(page, answered)
+    ink = canvas(page, "ink")[..., 3] > 128
+    rows, columns = np.nonzero(ink)
+    assert abs(np.ptp(rows) - 200) < 12
+    assert abs(np.ptp(columns) - 200) < 12
+    expect(page.locator("#status")).to_contain_text("coloured")
+    page.keyboard.press("Control+z")
+    assert not (canvas(page, "ink")[..., 3] > 0).any()
+
+
+def test_it_fits_a_phone_and_takes_a_finger(browser: Browser, address: str) -> None:
+    with browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2
+    ) as context:
+        page = context.new_page()
+        open_page(page, address)
+        assert page.locator("html").evaluate("html => html.scrollWidth") <= 390
+        ink = canvas(page, "ink")
+        assert ink.shape[0] > ink.shape[1]  # the page stands upright, as the phone does
+        answered = page.locator("body").get_attribute("data-settled")
+        page.locator("#example").tap()
+        settled(page, answered)
+        for button in page.locator("button:visible").all():
+            box = button.bounding_box()
+            assert box
+            assert min(box["width"], box["height"]) >= 30, button.get_attribute("title")
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+        shoot(page, "6-phone")
+
+
+def test_strokes_are_answered_at_once(page: Page) -> None:
+    """Prints the figure; a test never judges the clock."""
+    house(page)
+    took = []
+    for at in (0.1, 0.14, 0.18, 0.22, 0.26):
+        stroke(page, [(at, 0.8), (at + 0.02, 0.9)])
+        took.append(int(page.locator("body").get_attribute("data-ms") or 0))
+    print(f"from a stroke's end to its colours: {sorted(took)[len(took) // 2]} ms (median of {took})")
+    assert min(took) > 0
