@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing but python3 to a coloured drawing: environment, photographs, shards, training, pictures.
+# From nothing but python3 to a coloured drawing: environment, pictures, shards, training, sketches.
 #
 #   ./scripts/quickstart.sh                 storybook scenes drawn on the spot
 #   ./scripts/quickstart.sh IMAGES_DIR      your own photographs
@@ -13,7 +13,7 @@ if [ $# -eq 1 ] && ! photographs=$(cd -- "$1" 2>/dev/null && pwd); then
     exit 2
 fi
 cd "$(dirname "$0")/.."
-. scripts/venv.sh all
+. scripts/venv.sh all,demo
 
 if [ -n "$photographs" ]; then
     out=out/$(basename "$photographs")
@@ -21,20 +21,25 @@ if [ -n "$photographs" ]; then
 else
     out=out/quickstart
     images=$out/images
-    echo "== 1/4  Drawing 4,000 storybook scenes"
+    echo "== 1/5  Drawing 4,000 storybook scenes"
     .venv/bin/python scripts/make_storybook.py "$images" --count 4000 --seed 0
 fi
 
-echo "== 2/4  Drawings and colourings, once: $images -> $out/dataset"
+echo "== 2/5  Drawings and colourings, once: $images -> $out/dataset"
 .venv/bin/python -m preprocess --input "$images" --output "$out/dataset"
 
-echo "== 3/4  A look at what the network will see"
+echo "== 3/5  A look at what the network will see"
 .venv/bin/python scripts/inspect_shards.py "$out/dataset" --out "$out/sheet.png"
 
 run=$out/runs/$(date +%Y-%m-%d_%H-%M-%S)
-echo "== 4/4  Training"
+echo "== 4/5  Training"
 .venv/bin/python -m training data.root="$out/dataset" experiment=storybook hydra.run.dir="$run" \
     ${MINUTES:+trainer.epochs=null "trainer.max_minutes=$MINUTES"}
+
+echo "== 5/5  Colouring a few sketches"
+.venv/bin/python scripts/make_sketches.py "$out/sketches"
+.venv/bin/python scripts/colorize.py --run "$run" --overlay -o "$run/sketches" \
+    "$out"/sketches/drawings/{01-ink.png,02-chalk.png,03-transparent.png,05-phone.jpg}
 
 cat <<END
 
@@ -45,6 +50,13 @@ Done. Look at:
       drawing | truth | prediction, for pictures it never saw
   $run/curves.png
       loss and accuracy against epoch
+  $run/sketches
+      drawings that no photograph was made into, coloured by it
+
+Draw something yourself:
+  .venv/bin/python scripts/serve.py --run $run
+      by what was learnt just now; without --run, by the starter model, which learnt for longer
+  .venv/bin/python scripts/colorize.py MY_DRAWING.jpg -o colored.png
 
 Next:
   MINUTES=15 $0 $*

@@ -29,26 +29,49 @@ function emptyPage() {
   return { kind: "page", picture: null, width: upright ? short : long, height: upright ? long : short };
 }
 
-/** Draws the segments of a stroke from point `from` on; curves pass through the middles between points. */
+const canvasesOf = (stroke) => (stroke.tool === "pen" ? [ink] : stroke.tool === "dab" ? [hints] : [ink, hints]);
+
+/** Draws a stroke from point `from` on; curves pass through the middles between points. */
 function paint(stroke, from = 0) {
-  const canvases = stroke.tool === "pen" ? [ink] : stroke.tool === "dab" ? [hints] : [ink, hints];
-  for (const canvas of canvases) {
+  const points = stroke.points;
+  for (const canvas of canvasesOf(stroke)) {
     const pen = canvas.getContext("2d");
     pen.globalCompositeOperation = stroke.tool === "eraser" ? "destination-out" : "source-over";
-    pen.strokeStyle = pen.fillStyle = stroke.color;
+    pen.strokeStyle = stroke.color;
     pen.lineCap = pen.lineJoin = "round";
-    const points = stroke.points;
+    pen.beginPath();
     for (let i = from; i < points.length; i++) {
       const here = points[i], before = points[Math.max(0, i - 1)], first = points[Math.max(0, i - 2)];
-      pen.lineWidth = stroke.width * here.pressure;
-      pen.beginPath();
-      pen.moveTo((first.x + before.x) / 2, (first.y + before.y) / 2);
+      // One path for all points of one pressure: its soft rims would show where pieces overlap.
+      if (i === from || here.pressure !== before.pressure) {
+        if (i > from) pen.stroke();
+        pen.lineWidth = stroke.width * here.pressure;
+        pen.beginPath();
+        pen.moveTo((first.x + before.x) / 2, (first.y + before.y) / 2);
+      }
       pen.quadraticCurveTo(before.x, before.y, (before.x + here.x) / 2, (before.y + here.y) / 2);
-      if (i === points.length - 1) pen.lineTo(here.x, here.y);
-      pen.stroke();
     }
+    pen.lineTo(points.at(-1).x, points.at(-1).y);
+    pen.stroke();
     pen.globalCompositeOperation = "source-over";
   }
+}
+
+/** What was on the canvases before the stroke that is being drawn: at its end it is drawn anew, in one piece. */
+const before = new Map([ink, hints].map((canvas) => [canvas, document.createElement("canvas")]));
+
+function keep(stroke) {
+  for (const canvas of canvasesOf(stroke)) copy(canvas, before.get(canvas));
+}
+
+function repaint(stroke) {
+  for (const canvas of canvasesOf(stroke)) copy(before.get(canvas), canvas);
+  paint(stroke);
+}
+
+function copy(from, to) {
+  [to.width, to.height] = [from.width, from.height]; // which also empties it
+  to.getContext("2d").drawImage(from, 0, 0);
 }
 
 function perform(operation) {
@@ -114,6 +137,7 @@ function begin(point, pointer) {
     color: state.tool === "dab" ? state.color : INK,
   };
   sheet.classList.add("drawn");
+  keep(state.stroke);
   paint(state.stroke);
 }
 
@@ -127,7 +151,9 @@ function extend(point) {
 function end() {
   const stroke = state.stroke;
   state.stroke = null;
-  if (stroke) add(stroke);
+  if (!stroke) return;
+  repaint(stroke);
+  add(stroke);
 }
 
 function moveCursor(x, y) {

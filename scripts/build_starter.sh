@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Rebuilds the starter model, scripts/coloring/starter: storybook scenes, shards, training, export.
+# About 40 minutes on two quiet CPU cores; what is already there is not made again.
+#
+#   ./scripts/build_starter.sh              then look at what changed: git diff --stat
+set -euo pipefail
+[ $# -eq 0 ] || { echo "usage: $0" >&2; exit 2; }
+cd "$(dirname "$0")/.."
+. scripts/venv.sh dev
+
+out=out/starter
+.venv/bin/python scripts/make_storybook.py "$out/images" --count 12000 --seed 0
+.venv/bin/python -m preprocess --input "$out/images" --output "$out/dataset" --palette kmeans:27
+.venv/bin/python -m training data.root="$out/dataset" experiment=starter hydra.run.dir="$out/run"
+.venv/bin/python -m training.export run="$out/run" out="$out/export" formats=onnx
+# The card's pictures and numbers are of this very network: all of it comes along.
+rm -rf scripts/coloring/starter
+cp -r "$out/export" scripts/coloring/starter
+.venv/bin/python -m pytest tests/test_starter.py
