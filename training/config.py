@@ -38,6 +38,9 @@ class ModelConfig:
     name: str
     hints: bool
 
+    # The file of training/models whose `build` makes it.
+    module: ClassVar[str]
+
     @property
     def channels(self) -> int:
         """Of the input: the drawing, and with hints their colour and where they are (see hints.py)."""
@@ -59,6 +62,7 @@ class UNetConfig(ModelConfig):
     full_width: int
     widths: list[int]
     blocks: list[int]
+    module = "unet"
 
     def __post_init__(self) -> None:
         _require(self.full_width >= 1, "model.full_width", "at least 1 channel", self.full_width)
@@ -82,6 +86,7 @@ class ArticleConfig(ModelConfig):
     """The article's network as it stands there: see models/article.py."""
 
     width: float
+    module = "article"
     gives_logits = False
 
     def __post_init__(self) -> None:
@@ -107,6 +112,7 @@ class ResUNetConfig(ModelConfig):
     widths: list[int]
     blocks: int
     attention: int
+    module = "resunet"
 
     def __post_init__(self) -> None:
         _require(

@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from coloring.regions import nearest, segment
+from coloring.regions import nearest, renumber, segment
 from tfrecords_schema import Palette
 from training.colors import to_oklab
 
@@ -156,7 +156,8 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
     # Beside a line the network speaks of the line, or of the other side.
     scale = max(lines.shape) / max(small_lines.shape)
     away = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
-    shares = _shares(smooth, areas, np.where(away, 1.0, 0.02))
+    weights = np.where(away, 1.0, 0.02)
+    shares = _shares(smooth, areas, weights)
     chosen = shares.argmax(1)
     single = smooth.likeliest(height, width)
     sizes = np.bincount(areas.ravel())
@@ -164,17 +165,17 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
     most = np.full(len(sizes), ENCLOSED * areas.size)
     most[np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])] = OPEN * areas.size
     torn = (agree < WHOLE) & (sizes > most)
+    if not torn.any():
+        return Painting(areas, chosen, shares, field.colors)
     for area in np.flatnonzero(torn):
         inside = areas == area
         patches = _patches(single, inside, inside & away, areas.size)
         areas = np.where(inside, areas.max() + 1 + patches, areas)
-    numbers, areas = np.unique(areas, return_inverse=True)
-    areas = areas.reshape(lines.shape).astype(np.int32)
-    shares = _shares(smooth, areas, np.where(away, 1.0, 0.02))
+    numbers, areas = renumber(areas)
+    shares = _shares(smooth, areas, weights)
     choice = shares.argmax(1)
-    first = len(chosen)
     # A patch keeps the colour for which it was cut out.
-    for index in np.flatnonzero(numbers >= first):
+    for index in np.flatnonzero(numbers >= len(chosen)):
         choice[index] = np.bincount(single[(areas == index) & away], minlength=len(field.colors)).argmax()
     return Painting(areas, choice, shares, field.colors)
 

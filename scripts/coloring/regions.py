@@ -31,7 +31,16 @@ def segment(lines: np.ndarray, gap: float) -> np.ndarray:
     flooded = cv2.watershed(cv2.merge([lines * 255] * 3), markers)
     # The watershed leaves a line between areas, and the frame of the page.
     flooded = nearest(flooded, flooded > 0)
-    return np.unique(flooded, return_inverse=True)[1].reshape(lines.shape).astype(np.int32)
+    return renumber(flooded)[1]
+
+
+def renumber(areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers that occur, rising, int [A], and the areas by their place among these, int32 [H, W].
+
+    As `np.unique` with its inverse, but without sorting every pixel.
+    """
+    used = np.bincount(areas.ravel()) > 0
+    return np.flatnonzero(used), (np.cumsum(used) - 1).astype(np.int32)[areas]
 
 
 def nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:

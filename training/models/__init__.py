@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import keras
 
-from training.config import ArticleConfig, ModelConfig, ResUNetConfig, UNetConfig
+from training.config import ModelConfig
 
 
 def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "float32") -> keras.Model:
@@ -19,18 +21,10 @@ def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "f
       A model from drawings, float [B, H, W, C], to logits (or the article's scores), float [B, H, W, K]; H
       and W are multiples of `config.stride`. C is `config.channels`: the edges, and any hints.
     """
-    from training.models.article import build_article
-    from training.models.resunet import build_resunet
-    from training.models.unet import build_unet
-
+    module = import_module(f"training.models.{config.module}")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        if isinstance(config, UNetConfig):
-            return build_unet(config, colors, seed)
-        if isinstance(config, ResUNetConfig):
-            return build_resunet(config, colors, seed)
-        assert isinstance(config, ArticleConfig), config
-        return build_article(config, colors, seed)
+        return module.build(config, colors, seed)
     finally:
         keras.config.set_dtype_policy(before)

@@ -23,7 +23,7 @@ UP = (2187, 2187, 729, 243, 81)
 LAST = 27
 
 
-def build_article(config: ArticleConfig, colors: int, seed: int) -> keras.Model:
+def build(config: ArticleConfig, colors: int, seed: int) -> keras.Model:
     """Builds it for drawings, float [B, H, W, C] with H and W multiples of 128, and `colors` outputs a pixel.
 
     With width 1 and 27 colours it has the article's 290,650,308 parameters.

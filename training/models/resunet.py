@@ -24,7 +24,7 @@ GROUP = 8  # channels normalized together
 HEAD = 32  # channels of an attention head
 
 
-def build_resunet(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
+def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
     """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
     seeds = itertools.count(seed)
     drawing = keras.Input((None, None, config.channels), name="edges")

@@ -27,7 +27,7 @@ from training.models.parts import glorot, he, place
 NORM_MOMENTUM = 0.9
 
 
-def build_unet(config: UNetConfig, colors: int, seed: int) -> keras.Model:
+def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
     """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
     seeds = itertools.count(seed)
     edges = keras.Input((None, None, config.channels), name="edges")

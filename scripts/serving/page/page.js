@@ -5,6 +5,8 @@ const sheet = $("sheet"), ink = $("ink"), hints = $("hints"), colors = $("colors
 const SIZES = { pen: [2, 3, 4, 6, 9, 13, 19, 28], eraser: [8, 14, 22, 32, 44, 60, 80, 110], dab: [8, 12, 18, 24, 32, 42, 56, 72] };
 const INK = "#221f26";
 const VARIANTS = 4;
+// They are read after every stroke: kept where the processor is.
+const context = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 const WHILE_DRAWING = 600; // ms between two colourings of a stroke that is still being drawn
 const STEP = 8; // pixels of the page that an arrow key moves the pen
 
@@ -35,7 +37,7 @@ const canvasesOf = (stroke) => (stroke.tool === "pen" ? [ink] : stroke.tool === 
 function paint(stroke, from = 0) {
   const points = stroke.points;
   for (const canvas of canvasesOf(stroke)) {
-    const pen = canvas.getContext("2d");
+    const pen = context(canvas);
     pen.globalCompositeOperation = stroke.tool === "eraser" ? "destination-out" : "source-over";
     pen.strokeStyle = stroke.color;
     pen.lineCap = pen.lineJoin = "round";
@@ -71,13 +73,13 @@ function repaint(stroke) {
 
 function copy(from, to) {
   [to.width, to.height] = [from.width, from.height]; // which also empties it
-  to.getContext("2d").drawImage(from, 0, 0);
+  context(to).drawImage(from, 0, 0);
 }
 
 function perform(operation) {
   if (operation.kind === "stroke") return paint(operation);
   setSize(operation.width, operation.height);
-  if (operation.picture) ink.getContext("2d").drawImage(operation.picture, 0, 0);
+  if (operation.picture) context(ink).drawImage(operation.picture, 0, 0);
 }
 
 function add(operation) {
@@ -239,7 +241,7 @@ const paper = document.createElement("canvas");
 
 function question(more) {
   [paper.width, paper.height] = [ink.width, ink.height];
-  const page = paper.getContext("2d");
+  const page = context(paper);
   page.fillStyle = "#fff";
   page.fillRect(0, 0, paper.width, paper.height);
   page.drawImage(ink, 0, 0);
@@ -247,12 +249,13 @@ function question(more) {
   const strokes = [...state.done.slice(start), ...(state.stroke ? [state.stroke] : [])];
   const dabbed = strokes.some((operation) => operation.tool === "dab") && hasInk(hints);
   return JSON.stringify({
-    drawing: base64(paper), hints: dabbed ? base64(hints) : null, variants: VARIANTS, seed: state.seed, ...more,
+    drawing: base64(paper), hints: dabbed ? base64(hints) : null,
+    variants: state.stroke ? state.chosen + 1 : VARIANTS, seed: state.seed, ...more,
   });
 }
 
 function hasInk(canvas) {
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  const data = context(canvas).getImageData(0, 0, canvas.width, canvas.height).data;
   for (let i = 3; i < data.length; i += 4) if (data[i] >= 128) return true;
   return false;
 }
@@ -297,7 +300,7 @@ async function loaded(data) {
 
 function show() {
   const chosen = Math.min(state.chosen, Math.max(0, state.pictures.length - 1));
-  const board = colors.getContext("2d"), picture = state.pictures[chosen];
+  const board = context(colors), picture = state.pictures[chosen];
   board.clearRect(0, 0, colors.width, colors.height);
   if (picture) board.drawImage(picture, 0, 0, colors.width, colors.height);
   for (const [index, button] of [...$("variants").children].entries()) {
