@@ -364,6 +364,13 @@ class ShardReceipt:
     edge_pixels: int
     rejects: list[Reject]
 
+    def __post_init__(self) -> None:
+        if layout := self.shard.layout:
+            if layout.stride * self.shard.examples != self.shard.bytes:
+                raise SchemaError(f"{self.shard.examples} records do not make {self.shard.bytes:,} bytes")
+            if layout.edges_bytes * 8 * self.shard.examples != sum(self.label_histogram):
+                raise SchemaError(f"the histogram does not add up to {self.shard.examples} images")
+
     @staticmethod
     def name(shard: str) -> str:
         """The receipt's place for a shard's: `receipts/train-00000-of-00064.json`."""
