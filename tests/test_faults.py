@@ -134,7 +134,10 @@ def test_a_trainer_killed_at_any_moment(shared_dataset: Path, tmp_path: Path, co
     said = tmp_path / "said"
     run = start(trainer(shared_dataset, tmp_path / "whole"), said)
     began = time.monotonic()
-    is_training = lambda: "run  " in said.read_text()  # noqa: E731
+
+    def is_training() -> bool:
+        return "run  " in said.read_text()
+
     wait_until(is_training, run)
     working = time.monotonic()
     assert run.wait(300) == 0, said.read_text()
