@@ -377,8 +377,8 @@ def test_inputs_that_shrink_and_vanish_while_they_are_read(work: Work, tmp_path:
 # --------------------------------------------------------------------------------------------- damage
 
 
-SHARD, OTHER = "train/train-00000-of-00003.tfrecord", "train/train-00001-of-00003.tfrecord"
-RECEIPT, OTHER_RECEIPT = map(ShardReceipt.name, (SHARD, OTHER))
+SHARD = "train/train-00000-of-00003.tfrecord"
+RECEIPT = ShardReceipt.name(SHARD)
 
 
 def cut(root: Path, name: str) -> None:
@@ -397,12 +397,17 @@ def rename(root: Path, name: str) -> None:
     (root / name).rename(root / name.replace("00000-of", "00007-of"))
 
 
-def swap(root: Path, name: str) -> None:
-    first, second = root / name, root / name.replace("00000-of", "00001-of")
-    contents = first.read_bytes(), second.read_bytes()
-    assert len(contents[0]) != len(contents[1])
-    second.write_bytes(contents[0])
-    first.write_bytes(contents[1])
+def swap_with(index: int) -> Callable[[Path, str], None]:
+    """Lets it change places with another one."""
+
+    def change(root: Path, name: str) -> None:
+        first, second = root / name, root / name.replace("00000-of", f"{index:05d}-of")
+        contents = first.read_bytes(), second.read_bytes()
+        second.write_bytes(contents[0])
+        first.write_bytes(contents[1])
+
+    change.__name__ = f"swap with {index}"
+    return change
 
 
 def no_json(root: Path, name: str) -> None:
@@ -434,14 +439,15 @@ DAMAGE = [
     (SHARD, flip, SHARD, LEFT, None),
     (SHARD, delete, SHARD, MENDED, SHARD),
     (SHARD, rename, "train/train-00007-of-00003.tfrecord", STRAY, SHARD),
-    (SHARD, swap, SHARD, MENDED, SHARD),
+    (SHARD, swap_with(1), SHARD, LEFT, None),  # of the same size
+    (SHARD, swap_with(2), SHARD, MENDED, SHARD),
     (RECEIPT, cut, RECEIPT, MENDED, None),
     (RECEIPT, no_json, RECEIPT, MENDED, None),
     (RECEIPT, delete, RECEIPT, MENDED, None),
     (RECEIPT, rename, "receipts/train-00007-of-00003.json", STRAY, None),
-    (RECEIPT, swap, SHARD, MENDED, None),
+    (RECEIPT, swap_with(1), SHARD, MENDED, None),
     (RECEIPT, edit("shard", "examples", to=1), RECEIPT, MENDED, None),
-    (RECEIPT, edit("shard", "bytes", to=1), RECEIPT, MENDED, None),
+    (RECEIPT, edit("shard", "bytes", to=1), SHARD, MENDED, None),
     (RECEIPT, edit("label_histogram", 0, to=1), RECEIPT, MENDED, None),
     (RECEIPT, edit("shard", "sha256", to="0" * 64), SHARD, LEFT, None),
     (RECEIPT, edit("edge_pixels", to=1), SHARD, LEFT, None),
@@ -490,7 +496,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Work:
     args = ["--input", str(images), "--num_shards", "3", "--image_size", "32", "--val_fraction", "0.2"]
     assert preprocess(*args, "--output", folder / "made").returncode == 0
     assert verify(folder / "made") == opening(folder / "made") == ""
-    assert len(Manifest.load(folder / "made").splits["train"].shards) == 3
+    sizes = [shard.bytes for shard in Manifest.load(folder / "made").splits["train"].shards]
+    assert sizes[0] == sizes[1] != sizes[2]
     return Work(args, files(folder / "made"), 0, 0)
 
 
