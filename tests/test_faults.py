@@ -38,6 +38,7 @@ SLOWLY = ["--recipe", "article"]
 KILLS_A_TEST = 10  # of the launcher or of workers, in each of two tests
 KILLS_A_FOLDER = 4  # they add up on one folder, then a rerun goes on to the end
 TRAINER_KILLS = 20
+PATIENCE = 300  # seconds until waiting counts as a hang; a busy machine takes long to start a command
 
 
 # ---------------------------------------------------------------------------------------------- helpers
@@ -84,7 +85,7 @@ def killed(process: subprocess.Popen[bytes], seconds: float) -> bool:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.kill()
-    return process.wait(60) == -signal.SIGKILL
+    return process.wait(PATIENCE) == -signal.SIGKILL
 
 
 def plans(output: Path) -> Callable[[], object]:
@@ -94,7 +95,7 @@ def plans(output: Path) -> Callable[[], object]:
 
 def assert_finishes(work: Work, output: Path) -> None:
     """A rerun ends well, with every file of an undisturbed dataset and no other; nothing may differ."""
-    result = preprocess(*work.args, "--output", output)
+    result = preprocess(*work.args, "--output", output, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr
     assert files(output) == work.made
 
@@ -113,7 +114,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     job = start_job(args, folder / "made", folder / "said")
     wait_until(plans(folder / "made"), job)
     working = time.monotonic()
-    assert job.wait(120) == 0, (folder / "said").read_text()
+    assert job.wait(PATIENCE) == 0, (folder / "said").read_text()
     ended = time.monotonic()
     assert files(folder / "first") == files(folder / "made")
     return Work(args, files(folder / "made"), ended - began, ended - working)
@@ -140,7 +141,7 @@ def test_a_trainer_killed_at_any_moment(shared_dataset: Path, tmp_path: Path, co
 
     wait_until(is_training, run)
     working = time.monotonic()
-    assert run.wait(300) == 0, said.read_text()
+    assert run.wait(PATIENCE) == 0, said.read_text()
     ended = time.monotonic()
     moments, kills = random.Random(6), 0
     for number in itertools.count():
@@ -156,7 +157,7 @@ def test_a_trainer_killed_at_any_moment(shared_dataset: Path, tmp_path: Path, co
                 if is_training():
                     count("trainer kills that fell after the start-up")
         last = start(trainer(shared_dataset, run_dir), said)
-        assert last.wait(300) == 0, said.read_text()
+        assert last.wait(PATIENCE) == 0, said.read_text()
         assert "Traceback" not in said.read_text()
         assert_same_end(run_dir, tmp_path / "whole")
         if kills >= TRAINER_KILLS:
@@ -215,7 +216,7 @@ def test_workers_killed_at_any_moment(work: Work, tmp_path: Path, seed: int, cou
         for kind in kill_workers(job, moments, work.working / 2):
             kills += kind == "worker kills"
             count(kind)
-        code, text = job.wait(120), said.read_text()
+        code, text = job.wait(PATIENCE), said.read_text()
         assert "Traceback" not in text
         assert code == 0 or (code == 1 and "run the same command again to go on" in text), text
         assert_finishes(work, output)
@@ -231,7 +232,7 @@ def test_jobs_started_at_once_agree(work: Work, tmp_path: Path, seed: int, count
     with contextlib.suppress(subprocess.TimeoutExpired):
         first.wait(random.Random(seed).uniform(0, 1.2) * work.seconds * (seed > 1))
     jobs = [first, start_job(work, output, said[1])]
-    codes = [job.wait(120) for job in jobs]
+    codes = [job.wait(PATIENCE) for job in jobs]
     count("rounds of two jobs at once")
     assert 0 in codes, [path.read_text() for path in said]
     for code, path in zip(codes, said, strict=True):
@@ -366,7 +367,7 @@ def test_inputs_that_shrink_and_vanish_while_they_are_read(work: Work, tmp_path:
 
     thread = threading.Thread(target=spoil)
     thread.start()
-    code = job.wait(120)
+    code = job.wait(PATIENCE)
     thread.join()
     assert code == 0, (tmp_path / "said").read_text()
     assert keys_of(tmp_path / "out") == expected
