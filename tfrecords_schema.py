@@ -364,6 +364,11 @@ class ShardReceipt:
     edge_pixels: int
     rejects: list[Reject]
 
+    def __post_init__(self) -> None:
+        layout, examples = self.shard.layout, self.shard.examples
+        if layout and sum(self.label_histogram) != examples * layout.edges_bytes * 8:
+            raise SchemaError(f"the histogram does not add up to {examples} images")
+
     @staticmethod
     def name(shard: str) -> str:
         """The receipt's place for a shard's: `receipts/train-00000-of-00064.json`."""

@@ -88,6 +88,7 @@ def open_catalog(
 
     Raises:
       SourceError: two images have one key, a class is not there, or a folder is neither train nor val.
+      OSError: the folder for temporary files is full.
     """
     with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
         database = sqlite3.connect(f"{folder}/images.sqlite", isolation_level=None)
@@ -109,6 +110,10 @@ def open_catalog(
             database.execute("COMMIT")
             _check_duplicates(database)
             yield Catalog(database)
+        except sqlite3.OperationalError as e:
+            raise OSError(
+                f"cannot keep the list of images in {folder}: {e}; set TMPDIR to another place"
+            ) from e
         finally:
             database.close()
 

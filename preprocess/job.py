@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import os
 import re
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -22,9 +23,19 @@ from preprocess.claims import Claims
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.worker import WorkerDiedError
-from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, Manifest, Palette, ShardReceipt
+from tfrecords_schema import (
+    MANIFEST_NAME,
+    RECEIPTS_DIR,
+    REJECTS_NAME,
+    Manifest,
+    Palette,
+    SchemaError,
+    ShardReceipt,
+)
 
 ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
+LOCK = "lock"  # in the folder of unfinished things
+LOCK_TRIES = 10
 
 
 class JobError(RuntimeError):
@@ -67,7 +78,7 @@ def run(options: Options) -> Summary | None:
             if options.template:
                 return None
         summary = _finish(options, shards, sum(s.images for s in todo), time.monotonic() - started)
-        storage.remove_folder(options.output, storage.WORK_DIR)
+        _remove_work(options.output)
         return summary
 
 
@@ -187,9 +198,13 @@ def _finish(options: Options, shards: list[Shard], images: int, seconds: float) 
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, found)
     _check_rejects(options, found, sum(shard.images for shard in shards))
-    manifest = receipts.write_manifest(
-        options.output, found, options.recipe, options.layout, _patterns(options)
-    )
+    try:
+        manifest = receipts.write_manifest(
+            options.output, found, options.recipe, options.layout, _patterns(options)
+        )
+    except SchemaError as e:
+        folder = storage.join(options.output, RECEIPTS_DIR)
+        raise JobError(f"a receipt in {folder} is damaged ({e}): remove the folder and run again") from None
     return Summary(manifest, images, seconds)
 
 
@@ -237,22 +252,48 @@ def _lock(output: str) -> Iterator[None]:
     if storage.is_remote(output):
         yield
         return
-    work = Path(output, storage.WORK_DIR)
-    try:
-        work.mkdir(exist_ok=True)
-        file = (work / "lock").open("w")
-    except OSError as e:
-        raise receipts.OutputError(f"cannot write to --output {output}: {e.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise receipts.OutputError(f"another job is writing to {output}: wait until it is done") from None
+    with _locked_file(output):
         try:
             yield
         except (sources.SourceError, receipts.OutputError, palettes.PaletteError):
-            storage.remove_folder(output, storage.WORK_DIR)  # nothing was begun
+            _remove_work(output)  # nothing was begun
             raise
+
+
+def _locked_file(output: str) -> IO[str]:
+    """The lock of a local dataset directory, held until the file is closed."""
+    path = Path(output, storage.WORK_DIR, LOCK)
+    busy = receipts.OutputError(f"another job is writing to {output}: wait until it is done")
+    for _ in range(LOCK_TRIES):
+        try:
+            path.parent.mkdir(exist_ok=True)
+            file = path.open("w")
+        except FileNotFoundError:  # a job that was done removed the folder just now
+            continue
+        except OSError as e:
+            raise receipts.OutputError(f"cannot write to --output {output}: {e.strerror}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise busy from None
+        # Who locks the file of a job that was done, which removed it, keeps nobody out.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        file.close()
+    raise busy
+
+
+def _remove_work(output: str) -> None:
+    """Removes the folder of unfinished things; of a local one the lock last, for then another may begin."""
+    if not storage.is_remote(output):
+        for path in Path(output, storage.WORK_DIR).iterdir():
+            if path.is_dir():
+                storage.remove_folder(output, f"{storage.WORK_DIR}/{path.name}")
+            elif path.name != LOCK:
+                storage.remove(output, f"{storage.WORK_DIR}/{path.name}")
+    storage.remove_folder(output, storage.WORK_DIR)
 
 
 def _cause(error: Exception) -> str:

@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_provision_api_pb2, endpoints_pb2
@@ -45,6 +46,7 @@ def run(graph: beam.Pipeline) -> None:
 
     make = functools.partial(_Worker, workers, ended.put)
     WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(make)
+    threading.excepthook = _hook
     threading.Thread(target=work, daemon=True).start()
     try:
         if fault := ended.get():
@@ -55,6 +57,12 @@ def run(graph: beam.Pipeline) -> None:
     finally:
         for each in workers:
             each.stop_worker()  # after a fault the other workers would work on for nobody
+
+
+def _hook(args: threading.ExceptHookArgs) -> None:
+    """Passes over connections that broke: they do when a worker dies, which `_Worker` notices and tells."""
+    if not isinstance(args.exc_value, grpc.RpcError):
+        threading.__excepthook__(args)
 
 
 class _Worker(GrpcWorkerHandler):

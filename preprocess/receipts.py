@@ -31,14 +31,18 @@ class OutputError(ValueError):
 
 
 def load(output: str) -> dict[str, ShardReceipt]:
-    """The receipts below `output` by their shard's name; one that cannot be read counts as absent."""
+    """The receipts below `output` by their shard's name.
+
+    One that cannot be read counts as absent, and so does one that stands in another's place.
+    """
     found = {}
     names = storage.names(output, f"{RECEIPTS_DIR}/*.json")
     contents = storage.read_each(storage.join(output, name) for name in names)
     for name, data in zip(names, contents, strict=True):
         with contextlib.suppress(SchemaError):
             receipt = ShardReceipt.from_json(data, name)
-            found[receipt.shard.name] = receipt
+            if ShardReceipt.name(receipt.shard.name) == name:
+                found[receipt.shard.name] = receipt
     return found
 
 

@@ -51,8 +51,13 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that differ whenever any setting does; what a palette is called is none."""
-        settings = self.as_dict() | {"palette": self.palette.colors}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint(self.as_dict(), self.palette)
+
+
+def fingerprint(settings: dict[str, Any], palette: Palette) -> str:
+    """That of a recipe whose plain values are `settings`."""
+    settings = settings | {"palette": palette.colors}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 DEFAULT = Recipe()

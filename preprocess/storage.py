@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -45,8 +48,17 @@ def open_binary(path: str) -> Iterator[BinaryIO]:
         with io.BufferedReader(_RemoteFile(path), READ_BYTES) as remote:
             yield remote
     else:
-        with Path(path).open("rb") as local:
+        with _open_local(path) as local:
             yield local
+
+
+def _open_local(path: str) -> BinaryIO:
+    """Opens a file, and nothing else: for a named pipe one would wait for ever, and a device has no end."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return file
 
 
 class _RemoteFile(io.RawIOBase):
@@ -87,7 +99,7 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
         with telling("read", path):
             data = stores.store(path).read(path, offset, size)
     else:
-        with Path(path).open("rb") as file:
+        with _open_local(path) as file:
             file.seek(offset)
             data = file.read(size)
     if 0 <= size != len(data):
@@ -175,8 +187,10 @@ def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
         with Path(temporary).open("wb") as file:
             yield file
         Path(temporary).replace(target)
-    except BaseException:
+    except BaseException as e:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.errno and not e.filename:
+            e.filename = target  # a full disk does not say which
         raise
 
 

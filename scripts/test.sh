@@ -2,7 +2,7 @@
 # The checks on a fresh machine: formatting, lint, types, and the tests that are quick.
 #
 #   ./scripts/test.sh                 all of these, in a few minutes
-#   ./scripts/test.sh --slow          the slow proofs alone: real clusters, real environments, large networks
+#   ./scripts/test.sh --slow          the slow proofs alone: real clusters, real environments, large networks, faults
 #   ./scripts/test.sh PYTEST_ARGS     some tests: ./scripts/test.sh tests/test_plan.py -k split
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,8 +15,8 @@ case ${1:-} in
         .venv/bin/ruff format --check .
         .venv/bin/ruff check .
         .venv/bin/mypy
-        pytest -m "not slow and not flink and not browser"
+        pytest -m "not slow and not flink and not browser and not faults"
         ;;
-    --slow) pytest -m "slow or flink or browser" "${@:2}" ;;
+    --slow) pytest -m "slow or flink or browser or faults" "${@:2}" ;;
     *) pytest "$@" ;;
 esac

@@ -25,9 +25,12 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from preprocess.plan import digest_keys  # noqa: E402
 from preprocess.posterize import label_histogram  # noqa: E402
+from preprocess.recipe import fingerprint  # noqa: E402
 from tfrecords_schema import (  # noqa: E402
     MANIFEST_NAME,
+    RECEIPTS_DIR,
     Manifest,
     Readable,
     SchemaError,
@@ -58,6 +61,9 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
     manifest = Manifest.load(root)
     shards = [(split, shard) for split, part in manifest.splits.items() for shard in part.shards]
     _check_names(root, [shard.name for _, shard in shards])
+    _agree(
+        f"{MANIFEST_NAME}: fingerprint", manifest.fingerprint, fingerprint(manifest.recipe, manifest.palette)
+    )
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
         jobs = pool.map(_check_shard, *zip(*((root, manifest, *each) for each in shards), strict=True))
         bar = tqdm(jobs, total=len(shards), unit=" shards", disable=not sys.stderr.isatty(), leave=False)
@@ -67,14 +73,19 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
         histogram = sum((f.label_histogram for f in mine), np.zeros(len(manifest.palette), np.int64))
         _agree(f"{MANIFEST_NAME}: {name}.label_histogram", part.label_histogram, histogram.tolist())
         _agree(f"{MANIFEST_NAME}: {name}.edge_pixels", part.edge_pixels, sum(f.edge_pixels for f in mine))
+    digests = (
+        _receipt(root, shard).images_digest for _, shard in sorted(shards, key=lambda each: each[1].name)
+    )
+    _agree(f"{MANIFEST_NAME}: images_digest", manifest.images_digest, digest_keys(digests))
     _check_keys(root, found, [shard for _, shard in shards])
     return sum(s.examples for _, s in shards), sum(s.bytes for _, s in shards)
 
 
 def _check_names(root: Path, named: list[str]) -> None:
-    """Every shard that lies there is in the manifest."""
-    there = {path.relative_to(root).as_posix() for path in root.glob("*/*.tfrecord*")}
-    if stray := sorted(there - set(named)):
+    """Every shard and receipt that lies there is in the manifest."""
+    paths = [*root.glob("*/*.tfrecord*"), *root.glob(f"{RECEIPTS_DIR}/*.json")]
+    there = {path.relative_to(root).as_posix() for path in paths}
+    if stray := sorted(there - {*named, *map(ShardReceipt.name, named)}):
         raise SchemaError(f"{stray[0]} is not in {MANIFEST_NAME}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,25 @@ def manifest_of(size: int) -> schema.Manifest:
         label_dtype="uint8", compression="none", palette=palette, recipe={}, seed=0, val_fraction=0.0,
         sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
+
+
+Count = Callable[[str], None]
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Count:
+    """Takes down that one more fault of a kind was made; the last lines of the session tell how many."""
+    return lambda kind: record_property("fault", kind)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Adds the faults up, over all processes that ran tests: reports carry them from there to here."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    calls = (report for report in reports if getattr(report, "when", None) == "call")
+    noted = (note for report in calls for note in report.user_properties)
+    faults = Counter(kind for name, kind in noted if name == "fault")
+    for kind, number in sorted(faults.items()):
+        terminalreporter.write_line(f"faults: {number} {kind}")
 
 
 @pytest.fixture

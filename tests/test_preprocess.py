@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import photos
 import pytest
+from jobs import assert_one_sentence, files, preprocess, workers
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
@@ -21,27 +22,9 @@ from tfrecords_schema import Manifest, decode_example, read_records, unpack_edge
 ROOT = Path(__file__).parent.parent
 
 
-def preprocess(*args, **kwargs):
-    command = [sys.executable, "-m", "preprocess", *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **kwargs)
-
-
-def files(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-
 def records(path):
     with path.open("rb") as file:
         return [decode_example(record) for record in read_records(file)]
-
-
-def assert_one_sentence(result, code, *words):
-    assert result.returncode == code, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("preprocess: ")
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.fixture(scope="session")
@@ -218,23 +201,6 @@ def start(many, output):
         time.sleep(0.02)
     assert job.poll() is None, "the job was done before it could be disturbed"
     return job
-
-
-def workers(job):
-    """Process ids of the job's workers: the forks of its server."""
-    return [fork for child in children(job.pid) for fork in children(child)]
-
-
-def children(pid):
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
 
 
 def test_a_killed_launcher_takes_its_workers_along_and_a_rerun_finishes(many, undisturbed, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -13,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import SETTINGS, assert_same_end, flip_a_bit, rows
 
 from training import train as train_module
 from training.compose import compose, from_run
@@ -30,12 +29,6 @@ from training.state import Array, DamagedStateError, Progress, read_state, write
 from training.train import Summary, train
 
 ROOT = Path(__file__).resolve().parent.parent
-# Three epochs of six steps: states after steps 4, 6, 6 (scored), 8, 12, 12 (scored), 16, 18, 18 (scored).
-SETTINGS = [
-    "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.steps_per_epoch=null",
-    "trainer.epochs=3", "trainer.checkpoint_steps=4", "trainer.checkpoint_minutes=null",
-]  # fmt: skip
-TIMINGS = {"seconds", "images_per_second", "input_wait"}
 
 
 def configure(root: Path, *overrides: str) -> TrainConfig:
@@ -50,22 +43,6 @@ def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
 def undisturbed(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run that nobody stopped."""
     return run(shared_dataset, tmp_path_factory.mktemp("undisturbed") / "run").run_dir
-
-
-def rows(run_dir: Path) -> list[dict[str, str]]:
-    with (run_dir / "history.csv").open(newline="") as file:
-        return [{key: row[key] for key in row.keys() - TIMINGS} for row in csv.DictReader(file)]
-
-
-def assert_same_end(run_dir: Path, expected: Path) -> None:
-    assert rows(run_dir) == rows(expected)
-    for name in ("last.keras", "best.keras"):
-        found, wanted = (
-            keras.models.load_model(directory / "checkpoints" / name, compile=False).get_weights()
-            for directory in (run_dir, expected)
-        )
-        assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
-    assert not list(run_dir.rglob(".writing.*"))
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
@@ -208,12 +185,6 @@ def test_a_second_ctrl_c_ends_at_once_and_harms_nothing(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     run(shared_dataset, run_dir)
     assert_same_end(run_dir, undisturbed)
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
 
 
 def test_a_damaged_state_falls_back(

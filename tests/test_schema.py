@@ -213,8 +213,14 @@ def test_manifest_and_receipt_survive_json():
     assert Manifest.from_json(whole.to_json()) == whole
     shard = whole.splits["train"].shards[0]
     rejects = [schema.Reject("a/b", "corrupt", 'quotes " and\nlines')]
-    receipt = ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [1, 2], 3, rejects)
+    receipt = ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [500, 12], 3, rejects)
     assert ShardReceipt.from_json(receipt.to_json(), "r") == receipt
+
+
+def test_a_receipt_whose_histogram_is_another_shards_is_refused():
+    shard = manifest().splits["train"].shards[0]
+    with pytest.raises(SchemaError, match="does not add up to 2 images"):
+        ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [511], 3, [])
 
 
 def test_manifest_json_is_readable_and_stands_still():
