@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ SLOWLY = ["--recipe", "article"]
 KILLS_A_TEST = 10  # of the launcher or of workers, in each of two tests
 KILLS_A_FOLDER = 4  # they add up on one folder, then a rerun goes on to the end
 TRAINER_KILLS = 20
+TEMPORARY = tempfile.TemporaryDirectory(prefix="lw")  # a short name: sockets are made in it
 PATIENCE = 300  # seconds until waiting counts as a hang; a busy machine takes long to start a command
 
 
@@ -69,9 +71,8 @@ def start(arguments: list[str], said: Path, **env: str) -> subprocess.Popen[byte
 def start_job(work: Work | list[str], output: Path, said: Path) -> subprocess.Popen[bytes]:
     """The job, with a folder for temporary files of its own: a killed one leaves things there."""
     args = work.args if isinstance(work, Work) else work
-    temporary = said.with_suffix(".tmp")
-    temporary.mkdir(exist_ok=True)
-    return start(["preprocess", *args, "--output", str(output)], said, TMPDIR=str(temporary))
+    temporary = tempfile.mkdtemp(dir=TEMPORARY.name)
+    return start(["preprocess", *args, "--output", str(output)], said, TMPDIR=temporary)
 
 
 def wait_until(sign: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
@@ -266,10 +267,11 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "disk")
-    yield disk
-    subprocess.run(["umount", disk.folder], capture_output=True, check=False)
+def disk() -> Iterator[Disk]:
+    with tempfile.TemporaryDirectory(dir=TEMPORARY.name) as folder:
+        disk = Disk(Path(folder) / "disk")
+        yield disk
+        subprocess.run(["umount", disk.folder], capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("room", ["size=8k", "size=100k", "size=90%", "nr_inodes=9", "nr_inodes=20"])

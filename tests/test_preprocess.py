@@ -401,3 +401,12 @@ def test_a_palette_from_a_file(many, tmp_path):
 )
 def test_a_wrong_palette_is_one_sentence(args, words, tmp_path):
     assert_one_sentence(preprocess("--input", "x", "--output", tmp_path / "out", *args), 2, words)
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_name_is_a_sentence(tmp_path):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    result = preprocess(
+        "--input", tmp_path, "--output", tmp_path / "out", env={**os.environ, "TMPDIR": str(long)}
+    )
+    assert_one_sentence(result, 1, "TMPDIR", str(long))

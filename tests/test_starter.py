@@ -17,10 +17,8 @@ from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
 from training.exported import Exported
 
-MEASURED = (
-    0.0  # accuracy on these very scenes, which it never saw; scripts/build_starter.sh says how it was made
-)
-COMMONEST = 0.0  # of always the commonest colour, on the same
+# On these very scenes, which it never saw: the share of pixels it colours right, and always the commonest.
+MEASURED, COMMONEST = 0.625, 0.0745
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +42,19 @@ def test_it_is_as_accurate_as_was_measured(scenes: list[tuple[np.ndarray, np.nda
 
 
 def test_hints_help_it(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Sixteen pixels told at random are worth more than those pixels."""
+    """Sixteen dabs of 3 by 3 pixels are worth more than the pixels that they tell."""
     network, rng = load(STARTER), np.random.default_rng(0)
-    without, with_hints = [], []
+    without, with_hints, told = [], [], []
     for edges, truth in scenes[:40]:
         hints = np.zeros(truth.shape, np.int64)
-        rows, columns = rng.integers(1, truth.shape[0] - 1, (2, 16))
-        hints[rows, columns] = truth[rows, columns].astype(np.int64) + 1
-        drawing = edges.astype(np.float32)
-        without.append(np.mean(network.logits(drawing).argmax(-1) == truth))
-        with_hints.append(np.mean(network.logits(drawing, hints).argmax(-1) == truth))
-    assert np.mean(with_hints) > np.mean(without) + 0.03
+        for row, column in rng.integers(1, truth.shape[0] - 1, (16, 2)):
+            hints[row - 1 : row + 2, column - 1 : column + 2] = int(truth[row, column]) + 1
+        drawing, untold = edges.astype(np.float32), hints == 0
+        without.append(np.mean((network.logits(drawing).argmax(-1) == truth)[untold]))
+        with_hints.append(np.mean((network.logits(drawing, hints).argmax(-1) == truth)[untold]))
+        told.append(np.mean(~untold))
+    assert np.mean(told) < 0.01
+    assert np.mean(with_hints) > np.mean(without) + 0.01
 
 
 def test_it_is_small_and_says_what_it_is() -> None:
