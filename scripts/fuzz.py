@@ -46,7 +46,7 @@ def photo(data: bytes) -> None:
 
     for decode in ("reduced", "full"):
         with contextlib.suppress(Rejected):
-            transform(data, Recipe(image_size=16, decode=decode))  # type: ignore[arg-type]
+            transform(data, Recipe(image_size=16, decode=decode))
 
 
 def tar(data: bytes) -> None:
@@ -189,6 +189,7 @@ def state(data: bytes) -> None:
 def page(data: bytes) -> None:
     """A drawing or a picture of hints that somebody sends."""
     from coloring.page import read_layer, read_page
+
     from training.errors import LinewashError
 
     for reads in (read_page, read_layer):
@@ -200,6 +201,7 @@ def drawing(data: bytes) -> None:
     """The lines of a small drawing."""
     from coloring.drawing import read_drawing
     from coloring.page import read_page
+
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
@@ -223,14 +225,14 @@ def corpus(target: str) -> list[Path]:
 
 
 def replay(target: str, paths: list[Path]) -> list[dict[str, object]]:
-    """Gives each file to the target; for each its name, and the seconds and megabytes that it took."""
+    """Gives each file to the target; its name, and the seconds (of a CPU) and megabytes that it took."""
     TARGETS[target](b"")  # imports
     rows: list[dict[str, object]] = []
     for path in paths:
         data = path.read_bytes()
-        before, started = _fresh_peak(), time.monotonic()
+        before, started = _fresh_peak(), time.process_time()
         TARGETS[target](data)
-        seconds, megabytes = time.monotonic() - started, _peak() - before
+        seconds, megabytes = time.process_time() - started, _peak() - before
         rows.append({"file": path.name, "seconds": round(seconds, 3), "megabytes": round(megabytes)})
     return rows
 
@@ -265,7 +267,7 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _fresh_peak() -> float:
-    """What is in memory now, in megabytes; the peak counts from here on (on Linux; elsewhere it only grows)."""
+    """What is in memory now, in megabytes; the peak counts from here on (elsewhere than on Linux it grows)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _peak()

@@ -392,7 +392,7 @@ def bad_exports() -> Cases:
     plain = plain_export()
     return {
         "deep.json": deep(),
-        "deep-recipe.json": json.dumps(plain).encode().replace(b'"recipe": {}', b'"recipe": {"a":' + deep() + b"}"),
+        "deep-recipe.json": changed(plain, "recipe", "DEEP").replace(b'"DEEP"', b'{"a":' + deep() + b"}"),
         "upwards.json": changed(plain, "files.onnx", "../model.onnx"),
         "parent.json": changed(plain, "files.onnx", ".."),
         "itself.json": changed(plain, "files.onnx", ""),

@@ -138,6 +138,7 @@ def write_network(run_dir: Path, config: dict) -> Path:
 @pytest.mark.parametrize("kind", list(evil_networks(Path("x"))))
 def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path: Path) -> None:
     from coloring.network import load
+
     from training.errors import WorkError
     from training.evaluation import load_network
     from training.record import Run
