@@ -70,8 +70,7 @@ def _members(file: _Window, path: str, suffixes: tuple[str, ...], deeper: int) -
 
 def _check_place(info: tarfile.TarInfo, archive: tarfile.TarFile, length: int, path: str) -> None:
     """A member lies within its archive, and the next one after it: else reading might never end."""
-    # tarfile keeps there where the next header is.
-    following = archive.offset  # type: ignore[attr-defined]
+    following = archive.offset  # where the next header is
     inside = not info.isreg() or info.issparse() or 0 <= info.size <= length - info.offset_data
     if not inside or following < info.offset_data:
         raise TarError(f"{path} holds {info.name!r}, which does not lie within it: cut short, or damaged")

@@ -267,7 +267,7 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _fresh_peak() -> float:
-    """What is in memory now, in megabytes; the peak counts from here on (elsewhere than on Linux it grows)."""
+    """What is in memory now, in megabytes; the peak counts from here on (on Linux alone)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _peak()
