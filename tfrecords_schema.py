@@ -338,13 +338,23 @@ class Reject:
 
 @dataclasses.dataclass(frozen=True)
 class ShardInfo:
-    """One finished shard. `layout` is None when the shard is compressed: it then has no fixed stride."""
+    """One finished shard. `layout` is None when the shard is compressed: it then has no fixed stride.
+
+    Raises:
+      SchemaError: a name that may lie outside the dataset, or a number below nought.
+    """
 
     name: str
     examples: int
     bytes: int
     sha256: str
     layout: RecordLayout | None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", self.name) or ".." in self.name.split("/"):
+            raise SchemaError(f"{self.name!r} is no name of a shard within the dataset")
+        if min(self.examples, self.bytes) < 0:
+            raise SchemaError(f"{self.name}: {self.examples} examples in {self.bytes} bytes cannot be")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -506,5 +516,5 @@ def _from_json(cls: type[T], data: bytes, where: str) -> T:
                 "linewash that wrote it, or make the dataset anew with python -m preprocess"
             )
         return msgspec.json.decode(data, type=cls)
-    except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError) as e:
+    except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as e:
         raise SchemaError(f"{where}: {e}") from None

@@ -10,6 +10,8 @@ import numpy as np
 import simplejpeg
 
 JPEG_MAGIC = b"\xff\xd8\xff"
+# Of a progressive JPEG; encoders write about ten. Each takes a walk over the whole picture, empty or not.
+MOST_SCANS = 100
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 # How to turn the stored picture upright: quarter turns counter-clockwise, then whether to mirror left-right
@@ -76,6 +78,8 @@ def _png_size(data: bytes) -> tuple[int, int]:
 def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> np.ndarray:
     height, width, channels = jpeg_shape(data)
     _check_size(height, width, min_side, max_pixels)
+    if data.count(b"\xff\xda") > MOST_SCANS:
+        raise Rejected("corrupt", f"over {MOST_SCANS} scans")
     side = min_side if reduced else 0
     try:
         if channels == 4:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ from preprocess.transform import to_pixels
 from tfrecords_schema import Palette, SchemaError
 
 SAMPLE_IMAGES = 1000  # that a palette is learnt from
+MOST_COLORS = 65_536
+LARGEST_FILE = 1 << 24  # bytes; 65,536 colours take a tenth of it
 _SMALL = (32, 32)  # px, to which each of them is shrunk for it
 _TRIES = 3  # starts of k-means, of which the best is kept
 _ROUNDS = 60
@@ -77,35 +80,40 @@ def load(path: str) -> Palette:
     if file.suffix.lower() not in readers:
         raise PaletteError(f"--palette {path}: expected grid, kmeans:K, or a file .json, .gpl or .hex")
     try:
-        colors = readers[file.suffix.lower()](file.read_text())
+        if file.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
+        colors = list(islice(readers[file.suffix.lower()](file.read_text()), MOST_COLORS + 1))
+        if len(colors) > MOST_COLORS:
+            raise ValueError(f"expected {MOST_COLORS} colours at most, got more")
         return Palette(file.name, tuple(colors))
     except OSError as e:
         raise PaletteError(f"--palette {path} cannot be read: {e.strerror}") from None
-    except (SchemaError, ValueError, TypeError) as e:
+    # The last two: numbers like 1e999, and lists a thousand deep.
+    except (SchemaError, ValueError, TypeError, OverflowError, RecursionError) as e:
         raise PaletteError(f"--palette {path} is not a palette: {e}") from None
 
 
-def _from_json(text: str) -> list[tuple[int, int, int]]:
+def _from_json(text: str) -> Iterator[tuple[int, int, int]]:
     colors = json.loads(text)
     if not isinstance(colors, list):
         raise ValueError("expected a list of colours")
-    return [_hex(c) if isinstance(c, str) else _triple(c) for c in colors]
+    return (_hex(c) if isinstance(c, str) else _triple(c) for c in colors)
 
 
-def _from_gpl(text: str) -> list[tuple[int, int, int]]:
+def _from_gpl(text: str) -> Iterator[tuple[int, int, int]]:
     lines = text.splitlines()
     if not lines or lines[0].strip() != "GIMP Palette":
         raise ValueError('the first line is not "GIMP Palette"')
-    return [_triple(line.split()[:3]) for line in lines[1:] if re.match(r"\s*\d", line)]
+    return (_triple(line.split()[:3]) for line in lines[1:] if re.match(r"\s*\d", line))
 
 
-def _from_hex(text: str) -> list[tuple[int, int, int]]:
-    return [_hex(line) for line in text.split()]
+def _from_hex(text: str) -> Iterator[tuple[int, int, int]]:
+    return (_hex(line) for line in text.split())
 
 
 def _hex(text: str) -> tuple[int, int, int]:
     if not re.fullmatch(r"#?[0-9a-fA-F]{6}", text.strip()):
-        raise ValueError(f"{text!r} is not a colour like #ff8800")
+        raise ValueError(f"{text[:80]!r} is not a colour like #ff8800")
     red, green, blue = bytes.fromhex(text.strip().removeprefix("#"))
     return red, green, blue
 

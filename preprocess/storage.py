@@ -100,8 +100,10 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
             data = stores.store(path).read(path, offset, size)
     else:
         with _open_local(path) as file:
+            end = file.seek(0, io.SEEK_END)
             file.seek(offset)
-            data = file.read(size)
+            # Memory is taken for as much as is asked for, there or not.
+            data = file.read(min(size, max(0, end - offset)))
     if 0 <= size != len(data):
         raise OSError(f"{path} ends before byte {offset + size:,}")
     return data

@@ -19,11 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from training.compose import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.config import TrainConfig
 from training.dataset import open_dataset
-from training.errors import LinewashError, WorkError
+from training.errors import LinewashError, UsageError, WorkError
 from training.quiet import start_tensorflow
 from training.record import check_same_run
 
@@ -38,6 +39,9 @@ def main() -> int:
     def job(composed: DictConfig) -> None:
         codes.append(run_job(composed))
 
+    # Hydra would unpickle the file that is named, which can do anything.
+    if any(word.startswith("--exp") for word in sys.argv[1:]):
+        return complain(UsageError("--experimental-rerun runs whatever its file holds: type run=RUN_DIR"))
     typed = [word for word in sys.argv[1:] if word.startswith("run=")]
     if typed:
         return go_on(Path(typed[-1].removeprefix("run=")), [w for w in sys.argv[1:] if w not in typed])
@@ -46,6 +50,8 @@ def main() -> int:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=CONFIG_NAME)(job)()
     except (HydraException, OmegaConfBaseException) as e:
         return complain(explain(e))
+    except YAMLError as e:  # among them tags that would make Python objects
+        return complain(UsageError(f"a file of settings cannot be read: {' '.join(str(e).split())}"))
     except KeyboardInterrupt:
         return INTERRUPTED
     return max(codes)

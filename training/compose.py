@@ -93,10 +93,12 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
         saved = OmegaConf.merge(_thawed(TrainConfig), kind, run["config"])
         assert isinstance(saved, DictConfig)
         to_config(saved)
-    except (KeyError, OmegaConfBaseException, UsageError) as e:
+    except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
+        versions = run.get("versions")
+        wrote = versions.get("linewash", "an older one") if isinstance(versions, dict) else "an older one"
         raise UsageError(
             f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
-            f"go on with the version that wrote it, {run.get('versions', {}).get('linewash', 'an older one')}"
+            f"go on with the version that wrote it, {wrote}"
         ) from e
     try:
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(typed))

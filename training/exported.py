@@ -6,6 +6,7 @@ contract, imports none.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ FORMATS = {
     "onnx": "model.onnx",
     "litert": "model.tflite",
 }
+LARGEST = 1 << 13  # px, of sizes and strides: what is larger would take all memory
 HINT = "type python -m training.export run=RUN_DIR to make an export"
 
 
@@ -49,12 +51,12 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     linewash_version: str
 
     def __post_init__(self) -> None:
-        if min(self.image_size, self.stride) < 1:
+        if not 1 <= min(self.image_size, self.stride) <= max(self.image_size, self.stride) <= LARGEST:
             raise ValueError(
-                f"image_size and stride must be at least 1, got {self.image_size} and {self.stride}"
+                f"image_size and stride must be from 1 to {LARGEST}, got {self.image_size} and {self.stride}"
             )
         for name in self.files.values():
-            if Path(name).name != name:
+            if not re.fullmatch(r"[\w.-]*[\w-]", name):
                 raise ValueError(f"files must be names within the directory, got {name!r}")
 
     @property
@@ -88,7 +90,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
                 )
             return msgspec.json.decode(data, type=cls)
         # A UnicodeDecodeError is a ValueError; a MsgspecError for wrong JSON is not.
-        except (msgspec.MsgspecError, ValueError, OSError) as e:
+        except (msgspec.MsgspecError, ValueError, OSError, RecursionError) as e:
             raise UsageError(f"{path} is not what python -m training.export writes ({e}); {HINT}") from e
 
     def file(self, directory: str | Path, format: str) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import keras
 
 RUN_NAME = "run.json"
+LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take all memory
 # How long and on what a run goes on may change while it goes on; anything else would make it another run.
 MAY_CHANGE = ("trainer.epochs", "trainer.max_minutes", "trainer.strategy")
 
@@ -51,10 +52,10 @@ class Run:
         try:
             run = json.loads(path.read_text())
             palette = run["palette"]
-            return cls(
+            read = cls(
                 directory,
-                run["dataset"]["root"],
-                run["dataset"]["fingerprint"],
+                str(run["dataset"]["root"]),
+                str(run["dataset"]["fingerprint"]),
                 schema.Palette(palette["name"], tuple(tuple(color) for color in palette["colors"])),
                 int(run["image_size"]),
                 int(run["model"]["stride"]),
@@ -62,7 +63,12 @@ class Run:
                 int(run["config"]["trainer"]["batch_size"]),
                 int(run["config"]["trainer"]["panel_images"]),
             )
-        except (ValueError, LookupError, TypeError, schema.SchemaError) as e:
+            numbers = (read.image_size, read.stride, read.batch_size, read.panel_images)
+            if not 1 <= min(numbers) <= max(numbers) <= LARGEST:
+                raise ValueError(f"sizes must be from 1 to {LARGEST}, got {', '.join(map(str, numbers))}")
+            return read
+        # An OverflowError is that of 1e999, a RecursionError that of lists a thousand deep.
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as e:
             raise UsageError(
                 f"{path} is not what python -m training writes ({type(e).__name__}: {e}): give another run"
             ) from e
@@ -153,7 +159,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         run = json.loads(path.read_text())
         settings(run["config"])
         run["dataset"]["fingerprint"]
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         raise UsageError(f"{path} is not what python -m training wrote: it cannot be read") from e
     return run
 

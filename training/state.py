@@ -11,10 +11,11 @@ import dataclasses
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -90,15 +91,30 @@ def read_state(path: Path) -> tuple[Progress, list[Array]]:
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise DamagedStateError(f"{path} is no state of this version")
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        arrays = []
-        for name, dtype_name, shape in header["arrays"]:
-            dtype = np.dtype(dtype_name)
-            content = file.read(math.prod(shape) * dtype.itemsize)
-            arrays.append(Array(name, np.frombuffer(content, dtype).reshape(shape)))
+        try:
+            return _read_content(file, path.stat().st_size - DIGEST)
+        # Its digest is right, but anybody can make one: the content may be that of no state at all.
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+            raise DamagedStateError(f"{path} is no state ({type(e).__name__}: {e})") from e
+
+
+def _read_content(file: BinaryIO, end: int) -> tuple[Progress, list[Array]]:
+    header = json.loads(_read_exactly(file, int.from_bytes(file.read(8), "little"), end))
+    arrays = []
+    for name, dtype_name, shape in header["arrays"]:
+        dtype = np.dtype(dtype_name)
+        content = _read_exactly(file, math.prod(map(operator.index, shape)) * dtype.itemsize, end)
+        arrays.append(Array(name, np.frombuffer(content, dtype).reshape(shape)))
     written = header["progress"]
     written["history"] = [Epoch.from_json(epoch) for epoch in written["history"]]
-    return Progress(**{**written, "sums": np.asarray(written["sums"])}), arrays
+    return Progress(**{**written, "sums": np.asarray(written["sums"], float)}), arrays
+
+
+def _read_exactly(file: BinaryIO, size: int, end: int) -> bytes:
+    """So many bytes, which must end before `end`: memory is taken for as many as are asked for."""
+    if not 0 <= size <= end - file.tell():
+        raise ValueError(f"{size:,} bytes are not there")
+    return file.read(size)
 
 
 def _chunks(progress: Progress, arrays: list[Array]) -> Iterator[bytes | memoryview]:

@@ -103,8 +103,10 @@ def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
     """
     layout = shard.layout
     assert layout, f"{path} is compressed"
-    proper = schema.RecordLayout.of(layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
-    if layout != proper or layout.stride * shard.examples != shard.bytes:
+    sizes = (layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
+    # What does not fit into the shard is not measured, which takes as much memory.
+    fits = min(sizes) >= 1 and sum(sizes) < layout.stride <= max(shard.bytes, 0)
+    if not fits or layout != schema.RecordLayout.of(*sizes) or layout.stride * shard.examples != shard.bytes:
         raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
     firsts = range(0, shard.examples, PIECE_RECORDS)
     return [Piece(path, layout, first, min(PIECE_RECORDS, shard.examples - first)) for first in firsts]

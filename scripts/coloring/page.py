@@ -14,6 +14,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # As many as preprocess takes of a photograph (preprocess/recipe.py): a phone's largest picture passes.
 MAX_PIXELS = 1 << 26
 MIN_SIDE = 16
+MOST_SCANS = 100  # as many as preprocess takes: each is a walk over the whole picture, empty or not
+STRIP = 512  # rows that are laid on paper at a time: what is between takes twice the memory
 OPAQUE = 128  # alpha from which a pixel counts as drawn
 # Ours is the stricter limit, and it gives a sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -59,14 +61,21 @@ def flatten(rgba: np.ndarray) -> np.ndarray:
     """Lays uint8 [H, W, 4] on white, or on black if what is drawn is light: uint8 [H, W, 3]."""
     drawn = rgba[rgba[..., 3] >= OPAQUE, :3]
     light_ink = drawn.size and 0 < len(drawn) < rgba[..., 3].size * 0.9 and drawn.mean() > 160
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.rint(rgba[..., :3] * alpha + (0 if light_ink else 255) * (1 - alpha)).astype(np.uint8)
+    paper = 0 if light_ink else 255
+    page = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for top in range(0, len(rgba), STRIP):
+        strip = rgba[top : top + STRIP]
+        alpha = strip[..., 3:].astype(np.uint16)
+        page[top : top + STRIP] = (strip[..., :3] * alpha + paper * (255 - alpha) + 127) // 255
+    return page
 
 
 def _open(data: bytes, most: int) -> Image.Image:
     """Reads the header alone, and refuses what should not be decoded."""
     if not data:
         raise WorkError("it is empty")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MOST_SCANS:
+        raise WorkError(f"it is a JPEG of over {MOST_SCANS} scans: save it again")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:

@@ -1,0 +1,200 @@
+"""Nothing crashes, hangs, fills the memory, unpickles or runs what a file of somebody else's holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cases
+import fuzz
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.state import DamagedStateError, read_state
+
+ROOT = Path(__file__).resolve().parent.parent
+# TensorFlow and whole drawings take longer than a test may that is always run.
+SLOW = ("shard", "drawing")
+QUICK = [name for name in fuzz.TARGETS if name not in SLOW]
+ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+
+
+@pytest.mark.parametrize("target", ALL)
+def test_what_is_kept_is_refused_quickly_and_in_little_memory(target: str, tmp_path: Path) -> None:
+    for name, data in cases.large(target).items():
+        (tmp_path / name).write_bytes(data)
+    paths = [*fuzz.corpus(target), *tmp_path.iterdir()]
+    done = subprocess.run(
+        [sys.executable, "scripts/fuzz.py", target, "--replay", *map(str, paths)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout.splitlines()[-1])
+    assert len(rows) == len(paths)
+    for row in rows:
+        assert row["seconds"] < fuzz.SECONDS, row
+        assert row["megabytes"] < fuzz.MEGABYTES, row
+
+
+@st.composite
+def mutated(draw: st.DrawFn, sound: bytes) -> bytes:
+    """A sound file with flipped bits, an end that is missing, or a piece of itself elsewhere."""
+    data = bytearray(sound)
+    place = st.integers(0, len(data) - 1)
+    for at, bit in draw(st.lists(st.tuples(place, st.integers(0, 7)), max_size=6)):
+        data[at] ^= 1 << bit
+    if draw(st.booleans()):
+        start, length, to = draw(place), draw(st.integers(0, 64)), draw(place)
+        data[to : to + draw(st.integers(0, 64))] = sound[start : start + length]
+    return bytes(data[: draw(place)] if draw(st.booleans()) else data)
+
+
+@pytest.mark.parametrize("target", ALL)
+@settings(max_examples=30)
+@given(st.data())
+def test_sound_files_that_were_damaged_are_read_or_refused(target: str, data: st.DataObject) -> None:
+    sound = data.draw(st.sampled_from(sorted(cases.SOUND[target].values())))
+    fuzz.TARGETS[target](data.draw(mutated(sound)))
+
+
+# ------------------------------------------------------------------------------------- what would run code
+
+
+class Touch:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.canary}",)
+
+
+def test_a_pickle_is_no_state(tmp_path: Path) -> None:
+    path, canary = tmp_path / "1.state", tmp_path / "canary"
+    path.write_bytes(pickle.dumps(Touch(canary)))
+    with pytest.raises(DamagedStateError):
+        read_state(path)
+    assert not canary.exists()
+
+
+def layer(kind: str, config: dict, **more: object) -> dict:
+    """How a .keras archive says that it holds a layer."""
+    return {"module": "keras.layers", "class_name": kind, "config": config, "registered_name": None} | more
+
+
+def evil_networks(canary: Path) -> dict[str, dict]:
+    """Configs of archives that make the canary, if whoever opens them lets them."""
+    import base64
+    import marshal
+
+    code = compile(f"lambda x: __import__('os').system('touch {canary}') or x", "evil", "eval")
+    body = next(constant for constant in code.co_consts if hasattr(constant, "co_code"))
+    marshalled = base64.b64encode(marshal.dumps(body)).decode()
+    function = {
+        "class_name": "__lambda__",
+        "config": {"code": marshalled, "defaults": None, "closure": None},
+    }
+    system = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+    drawing = layer("InputLayer", {"batch_shape": [None, 8, 8, 1], "dtype": "float32", "name": "a"})
+
+    def sequence(*layers: dict) -> dict:
+        return layer("Sequential", {"name": "evil", "layers": [drawing, *layers]}, module="keras")
+
+    return {
+        "lambda": sequence(layer("Lambda", {"name": "b", "function": function})),
+        "function": sequence(layer("Lambda", {"name": "b", "function": system})),
+        "module": layer("system", {"command": f"touch {canary}"}, module="os"),
+        "exec": layer("exec", {"source": f"open('{canary}', 'w')"}, module="builtins"),
+        "command": layer("run", {"args": ["touch", str(canary)]}, module="subprocess", registered_name="run"),
+    }
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run without a network."""
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    content = cases.plain_run()
+    (tmp_path / "run/run.json").write_text(json.dumps(content))
+    return tmp_path / "run"
+
+
+def write_network(run_dir: Path, config: dict) -> Path:
+    """Puts it where the best network of a run lies."""
+    path = run_dir / "checkpoints/best.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.12.0", "date_saved": ""}))
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", b"")
+    return path
+
+
+@pytest.mark.parametrize("kind", list(evil_networks(Path("x"))))
+def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path: Path) -> None:
+    from coloring.network import load
+
+    from training.errors import WorkError
+    from training.evaluation import load_network
+    from training.record import Run
+
+    canary = tmp_path / "canary"
+    path = write_network(run_dir, evil_networks(canary)[kind])
+    for opens in (lambda: load(run_dir), lambda: load_network(path, Run.read(run_dir).palette)):
+        with pytest.raises(WorkError, match="damaged"):
+            opens()
+    assert not canary.exists()
+
+
+def train(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: Path) -> None:
+    canary = tmp_path / "canary"
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss/evil.yaml").write_text(f"a: !!python/object/apply:os.system ['touch {canary}']\n")
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Touch(canary)))
+    content = cases.plain_run()
+    content["config"]["model"] |= {"_target_": "os.system", "command": f"touch {canary}"}
+    (run_dir / "run.json").write_text(json.dumps(content))
+    for words in (
+        ("--config-dir", str(tmp_path), "loss=evil", f"data.root={tmp_path}"),
+        ("+model._target_=os.system", f"+model.command='touch {canary}'", f"data.root={tmp_path}"),
+        (f"data.root=!!python/object/apply:os.system ['touch {canary}']",),
+        ("--experimental-rerun", str(tmp_path / "evil.pickle")),
+        (f"run={run_dir}",),
+    ):
+        done = train(*words, f"hydra.run.dir={tmp_path}/new" if not words[0].startswith("run=") else "")
+        assert done.returncode == 2, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert not canary.exists()
+
+
+def test_an_export_that_keeps_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
+    import onnx
+    from coloring.network import load
+    from networks import write_export
+
+    from training.errors import WorkError
+
+    export = write_export(tmp_path / "deep/export")
+    (tmp_path / "secret").write_bytes(bytes(1 << 16))
+    model = onnx.load(export / "model.onnx")
+    tensor = model.graph.initializer[0]
+    size = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "../../secret", "offset": "0", "length": str(size)}.items():
+        tensor.external_data.add(key=key, value=value)
+    (export / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WorkError, match="damaged"):
+        load(export)
