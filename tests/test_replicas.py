@@ -97,6 +97,7 @@ def test_two_processes_learn_what_one_does(shared_dataset: Path, alone: Path, tm
     assert other == "", "one of them speaks"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_more_devices(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     end(start(shared_dataset, tmp_path / "run", "trainer.epochs=1", "optimizer.schedule=constant"))
     end(start(
@@ -107,6 +108,7 @@ def test_a_run_goes_on_with_more_devices(shared_dataset: Path, alone: Path, tmp_
     assert_same_curve(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_half_precision_means_and_hints_on_two_devices(shared_dataset: Path, tmp_path: Path) -> None:
     process = start(
         shared_dataset, tmp_path / "run", "trainer.strategy=mirrored", "trainer.precision=mixed_float16",
