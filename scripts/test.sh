@@ -17,6 +17,6 @@ case ${1:-} in
         .venv/bin/mypy
         pytest -m "not slow and not flink and not browser and not faults"
         ;;
-    --slow) pytest -m "slow or flink or browser or faults" "${@:2}" ;;
+    --slow) pytest -m "(slow or flink or browser or faults) and not patient" "${@:2}" ;;
     *) pytest "$@" ;;
 esac

@@ -128,6 +128,7 @@ def trainer(root: Path, run_dir: Path) -> list[str]:
     return ["training", f"data.root={root}", *SETTINGS, f"hydra.run.dir={run_dir}"]
 
 
+@pytest.mark.patient
 def test_a_trainer_killed_at_any_moment(shared_dataset: Path, tmp_path: Path, count: Count) -> None:
     """Half of the moments fall anywhere in a run, half after TensorFlow's start, which takes the longest.
 
@@ -207,6 +208,7 @@ def kill_workers(job: subprocess.Popen[bytes], moments: random.Random, working: 
             yield kind
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("seed", [3, 4])
 def test_workers_killed_at_any_moment(work: Work, tmp_path: Path, seed: int, count: Count) -> None:
     """A job goes on after two deaths and gives up at the third with a sentence; never does it wait."""
