@@ -81,7 +81,10 @@ def shoot(page: Page, name: str) -> None:
 
 def settled(page: Page, before: str | None) -> None:
     """Waits until what was asked since `before` has been answered."""
-    expect(page.locator("body")).not_to_have_attribute("data-settled", before or "", timeout=30_000)
+    body = page.locator("body")
+    expect(body).not_to_have_attribute("data-settled", before or "", timeout=30_000)
+    # That may have been a colouring in mid-stroke.
+    expect(body).to_have_attribute("data-asking", "no", timeout=30_000)
 
 
 def stroke(page: Page, points: list[tuple[float, float]]) -> None:

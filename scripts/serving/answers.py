@@ -20,7 +20,7 @@ from training.errors import WorkError
 
 # Areas are found at this many pixels on the longer side, whatever the page's size: a stroke is answered at
 # once, and what is downloaded is what was seen.
-FINEST = 512
+FINEST = 384
 PAGE_SIDE = 1024  # px of the longer side of the page
 PAGE_PIXELS = 1 << 22  # of a page that is to be coloured; ours has a quarter of it
 FILE_PIXELS = 25_000_000  # of a picture that is dropped: phones' ordinary ones have half as many
@@ -60,7 +60,7 @@ def about(network: Network) -> dict[str, object]:
 
 
 def colorings(question: Question, network: Network) -> list[bytes]:
-    """The colourings of a page as PNGs, the likeliest first, 512 pixels wide or high; none of an empty page.
+    """The colourings of a page as PNGs, the likeliest first, `FINEST` pixels wide or high; none of an empty page.
 
     Raises:
       WorkError: a picture that cannot be used.

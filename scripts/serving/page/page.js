@@ -267,6 +267,7 @@ async function recolor() {
   wanted = true;
   if (asking) return;
   asking = true;
+  document.body.dataset.asking = "yes";
   while (wanted) {
     wanted = false;
     try {
@@ -276,6 +277,7 @@ async function recolor() {
     }
   }
   asking = false;
+  document.body.dataset.asking = "no";
   document.body.dataset.settled = Number(document.body.dataset.settled ?? 0) + 1;
 }
 
