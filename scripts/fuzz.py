@@ -187,14 +187,23 @@ def state(data: bytes) -> None:
 
 
 def page(data: bytes) -> None:
-    """A drawing or a picture of hints that somebody sends."""
-    from coloring.page import read_layer, read_page
+    """A drawing that somebody sends."""
+    from coloring.page import read_page
 
     from training.errors import LinewashError
 
-    for reads in (read_page, read_layer):
-        with contextlib.suppress(LinewashError):
-            reads(data)
+    with contextlib.suppress(LinewashError):
+        read_page(data)
+
+
+def layer(data: bytes) -> None:
+    """A picture of hints that somebody sends."""
+    from coloring.page import read_layer
+
+    from training.errors import LinewashError
+
+    with contextlib.suppress(LinewashError):
+        read_layer(data)
 
 
 def drawing(data: bytes) -> None:
@@ -214,7 +223,7 @@ TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
         photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json, state, page,
-        drawing,
+        layer, drawing,
     )
 }  # fmt: skip
 

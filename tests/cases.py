@@ -483,6 +483,7 @@ SOUND: dict[str, Cases] = {
     "run_json": {"plain.json": json.dumps(plain_run()).encode()},
     "state": {"plain": plain_state()},
     "page": pages(),
+    "layer": {"clear.png": pages()["clear.png"], "palette.gif": pages()["palette.gif"]},
     "drawing": {"plain.png": pages()["plain.png"], "clear.png": pages()["clear.png"]},
 }
 
@@ -506,6 +507,7 @@ BAD: dict[str, Cases] = {
     "run_json": bad_runs(),
     "state": bad_states(),
     "page": bad_pages(),
+    "layer": {"text.png": bad_pages()["text.png"], "giant.png": bad_pages()["giant.png"]},
     "drawing": {"narrow.png": bad_pages()["narrow.png"], "nan.tiff": bad_pages()["nan.tiff"]},
 }
 
@@ -525,7 +527,7 @@ def _huge(target: str) -> Cases:
         return {"million.json": f"[[{'],['.join(line.replace(' ', ',') for line in lines)}]]".encode()}
     if target == "photo":
         return {"scans.jpg": scans(4096, 4_000)}
-    if target == "page":
+    if target in ("page", "layer"):
         return {
             "scans.jpg": scans(4096, 4_000),
             "clear.png": giant_png(8192, 8192, 6, 8, bytes(8192 * (8192 * 4 + 1))),

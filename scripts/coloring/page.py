@@ -37,11 +37,8 @@ def read_page(data: bytes, most: int = MAX_PIXELS) -> np.ndarray:
       WorkError: no picture of a format we read, damaged, too large (by its header: nothing large is
         decoded) or too small.
     """
-    image = _upright(_open(data, most))
-    if not _has_alpha(image):
-        return np.array(_eight_bits(image).convert("RGB"))
-    rgba = np.array(image.convert("RGBA"))
-    return flatten(rgba)
+    pixels = _pixels(data, most)
+    return flatten(pixels) if pixels.shape[2] == 4 else pixels
 
 
 def read_layer(data: bytes, most: int = MAX_PIXELS) -> np.ndarray:
@@ -50,11 +47,11 @@ def read_layer(data: bytes, most: int = MAX_PIXELS) -> np.ndarray:
     Raises:
       WorkError: as `read_page`, or it has no transparency.
     """
-    image = _upright(_open(data, most))
-    if not _has_alpha(image):
+    pixels = _pixels(data, most)
+    if pixels.shape[2] != 4:
         raise WorkError("it has no transparency, so nobody can tell strokes from paper: save it as a PNG "
                         "with a transparent background")  # fmt: skip
-    return np.array(image.convert("RGBA"))
+    return pixels
 
 
 def flatten(rgba: np.ndarray) -> np.ndarray:
@@ -92,6 +89,14 @@ def _open(data: bytes, most: int) -> Image.Image:
     if min(width, height) < MIN_SIDE:
         raise WorkError(f"it is {width} x {height}, but a drawing needs {MIN_SIDE} pixels a side at least")
     return image
+
+
+def _pixels(data: bytes, most: int) -> np.ndarray:
+    """The picture upright: uint8 [H, W, 4], or [H, W, 3] if it has no transparency."""
+    image = _upright(_open(data, most))
+    if not _has_alpha(image):
+        return np.array(_eight_bits(image).convert("RGB"))
+    return np.array(image if image.mode == "RGBA" else image.convert("RGBA"))
 
 
 def _upright(image: Image.Image) -> Image.Image:
