@@ -60,7 +60,7 @@ def about(network: Network) -> dict[str, object]:
 
 
 def colorings(question: Question, network: Network) -> list[bytes]:
-    """The colourings of a page as PNGs, `FINEST` pixels wide or high, the likeliest first; none if it is empty.
+    """The colourings of a page as PNGs of `FINEST` pixels, the likeliest first; none of an empty page.
 
     Raises:
       WorkError: a picture that cannot be used.
