@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 from preprocess import options, worker
@@ -47,13 +46,8 @@ def _run(argv: list[str]) -> int:
     except options.UsageError as e:
         print(f"preprocess: {e}", file=sys.stderr)
         return 2
-    except OSError as e:
-        # Workers are spoken to through sockets there, whose names may be 100 characters long.
-        print(
-            f"preprocess: no process can be started below {tempfile.gettempdir()} ({e}): set TMPDIR to a "
-            "folder with a short name and some room",
-            file=sys.stderr,
-        )
+    except worker.NoServerError as e:
+        print(f"preprocess: {e}", file=sys.stderr)
         return 1
     # From here on Beam is needed; --help and wrong flags of ours must not wait for it.
     from preprocess import job, palettes, receipts, sources

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,8 +32,16 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended before its work did: killed, or out of memory."""
 
 
+class NoServerError(OSError):
+    """The server that workers are forked from cannot be started."""
+
+
 def warm_up() -> None:
-    """Starts the server that workers are forked from, unless it runs; it imports while the caller goes on."""
+    """Starts the server that workers are forked from, unless it runs; it imports while the caller goes on.
+
+    Raises:
+      NoServerError: its socket cannot be made where temporary files are.
+    """
     for name, value in _MALLOC.items():
         os.environ.setdefault(name, value)
     _let_server_import_us()
@@ -42,6 +51,11 @@ def warm_up() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
+    except OSError as e:  # a socket's name may be some 100 characters long
+        raise NoServerError(
+            f"no process can be started below {tempfile.gettempdir()} ({e}): set TMPDIR to a folder with a "
+            "short name and some room"
+        ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -51,7 +51,7 @@ Done. Look at:
   $run/curves.png
       loss and accuracy against epoch
   $run/sketches
-      drawings that no photograph was made into, coloured by it
+      hand-like sketches, coloured by it
 
 Draw something yourself:
   .venv/bin/python scripts/serve.py --run $run

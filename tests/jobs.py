@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from commands import run_module
 
-
-def preprocess(*args, timeout=120, **kwargs):
-    command = [sys.executable, "-m", "preprocess", *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, **kwargs)
+preprocess = partial(run_module, "preprocess")
 
 
 def files(root):

@@ -15,7 +15,7 @@ SCRIPT = ROOT / "scripts" / "serve.py"
 
 @contextmanager
 def served(*words: object) -> Iterator[str]:
-    """Starts the command at a free port and yields the page's address; Ctrl-C ends it."""
+    """Starts the command at a free port and yields the page's address; it ends with the block."""
     command = [sys.executable, SCRIPT, "--port", 0, *words]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run_module
 from PIL import Image
 
 from training.augment import augment, drop_specks, flip
@@ -114,11 +114,8 @@ def test_draws_are_uniform_and_independent() -> None:
 
 
 def preview(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training.preview", *arguments],
-        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return run_module("training.preview", *arguments, cwd=cwd, env=environment)
 
 
 def test_preview_draws_a_sheet(shared_dataset: Path, tmp_path: Path) -> None:

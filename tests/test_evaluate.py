@@ -7,11 +7,13 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from commands import run_module
 from conftest import write_dataset
 from PIL import Image
 
@@ -38,11 +40,7 @@ def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return run_dir
 
 
-def evaluate(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training.evaluate", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+evaluate = partial(run_module, "training.evaluate")
 
 
 def test_a_table_and_what_it_leaves(finished: Path, shared_dataset: Path) -> None:

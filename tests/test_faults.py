@@ -23,8 +23,9 @@ from pathlib import Path
 
 import photos
 import pytest
+from commands import ROOT
 from conftest import Count
-from jobs import ROOT, assert_one_sentence, children, files, preprocess, workers
+from jobs import assert_one_sentence, children, files, preprocess, workers
 from runs import SETTINGS, assert_same_end, flip_a_bit
 
 from tfrecords_schema import Manifest, ShardReceipt, decode_example, read_records

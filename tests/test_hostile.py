@@ -10,9 +10,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-import cases
 import fuzz
+import hostile
 import pytest
+from commands import run_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ PATIENCE = 6 * fuzz.SECONDS
 
 @pytest.mark.parametrize("target", ALL)
 def test_what_is_kept_is_refused_quickly_and_in_little_memory(target: str, tmp_path: Path) -> None:
-    for name, data in cases.large(target).items():
+    for name, data in hostile.large(target).items():
         (tmp_path / name).write_bytes(data)
     paths = [*fuzz.corpus(target), *tmp_path.iterdir()]
     done = subprocess.run(
@@ -59,7 +60,7 @@ def mutated(draw: st.DrawFn, sound: bytes) -> bytes:
 @settings(max_examples=30)
 @given(st.data())
 def test_sound_files_that_were_damaged_are_read_or_refused(target: str, data: st.DataObject) -> None:
-    sound = data.draw(st.sampled_from(sorted(cases.SOUND[target].values())))
+    sound = data.draw(st.sampled_from(sorted(hostile.SOUND[target].values())))
     fuzz.TARGETS[target](data.draw(mutated(sound)))
 
 
@@ -120,7 +121,7 @@ def evil_networks(canary: Path) -> dict[str, dict]:
 def run_dir(tmp_path: Path) -> Path:
     """A run without a network."""
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    content = cases.plain_run()
+    content = hostile.plain_run()
     (tmp_path / "run/run.json").write_text(json.dumps(content))
     return tmp_path / "run"
 
@@ -151,19 +152,12 @@ def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path
     assert not canary.exists()
 
 
-def train(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
 def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: Path) -> None:
     canary = tmp_path / "canary"
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss/evil.yaml").write_text(f"a: !!python/object/apply:os.system ['touch {canary}']\n")
     (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Touch(canary)))
-    content = cases.plain_run()
+    content = hostile.plain_run()
     content["config"]["model"] |= {"_target_": "os.system", "command": f"touch {canary}"}
     (run_dir / "run.json").write_text(json.dumps(content))
     for words in (
@@ -173,7 +167,9 @@ def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: 
         ("--experimental-rerun", str(tmp_path / "evil.pickle")),
         (f"run={run_dir}",),
     ):
-        done = train(*words, f"hydra.run.dir={tmp_path}/new" if not words[0].startswith("run=") else "")
+        done = run_module(
+            "training", *words, f"hydra.run.dir={tmp_path}/new" if not words[0].startswith("run=") else ""
+        )
         assert done.returncode == 2, (words, done.stderr)
         assert "Traceback" not in done.stderr
         assert not canary.exists()

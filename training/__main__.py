@@ -27,9 +27,7 @@ from training.dataset import open_dataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.quiet import start_tensorflow
 from training.record import check_same_run
-
-# What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 130
+from training.words import INTERRUPTED
 
 
 def main() -> int:

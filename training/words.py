@@ -1,4 +1,4 @@
-"""Commands that are not Hydra's: what is typed after them, words of the form key=value, and their answer."""
+"""Commands that are not Hydra's: what is typed after them, words of the form key=value, and how they end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,18 @@ INTERRUPTED = 130
 
 def answer(command: str, help_text: str, words: Sequence[str], work: Callable[[Sequence[str]], str]) -> int:
     """Prints the help, or what `work` makes of the words; a mistake is a sentence. Returns the exit code."""
-    try:
+
+    def say() -> int:
         _say(help_text if {"--help", "-h"} & set(words) else work(words) + "\n")
+        return 0
+
+    return exit_code(command, say)
+
+
+def exit_code(command: str, work: Callable[[], int]) -> int:
+    """What `work` gives, or if it fails what shells shall see; a mistake is a sentence."""
+    try:
+        return work()
     except OSError as e:
         return _complain(
             command, WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
@@ -25,7 +35,6 @@ def answer(command: str, help_text: str, words: Sequence[str], work: Callable[[S
         return _complain(command, e)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
 
 
 def parse_words(

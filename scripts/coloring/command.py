@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from training.errors import LinewashError, UsageError, WorkError
+from training.errors import UsageError, WorkError
+from training.words import exit_code
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +28,11 @@ examples:
   colorize.py --run runs/unet sketches/ -o colored/
   colorize.py --run runs/unet drawing.png -o colored.png --variants 4 --ora colored.ora
 """
-# What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 130
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """One whose complaints are one line."""
+
     def error(self, message: str) -> NoReturn:
         """Wrong usage: one sentence, exit status 2."""
         self.exit(2, f"{self.prog}: {message}; --help lists all flags\n")
@@ -39,18 +40,13 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Every flag."""
-    made = _Parser(
+    made = Parser(
         prog="colorize", description=DESCRIPTION, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = made.add_argument
     add("drawings", type=Path, nargs="+", metavar="DRAWING", help="pictures, or folders of pictures")
-    add(
-        "--run",
-        type=Path,
-        metavar="RUN",
-        help="a run directory, or an export of one; the starter model that comes along if left out",
-    )
+    add_run(made)
     add("-o", "--out", type=Path, required=True, help="a .png for one drawing, or a folder")
     add("--overlay", action="store_true", help="draw the lines on top of the colours")
     add("--layers", type=Path, metavar="DIR", help="also a transparent PNG for each colour, and the lines")
@@ -92,20 +88,20 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The flag that names the network."""
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="RUN",
+        help="a run directory, or an export of one; the starter model that comes along if left out",
+    )
+
+
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     typed = parser().parse_args(words)
-    try:
-        return work(typed)
-    except LinewashError as e:
-        print(f"colorize: {e}", file=sys.stderr)
-        return e.exit_code
-    except OSError as e:
-        what = e.filename or "a file"
-        print(f"colorize: {what} could not be read or written: {e.strerror or e}", file=sys.stderr)
-        return WorkError.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return exit_code("colorize", lambda: work(typed))
 
 
 def work(typed: argparse.Namespace) -> int:

@@ -186,25 +186,18 @@ def with_hints(painting: Painting, hints: np.ndarray) -> Painting:
     An area with strokes of several colours is parted between them, each pixel to the nearest.
     """
     meant = _without_spills(painting.areas, hints)
-    areas, chosen = painting.areas.copy(), painting.chosen.copy()
+    areas, chosen = painting.areas.copy(), list(painting.chosen)
     index = np.full(int(max(painting.colors.max(), hints.max())) + 2, -1)
     index[painting.colors + 1] = np.arange(len(painting.colors))
-    hinted: dict[int, int] = {}
     for area in np.unique(areas[meant > 0]):
-        inside = areas == area
+        inside = painting.areas == area
         here = np.where(inside & (index[meant] >= 0), meant, 0)
         parted = nearest(here, here > 0)
         for label in np.unique(here[here > 0]):
-            number = int(area) if not (inside & (parted != label)).any() else len(chosen)
-            if number == len(chosen):
-                areas[inside & (parted == label)] = number
-                chosen = np.append(chosen, 0)
-            chosen[number] = index[label]
-            hinted[number] = index[label]
-    shares = np.pad(painting.shares, ((0, len(chosen) - len(painting.shares)), (0, 0)))
-    for number, color in hinted.items():
-        shares[number] = np.eye(len(painting.colors))[color]
-    return Painting(areas, chosen, shares, painting.colors)
+            areas[inside & (parted == label)] = len(chosen)
+            chosen.append(index[label])
+    certain = np.eye(len(painting.colors))[chosen[len(painting.chosen) :]]
+    return Painting(areas, np.array(chosen), np.concatenate([painting.shares, certain]), painting.colors)
 
 
 def _without_spills(areas: np.ndarray, hints: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from coloring.layers import encode_png, to_ora, to_png
 from coloring.network import Network
 from coloring.page import read_layer
 from coloring.picture import LINE, Picture, Settings, colorize
-from coloring.sketches import draw, home, on_nothing, on_white, pet, sea
+from coloring.sketches import draw, home, on_nothing, pet, sea
 
 from training.errors import WorkError
 
@@ -125,8 +125,7 @@ def example(name: str) -> bytes:
 
 def warm_up(network: Network) -> None:
     """Colours an example, so that the first stroke is answered as fast as the others."""
-    page = on_white(draw(home, PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3))
-    colorings(Question(encode_png(page)), network)
+    colorings(Question(example("home")), network)
 
 
 def _read(question: Question) -> Drawing:

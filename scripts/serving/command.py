@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import argparse
 import socket
-import sys
 import webbrowser
-from pathlib import Path
-from typing import NoReturn
 
-from training.errors import LinewashError, UsageError, WorkError
+from coloring.command import Parser, add_run
+
+from training.errors import UsageError, WorkError
+from training.words import exit_code
 
 PORT = 8765
-INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Wrong usage: one sentence, exit status 2."""
-        self.exit(2, f"{self.prog}: {message}; --help lists all flags\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """Every flag."""
-    made = _Parser(prog="serve", description="A page to draw on, coloured as you draw.")
+    made = Parser(prog="serve", description="A page to draw on, coloured as you draw.")
     add = made.add_argument
-    add(
-        "--run",
-        type=Path,
-        metavar="RUN",
-        help="a run directory, or an export of one; the starter model that comes along if left out",
-    )
+    add_run(made)
     add("--port", type=int, default=PORT, help=f"0 takes any that is free [{PORT}]")
     add(
         "--host",
@@ -44,18 +32,11 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     typed = parser().parse_args(words)
-    try:
-        serve(typed)
-    except LinewashError as e:
-        print(f"serve: {e}", file=sys.stderr)
-        return e.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return exit_code("serve", lambda: serve(typed))
 
 
-def serve(typed: argparse.Namespace) -> None:
-    """Serves the page until it is stopped.
+def serve(typed: argparse.Namespace) -> int:
+    """Serves the page until it is stopped; 0.
 
     Raises:
       UsageError: a port or address that cannot be had, a network that is not there, or what serves is not
@@ -85,6 +66,7 @@ def serve(typed: argparse.Namespace) -> None:
             webbrowser.open(address)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False))
         server.run(sockets=[listener])
+    return 0
 
 
 def _listening(host: str, port: int) -> socket.socket:

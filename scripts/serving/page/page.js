@@ -11,7 +11,7 @@ const WHILE_DRAWING = 600; // ms between two colourings of a stroke that is stil
 const STEP = 8; // pixels of the page that an arrow key moves the pen
 
 const state = {
-  tool: "pen", color: null, takesHints: true, side: 1024,
+  tool: "pen", color: null, side: 1024,
   done: [], undone: [], stroke: null, // operations; `stroke` is being drawn
   seed: 0, chosen: 0, pictures: [],
   examples: [], example: 0,
@@ -427,7 +427,6 @@ function colorName(hex) {
 
 function furnish(about) {
   state.side = about.side;
-  state.takesHints = about.hints;
   state.examples = about.examples;
   $("dabs").hidden = !about.hints;
   for (const color of about.hints ? about.palette : []) {

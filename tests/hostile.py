@@ -1,6 +1,6 @@
 """Files for the targets of scripts/fuzz.py: sound ones, and ones that somebody wrote to do harm.
 
-    python tests/cases.py       writes the small ones into testdata/hostile/
+    python tests/hostile.py       writes the small ones into testdata/hostile/
 
 Those of `large` are made when they are tested. What the fuzzer found lies beside them, as found-….
 """
