@@ -165,6 +165,8 @@ def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: 
         ("+model._target_=os.system", f"+model.command='touch {canary}'", f"data.root={tmp_path}"),
         (f"data.root=!!python/object/apply:os.system ['touch {canary}']",),
         ("--experimental-rerun", str(tmp_path / "evil.pickle")),
+        ("--e", str(tmp_path / "evil.pickle")),  # argparse takes what is short but clear
+        (f"--ex={tmp_path / 'evil.pickle'}",),
         (f"run={run_dir}",),
     ):
         done = run_module(

@@ -37,8 +37,8 @@ def main() -> int:
     def job(composed: DictConfig) -> None:
         codes.append(run_job(composed))
 
-    # Hydra would unpickle the file that is named, which can do anything.
-    if any(word.startswith("--exp") for word in sys.argv[1:]):
+    # Hydra would unpickle the file that is named, which can do anything; and --e is short for it.
+    if any(word.startswith("--e") for word in sys.argv[1:]):
         return complain(UsageError("--experimental-rerun runs whatever its file holds: type run=RUN_DIR"))
     typed = [word for word in sys.argv[1:] if word.startswith("run=")]
     if typed:
