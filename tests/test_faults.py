@@ -342,9 +342,10 @@ def test_what_cannot_be_read_is_in_the_ledger(tmp_path: Path, count: Count) -> N
     found = {line["key"].partition("/")[2]: (line["reason"], line["detail"]) for line in lines}
     details = {
         "pipe": "not a regular file", "nowhere": "the file is gone", "endless": "not a regular file",
-        "itself": "Too many levels of symbolic links", "torn": "Input/output error",
+        "itself": "Too many levels of symbolic links", "torn": found["torn.jpg"][1],
     }  # fmt: skip
     assert found == {f"{name}.jpg": ("unreadable", detail) for name, detail in details.items()}
+    assert details["torn"] in {"Input/output error", "Invalid argument"}, "kernels differ in what they say"
     for _ in details:
         count("inputs that cannot be read")
 
