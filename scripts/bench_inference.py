@@ -1,0 +1,188 @@
+"""How long it takes to colour a drawing, beside the same network in Keras.
+
+    python scripts/bench_inference.py
+
+First the network alone: the starter that comes along, an ONNX file, beside Keras's predict, a call of the
+model, and the same compiled by tf.function, all with the starter's shape, in processes of their own. Then all
+of it for one sketch in a process that is up, as the page has it: finding the lines, the network, and the
+picture. Last the command `colorize.py`, from its start to its exit, beside a script that does no more than
+load TensorFlow and the network from a .keras file and predict once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ROOT / "scripts"
+sys.path[:0] = [str(ROOT), str(SCRIPTS)]
+
+SIDES = (128, 256, 512)  # px
+REPEATS = 20
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def starter() -> Predict:
+    """What comes along, as the page and the command use it."""
+    from coloring.network import STARTER, load
+
+    return load(STARTER).predict
+
+
+def keras_net() -> Any:
+    """A network of the starter's shape; its weights are as they began."""
+    from coloring.network import STARTER, load
+
+    from training.compose import compose
+    from training.models import build_model
+
+    config = compose(["data.root=none", "model=unet", "model.hints=true"]).model
+    return build_model(config, len(load(STARTER).palette), seed=0)
+
+
+def keras_predict() -> Predict:
+    """What one would write first."""
+    net = keras_net()
+    return lambda drawing: net.predict(drawing, verbose=0)
+
+
+def keras_call() -> Predict:
+    """Without what predict does around it."""
+    net = keras_net()
+    return lambda drawing: net(drawing, training=False).numpy()
+
+
+def keras_function() -> Predict:
+    """Compiled, for each size once."""
+    import tensorflow as tf
+
+    net = keras_net()
+    compiled = tf.function(lambda drawing: net(drawing, training=False))
+    return lambda drawing: compiled(tf.constant(drawing)).numpy()
+
+
+WAYS = {
+    "linewash (ONNX)": starter,
+    "Keras, predict": keras_predict,
+    "Keras, call": keras_call,
+    "Keras, tf.function": keras_function,
+}
+
+
+def time_way(name: str) -> dict[str, float]:
+    """Median milliseconds for a drawing of each side."""
+    predict, generator = WAYS[name](), np.random.default_rng(0)
+    times = {}
+    for side in SIDES:
+        drawing = np.zeros((1, side, side, 5), np.float32)
+        drawing[..., 0] = generator.random((side, side)) < 0.1
+        times[str(side)] = median_ms(functools.partial(predict, drawing), REPEATS)
+    return times
+
+
+def median_ms(function: Callable[[], Any], repeats: int) -> float:
+    """Milliseconds a call, after one to warm up."""
+    function()
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken) * 1e3
+
+
+def whole(sketch: Path) -> dict[str, float]:
+    """Median milliseconds of what colouring one sketch consists of."""
+    from coloring.drawing import read_drawing
+    from coloring.network import STARTER, load
+    from coloring.picture import Settings, colorize, working_shape
+
+    network, data = load(STARTER), sketch.read_bytes()
+    drawing = read_drawing(data)
+    lines = drawing.lines(*working_shape(*drawing.shape, network.image_size))
+    return {
+        "find the lines": median_ms(lambda: read_drawing(data), REPEATS),
+        "network": median_ms(lambda: network.logits(lines), REPEATS),
+        "network and picture": median_ms(lambda: colorize(drawing, network, Settings())[0].rgb(), REPEATS),
+    }
+
+
+BARE = """
+import sys, numpy, keras
+net = keras.models.load_model(sys.argv[1], compile=False)
+net.predict(numpy.zeros((1, 128, 128, 5), numpy.float32), verbose=0)
+"""
+
+
+def commands(sketch: Path, folder: Path) -> dict[str, float]:
+    """Seconds of whole processes, in turn."""
+    net = folder / "net.keras"
+    save = "import sys, bench_inference as b; b.keras_net().save(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", save, str(net)], cwd=SCRIPTS, check=True, capture_output=True)
+    typed = {
+        "colorize.py": ["scripts/colorize.py", str(sketch), "-o", str(folder / "out.png")],
+        "TensorFlow, load, predict": ["-c", BARE, str(net)],
+    }
+    taken: dict[str, list[float]] = {name: [] for name in typed}
+    for _ in range(5):
+        for name, arguments in typed.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
+            taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def show(found: dict[str, Any]) -> Iterator[str]:
+    """The tables' lines; a ratio is theirs to ours."""
+    yield f"{'network alone, ms':28}" + "".join(f"{side:>8} px" for side in SIDES) + f"{'ours is':>20}"
+    ours = found["network_ms"]["linewash (ONNX)"]
+    for name, times in found["network_ms"].items():
+        ratios = " ".join(f"{times[str(side)] / ours[str(side)]:.1f}×" for side in SIDES)
+        yield f"{name:28}" + "".join(f"{times[str(side)]:11.1f}" for side in SIDES) + f"{ratios:>20}"
+    yield "a sketch, ms: " + ", ".join(f"{name} {ms:.0f}" for name, ms in found["sketch_ms"].items())
+    yield "whole command, s: " + ", ".join(f"{name} {s:.2f}" for name, s in found["command_s"].items())
+
+
+def main() -> None:
+    """Prints the tables; writes JSON with --json."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--way", help=argparse.SUPPRESS)  # one way, as a process of its own
+    args = parser.parse_args()
+    if args.way:
+        print(json.dumps(time_way(args.way)))
+        return
+    found: dict[str, Any] = {"network_ms": {}}
+    for way in WAYS:
+        done = subprocess.run([sys.executable, __file__, "--way", way], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"bench_inference: {done.stderr.strip()[-2000:]}")
+        found["network_ms"][way] = json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
+        folder = Path(temporary)
+        sketches = [sys.executable, str(SCRIPTS / "make_sketches.py"), str(folder / "sketches")]
+        subprocess.run(sketches, check=True, capture_output=True)
+        sketch = folder / "sketches/drawings/01-ink.png"
+        found |= {"sketch_ms": whole(sketch), "command_s": commands(sketch, folder)}
+    print("\n".join(show(found)))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

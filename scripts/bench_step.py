@@ -1,0 +1,164 @@
+"""How fast a training step is beside Keras's own fit, for the same network and the same examples.
+
+    python scripts/bench_step.py                     the network that a CPU can train
+    python scripts/bench_step.py --models resunet    another
+
+The rivals are what one would write first: `fit` with AdamW on float32 drawings, with labels as integers, and
+with labels one-hot, as the article has them. A step of linewash starts from packed edges, as shards hold
+them. Each way is a process of its own; the median of the steps that follow a few to warm up and compile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench_input import random_dataset  # noqa: E402
+
+import tfrecords_schema as schema  # noqa: E402
+
+WARM = 3  # steps that are not timed
+MODELS = ("unet",)
+
+Step = Callable[[], Any]
+
+
+class Examples:
+    """A batch of random examples, as noise: no step looks at the pixels."""
+
+    def __init__(self, folder: Path, batch: int) -> None:
+        random_dataset(folder, batch)
+        self.root = folder
+        self.manifest = schema.Manifest.load(folder)
+        with (folder / self.manifest.splits["train"].shards[0].name).open("rb") as file:
+            parts = [schema.decode_example(record) for record in schema.read_records(file)]
+        side = self.manifest.image_size
+        self.packed = np.stack([np.frombuffer(edges, np.uint8) for _, edges, _ in parts])
+        self.labels = np.stack([np.frombuffer(labels, np.uint8) for _, _, labels in parts])
+        self.labels = self.labels.reshape(batch, side, side)
+
+
+def linewash(data: Examples, model: str) -> Step:
+    """Ours, without augmentation."""
+    import tensorflow as tf
+
+    from training.learner import Learner
+    from training.replicas import Replicas
+
+    config, net = network(data, model)
+    learner = Learner.of(net, data.manifest, config, Replicas.of(config.trainer.strategy))
+    ids = np.arange(len(data.packed), dtype=np.int32)
+    columns = [tf.constant(0), *map(tf.constant, (data.packed, data.labels, ids))]
+    return lambda: learner.train_step(*columns).numpy()
+
+
+def fit_integers(data: Examples, model: str) -> Step:
+    """Keras's fit with labels as integers."""
+    return _fit(data, model, "sparse_categorical_crossentropy", data.labels.astype(np.int32))
+
+
+def fit_one_hot(data: Examples, model: str) -> Step:
+    """Keras's fit with labels one-hot, float32."""
+    one_hot = np.eye(len(data.manifest.palette), dtype=np.float32)[data.labels]
+    return _fit(data, model, "categorical_crossentropy", one_hot)
+
+
+def _fit(data: Examples, model: str, loss: str, truth: np.ndarray) -> Step:
+    import keras
+
+    config, net = network(data, model)
+    side = data.manifest.image_size
+    drawings = np.unpackbits(data.packed, axis=1).reshape(-1, side, side, 1).astype(np.float32)
+    if config.model.gives_logits:
+        kind = keras.losses.get({"class_name": loss, "config": {"from_logits": True}})
+    else:
+        kind = keras.losses.get(loss)
+    net.compile(keras.optimizers.AdamW(config.optimizer.learning_rate), kind)
+    return lambda: net.train_on_batch(drawings, truth)
+
+
+def network(data: Examples, model: str) -> tuple[Any, Any]:
+    """The settings, and the network that they describe."""
+    from training.compose import compose
+    from training.models import build_model
+
+    config = compose([f"data.root={data.root}", f"model={model}"])
+    colors, trainer = len(data.manifest.palette), config.trainer
+    return config, build_model(config.model, colors, trainer.seed, trainer.precision)
+
+
+WAYS = {"linewash": linewash, "fit, integers": fit_integers, "fit, one-hot": fit_one_hot}
+
+
+def time_way(way: str, model: str, batch: int, steps: int) -> dict[str, float]:
+    """Median milliseconds of a step, images/s, and the largest resident size in MB."""
+    with tempfile.TemporaryDirectory(prefix="linewash-bench-") as folder:
+        step = WAYS[way](Examples(Path(folder), batch), model)
+        taken = []
+        for _ in range(WARM + steps):
+            started = time.perf_counter()
+            step()
+            taken.append(time.perf_counter() - started)
+    middle = statistics.median(taken[WARM:])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"step_ms": middle * 1e3, "images_per_s": batch / middle, "peak_mb": peak}
+
+
+def show(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The table's lines; the ratio is ours to theirs, in speed."""
+    yield f"{'network':16}{'way':16}{'ms a step':>10}{'images/s':>10}{'ours is':>9}{'peak MB':>9}"
+    for row in rows:
+        ours = next(r for r in rows if r["model"] == row["model"] and r["way"] == "linewash")
+        ratio = row["step_ms"] / ours["step_ms"]
+        yield (
+            f"{row['model']:16}{row['way']:16}{row['step_ms']:10.0f}{row['images_per_s']:10.1f}{ratio:8.2f}×"
+            f"{row['peak_mb']:9,.0f}"
+        )
+
+
+def main() -> None:
+    """Prints the table; writes JSON with --json."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", default=MODELS, help=f"[{' '.join(MODELS)}]")
+    parser.add_argument("--batch-size", type=int, default=16, help="[16]")
+    parser.add_argument("--steps", type=int, default=20, help="timed, of each way [20]")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--way", help=argparse.SUPPRESS)  # one way, as a process of its own
+    args = parser.parse_args()
+    if args.way:
+        print(json.dumps(time_way(args.way, args.models[0], args.batch_size, args.steps)))
+        return
+    rows = []
+    for model in args.models:
+        for way in WAYS:
+            command = [sys.executable, __file__, "--way", way, "--models", model, "--steps", str(args.steps)]
+            command += ["--batch-size", str(args.batch_size)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"bench_step: {done.stderr.strip()[-2000:]}")
+            rows.append({"model": model, "way": way, **json.loads(done.stdout.splitlines()[-1])})
+            print(rows[-1], file=sys.stderr, flush=True)
+    print(f"batches of {args.batch_size}, medians of {args.steps} steps")
+    print("\n".join(show(rows)))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
