@@ -35,7 +35,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench_preprocess import copies  # noqa: E402
+from bench_preprocess import copies, kept  # noqa: E402
 
 import tfrecords_schema as schema  # noqa: E402
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe  # noqa: E402
@@ -266,38 +266,28 @@ def break_even(ours: dict[str, Any], theirs: dict[str, Any]) -> int | None:
     return 1 + math.ceil((seconds(ours, 1) - seconds(theirs, 1)) * 1e3 / gain / ours["images"])
 
 
-def measure(folder: Path, count: int, models: list[str | None]) -> list[dict[str, Any]]:
-    """A row for each decode, network and way."""
-    from bench_preprocess import kept
-
-    images = sorted(path for path in (folder / "images").rglob("*.JPEG") if kept(path.read_bytes()))[:count]
+def measure(folder: Path, model: str | None) -> list[dict[str, Any]]:
+    """A row for each decode and way, for the photographs in `folder`."""
+    images = sorted((folder / "images").rglob("*.JPEG"))
     rows = []
     for decode in RECIPES:
         dataset = folder / f"dataset-{decode}"
         once = preprocess(folder / "images", dataset, decode)
-        for model in models:
-            for way in WAYS:
-                if way == "in Python" and decode == "reduced":
-                    continue
-                with tempfile.TemporaryDirectory(dir=folder) as own:
-                    command = ["--way", way, "--decode", decode, "--folder", own, "--dataset", str(dataset)]
-                    command += ["--train", model] if model else []
-                    times = json.loads(child(command, "\n".join(map(str, images))))
-                row = {
-                    "decode": decode, "network": model or "none", "way": way, "images": len(images),
-                    "once_s": once if way == "shards" else 0.0, **times,
-                }  # fmt: skip
-                rows.append(row | {f"epochs_{n}_s": seconds(row, n) for n in NUMBERS})
-                print(rows[-1], file=sys.stderr, flush=True)
+        for way in WAYS:
+            if way == "in Python" and decode == "reduced":
+                continue
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                command = ["--way", way, "--decode", decode, "--folder", own, "--dataset", str(dataset)]
+                command += ["--train", model] if model else []
+                times = json.loads(child(command, "\n".join(map(str, images))))
+            row = {"decode": decode, "way": way, "images": len(images)}
+            row |= {"once_s": once if way == "shards" else 0.0, **times}
+            rows.append(row | {f"epochs_{n}_s": seconds(row, n) for n in NUMBERS})
+            print(rows[-1], file=sys.stderr, flush=True)
     for row in rows:
-        ours = next(r for r in rows if r["way"] == "shards" and same_case(r, row))
+        ours = next(r for r in rows if r["way"] == "shards" and r["decode"] == row["decode"])
         row["break_even"] = None if row is ours else break_even(ours, row)
     return rows
-
-
-def same_case(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two rows differ in the way alone."""
-    return all(one[key] == other[key] for key in ("decode", "network"))
 
 
 def child(arguments: list[str], paths: str) -> str:
@@ -311,7 +301,7 @@ def child(arguments: list[str], paths: str) -> str:
 def show(rows: list[dict[str, Any]]) -> Iterator[str]:
     """The table's lines."""
     yield (
-        f"{'JPEGs':9}{'network':9}{'way':27}{'once s':>8}{'an epoch s':>12}"
+        f"{'JPEGs':9}{'way':27}{'once s':>8}{'an epoch s':>12}"
         + "".join(f"{n:>4} ep. s" for n in NUMBERS)
         + f"{'break-even':>12}"
     )
@@ -319,10 +309,7 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
         even = "" if row["way"] == "shards" else row["break_even"] or "never"
         times = "".join(f"{row[f'epochs_{n}_s']:10,.1f}" for n in NUMBERS)
         epoch = row["next_ms"] * row["images"] / 1e3
-        yield (
-            f"{row['decode']:9}{row['network']:9}{row['way']:27}{row['once_s']:8.1f}{epoch:12,.2f}"
-            f"{times}{even:>12}"
-        )
+        yield (f"{row['decode']:9}{row['way']:27}{row['once_s']:8.1f}{epoch:12,.2f}{times}{even:>12}")
 
 
 def main() -> None:
@@ -332,7 +319,9 @@ def main() -> None:
     )
     parser.add_argument("--images", type=Path, help="a folder of photographs")
     parser.add_argument("--count", type=int, default=4000, help="photographs an epoch [4000]")
-    parser.add_argument("--train", nargs="*", default=[], help="models to train with, besides none")
+    parser.add_argument(
+        "--train", metavar="MODEL", help="a network that learns from it [none: the input alone]"
+    )
     parser.add_argument("--json", type=Path, help="where to write the figures")
     for hidden in ("--way", "--decode", "--folder", "--dataset"):  # one way, as a process of its own
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -340,16 +329,22 @@ def main() -> None:
     if args.way:
         paths = [Path(line) for line in sys.stdin.read().splitlines()]
         data = Photographs(paths, Path(args.dataset), RECIPES[args.decode], Path(args.folder))
-        print(json.dumps(time_way(args.way, data, args.train[0] if args.train else None)))
+        print(json.dumps(time_way(args.way, data, args.train)))
         return
     if not args.images:
         parser.error("--images FOLDER is needed")
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
-        copies(args.images, Path(temporary, "images"), args.count)
-        rows = measure(Path(temporary), args.count, [None, *args.train])
+        folder = Path(temporary, "images")
+        copies(args.images, folder, args.count)
+        for path in folder.rglob("*.JPEG"):  # those that are left out would make batches uneven
+            if not kept(path.read_bytes()):
+                path.unlink()
+        rows = measure(Path(temporary), args.train)
+    print(f"{rows[0]['images']:,} photographs an epoch, {CORES} cores, network: {args.train or 'none'}")
     print("\n".join(show(rows)))
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+        table = {"network": args.train, "cores": CORES, "rows": rows}
+        args.json.write_text(json.dumps(table, indent=2) + "\n")
 
 
 if __name__ == "__main__":
