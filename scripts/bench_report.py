@@ -195,7 +195,7 @@ def main() -> None:
         sys.exit(f"bench_report: no figures in {directory}: run ./scripts/bench.sh PHOTOS first")
     where, what = machine(), versions()
     tables = [TABLES[name](figures) for name, figures in found.items()]
-    report = {"machine": where, "versions": what, "results": found}
+    report: dict[str, Any] = {"machine": where, "versions": what, "results": found}
     report["tables"] = [table._asdict() for table in tables]
     (directory / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
     (directory / "bench.md").write_text(markdown(tables, where, what))
