@@ -1,0 +1,99 @@
+"""The benchmarks and the long run, in small, through their real commands; their figures are not judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import photos
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import bench_epochs  # noqa: E402
+
+
+def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "scripts" / name, *words]
+    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=500)
+
+
+def row(once: float, first: float, following: float) -> dict[str, float]:
+    return {"once_s": once, "images": 1000, "first_ms": first, "next_ms": following}
+
+
+def test_break_even_is_the_first_epoch_that_takes_no_longer() -> None:
+    shards, online = row(10, 0, 0), row(0, 3, 3)
+    assert bench_epochs.break_even(shards, online) == 4  # 10 s against 3, 6, 9 and 12
+    assert bench_epochs.break_even(row(1, 0, 0), online) == 1
+    assert bench_epochs.break_even(row(10, 0, 3), online) is None
+
+
+def test_a_report_says_what_is_not_faster(tmp_path: Path) -> None:
+    rates = {"linewash": 100.0, "pool": 150.0, "canonical": 50.0}
+    ways = {
+        way: {"images_per_s": rate, "images_per_s_inside": rate, "launcher_mb": 1.0, "worker_mb": 1.0}
+        for way, rate in rates.items()
+    }
+    (tmp_path / "preprocess.json").write_text(json.dumps({"ways": ways}))
+    rows = [
+        {"decode": "full", "way": "online", **row(0, 3, 3), "break_even": 4},
+        {"decode": "full", "way": "shards", **row(10, 0, 0), "break_even": None},
+    ]
+    rows = [one | {f"epochs_{n}_s": bench_epochs.seconds(one, n) for n in (1, 10)} for one in rows]
+    (tmp_path / "epochs.json").write_text(json.dumps({"network": None, "rows": rows}))
+    assert script("bench_report.py", tmp_path).returncode == 0
+    page = (tmp_path / "bench.md").read_text()
+    assert "Not faster than a bare multiprocessing.Pool, results thrown away: 0.67×." in page
+    assert "Not faster than online, JPEGs in full, before epoch 4." in page
+    assert "| online, JPEGs in full | 0.0 | 3.0 | 30.0 | 4 |" in page
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert set(report) == {"machine", "versions", "results", "tables"}
+    assert report["machine"]["cores"] >= 1 and report["versions"]["python"].count(".") == 2
+
+
+def test_a_report_of_nothing_is_a_sentence(tmp_path: Path) -> None:
+    result = script("bench_report.py", tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "run ./scripts/bench.sh PHOTOS first" in result.stderr
+
+
+@pytest.mark.slow
+def test_every_way_to_n_epochs_is_measured(tmp_path: Path) -> None:
+    images, figures = photos.folder(tmp_path / "images", 70), tmp_path / "epochs.json"
+    result = script("bench_epochs.py", "--images", images, "--count", 70, "--json", figures)
+    assert result.returncode == 0, result.stderr
+    table = json.loads(figures.read_text())
+    assert [one["way"] for one in table["rows"]] == [*bench_epochs.WAYS, *list(bench_epochs.WAYS)[1:]]
+    assert all(0 < one["epochs_1_s"] <= one["epochs_10_s"] < one["epochs_100_s"] for one in table["rows"])
+
+
+@pytest.mark.slow
+def test_steps_and_inference_are_measured(tmp_path: Path) -> None:
+    steps, inference = tmp_path / "step.json", tmp_path / "inference.json"
+    result = script("bench_step.py", "--steps", 1, "--batch-size", 2, "--json", steps)
+    assert result.returncode == 0, result.stderr
+    assert [one["way"] for one in json.loads(steps.read_text())] == [
+        "linewash",
+        "fit, integers",
+        "fit, one-hot",
+    ]
+    result = script("bench_inference.py", "--json", inference)
+    assert result.returncode == 0, result.stderr
+    assert script("bench_report.py", tmp_path).returncode == 0
+    assert (tmp_path / "bench.md").read_text().count("linewash") > 3
+
+
+@pytest.mark.slow
+def test_a_long_run_in_short_has_its_figures(tmp_path: Path) -> None:
+    result = script("long_run.py", "--out", tmp_path, "--minutes", 0.5)
+    assert result.returncode in (0, 1), result.stderr  # half a minute says nothing about growth
+    told = json.loads((tmp_path / "long_run.json").read_text())
+    assert set(told["exit_codes"].values()) == {130}
+    assert set(told["commands"]) == {"preprocessing", "training", "serving"}
+    for one in told["commands"].values():
+        assert one["done"] > 0 and one["peak_mb"] > 50 and len(one["samples"]) > 2
+    assert (tmp_path / "long_run.png").stat().st_size > 10_000
