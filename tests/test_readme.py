@@ -1,0 +1,498 @@
+"""README.md is true: each of its commands runs as it stands there, and what it names is there.
+
+The reader is played by `Reader`: a copy of the checkout, small photographs where the README has ImageNet,
+and a `python` that makes long commands short by adding words after what was typed (`SMALLER`).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import boto3
+import photos
+import pytest
+from commands import ROOT
+from conftest import write_dataset
+from moto.server import ThreadedMotoServer
+
+from preprocess.options import UsageError, _parser, check_beam_flags
+from tfrecords_schema import Manifest, SchemaError
+from training.compose import compose
+from training.errors import LinewashError
+
+README = (ROOT / "README.md").read_text()
+
+# Fenced blocks, headings and code between words, in the order of the file.
+PIECES = re.compile(
+    r"^```(?P<kind>\w*)\n(?P<block>.*?)^```$|^#+ (?P<heading>[^\n]*)$|(?<!`)`(?P<code>[^`]+)`", re.M | re.S
+)
+# What makes code between words a command: its program, and something after it unless it is a script of ours.
+COMMAND = re.compile(
+    r"(\w+=\S+ )*(\./scripts/\w+\.sh\b|(python3?|pip|source|tensorboard|git|docker|gcloud|linewash-\w+|"
+    r"\.venv/bin/\w+) \S)"
+)
+
+NETWORK = "installs from the network; that the extra exists: test_extras_exist"
+COLAB = "Colab's own"
+GOOGLE = "Google's cloud: test_dataflow.py::test_the_service_is_asked_for_what_the_flags_say"
+FLINK = "Java and Maven: test_flink.py::test_flink_writes_the_same_bytes"
+# Every command of the README that `test_commands_run` does not run, and why. A test named here must exist.
+EXCEPTED = {
+    "./scripts/test.sh": "it runs this test",
+    "source .venv/bin/activate": "venv's own; the reader here has .venv/bin in PATH",
+    "python3 -m venv .venv && .venv/bin/pip install --editable '.[demo]'": NETWORK,
+    "python3 -m venv .venv && source .venv/bin/activate": "venv's own",
+    "pip install --constraint scripts/constraints.txt --editable '.[all,demo]'": NETWORK,
+    "pip install --constraint scripts/constraints.txt --editable '.[export]'": NETWORK,
+    "pip install --editable '.[demo]'": NETWORK,
+    "pip install '.[preprocess]'": NETWORK,
+    "pip install '.[preprocess,aws]'": NETWORK,
+    "pip install '.[onnx]'": NETWORK,
+    "pip install '.[bench]'": NETWORK,
+    "python scripts/bench_input.py": "wants the loaders of the extra bench",
+    "./scripts/build_starter.sh": "an hour: test_starter.py::test_it_is_as_accurate_as_was_measured judges",
+    "python scripts/verify_shards.py DATASET": "no such dataset; it is run with another name",
+    "python -m preprocess --runner DataflowRunner --project ID --region NAME --temp_location gs://BUCKET/tmp "
+    "--input gs://BUCKET/images --output gs://BUCKET/dataset --max_num_workers 50": (GOOGLE),
+    "python -m preprocess --runner DataflowRunner --project ID --region NAME --temp_location gs://BUCKET/tmp "
+    "--input gs://BUCKET/ILSVRC2012_img_train.tar --output gs://BUCKET/imagenet100 --classes first:100 "
+    "--palette kmeans:64": GOOGLE,
+    "./scripts/flink_local.sh run --input photos --output out/photos": (FLINK),
+    "./scripts/flink_local.sh run --input ILSVRC2012_img_train.tar --output out/imagenet100 "
+    "--classes first:100 --palette kmeans:64": (FLINK),
+    "python -m apache_beam.runners.worker.worker_pool_main --service_port=50000": (
+        "it stays up: test_flink.py::test_an_external_worker_pool_writes_the_same_bytes starts it"
+    ),
+    "gcloud storage cp --recursive gs://BUCKET/imagenet100 out/": "Google's cloud and tool",
+    "from google.colab import drive": COLAB,
+    'drive.mount("/content/drive")': COLAB,
+    "!git clone REPOSITORY linewash && cd linewash && pip install --quiet '.[train]'": NETWORK,
+}
+
+SHORT = "trainer.epochs=1 trainer.steps_per_epoch=2 trainer.batch_size=4 trainer.panel_images=2"
+# Words after `python` (as the shell matches them; the first that match count) and what is added to them.
+SMALLER = {
+    "-m training --help*": "",
+    "-m training run=*": "",
+    "-m training *experiment=imagenet100*": f"{SHORT} model.widths=[8,16] model.blocks=1 model.attention=1",
+    "-m training *model=article*": f"{SHORT} model.width=0.01",
+    "-m training *": f"{SHORT} model.full_width=8 model.widths=[8,16] model.blocks=[0,0]",
+    "scripts/make_storybook.py *": "--count 64",
+    "scripts/bench_preprocess.py *": "--count 24 --runs 1",
+    "scripts/bench_listing.py *": "--millions 0.002",
+    "scripts/bench_reading.py *": "--delay 1",
+    "scripts/serve.py *": "--port 0",
+    "-m tensorboard.main *": "--port 0",
+}
+STAYS = re.compile(r"scripts/serve\.py|^tensorboard")
+OPTIONS_OF_OTHERS = {"--runner"}  # named without a value
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the README, on one line and without its remark."""
+
+    section: str
+    text: str
+
+
+def commands() -> list[Command]:
+    """All of them, in order."""
+    section, found = "", []
+    for piece in PIECES.finditer(README):
+        section = piece["heading"] or section
+        if piece["block"] is not None:
+            lines = join_lines(piece["block"]) if piece["kind"] in ("bash", "python") else []
+        else:
+            code = " ".join((piece["code"] or "").split())
+            lines = [code] if COMMAND.match(code) else []
+        found += [Command(section, line) for line in lines]
+    return found
+
+
+def join_lines(block: str) -> list[str]:
+    joined = re.sub(r"\s*\\\n\s*", " ", block).splitlines()
+    return [bare for line in joined if (bare := re.sub(r"(^|\s+)#\s.*$", "", line))]
+
+
+def code_words() -> list[str]:
+    """Code between words that is no command: names, flags, settings."""
+    found = [" ".join(piece["code"].split()) for piece in PIECES.finditer(README) if piece["code"]]
+    return [code for code in found if not COMMAND.match(code)]
+
+
+def invocations(text: str) -> Iterator[list[str]]:
+    """The programs that a command starts, each with its words."""
+    for part in text.removeprefix("!").split(" && "):
+        words = shlex.split(part)
+        while re.match(r"\w+=", words[0]):
+            del words[0]
+        yield words
+
+
+# ----------------------------------------------------------------------------------- it is all accounted for
+
+
+def test_exceptions_are_in_the_readme() -> None:
+    texts = {command.text for command in commands()}
+    assert not sorted(EXCEPTED.keys() - texts), "these are no longer there"
+
+
+def test_tests_that_stand_in_exist() -> None:
+    for file, test in re.findall(r"(test_\w+\.py)::(test_\w+)", " ".join(EXCEPTED.values())):
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text()
+
+
+def test_blocks_say_what_they_are() -> None:
+    """A fenced block with a command in it is marked as bash or python, and so is found."""
+    for piece in PIECES.finditer(README):
+        if piece["block"] and not piece["kind"]:
+            assert not [line for line in join_lines(piece["block"]) if COMMAND.match(line.lstrip("!$ "))]
+
+
+# ------------------------------------------------------------------------------------ what is named is there
+
+
+@pytest.mark.parametrize("text", sorted({command.text for command in commands()}))
+def test_words_are_known(text: str) -> None:
+    for program, *words in invocations(text):
+        if program == "./scripts/flink_local.sh":
+            check_preprocess(words[1:])
+        elif program.endswith(".sh"):
+            check_help((ROOT / program).read_text(), words)
+        elif program.endswith(("python", "python3")):
+            check_python(words)
+
+
+def check_python(words: list[str]) -> None:
+    module = words.pop(0) if words[0] != "-m" else " ".join((words.pop(0), words.pop(0)))
+    if module == "-m preprocess":
+        check_preprocess(words)
+    elif module == "-m training":
+        settings = [word for word in words if not word.startswith("-")]
+        if not settings or settings[0].startswith("run="):
+            return
+        sweep = "-m" in words
+        compose([word.split(",")[0] if sweep else word for word in settings if "hydra." not in word])
+    elif module != "-m venv":
+        check_help(help_of(module), words)
+
+
+def check_preprocess(words: list[str]) -> None:
+    known, rest = _parser().parse_known_args(words)
+    assert known.output
+    check_beam_flags(rest)
+
+
+def check_help(text: str, words: list[str]) -> None:
+    for word in words:
+        if word.startswith("-"):
+            assert re.search(rf"(?<![\w-]){word.split('=')[0]}(?![\w-])", text), word
+        elif "=" in word:
+            assert f"{word.split('=')[0].split('.')[0]}" in text, word
+
+
+@cache
+def help_of(module: str) -> str:
+    """What `python MODULE --help` prints."""
+    command = [sys.executable, *module.split(), "--help"]
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "scripts")))
+    env = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+def test_flags_between_words_are_known() -> None:
+    ours = ["-m preprocess", "scripts/colorize.py", "scripts/serve.py"]
+    known = " ".join(map(help_of, ours))
+    for code in code_words():
+        words = [] if code in OPTIONS_OF_OTHERS else code.split()
+        for flag, *value in (
+            words[i : i + 2] for i, word in enumerate(words) if re.match("--?[a-zA-Z]", word)
+        ):
+            if not re.search(rf"(?<![\w-]){flag}(?![\w-])", known):
+                check_beam_flag(flag, value)
+
+
+def check_beam_flag(flag: str, value: list[str]) -> None:
+    try:
+        check_beam_flags(["--runner", "FlinkRunner", flag, *value])
+    except UsageError as e:
+        if "expected one argument" not in str(e):  # that is: known, and named here without a value
+            raise
+
+
+def test_settings_between_words_compose() -> None:
+    """Each `key=value` is a setting of some model, or belongs to a command whose help has it."""
+    helps = help_of("-m training.export") + help_of("-m training.evaluate")
+    words = [word for code in code_words() for word in code.split() if re.fullmatch(r"[a-z][\w.]*=\S+", word)]
+    assert len(words) > 10
+    for word in words:
+        key, _, value = word.partition("=")
+        if key.startswith(("hydra.", "group")) or f"{key}=" in helps or value == "…":
+            continue
+        assert any(composes(word, model) for model in ("unet", "article_logits", "resunet")), word
+
+
+def composes(word: str, model: str) -> bool:
+    others = [] if word.startswith("model=") else [f"model={model}"]
+    try:
+        compose(["data.root=x", *others, word])
+    except LinewashError:
+        return False
+    return True
+
+
+def test_options_of_the_table_are_the_files_of_conf() -> None:
+    table = README.partition("| group | options |")[2].partition("\n\n")[0]
+    group, named = "", set()
+    for row in table.splitlines()[2:]:
+        first, options = row.split("|")[1:3]
+        group = first.strip(" `") or group
+        named |= {f"{group}/{option}" for option in re.findall(r"`(\w+)`", options)}
+    files = {path.relative_to(ROOT / "conf").with_suffix("") for path in (ROOT / "conf").glob("*/*.yaml")}
+    assert named == {path.as_posix() for path in files} - {"data/shards"}
+
+
+def test_files_exist() -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)\)", README)
+    named = [
+        code for code in code_words() if re.match(r"(conf|preprocess|training|scripts|tests|\.github)/", code)
+    ]
+    named += re.findall(r"(?:scripts|tests|conf)/[\w/]+\.\w+", " ".join(c.text for c in commands()))
+    tests = [f"tests/{code}" for code in code_words() if re.fullmatch(r"test_\w+\.py", code)]
+    for name in [*(target for target in targets if "://" not in target), *named, *tests]:
+        assert list(ROOT.glob(name.replace("NAME", "*").rstrip("/"))), name
+
+
+def test_links_within_lead_somewhere() -> None:
+    headings = [piece["heading"] for piece in PIECES.finditer(README) if piece["heading"]]
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
+
+
+def test_extras_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for group in re.findall(r"\.\[([\w,]+)\]", README) for name in group.split(",")}
+    assert named
+    assert named <= extras.keys()
+
+
+# ---------------------------------------------------------------------------------------- what errors say
+
+
+@cache
+def sentences() -> list[str]:
+    """All text in the code, with a NUL wherever a value is put in."""
+    found = []
+    for folder in ("preprocess", "training", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    parts = [v.value if isinstance(v, ast.Constant) else "\0" for v in node.values]
+                    found.append("".join(map(str, parts)))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value)
+    return found
+
+
+def quoted_errors() -> list[str]:
+    table = README.partition("| it says |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `([^`]+)` \|", table, re.M)
+
+
+@pytest.mark.parametrize("quoted", quoted_errors())
+def test_errors_say_what_is_quoted(quoted: str) -> None:
+    """Each word stands in the code, or a value does in its place."""
+    words = [rf"(?:{re.escape(word).replace('…', '.*?')}|\S*\0\S*)" for word in quoted.split() if word != "…"]
+    pattern = re.compile(r"(?:\s+|\s.*?\s)".join(words) if " … " in quoted else r"\s+".join(words), re.S)
+    assert any(pattern.search(sentence) for sentence in sentences())
+
+
+def test_errors_are_many() -> None:
+    assert len(quoted_errors()) >= 10
+
+
+# ---------------------------------------------------------------------------------------- what runs
+
+
+class Reader:
+    """Someone with a checkout in `/content/linewash`, with photographs, a drive and a bucket."""
+
+    def __init__(self, content: Path, endpoint: str) -> None:
+        self.content, self.checkout = content, content / "linewash"
+        self.env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYTEST_"))},
+            "HOME": str(content / "home"),
+            "PATH": f"{self.checkout / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
+            # As an editable install has it, but of this copy.
+            "PYTHONPATH": os.pathsep.join(map(str, (self.checkout, self.checkout / "scripts"))),
+            "BROWSER": "true",  # a browser that opens nothing
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        self._copy_checkout()
+        self._make_environment()
+        self._take_photographs()
+
+    def _copy_checkout(self) -> None:
+        without = shutil.ignore_patterns("__pycache__")
+        for name in ("conf", "preprocess", "scripts", "training"):
+            shutil.copytree(ROOT / name, self.checkout / name, ignore=without)
+        for name in ("pyproject.toml", "tfrecords_schema.py", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, self.checkout / name)
+
+    def _make_environment(self) -> None:
+        """A .venv that scripts/venv.sh finds up to date, whose python adds `SMALLER`."""
+        bin_dir = self.checkout / ".venv/bin"
+        bin_dir.mkdir(parents=True)
+        cases = "".join(f'{shell_pattern(words)}) set -- "$@" {more} ;;\n' for words, more in SMALLER.items())
+        python = f'#!/bin/sh\ncase "$* " in\n{cases}esac\nexec {sys.executable} "$@"\n'
+        scripts = {
+            "python": python,
+            "python3": python,
+            "tensorboard": '#!/bin/sh\nexec "$(dirname "$0")/python" -m tensorboard.main "$@"\n',
+        }
+        for name, text in scripts.items():
+            (bin_dir / name).write_text(text)
+            (bin_dir / name).chmod(0o755)
+        stamp = "cat pyproject.toml scripts/constraints.txt | cksum > .venv/.linewash-all,demo"
+        subprocess.run(stamp, shell=True, cwd=self.checkout, check=True)
+
+    def _take_photographs(self) -> None:
+        train = photos.folder(self.checkout / "imagenet/train", 120)
+        shutil.copytree(train, self.checkout / "imagenette/train")
+        photos.folder(self.checkout / "photos", 24)
+        photos.folder(self.content / "home/Pictures", 90)
+        (self.checkout / "mine.gpl").write_text("GIMP Palette\n0 0 0 ink\n250 240 220 paper\n200 40 40 red\n")
+        drive = self.content / "drive/MyDrive"
+        drive.mkdir(parents=True)
+        write_dataset(drive / "imagenet-shards")
+        self._pack_imagenet(train)
+
+    def _pack_imagenet(self, train: Path) -> None:
+        """As it is distributed: a tar of class tars; here, and in the bucket."""
+        whole = self.checkout / "ILSVRC2012_img_train.tar"
+        with tarfile.open(whole, "w") as outer:
+            for folder in sorted(train.iterdir()):
+                inner = self.content / f"{folder.name}.tar"
+                with tarfile.open(inner, "w") as tar:
+                    for path in sorted(folder.iterdir()):
+                        tar.add(path, path.name)
+                outer.add(inner, inner.name)
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+        client = boto3.client("s3", endpoint_url=self.env["AWS_ENDPOINT_URL"], **keys)
+        for bucket in ("photos", "datasets"):
+            client.create_bucket(Bucket=bucket)
+        client.upload_file(str(whole), "photos", whole.name)
+
+    def run(self, text: str) -> str:
+        """Runs a command to its end, or one that stays until its page was seen; returns what is wrong."""
+        line = text.removeprefix("!").replace("/content", str(self.content))
+        here = self.content if text.startswith("!") else self.checkout
+        env = self.env | (cluster_of_one() if "multi_worker" in text else {})
+        command = ["bash", "-euo", "pipefail", "-c", line]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, cwd=here, env=env, text=True, **streams) as process:  # type: ignore[call-overload]
+            watch = threading.Timer(150, process.kill)
+            watch.start()
+            try:
+                if STAYS.search(text):
+                    return visit(process)
+                said = process.communicate()[0]
+            finally:
+                watch.cancel()
+        if process.returncode or "Traceback" in said:
+            return f"exit code {process.returncode}: {said[-1500:]}"
+        absent = [name for name in promised(line) if not (here / name).exists()]
+        return f"{absent} not there: {said[-1500:]}" if absent else ""
+
+
+def shell_pattern(words: str) -> str:
+    return re.sub(r"[^*]+", lambda literal: shlex.quote(literal[0]), words)
+
+
+def cluster_of_one() -> dict[str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        worker = f"127.0.0.1:{free.getsockname()[1]}"
+    config = {"cluster": {"worker": [worker]}, "task": {"type": "worker", "index": 0}}
+    return {"TF_CONFIG": json.dumps(config)}
+
+
+def visit(process: subprocess.Popen[str]) -> str:
+    """Waits for the address, asks for the page, and stops what serves it as Ctrl-C does."""
+    said, address = "", None
+    while not address:
+        line = process.stdout.readline()  # type: ignore[union-attr]
+        said += line
+        if not line:
+            return f"it ended without an address: {said[-1500:]}"
+        address = re.search(r"http://[\w.]+:\d+", line)
+    with urllib.request.urlopen(address[0], timeout=20) as page:
+        served = page.read().decode()
+    process.send_signal(signal.SIGINT)
+    said += process.communicate(timeout=30)[0]
+    if "<html" not in served.lower() or "Traceback" in said:
+        return f"served {served[:200]!r}, said {said[-1500:]}"
+    return "" if process.returncode in (0, 130, -signal.SIGINT) else f"exit code {process.returncode}: {said}"
+
+
+def promised(line: str) -> list[str]:
+    """The local files and folders that a command is told to write."""
+    found = re.findall(
+        r"(?:--output|--out|-o|--ora|--palette-out) ([^\s-]\S*)|(?:^|\s)(?:out|hydra\.run\.dir)=(\S+)", line
+    )
+    return [name for pair in found for name in pair if name and "://" not in name]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        content = tmp_path_factory.mktemp("content")
+        yield Reader(content, f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_commands_run(reader: Reader) -> None:
+    """One test, for the commands of a section go on with what those before it made."""
+    wrong, seen = {}, set()
+    for command in commands():
+        if command.text in EXCEPTED or command.text in seen:
+            continue
+        seen.add(command.text)
+        started = time.monotonic()
+        fault = reader.run(command.text)
+        print(f"{time.monotonic() - started:5.1f} s  {command.text}", flush=True)
+        if fault:
+            wrong[f"{command.section}: {command.text}"] = fault
+    assert not wrong, "\n\n".join(f"{text}\n{fault}" for text, fault in wrong.items())
+    for name in ("out/imagenet", "out/imagenette", "out/storybook", "out/quickstart/dataset"):
+        try:
+            assert Manifest.load(reader.checkout / name).splits
+        except SchemaError as e:
+            pytest.fail(str(e))
