@@ -330,6 +330,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="[60]")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the three would outlive it
     with tempfile.TemporaryDirectory(prefix="linewash-long-") as temporary:
         folder = Path(temporary)
         print(
