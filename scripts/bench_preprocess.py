@@ -157,18 +157,18 @@ def copies(images: Path, folder: Path, count: int) -> None:
 
 def measure(command: list[str]) -> dict[str, float]:
     """Runs a command to its end: wall seconds, and peak MB of it and of its largest descendant."""
-    said = tempfile.TemporaryFile("w+")
-    started = time.monotonic()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True)
     peaks: dict[int, float] = {}
-    while process.poll() is None:
-        for pid in [process.pid, *descendants(process.pid)]:
-            peaks[pid] = max(peaks.get(pid, 0), peak_mb(pid))
-        time.sleep(0.05)
-    wall = time.monotonic() - started
-    if process.returncode:
-        said.seek(0)
-        sys.exit(f"bench_preprocess: {' '.join(command)} failed: {said.read()[-2000:].strip()}")
+    with tempfile.TemporaryFile("w+") as said:
+        started = time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True)
+        while process.poll() is None:
+            for pid in [process.pid, *descendants(process.pid)]:
+                peaks[pid] = max(peaks.get(pid, 0), peak_mb(pid))
+            time.sleep(0.05)
+        wall = time.monotonic() - started
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"bench_preprocess: {' '.join(command)} failed: {said.read()[-2000:].strip()}")
     output = process.stdout.read() if process.stdout else ""
     inside = re.search(r"in ([\d.]+) s", output)
     workers = [mb for pid, mb in peaks.items() if pid != process.pid]
