@@ -81,11 +81,17 @@ def test_draws_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert min(image.size) > 500
 
 
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    assert "RUN_DIR... [out=" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
         ([], 2, "type python -m training.compare RUN_DIR..."),
-        (["--help"], 2, "type python -m training.compare RUN_DIR..."),
+        (["--verbose"], 2, "type python -m training.compare RUN_DIR..."),
         (["nowhere"], 2, "nowhere holds no run"),
         (["foreign"], 2, "run.json is not what python -m training wrote"),
         (["broken"], 2, "history.csv is not what python -m training wrote"),

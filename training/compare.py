@@ -101,7 +101,10 @@ def differing_settings(runs: list[Run]) -> list[list[str]]:
 
 
 def main(words: list[str]) -> int:
-    """Prints the table and draws the curves; returns the exit code."""
+    """Prints the table and draws the curves, or the help; returns the exit code."""
+    if {"--help", "-h"} & set(words):
+        print((__doc__ or "").strip())
+        return 0
     out = Path(([w.removeprefix("out=") for w in words if w.startswith("out=")] or ["comparison.png"])[-1])
     directories = [Path(word) for word in words if not word.startswith("out=")]
     try:
