@@ -87,7 +87,7 @@ EXCEPTED = {
     "!git clone REPOSITORY linewash && cd linewash && pip install --quiet '.[train]'": NETWORK,
 }
 
-SHORT = "trainer.epochs=1 trainer.steps_per_epoch=2 trainer.batch_size=4 trainer.panel_images=2"
+SHORT = "trainer.epochs=1 trainer.steps_per_epoch=1 trainer.batch_size=8 trainer.panel_images=2"
 # Words after `python` (as the shell matches them; the first that match count) and what is added to them.
 SMALLER = {
     "-m training --help*": "",
@@ -487,7 +487,7 @@ def test_commands_run(reader: Reader) -> None:
         seen.add(command.text)
         started = time.monotonic()
         fault = reader.run(command.text)
-        print(f"{time.monotonic() - started:5.1f} s  {command.text}", flush=True)
+        print(f"{time.monotonic() - started:5.1f} s  {'FAILED ' if fault else ''}{command.text}", flush=True)
         if fault:
             wrong[f"{command.section}: {command.text}"] = fault
     assert not wrong, "\n\n".join(f"{text}\n{fault}" for text, fault in wrong.items())
