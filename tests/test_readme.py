@@ -380,10 +380,10 @@ class Reader:
         subprocess.run(stamp, shell=True, cwd=self.checkout, check=True)
 
     def _take_photographs(self) -> None:
-        train = photos.folder(self.checkout / "imagenet/train", 120)
+        train = photos.folder(self.checkout / "imagenet/train", 48)
         shutil.copytree(train, self.checkout / "imagenette/train")
         photos.folder(self.checkout / "photos", 24)
-        photos.folder(self.content / "home/Pictures", 90)
+        photos.folder(self.content / "home/Pictures", 48)
         (self.checkout / "mine.gpl").write_text("GIMP Palette\n0 0 0 ink\n250 240 220 paper\n200 40 40 red\n")
         drive = self.content / "drive/MyDrive"
         drive.mkdir(parents=True)
