@@ -414,7 +414,7 @@ class Reader:
         command = ["bash", "-euo", "pipefail", "-c", line]
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, cwd=here, env=env, text=True, **streams) as process:  # type: ignore[call-overload]
-            watch = threading.Timer(150, process.kill)
+            watch = threading.Timer(300, process.kill)
             watch.start()
             try:
                 if STAYS.search(text):
