@@ -412,7 +412,13 @@ class Reader:
         here = self.content if text.startswith("!") else self.checkout
         env = self.env | (cluster_of_one() if "multi_worker" in text else {})
         command = ["bash", "-euo", "pipefail", "-c", line]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        # Ctrl-C must reach it also where these tests run in the background, which ignores it.
+        streams = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        }
         with subprocess.Popen(command, cwd=here, env=env, text=True, **streams) as process:  # type: ignore[call-overload]
             watch = threading.Timer(300, process.kill)
             watch.start()
@@ -422,6 +428,7 @@ class Reader:
                 said = process.communicate()[0]
             finally:
                 watch.cancel()
+                process.kill()  # where it has ended this does nothing
         if process.returncode or "Traceback" in said:
             return f"exit code {process.returncode}: {said[-1500:]}"
         absent = [name for name in promised(line) if not (here / name).exists()]
