@@ -27,7 +27,7 @@ def write_run(
         "optimizer": {"name": name, "learning_rate": rate},
         "model": {"name": "unet", "widths": widths},
     }
-    run = {"config": config, "dataset": {"fingerprint": fingerprint}}
+    run = {"config": config, "dataset": {"fingerprint": fingerprint}, "model": {"name": "unet"}}
     (run_dir / "run.json").write_text(json.dumps(run))
     if losses:
         lines = ["epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,new_column"]
