@@ -100,9 +100,9 @@ def _indexed_members(path: str, output: str) -> Iterator[Member]:
                 file.write(json.dumps([member.name, member.offset, member.size]).encode() + b"\n")
     with storage.open_binary(saved) as lines:
         for line in lines:
-            if (member := _saved_member(line, size)) is None:
+            if (place := _saved_member(line, size)) is None:
                 raise SourceError(f"{saved} is damaged: remove it, and run the same command again")
-            yield member
+            yield place
 
 
 def _saved_member(line: bytes, most: int) -> Member | None:

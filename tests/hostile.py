@@ -540,7 +540,11 @@ BAD: dict[str, Cases] = {
     "state": bad_states(),
     "page": bad_pages(),
     "layer": {"text.png": bad_pages()["text.png"], "giant.png": bad_pages()["giant.png"]},
-    "drawing": {"narrow.png": bad_pages()["narrow.png"], "nan.tiff": bad_pages()["nan.tiff"]},
+    "drawing": {
+        "narrow.png": bad_pages()["narrow.png"],
+        "nan.tiff": bad_pages()["nan.tiff"],
+        "black.png": saved(Image.new("L", (40, 40)), "PNG"),
+    },
 }
 
 
