@@ -25,11 +25,12 @@ from training.state import DamagedStateError, read_state
 ROOT = Path(__file__).resolve().parent.parent
 # TensorFlow reads the shards with threads of its own: in a process that can be ended, and nowhere else.
 HERE = [name for name in fuzz.TARGETS if name != "shard"]
+ALL = [*HERE, pytest.param("shard", marks=pytest.mark.slow)]
 # A hang is more than 5 s of a machine that has nothing else to do; a busy one may take its time.
 PATIENCE = 6 * fuzz.SECONDS
 
 
-@pytest.mark.parametrize("target", fuzz.TARGETS)
+@pytest.mark.parametrize("target", ALL)
 def test_what_is_kept_is_refused_quickly_and_in_little_memory(target: str, tmp_path: Path) -> None:
     for name, data in hostile.large(target).items():
         (tmp_path / name).write_bytes(data)
