@@ -57,6 +57,7 @@ def decode(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> np.nda
         return _decode_jpeg(data, min_side, max_pixels, reduced)
     if data.startswith(PNG_MAGIC):
         _check_size(*_png_size(data), min_side, max_pixels)
+        _check_chunks(data)
         return _decode_any(data)
     raise Rejected("format", f"neither JPEG nor PNG: begins with {data[:8]!r}")
 
@@ -73,6 +74,16 @@ def _png_size(data: bytes) -> tuple[int, int]:
         raise Rejected("corrupt", "PNG without a header")
     width, height = struct.unpack(">II", data[16:24])
     return height, width
+
+
+def _check_chunks(data: bytes) -> None:
+    """OpenCV makes room for a chunk as long as it says it is, up to 4 GB, before it looks for its end."""
+    at = len(PNG_MAGIC)
+    while at + 4 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length > len(data):
+            raise Rejected("corrupt", f"a chunk of {length:,} bytes in a file of {len(data):,}")
+        at += length + 12  # its length, its name, and its checksum
 
 
 def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> np.ndarray:

@@ -28,7 +28,6 @@ from tfrecords_schema import (
     RECEIPTS_DIR,
     REJECTS_NAME,
     Manifest,
-    Palette,
     SchemaError,
     ShardReceipt,
 )
@@ -103,7 +102,7 @@ def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
     if storage.size(saved) < 0:
         learnt = palettes.learn_from(sample, options.recipe, options.learn_colors, options.layout.seed)
         storage.write(options.output, name, msgspec.json.encode(learnt))
-    palette = msgspec.json.decode(storage.read(saved), type=Palette)
+    palette = palettes.relearnt(storage.read(saved), saved)
     return dataclasses.replace(options, recipe=dataclasses.replace(options.recipe, palette=palette))
 
 

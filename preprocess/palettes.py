@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 
 from preprocess.decode import Rejected
@@ -67,6 +68,20 @@ def learn_from(images: Iterable[Image], recipe: Recipe, colors: int, seed: int) 
                 pixels = cv2.resize(to_pixels(data, recipe), _SMALL, interpolation=cv2.INTER_AREA)
                 small.append(pixels.reshape(-1, 3))
     return learn(np.concatenate([np.zeros((0, 3), np.uint8), *small]), colors, seed)
+
+
+def relearnt(data: bytes, saved: str) -> Palette:
+    """The palette that was learnt before and kept as JSON at `saved`.
+
+    Raises:
+      PaletteError: it is damaged.
+    """
+    try:
+        return msgspec.json.decode(data, type=Palette)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as e:
+        raise PaletteError(
+            f"{saved}, the palette learnt before, is damaged ({e}): remove it, and run the same command again"
+        ) from None
 
 
 def load(path: str) -> Palette:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from preprocess import storage
 from preprocess.stores import before_magic
 from preprocess.tars import TAR_SUFFIX, Member, TarError, members
@@ -87,7 +89,8 @@ def _in_tar(path: str, root: str, output: str) -> Iterator[Image]:
 
 def _indexed_members(path: str, output: str) -> Iterator[Member]:
     """The members of a tar from its saved index, or from the tar itself, which then is indexed."""
-    state = f"{path} {storage.size(path)} {storage.modified(path)}".encode()
+    size = storage.size(path)
+    state = f"{path} {size} {storage.modified(path)}".encode()
     digest = hashlib.sha256(state).hexdigest()[:16]
     name = f"{storage.INDEX_DIR}/{path.rpartition('/')[2]}-{digest}.jsonl"
     saved = storage.join(output, name)
@@ -96,7 +99,20 @@ def _indexed_members(path: str, output: str) -> Iterator[Member]:
             for member in members(archive, path, SUFFIXES):
                 file.write(json.dumps([member.name, member.offset, member.size]).encode() + b"\n")
     with storage.open_binary(saved) as lines:
-        yield from (Member(*json.loads(line)) for line in lines)
+        for line in lines:
+            if (place := _saved_member(line, size)) is None:
+                raise SourceError(f"{saved} is damaged: remove it, and run the same command again")
+            yield place
+
+
+def _saved_member(line: bytes, most: int) -> Member | None:
+    """None for what is no line of an index, or points out of a tar of `most` bytes."""
+    try:
+        name, offset, size = msgspec.convert(json.loads(line), tuple[str, int, int])
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+    inside = 0 <= offset <= offset + size <= most and ".." not in name.split("/")
+    return Member(name, offset, size) if inside else None
 
 
 def key_of(path: str, root: str) -> str:

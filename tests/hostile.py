@@ -431,6 +431,10 @@ def bad_runs() -> Cases:
         "cycle.json": changed(plain, "config.data", {"root": "${data.root}", "shuffle_buffer": 1}),
         "secret.json": changed(plain, "config.data", {"root": "${oc.env:HOME}", "shuffle_buffer": 1}),
         "palette.json": changed(plain, "palette.colors", "##"),
+        "palette-name.json": changed(plain, "palette.name", {"a": 1}),
+        "halves.json": changed(plain, "palette.colors", [[0.5, 0, 0], [1, 1, 1]]),
+        "model.json": changed(plain, "model", {"stride": 8, "gives_logits": True}),
+        "examples.json": changed(plain, "dataset.examples", {"train": "many"}),
         "list.json": b"[1, 2]",
         "utf16.json": json.dumps(plain).encode("utf-16"),
         "empty": b"",
@@ -465,6 +469,34 @@ def bad_states() -> Cases:
         "header": b"linewash state 1\n" + struct.pack("<Q", 2**64 - 1),
         "deep": b"linewash state 1\n" + struct.pack("<Q", 2 * DEEP) + deep(),
         "magic": b"linewash state 1\n",
+        "empty": b"",
+    }
+
+
+def plain_evaluation() -> dict:
+    """What is kept of a run that was judged, as far as it is read."""
+    return {
+        "network": "run/checkpoints/best.keras", "fingerprint": "0", "split": "val", "examples": 4,
+        "scores": {"network": {"loss": 1.0, "accuracy": None}},
+    }  # fmt: skip
+
+
+def bad_evaluations() -> Cases:
+    """Judgements with scores that are none."""
+    plain = plain_evaluation()
+    return {
+        "deep.json": deep(),
+        "list.json": b"[1]",
+        "number.json": b"7",
+        "scores.json": changed(plain, "scores", 3),
+        "row.json": changed(plain, "scores.network", [1, 2]),
+        "loss.json": changed(plain, "scores.network.loss", {"a": [1]}),
+        "word.json": changed(plain, "scores.network.accuracy", "good"),
+        "huge.json": json.dumps(plain).encode().replace(b"1.0", b"9" * 4_000),
+        "digits.json": json.dumps(plain).encode().replace(b"1.0", b"9" * 5_000),
+        "examples.json": changed(plain, "examples", "many"),
+        "network.json": changed(plain, "network", None),
+        "bytes.json": b"\xff\xfe\0",
         "empty": b"",
     }
 
@@ -508,7 +540,11 @@ BAD: dict[str, Cases] = {
     "state": bad_states(),
     "page": bad_pages(),
     "layer": {"text.png": bad_pages()["text.png"], "giant.png": bad_pages()["giant.png"]},
-    "drawing": {"narrow.png": bad_pages()["narrow.png"], "nan.tiff": bad_pages()["nan.tiff"]},
+    "drawing": {
+        "narrow.png": bad_pages()["narrow.png"],
+        "nan.tiff": bad_pages()["nan.tiff"],
+        "black.png": saved(Image.new("L", (40, 40)), "PNG"),
+    },
 }
 
 

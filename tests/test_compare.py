@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def write_run(
         "optimizer": {"name": name, "learning_rate": rate},
         "model": {"name": "unet", "widths": widths},
     }
-    run = {"config": config, "dataset": {"fingerprint": fingerprint}}
+    run = {"config": config, "dataset": {"fingerprint": fingerprint}, "model": {"name": "unet"}}
     (run_dir / "run.json").write_text(json.dumps(run))
     if losses:
         lines = ["epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,new_column"]
@@ -114,3 +115,17 @@ def test_mistakes_get_one_sentence(
     assert main(words) == code
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert sentence in line
+
+
+@pytest.mark.parametrize("column", ["step", "epoch", "val_accuracy"])
+@pytest.mark.parametrize("value", ["many", "9" * 5_000, "x" * 200_000, None])
+def test_a_history_that_is_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, value: str | None
+) -> None:
+    run = write_run(tmp_path / "run", [1.0])
+    (row,) = csv.DictReader((run / "history.csv").read_text().splitlines())
+    names = [name for name in row if name != column] + [column]  # the last, which may be missing
+    values = [row[name] for name in names[:-1]] + ([] if value is None else [value])
+    (run / "history.csv").write_text(f"{','.join(names)}\n{','.join(values)}\n")
+    assert main([str(run)]) == 2
+    assert "history.csv is not what python -m training wrote" in capsys.readouterr().err

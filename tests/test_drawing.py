@@ -218,6 +218,7 @@ def bomb(width: int, height: int) -> bytes:
         (encoded(np.full((8, 300, 3), 255, np.uint8)), "300 x 8, but a drawing needs 16"),
         (encoded(np.full((300, 300, 3), 255, np.uint8)), "there are no lines on it"),
         (encoded(np.zeros((300, 300, 4), np.uint8)), "there are no lines on it"),
+        (encoded(np.zeros((300, 300, 3), np.uint8)), "there are no lines on it"),
         (encoded(on_white(np.zeros((200, 200), np.float32)))[:90], "it is damaged"),
     ],
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
 import fuzz
 import hostile
+import numpy as np
 import pytest
 from commands import run_module
 from hypothesis import given, settings
@@ -20,8 +23,9 @@ from hypothesis import strategies as st
 from training.state import DamagedStateError, read_state
 
 ROOT = Path(__file__).resolve().parent.parent
-# TensorFlow and whole drawings take minutes: scripts/fuzz.py shard and drawing do them by hand.
-ALL = [name for name in fuzz.TARGETS if name not in ("shard", "drawing")]
+# TensorFlow reads the shards with threads of its own: in a process that can be ended, and nowhere else.
+HERE = [name for name in fuzz.TARGETS if name != "shard"]
+ALL = [*HERE, pytest.param("shard", marks=pytest.mark.slow)]
 # A hang is more than 5 s of a machine that has nothing else to do; a busy one may take its time.
 PATIENCE = 6 * fuzz.SECONDS
 
@@ -56,7 +60,7 @@ def mutated(draw: st.DrawFn, sound: bytes) -> bytes:
     return bytes(data[: draw(place)] if draw(st.booleans()) else data)
 
 
-@pytest.mark.parametrize("target", ALL)
+@pytest.mark.parametrize("target", HERE)
 @settings(max_examples=30)
 @given(st.data())
 def test_sound_files_that_were_damaged_are_read_or_refused(target: str, data: st.DataObject) -> None:
@@ -126,17 +130,47 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def write_network(run_dir: Path, config: dict) -> Path:
-    """Puts it where the best network of a run lies."""
+def write_network(run_dir: Path, config: dict, packed: bool = False, **more: bytes) -> Path:
+    """Puts it where the best network of a run lies; `more` are members of the archive."""
     path = run_dir / "checkpoints/best.keras"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"keras_version": "3.12.0", "date_saved": ""}))
-        archive.writestr("config.json", json.dumps(config))
-        archive.writestr("model.weights.h5", b"")
+    members = {
+        "metadata.json": json.dumps({"keras_version": "3.12.0", "date_saved": ""}).encode(),
+        "config.json": json.dumps(config).encode(),
+        "model.weights.h5": b"",
+    } | more
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
     return path
 
 
-@pytest.mark.parametrize("kind", list(evil_networks(Path("x"))))
+def dense(units: int, channels: int = 1, sides: tuple[int, ...] = (8, 8)) -> dict:
+    """The config of a network of one layer."""
+    given = {"batch_shape": [None, *sides, channels], "dtype": "float32", "name": "a"}
+    layers = [layer("InputLayer", given), layer("Dense", {"units": units, "name": "b"})]
+    return layer("Sequential", {"name": "net", "layers": layers}, module="keras")
+
+
+def pickled(canary: Path) -> bytes:
+    """Weights as NumPy would unpickle them."""
+    file = io.BytesIO()
+    np.savez(file, w=np.array([Touch(canary)], object))
+    return file.getvalue()
+
+
+def evil_archives(canary: Path) -> dict[str, dict]:
+    """What `write_network` takes besides the run: what runs code, and what points out of the archive."""
+    up = os.path.relpath(canary, tempfile.gettempdir())
+    members = {
+        "pickle": {"model.weights.npz": pickled(canary)},
+        "upwards": {f"assets/../../{up}": b"x"},
+        "absolute": {str(canary): b"x"},
+    }
+    found = {kind: {"config": config} for kind, config in evil_networks(canary).items()}
+    return found | {kind: {"config": dense(2), **more} for kind, more in members.items()}
+
+
+@pytest.mark.parametrize("kind", list(evil_archives(Path("x"))))
 def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path: Path) -> None:
     from coloring.network import load
 
@@ -145,11 +179,148 @@ def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path
     from training.record import Run
 
     canary = tmp_path / "canary"
-    path = write_network(run_dir, evil_networks(canary)[kind])
+    path = write_network(run_dir, **evil_archives(canary)[kind])
     for opens in (lambda: load(run_dir), lambda: load_network(path, Run.read(run_dir).palette)):
         with pytest.raises(WorkError, match="damaged"):
             opens()
     assert not canary.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["evaluate", "export", "scripts/colorize.py"])
+def test_commands_refuse_networks_that_hold_code(
+    command: str, run_dir: Path, tmp_path: Path, shared_dataset: Path
+) -> None:
+    canary = tmp_path / "canary"
+    palette = json.loads((shared_dataset / "manifest.json").read_bytes())["palette"]
+    run = hostile.plain_run() | {"palette": palette}
+    run["dataset"]["root"] = str(shared_dataset)
+    (run_dir / "run.json").write_text(json.dumps(run))
+    drawing = tmp_path / "drawing.png"
+    drawing.write_bytes(hostile.pages()["plain.png"])
+    for kind in ("lambda", "module", "pickle", "upwards"):
+        write_network(run_dir, **evil_archives(canary)[kind])
+        if command.endswith(".py"):
+            words = [command, "--run", run_dir, drawing, "-o", tmp_path / "out.png"]
+        else:
+            words = ["-m", f"training.{command}", f"run={run_dir}"]
+        done = subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 1, (kind, done.stderr)
+        assert done.stderr.count("\n") == 1, (kind, done.stderr)
+        assert "best.keras is damaged" in done.stderr
+        assert done.stdout == ""
+        assert not canary.exists(), kind
+    assert not (run_dir / "export").exists()
+
+
+# ------------------------------------------------------------------------------ what would fill the memory
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        ({"config": dense(250_000_000)}, "declares 500,000,000 weights, but stores 0 bytes"),
+        ({"config": dense(10**10)}, "declares 20,000,000,000 weights, but stores 0 bytes"),
+        ({"config": dense(10**30)}, ""),
+        ({"config": dense(2), "model.weights.h5": bytes(1 << 28), "packed": True}, "its files are packed"),
+        ({"config": dense(2), "model.weights.h5": bytes(100)}, "OSError"),
+        ({"config": dense(2, channels=7), "model.weights.h5": bytes(100)}, "it goes from and to"),
+        ({"config": dense(2, sides=()), "model.weights.h5": bytes(100)}, "it goes from and to"),
+        ({"config": layer("Dense", {"units": 2})}, "it holds no network"),
+        ({"config": {"a": "b"}}, ""),
+        ({"config": [1]}, ""),
+    ],
+    ids=range(10),
+)
+def test_a_network_is_what_its_archive_declares(archive: dict, words: str, run_dir: Path) -> None:
+    from training.errors import WorkError
+    from training.evaluation import load_network
+    from training.record import Run
+
+    path, palette = write_network(run_dir, **archive), Run.read(run_dir).palette
+    before = fuzz._fresh_peak()
+    with pytest.raises(WorkError, match=f"damaged.*{words}") as e:
+        load_network(path, palette)
+    assert fuzz._peak() - before < fuzz.MEGABYTES
+    assert "\n" not in str(e.value)
+
+
+def constant(sides: list[int]) -> bytes:
+    """An ONNX network of some bytes that adds a constant of so many weights to the drawing."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape = numpy_helper.from_array(np.array(sides, np.int64), "shape")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["much"]),
+        helper.make_node("ReduceMax", ["much"], ["most"], keepdims=0),
+        helper.make_node("Add", ["drawing", "most"], ["logits"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, list("bhwc")) for n in ("drawing", "logits")]
+    graph = helper.make_graph(nodes, "much", ends[:1], ends[1:], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("weights", [400_000_000, 10**10, 10**15])
+def test_an_export_that_takes_more_memory_than_its_bytes_is_refused(weights: int, tmp_path: Path) -> None:
+    from coloring.network import load
+    from networks import write_export
+
+    from training.errors import WorkError
+
+    export = write_export(tmp_path / "export")
+    (export / "model.onnx").write_bytes(constant([weights]))
+    before = fuzz._fresh_peak()
+    with pytest.raises(WorkError, match="damaged") as e:
+        load(export)
+    assert fuzz._peak() - before < fuzz.MEGABYTES
+    assert "\n" not in str(e.value)
+
+
+# -------------------------------------------------------------------------------- what lies beside a network
+
+
+@pytest.mark.parametrize("name", list(hostile.bad_evaluations()))
+def test_a_judgement_that_is_none_is_passed_over(name: str, run_dir: Path) -> None:
+    from training.exporting import Source, _read_evaluation
+    from training.record import Run
+
+    run = Run.read(run_dir)
+    source = Source(run, {}, write_network(run_dir, {}), run.root, None)
+    path = run_dir / "evaluation.json"
+    path.write_text(json.dumps(hostile.plain_evaluation()))
+    assert _read_evaluation(path, source) == hostile.plain_evaluation()
+    path.write_bytes(hostile.bad_evaluations()[name])
+    assert _read_evaluation(path, source) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["palette-name.json", "halves.json", "model.json", "examples.json", "versions.json", "deep.json"]
+)
+def test_a_run_that_is_none_is_a_sentence(
+    name: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.export import main
+
+    write_network(run_dir, dense(2))
+    (run_dir / "run.json").write_bytes(hostile.bad_runs()[name])
+    assert main([f"run={run_dir}", "formats=keras"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"python -m training.export: {run_dir / 'run.json'} is not what")
+    assert said.err.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------- settings, and files elsewhere
 
 
 def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: Path) -> None:

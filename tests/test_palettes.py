@@ -157,6 +157,26 @@ def test_a_file_that_is_no_palette_is_refused_with_why(tmp_path, name, text, wor
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"7", b"[]", b"[" * 100_000, b'{"name": 1, "colors": [[0, 0, 0], [9, 9, 9]]}',
+        *(
+            b'{"name": "a", "colors": ' + colors + b"}"
+            for colors in (
+                b"5", b"[1, 2]", b"[]", b"[[0, 0, 0], [9, 9, NaN]]", b"[[0, 0, 0], [1e999, 0, 0]]",
+                b"[[0, 0, 0], [[9], 9, 9]]", b"[[0, 0, 0], [-1, 0, 0]]", b"[[" + b"9" * 5_000 + b", 0, 0]]",
+            )
+        ),
+        b'{"name": "\xff"}',
+    ],
+)  # fmt: skip
+def test_a_learnt_palette_that_is_damaged_is_named(data):
+    with pytest.raises(palettes.PaletteError, match=r"kept.json, the palette learnt before, is damaged") as e:
+        palettes.relearnt(data, "kept.json")
+    assert "\n" not in str(e.value)
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_palette_or_a_sentence(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.hex"

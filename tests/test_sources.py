@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -170,3 +171,21 @@ def test_reading_past_the_end_of_a_file_is_an_error(tmp_path):
     assert storage.read(str(tmp_path / "short"), 2, 3) == b"345"
     with pytest.raises(OSError, match="ends before byte 8"):
         storage.read(str(tmp_path / "short"), 4, 4)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}", b"[", b"7", b'["n01/a.jpg", 1, "2"]', b'["n01/a.jpg", 0]', b'["n01/a.jpg", NaN, 1]',
+        b'["n01/a.jpg", 1e999, 1]', b'["n01/a.jpg", -5, 1]', b'["n01/a.jpg", 0, -1]', b"\xff\xfe",
+        b'["n01/a.jpg", 0, 1000000000000000]', b'["n01/a.jpg", ' + b"9" * 5_000 + b", 1]",
+        b'["../../a.jpg", 0, 1]', b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_damaged_index_of_a_tar_is_named(archives, tmp_path, line):
+    output, path = tmp_path / "dataset", archives / "ILSVRC2012_img_train.tar"
+    assert found(path, output=output)
+    (index,) = (output / storage.INDEX_DIR).iterdir()
+    index.write_bytes(line + b"\n")
+    with pytest.raises(SourceError, match=re.escape(f"{index} is damaged: remove it")):
+        found(path, output=output)

@@ -135,6 +135,34 @@ def test_a_key_that_stands_twice_is_found(dataset):
     assert_fault(dataset, f"{SHARD}: record 1, key n0000000", f"the same key as record 0 of {SHARD}")
 
 
+def damage_stream(data):
+    """A deflate stream with a block of a kind that there is not."""
+    return data[:10] + b"\xff" * 20 + data[30:]
+
+
+@pytest.mark.parametrize("change", [damage_stream, lambda d: d[:-9], lambda d: d[:5], lambda d: b"x" + d])
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_damaged_compressed_shard_is_found(tmp_path, change, honest):
+    root, shard = make(tmp_path, compression="gzip"), f"{SHARD}.gz"
+    (root / shard).write_bytes(change((root / shard).read_bytes()))
+    if not honest:
+        forge(root)
+    assert_fault(root, shard)
+
+
+def test_more_examples_than_any_memory_holds_are_a_fault(dataset):
+    manifest, receipt = (json.loads((dataset / name).read_text()) for name in ["manifest.json", RECEIPT])
+    split = manifest["splits"]["train"]
+    more = 10**15 - receipt["shard"]["examples"]
+    split["examples"] += more
+    split["label_histogram"][0] += more * 32**2
+    for shard in (split["shards"][0], receipt["shard"]):
+        shard |= {"examples": 10**15, "layout": None}
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    (dataset / RECEIPT).write_text(json.dumps(receipt))
+    assert_fault(dataset, SHARD, "records: expected 1000000000000000")
+
+
 @pytest.mark.parametrize("name", [SHARD, RECEIPT, "manifest.json"])
 def test_a_missing_file_is_named(dataset, name):
     (dataset / name).unlink()

@@ -134,8 +134,9 @@ def _read(run_dir: Path, name: str) -> Run:
     try:
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
         read = Run(name, settings(run["config"]), run["dataset"]["fingerprint"], rows)
-        read.curve("loss"), read.curve("accuracy"), [int(row["step"]) for row in rows]
-    except (KeyError, TypeError, ValueError) as e:
+        read.curve("loss"), read.curve("accuracy")
+        [int(row[name]) for row in rows for name in ("epoch", "step")]
+    except (KeyError, TypeError, ValueError, csv.Error) as e:
         raise UsageError(f"{path} is not what python -m training wrote: it cannot be read") from e
     return read
 

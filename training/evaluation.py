@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from tfrecords_schema import Manifest, Palette, unpack_edges
+from training.archive import ArchiveError, check_archive
 from training.atomic import replacing
 from training.baselines import LARGEST_TABLE, best_map, commonest_everywhere, count_places, position_prior
 from training.confusion import write_confusion
@@ -199,7 +200,10 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
       WorkError: it is damaged, or of another palette.
     """
     try:
+        check_archive(network)
         net = keras.models.load_model(network, compile=False, safe_mode=True)
+    except ArchiveError as e:
+        raise WorkError(f"{network} is damaged: {e}; train again") from e
     # Keras raises a dozen kinds for a file that is cut off, is no archive, or holds code.
     except Exception as e:
         raise WorkError(f"{network} is damaged ({type(e).__name__}): train again") from e

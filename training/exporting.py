@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -51,6 +52,16 @@ class Source:
     network: Path
     root: str
     manifest: Manifest | None
+
+
+class _Judged(msgspec.Struct):
+    """What an evaluation.json must hold to be used."""
+
+    network: str
+    fingerprint: str
+    split: str
+    examples: int
+    scores: dict[str, dict[str, float | None]]
 
 
 def export(source: Source, formats: list[str], directory: Path, notes: list[str]) -> str:
@@ -193,11 +204,11 @@ def _evaluation(source: Source) -> dict[str, Any] | None:
 def _read_evaluation(path: Path, source: Source) -> dict[str, Any] | None:
     """None unless it is of this very network, on the dataset that it was trained on."""
     try:
-        content = json.loads(path.read_text())
-        same = Path(content["network"]).name == source.network.name
-        same = same and content["fingerprint"] == source.run.fingerprint
-        content["scores"]["network"]["loss"], content["split"], content["examples"]
-    except (OSError, ValueError, LookupError, TypeError):  # as good as none
+        content = msgspec.convert(json.loads(path.read_text()), dict[str, Any])
+        judged = msgspec.convert(content, _Judged)
+        same = Path(judged.network).name == source.network.name
+        same = same and judged.fingerprint == source.run.fingerprint
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):  # as good as none
         return None
     # Training may have gone on since.
     return content if same and path.stat().st_mtime >= source.network.stat().st_mtime else None

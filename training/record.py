@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 import tfrecords_schema as schema
 from training.atomic import replacing
 from training.config import TrainConfig
@@ -51,12 +53,11 @@ class Run:
             raise UsageError(f"run={directory}: {what}; {hint}")
         try:
             run = json.loads(path.read_text())
-            palette = run["palette"]
             read = cls(
                 directory,
                 str(run["dataset"]["root"]),
                 str(run["dataset"]["fingerprint"]),
-                schema.Palette(palette["name"], tuple(tuple(color) for color in palette["colors"])),
+                msgspec.convert(run["palette"], schema.Palette),
                 int(run["image_size"]),
                 int(run["model"]["stride"]),
                 bool(run["model"]["gives_logits"]),
@@ -68,7 +69,9 @@ class Run:
                 raise ValueError(f"sizes must be from 1 to {LARGEST}, got {', '.join(map(str, numbers))}")
             return read
         # An OverflowError is that of 1e999, a RecursionError that of lists a thousand deep.
-        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as e:
+        except (
+            ValueError, LookupError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError,
+        ) as e:  # fmt: skip
             raise UsageError(
                 f"{path} is not what python -m training writes ({type(e).__name__}: {e}): give another run"
             ) from e
@@ -146,6 +149,24 @@ def write_run(path: Path, config: TrainConfig, manifest: schema.Manifest, net: k
         temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 
+class _Dataset(msgspec.Struct):
+    fingerprint: str
+    examples: dict[str, int] = {}
+
+
+class _Model(msgspec.Struct):
+    name: str
+
+
+class _Record(msgspec.Struct):
+    """What of run.json its readers rely on."""
+
+    config: dict[str, dict[str, Any]]
+    dataset: _Dataset
+    model: _Model
+    versions: dict[str, Any] = {}
+
+
 def read_run(run_dir: Path) -> dict[str, Any]:
     """The run.json of a run's directory.
 
@@ -157,9 +178,8 @@ def read_run(run_dir: Path) -> dict[str, Any]:
         raise UsageError(f"{run_dir} is not the directory of a run: it holds no {RUN_NAME}")
     try:
         run = json.loads(path.read_text())
-        settings(run["config"])
-        run["dataset"]["fingerprint"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+        msgspec.convert(run, _Record)
+    except (ValueError, RecursionError, msgspec.MsgspecError) as e:
         raise UsageError(f"{path} is not what python -m training wrote: it cannot be read") from e
     return run
 

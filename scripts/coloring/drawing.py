@@ -112,7 +112,7 @@ def read_drawing(
     height, width = guide_shape(rgb.shape[0], rgb.shape[1], finest)
     darkness = even(_resized(_grey(rgb, dark), height, width))
     strokes = find_strokes(darkness)
-    if not strokes.any():
+    if not strokes.any() or strokes.all():  # all ink is no lines either: there is no paper between them
         raise EmptyPageError("there are no lines on it: draw darker, or type --lines dark or --lines light")
     return Drawing(rgb, centre_lines(strokes), strokes, dark)
 

@@ -17,6 +17,7 @@ from training.record import RUN_NAME, Run
 
 # A small network that comes along, so that there are colours before any training.
 STARTER = Path(__file__).with_name("starter")
+SCRAP_MEMORY = 1 << 29  # bytes, for a drawing of one stride a side
 HINT = "type --run RUN_DIR, a directory made by python -m training, or an export of one"
 
 
@@ -92,7 +93,7 @@ def load(path: Path | str) -> Network:
 
 def _load_export(directory: Path) -> Network:
     about = Exported.load(directory)
-    predict = _onnx(about.file(directory, "onnx"))
+    predict = _onnx(about.file(directory, "onnx"), about)
     return Network(about.palette, about.image_size, about.stride, about.hints, directory, predict)
 
 
@@ -102,7 +103,7 @@ def _load_run(directory: Path) -> Network:
     return Network(run.palette, run.image_size, run.stride, takes_hints, directory, predict)
 
 
-def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(path: Path, about: Exported) -> Callable[[np.ndarray], np.ndarray]:
     try:
         import onnxruntime
     except ImportError:
@@ -111,11 +112,36 @@ def _onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
         ) from None
     onnxruntime.set_default_logger_severity(4)  # what it says besides is said again by the exception
     try:
+        _try_out(path, about)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's own, which share no base
         raise WorkError(f"{path} is damaged ({type(e).__name__}): export the run again") from None
     given, wanted = session.get_inputs()[0].name, session.get_outputs()[0].name
-    return lambda drawings: session.run([wanted], {given: drawings})[0]
+
+    def predict(drawings: np.ndarray) -> np.ndarray:
+        try:
+            return session.run([wanted], {given: drawings})[0]
+        except Exception as e:
+            raise WorkError(
+                f"{path} could not be used ({type(e).__name__}): a smaller --size takes less memory; if that "
+                "does not help, export the run again"
+            ) from None
+
+    return predict
+
+
+def _try_out(path: Path, about: Exported) -> None:
+    """Colours a scrap of paper in little memory: what takes more than its bytes account for cannot."""
+    import onnxruntime as ort
+
+    most = SCRAP_MEMORY + 3 * path.stat().st_size
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most}))
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    scrap = np.zeros((1, about.stride, about.stride, about.channels), np.float32)
+    session.run(None, {session.get_inputs()[0].name: scrap})
 
 
 def _keras(run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:

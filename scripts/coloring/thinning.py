@@ -54,11 +54,13 @@ def prune(lines: np.ndarray, length: int) -> np.ndarray:
     """Removes spurs of up to `length` pixels from thin lines, uint8 [H, W] in {0, 1}; true ends stay."""
     kept = lines.copy()
     for _ in range(length):
-        kept &= ~ends(kept)
+        if not (spent := ends(kept)).any():  # rings alone are left, or nothing
+            break
+        kept &= ~spent
     # What is left grows back along the old lines, from its ends only: a removed spur has none.
     tips = ends(kept)
     square = np.ones((3, 3), np.uint8)
-    for _ in range(length):
+    for _ in range(length if tips.any() else 0):
         tips = cv2.dilate(tips, square) & lines
     # A closed small thing, or a dash shorter than twice the length, must not vanish.
     count, parts = cv2.connectedComponents(lines, connectivity=8)
