@@ -423,7 +423,7 @@ class Reader:
             "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         }
         with subprocess.Popen(command, cwd=here, env=env, text=True, **streams) as process:  # type: ignore[call-overload]
-            watch = threading.Timer(300, process.kill)
+            watch = threading.Timer(900, process.kill)  # a busy machine may take its time
             watch.start()
             try:
                 if STAYS.search(text):
