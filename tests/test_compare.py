@@ -118,7 +118,7 @@ def test_mistakes_get_one_sentence(
 
 
 @pytest.mark.parametrize("column", ["step", "epoch", "val_accuracy"])
-@pytest.mark.parametrize("value", ["many", "9" * 5_000, "x" * 200_000, None])
+@pytest.mark.parametrize("value", ["many", "x" * 200_000, None])
 def test_a_history_that_is_none_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, value: str | None
 ) -> None:
