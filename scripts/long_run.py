@@ -49,6 +49,7 @@ from tfrecords_schema import RECEIPTS_DIR, ShardReceipt  # noqa: E402
 SCENES = 1000
 RATE = 500  # images a second and core, more than are converted beside the other two
 TICK = 5.0  # seconds
+STOPPING = 120  # seconds that a command may take to end
 GROWTH = 0.05  # share by which memory may grow and throughput fall
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -224,11 +225,17 @@ def tail(log: Path) -> str:
     return log.read_text()[-1000:].strip()
 
 
-def stop(watched: list[Watched]) -> dict[str, int]:
-    """A Ctrl-C for each; the exit codes."""
+def stop(watched: list[Watched]) -> dict[str, int | None]:
+    """A Ctrl-C for each; the exit codes, None for one that goes on."""
     for one in watched:
         one.process.send_signal(signal.SIGINT)
-    return {one.name: one.process.wait(300) for one in watched}
+    codes = {}
+    for one in watched:
+        try:
+            codes[one.name] = one.process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            codes[one.name] = None
+    return codes
 
 
 # ------------------------------------------------------------------------------------------ the figures
@@ -330,6 +337,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="[60]")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    # A shell that starts this in the background has Ctrl-C ignored, which commands would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the three would outlive it
     with tempfile.TemporaryDirectory(prefix="linewash-long-") as temporary:
         folder = Path(temporary)
@@ -339,14 +348,14 @@ def main() -> int:
         watched, address = start(folder)
         try:
             watch(folder, watched, address, args.minutes)
+            found = {one.name: judge(one, args.minutes * 60) for one in watched}
+            plot(found, args.out / "long_run.png")
             codes = stop(watched)
         finally:
             for one in watched:
                 one.process.kill()
             for log in folder.glob("*.log"):
                 (args.out / log.name).write_bytes(log.read_bytes())
-    found = {one.name: judge(one, args.minutes * 60) for one in watched}
-    plot(found, args.out / "long_run.png")
     (args.out / "long_run.json").write_text(json.dumps({"exit_codes": codes, "commands": found}) + "\n")
     print("\n".join(show(found)))
     print("exit codes after Ctrl-C: " + ", ".join(f"{name} {code}" for name, code in codes.items()))

@@ -473,7 +473,10 @@ def promised(line: str) -> list[str]:
     found = re.findall(
         r"(?:--output|--out|-o|--ora|--palette-out) ([^\s-]\S*)|(?:^|\s)(?:out|hydra\.run\.dir)=(\S+)", line
     )
-    return [name for pair in found for name in pair if name and "://" not in name]
+    names = [name for pair in found for name in pair if name and "://" not in name]
+    if "--variants" in line:  # each gets a number
+        return [str(Path(name).with_stem(f"{Path(name).stem}-1")) for name in names]
+    return names
 
 
 @pytest.fixture(scope="module")
