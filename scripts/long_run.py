@@ -229,7 +229,7 @@ def stop(watched: list[Watched]) -> dict[str, int | None]:
     """A Ctrl-C for each; the exit codes, None for one that goes on."""
     for one in watched:
         one.process.send_signal(signal.SIGINT)
-    codes = {}
+    codes: dict[str, int | None] = {}
     for one in watched:
         try:
             codes[one.name] = one.process.wait(STOPPING)
