@@ -195,7 +195,7 @@ def watch(folder: Path, watched: list[Watched], address: str, minutes: float) ->
         while began is None or time.monotonic() - began < minutes * 60:
             check(watched, sender, folder)
             for one in watched:
-                if not one.samples or time.monotonic() - one.samples[-1][0] >= TICK:
+                if not one.samples or time.monotonic() - one.samples[-1][0] >= min(TICK, minutes):
                     one.sample(time.monotonic())
             receipts = sorted(new_receipts(folder / "converted" / RECEIPTS_DIR, seen))
             preprocessing.done += [(at - since_boot, count) for at, count in receipts]
@@ -267,11 +267,16 @@ def cpu_at(one: Watched, moment: float) -> float:
     return float(np.interp(moment, np.array(moments), np.array(cpu)))
 
 
+def middle(values: list[float]) -> float:
+    """The median; of none, NaN."""
+    return statistics.median(values) if values else float("nan")
+
+
 def judge(one: Watched, seconds: float) -> dict[str, Any]:
     """The figures of one command, and what is wrong with them."""
     early, late = (tenth(one.samples, number, seconds) for number in (1, 9))
-    memory = [statistics.median(row[1] for row in rows) for rows in (early, late)]
-    files = [statistics.median(row[2] for row in rows) for rows in (early, late)]
+    memory = [middle([row[1] for row in rows]) for rows in (early, late)]
+    files = [middle([row[2] for row in rows]) for rows in (early, late)]
     by_tenth = rates(one, seconds)
     wrong = []
     if memory[1] > memory[0] * (1 + GROWTH):
