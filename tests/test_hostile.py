@@ -37,7 +37,7 @@ def test_what_is_kept_is_refused_quickly_and_in_little_memory(target: str, tmp_p
     paths = [*fuzz.corpus(target), *tmp_path.iterdir()]
     done = subprocess.run(
         [sys.executable, "scripts/fuzz.py", target, "--replay", *map(str, paths)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout.splitlines()[-1])
