@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench_preprocess import copies, kept  # noqa: E402
+from measuring import in_own_process, options, tell  # noqa: E402
 
 import tfrecords_schema as schema  # noqa: E402
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe  # noqa: E402
@@ -232,20 +233,10 @@ def time_way(name: str, data: Photographs, model: str | None) -> dict[str, float
 
 def preprocess(folder: Path, dataset: Path, recipe: str) -> float:
     """Seconds of the Beam job, as a whole process."""
-    command = [
-        sys.executable,
-        "-m",
-        "preprocess",
-        "--input",
-        folder,
-        "--output",
-        dataset,
-        "--val_fraction",
-        0,
-    ]
+    command = [sys.executable, "-m", "preprocess", "--input", folder, "--output", dataset]
+    command += ["--val_fraction", 0, "--recipe", "article" if recipe == "full" else "default"]
     started = time.monotonic()
-    job = [*map(str, command), "--recipe", "article" if recipe == "full" else "default"]
-    done = subprocess.run(job, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"bench_epochs: {done.stderr.strip()}")
     return time.monotonic() - started
@@ -277,9 +268,9 @@ def measure(folder: Path, model: str | None) -> list[dict[str, Any]]:
             if way == "in Python" and decode == "reduced":
                 continue
             with tempfile.TemporaryDirectory(dir=folder) as own:
-                command = ["--way", way, "--decode", decode, "--folder", own, "--dataset", str(dataset)]
-                command += ["--train", model] if model else []
-                times = json.loads(child(command, "\n".join(map(str, images))))
+                words = ["--decode", decode, "--folder", own, "--dataset", dataset]
+                words += ["--train", model] if model else []
+                times = in_own_process(__file__, way, *words, given="\n".join(map(str, images)))
             row = {"decode": decode, "way": way, "images": len(images)}
             row |= {"once_s": once if way == "shards" else 0.0, **times}
             rows.append(row | {f"epochs_{n}_s": seconds(row, n) for n in NUMBERS})
@@ -288,14 +279,6 @@ def measure(folder: Path, model: str | None) -> list[dict[str, Any]]:
         ours = next(r for r in rows if r["way"] == "shards" and r["decode"] == row["decode"])
         row["break_even"] = None if row is ours else break_even(ours, row)
     return rows
-
-
-def child(arguments: list[str], paths: str) -> str:
-    """What one way prints, as a process of its own."""
-    done = subprocess.run([sys.executable, __file__, *arguments], input=paths, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"bench_epochs: {done.stderr.strip()[-2000:]}")
-    return done.stdout.splitlines()[-1]
 
 
 def show(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -314,16 +297,13 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Prints the table; writes JSON with --json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--images", type=Path, help="a folder of photographs")
     parser.add_argument("--count", type=int, default=4000, help="photographs an epoch [4000]")
     parser.add_argument(
         "--train", metavar="MODEL", help="a network that learns from it [none: the input alone]"
     )
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    for hidden in ("--way", "--decode", "--folder", "--dataset"):  # one way, as a process of its own
+    for hidden in ("--decode", "--folder", "--dataset"):  # one way, as a process of its own
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
@@ -341,10 +321,7 @@ def main() -> None:
                 path.unlink()
         rows = measure(Path(temporary), args.train)
     print(f"{rows[0]['images']:,} photographs an epoch, {CORES} cores, network: {args.train or 'none'}")
-    print("\n".join(show(rows)))
-    if args.json:
-        table = {"network": args.train, "cores": CORES, "rows": rows}
-        args.json.write_text(json.dumps(table, indent=2) + "\n")
+    tell(show(rows), {"network": args.train, "cores": CORES, "rows": rows}, args.json)
 
 
 if __name__ == "__main__":

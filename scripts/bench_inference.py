@@ -11,7 +11,6 @@ load TensorFlow and the network from a .keras file and predict once.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import statistics
@@ -28,6 +27,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(ROOT), str(SCRIPTS)]
+
+from measuring import in_own_process, options, tell  # noqa: E402
 
 SIDES = (128, 256, 512)  # px
 REPEATS = 20
@@ -158,30 +159,19 @@ def show(found: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     """Prints the tables; writes JSON with --json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--way", help=argparse.SUPPRESS)  # one way, as a process of its own
+    parser = options(__doc__)
     args = parser.parse_args()
     if args.way:
         print(json.dumps(time_way(args.way)))
         return
-    found: dict[str, Any] = {"network_ms": {}}
-    for way in WAYS:
-        done = subprocess.run([sys.executable, __file__, "--way", way], capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"bench_inference: {done.stderr.strip()[-2000:]}")
-        found["network_ms"][way] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = {"network_ms": {way: in_own_process(__file__, way) for way in WAYS}}
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder = Path(temporary)
         sketches = [sys.executable, str(SCRIPTS / "make_sketches.py"), str(folder / "sketches")]
         subprocess.run(sketches, check=True, capture_output=True)
         sketch = folder / "sketches/drawings/01-ink.png"
         found |= {"sketch_ms": whole(sketch), "command_s": commands(sketch, folder)}
-    print("\n".join(show(found)))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
+    tell(show(found), found, args.json)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -35,6 +34,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from measuring import WayFailedError, in_own_process, options, tell  # noqa: E402
 
 import tfrecords_schema as schema  # noqa: E402
 
@@ -404,29 +405,12 @@ def compare(root: Path, folder: Path, args: argparse.Namespace) -> dict[str, dic
             continue
         found = []
         for setting in way.settings:
-            child = [
-                sys.executable,
-                __file__,
-                "--way",
-                name,
-                "--setting",
-                str(setting),
-                "--folder",
-                str(folder),
-            ]
-            child += [
-                "--dataset",
-                str(root),
-                "--batch-size",
-                str(args.batch_size),
-                "--epochs",
-                str(args.epochs),
-            ]
-            done = subprocess.run([*child, "--cores", str(args.cores)], capture_output=True, text=True)
-            if done.returncode:
-                table[name] = {"missing": (done.stderr.strip().splitlines() or ["it failed"])[-1]}
-            else:
-                found.append({"setting": setting, **json.loads(done.stdout.splitlines()[-1])})
+            words = ["--setting", setting, "--folder", folder, "--dataset", root, "--cores", args.cores]
+            words += ["--batch-size", args.batch_size, "--epochs", args.epochs]
+            try:
+                found.append({"setting": setting, **in_own_process(__file__, name, *words)})
+            except WayFailedError as failed:
+                table[name] = {"missing": str(failed).splitlines()[-1]}
         if found:
             table[name] = max(found, key=lambda row: row["images_per_s"])
         print(f"{name}: {table[name]}", file=sys.stderr, flush=True)
@@ -454,17 +438,14 @@ def show(table: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Prints the table; writes JSON with --json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--dataset", type=Path, help="a dataset directory [random examples]")
     parser.add_argument("--count", type=int, default=10_000, help="random examples [10000]")
     parser.add_argument("--batch-size", type=int, default=64, help="[64]")
     parser.add_argument("--epochs", type=int, default=5, help="timed, of each setting [5]")
     parser.add_argument("--cores", type=int, default=2, help="every way is held to as many [2]")
     parser.add_argument("--only", nargs="*", help="last words of ways, such as linewash dali")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    for hidden in ("--way", "--setting", "--folder"):  # one setting of one way, as a process of its own
+    for hidden in ("--setting", "--folder"):  # one setting of one way, as a process of its own
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
@@ -478,9 +459,7 @@ def main() -> None:
             random_dataset(root, args.count)
         table = compare(root, folder, args)
     print(f"batches of {args.batch_size}, {args.cores} cores, medians of {args.epochs} epochs")
-    print("\n".join(show(table)))
-    if args.json:
-        args.json.write_text(json.dumps(table, indent=2) + "\n")
+    tell(show(table), table, args.json)
 
 
 if __name__ == "__main__":

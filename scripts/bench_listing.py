@@ -3,22 +3,25 @@
     python scripts/bench_listing.py --millions 0.25 1 2
 
 The images are made up (ImageNet-like keys in a thousand classes); everything else is what the job does with a
-listing: hashing, sorting, splitting, and writing each shard's list. Each size runs in a process of its own.
+listing: hashing, sorting, splitting, and writing each shard's list. Each size runs in a process of its own,
+since peak memory never falls.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from measuring import in_own_process, options, tell
 
 from preprocess.plan import Layout, make_plan
 from preprocess.sources import Image
@@ -50,31 +53,32 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> None:
-    """Prints the table; writes JSON with --json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--millions", type=float, nargs="+", default=[0.25, 0.5, 1, 2], help="sizes to plan")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    args = parser.parse_args()
-    rows = []
-    print(f"{'images':>12}{'shards':>9}{'seconds':>9}{'per million':>13}{'peak MB':>9}")
-    for count in (round(millions * 1e6) for millions in sorted(args.millions)):
-        # A fresh process each: peak memory never falls.
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            row = pool.apply(plan, (count,))
-        rows.append(row)
-        print(
-            f"{count:12,}{row['shards']:9,}{row['seconds']:9.1f}{row['seconds'] / count * 1e6:13.1f}"
-            f"{row['mb']:9.0f}"
-        )
+def show(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The table's lines."""
+    yield f"{'images':>12}{'shards':>9}{'seconds':>9}{'per million':>13}{'peak MB':>9}"
+    for row in rows:
+        per_million = row["seconds"] / row["images"] * 1e6
+        yield f"{row['images']:12,}{row['shards']:9,}{row['seconds']:9.1f}{per_million:13.1f}{row['mb']:9.0f}"
     small, large = rows[0], rows[-1]
     if large["images"] > small["images"]:
         growth = (large["mb"] - small["mb"]) / (large["images"] - small["images"]) * 1e6
-        print(f"each further million: {growth:.1f} MB")
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+        yield f"each further million: {growth:.1f} MB"
+
+
+def main() -> None:
+    """Prints the table; writes JSON with --json."""
+    parser = options(__doc__)
+    parser.add_argument("--millions", type=float, nargs="+", default=[0.25, 0.5, 1, 2], help="sizes to plan")
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)  # one size, as a process of its own
+    args = parser.parse_args()
+    if args.way:
+        print(json.dumps(plan(args.count)))
+        return
+    rows = []
+    for count in (round(millions * 1e6) for millions in sorted(args.millions)):
+        rows.append(in_own_process(__file__, "plan", "--count", count))
+        print(rows[-1], file=sys.stderr, flush=True)
+    tell(show(rows), rows, args.json)
 
 
 if __name__ == "__main__":

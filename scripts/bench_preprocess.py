@@ -12,7 +12,6 @@ kernel. Then the stages of one image are timed, as CPU time in this process.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
@@ -28,6 +27,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from measuring import options, tell  # noqa: E402
 
 from preprocess.decode import Rejected, decode  # noqa: E402
 from preprocess.edges import to_edges  # noqa: E402
@@ -46,17 +47,17 @@ def convert(path: str) -> bool:
     return kept(Path(path).read_bytes())
 
 
-def pool_loop(folder: str) -> None:
+def pool_loop(folder: Path) -> None:
     """The rival: every image of `folder` through a Pool of all cores, results thrown away."""
     import cv2
 
-    paths = [str(path) for path in sorted(Path(folder).rglob("*.JPEG"))]
+    paths = [str(path) for path in sorted(folder.rglob("*.JPEG"))]
     with multiprocessing.Pool(initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         kept = sum(pool.imap_unordered(convert, paths, chunksize=32))
     print(f"{kept} of {len(paths)} kept")
 
 
-def canonical_pipeline(folder: str, output: str) -> None:
+def canonical_pipeline(folder: Path, output: str) -> None:
     """The other rival: pixels travel through the runner, and Beam writes the TFRecords."""
     import apache_beam as beam
     from apache_beam.io import fileio
@@ -225,31 +226,26 @@ def command(way: str, folder: Path, output: Path) -> list[str]:
     """What to type for one of the ways."""
     if way == "linewash":
         return [sys.executable, "-m", "preprocess", "--input", str(folder), "--output", str(output)]
-    return [sys.executable, __file__, f"--{way}", str(folder), "--out", str(output)]
+    return [sys.executable, __file__, "--way", way, "--images", str(folder), "--out", str(output)]
 
 
 def main() -> None:
     """Prints the tables; writes JSON with --json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--images", type=Path, help="a folder of photographs")
     parser.add_argument("--count", type=int, default=8000, help="how many to convert [8000]")
     parser.add_argument("--runs", type=int, default=3, help="of each way [3]")
     parser.add_argument(
         "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which to run [all of them]"
     )
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--pool", help=argparse.SUPPRESS)  # a rival, as a process of its own
-    parser.add_argument("--canonical", help=argparse.SUPPRESS)
-    parser.add_argument("--out", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)  # of a rival, as a process of its own
     args = parser.parse_args()
-    if args.pool:
-        pool_loop(args.pool)
-    elif args.canonical:
-        canonical_pipeline(args.canonical, args.out)
-    elif not args.images:
+    if not args.images:
         parser.error("--images FOLDER is needed")
+    if args.way == "pool":
+        pool_loop(args.images)
+    elif args.way == "canonical":
+        canonical_pipeline(args.images, args.out)
     else:
         bench(args)
 
@@ -262,9 +258,14 @@ def bench(args: argparse.Namespace) -> None:
         table = compare(folder, args.count, args.runs, args.ways)
     times = stages(args.images)
     print(f"{args.count:,} images, {os.cpu_count()} cores, medians of {args.runs} runs")
-    print(f"{'':12}{'images/s':>10}{'without start':>15}{'launcher MB':>13}{'worker MB':>11}")
+    tell(show(table, times), {"ways": table, "stages_us": times}, args.json)
+
+
+def show(table: Table, times: dict[str, float]) -> Iterator[str]:
+    """The table's lines, and what each step costs."""
+    yield f"{'':12}{'images/s':>10}{'without start':>15}{'launcher MB':>13}{'worker MB':>11}"
     for way, row in table.items():
-        print(
+        yield (
             f"{way:12}{row['images_per_s']:10,.0f}{row['images_per_s_inside']:15,.0f}"
             f"{row['launcher_mb']:13,.0f}{row['worker_mb']:11,.0f}"
         )
@@ -273,12 +274,9 @@ def bench(args: argparse.Namespace) -> None:
         ratio, inside = (
             ours[k] / table[rival]["images_per_s"] for k in ("images_per_s", "images_per_s_inside")
         )
-        print(f"linewash / {rival}: {ratio:.2f} ({inside:.2f} without linewash's start)")
-    alone = times["decode alone"]
-    print("CPU time an image, µs: " + ", ".join(f"{name} {t:.0f}" for name, t in times.items()))
-    print(f"all but the record / decode alone: {times['all but the record'] / alone:.2f}")
-    if args.json:
-        args.json.write_text(json.dumps({"ways": table, "stages_us": times}, indent=2) + "\n")
+        yield f"linewash / {rival}: {ratio:.2f} ({inside:.2f} without linewash's start)"
+    yield "CPU time an image, µs: " + ", ".join(f"{name} {t:.0f}" for name, t in times.items())
+    yield f"all but the record / decode alone: {times['all but the record'] / times['decode alone']:.2f}"
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ them. Each way is a process of its own; the median of the steps that follow a fe
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench_input import random_dataset  # noqa: E402
+from measuring import in_own_process, options, tell  # noqa: E402
 
 import tfrecords_schema as schema  # noqa: E402
 
@@ -132,14 +131,10 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     """Prints the table; writes JSON with --json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--models", nargs="+", default=MODELS, help=f"[{' '.join(MODELS)}]")
     parser.add_argument("--batch-size", type=int, default=16, help="[16]")
     parser.add_argument("--steps", type=int, default=20, help="timed, of each way [20]")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--way", help=argparse.SUPPRESS)  # one way, as a process of its own
     args = parser.parse_args()
     if args.way:
         print(json.dumps(time_way(args.way, args.models[0], args.batch_size, args.steps)))
@@ -147,17 +142,11 @@ def main() -> None:
     rows = []
     for model in args.models:
         for way in WAYS:
-            command = [sys.executable, __file__, "--way", way, "--models", model, "--steps", str(args.steps)]
-            command += ["--batch-size", str(args.batch_size)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"bench_step: {done.stderr.strip()[-2000:]}")
-            rows.append({"model": model, "way": way, **json.loads(done.stdout.splitlines()[-1])})
+            size = ["--models", model, "--steps", args.steps, "--batch-size", args.batch_size]
+            rows.append({"model": model, "way": way, **in_own_process(__file__, way, *size)})
             print(rows[-1], file=sys.stderr, flush=True)
     print(f"batches of {args.batch_size}, medians of {args.steps} steps")
-    print("\n".join(show(rows)))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    tell(show(rows), rows, args.json)
 
 
 if __name__ == "__main__":
