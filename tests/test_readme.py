@@ -66,8 +66,17 @@ EXCEPTED = {
     "pip install '.[preprocess]'": NETWORK,
     "pip install '.[preprocess,aws]'": NETWORK,
     "pip install '.[onnx]'": NETWORK,
-    "pip install '.[bench]'": NETWORK,
+    "pip install '.[bench,demo]'": NETWORK,
+    "./scripts/bench.sh photos": "it makes an environment: test_bench.py runs what it runs",
     "python scripts/bench_input.py": "wants the loaders of the extra bench",
+    "python scripts/bench_step.py": "test_bench.py::test_steps_and_inference_are_measured",
+    "python scripts/bench_inference.py": "test_bench.py::test_steps_and_inference_are_measured",
+    "python scripts/bench_epochs.py --images photos --train unet": (
+        "test_bench.py::test_every_way_to_n_epochs_is_measured"
+    ),
+    "python scripts/long_run.py --out out/long_run": (
+        "an hour: test_bench.py::test_a_long_run_in_short_has_its_figures"
+    ),
     "./scripts/build_starter.sh": "an hour: test_starter.py::test_it_is_as_accurate_as_was_measured judges",
     "python scripts/verify_shards.py DATASET": "no such dataset; it is run with another name",
     "python -m preprocess --runner DataflowRunner --project ID --region NAME --temp_location gs://BUCKET/tmp "
