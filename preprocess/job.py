@@ -231,6 +231,7 @@ def _check_rejects(options: Options, found: dict[str, ShardReceipt], images: int
 
 
 def _check_directory(output: str) -> None:
+    """Makes it; refuses one that holds somebody's files, which "remove it and run again" would take along."""
     if storage.is_remote(output):
         try:  # before a long listing, not after it
             storage.write(output, f"{storage.WORK_DIR}/writable", b"")
@@ -243,6 +244,10 @@ def _check_directory(output: str) -> None:
         raise receipts.OutputError(
             f"--output {output} is not a directory that can be made: {e.strerror}"
         ) from None
+    if other := receipts.foreign(output):
+        raise receipts.OutputError(
+            f"--output {output} holds other things ({other}): type the name of a new directory"
+        )
 
 
 @contextlib.contextmanager

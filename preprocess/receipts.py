@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -58,7 +59,7 @@ def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Sh
         if receipt.fingerprint != recipe.fingerprint:
             raise OutputError(
                 f"{output} holds shards of recipe {receipt.fingerprint}, and this is recipe "
-                f"{recipe.fingerprint}: {other}"
+                f"{recipe.fingerprint}{_difference(output, receipt.fingerprint, recipe)}: {other}"
             )
         shard = planned.get(receipt.shard.name)
         if shard is None or shard.images_digest != receipt.images_digest:
@@ -66,6 +67,31 @@ def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Sh
                 f"{output} holds {receipt.shard.name} made from other images, or with another --seed, "
                 f"--val_fraction, --num_shards or --compression: {other}"
             )
+
+
+def _difference(output: str, fingerprint: str, recipe: Recipe) -> str:
+    """In what a complete dataset's recipe differs from `recipe`; nothing of one that has no manifest yet."""
+    with contextlib.suppress(SchemaError, OSError):
+        manifest = Manifest.from_json(storage.read(storage.join(output, MANIFEST_NAME)))
+        if manifest.fingerprint == fingerprint:
+            then, now = manifest.recipe, recipe.as_dict()
+            found = [f"{key} {then[key]} (now {now.get(key)})" for key in then if then[key] != now.get(key)]
+            return f" ({', '.join(found) or 'the palette has other colours'})"
+    return ""
+
+
+def foreign(output: str) -> str | None:
+    """Something in a local directory that no job of ours has left there; None in a dataset, begun or done.
+
+    Names that begin with a dot do not count.
+    """
+    top = {path.name: path for path in Path(output).iterdir()}
+    if top.keys() & {MANIFEST_NAME, RECEIPTS_DIR, storage.WORK_DIR, storage.INDEX_DIR}:
+        return None
+    shards = {path for split in SPLITS for path in Path(output, split).glob("*.tfrecord*")}
+    inside = {path for split in SPLITS if split in top for path in Path(output, split).glob("*")}
+    others = {path for name, path in top.items() if name not in (*SPLITS, REJECTS_NAME) and name[0] != "."}
+    return min((str(path.relative_to(output)) for path in (inside - shards) | others), default=None)
 
 
 def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]) -> set[str]:

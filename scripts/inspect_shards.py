@@ -130,6 +130,9 @@ def main() -> int:
         parser.error("--count and --columns must be at least 1")
     try:
         manifest = Manifest.load(args.dataset)
+    except SchemaError as e:
+        parser.exit(2, f"inspect_shards: {e}\n")
+    try:
         order = [args.split, *(name for name in manifest.splits if name != args.split)]
         if args.key:
             found = chain.from_iterable(examples(args.dataset, manifest, manifest.splits[s]) for s in order)

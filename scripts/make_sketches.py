@@ -36,6 +36,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    print(f"drawings   {args.out / 'drawings'}, with colour hints of one in {args.out / 'hints'}")
     return 0
 
 

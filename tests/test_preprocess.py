@@ -311,8 +311,33 @@ def test_another_recipe_is_refused_with_both_fingerprints(dataset, images):
     before = files(dataset)
     result = preprocess("--input", images, "--output", dataset, "--image_size", 64)
     other = Manifest.load(dataset).fingerprint
-    assert_one_sentence(result, 2, other, "give another --output")
+    assert_one_sentence(result, 2, other, "(image_size 128 (now 64))", "give another --output")
     assert files(dataset) == before
+
+
+def test_a_folder_with_other_things_is_no_output(images, tmp_path):
+    """Neither the photographs' own folder, nor one with a letter in it."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/letter.txt").write_text("mine")
+    before = files(images)
+    for output, what in ((images, "n00000000"), (tmp_path / "other", "letter.txt")):
+        result = preprocess("--input", images, "--output", output)
+        assert_one_sentence(result, 2, what, "type the name of a new directory")
+    assert files(images) == before
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["letter.txt"]
+
+
+def test_a_dataset_may_have_other_things_beside(dataset, images):
+    (dataset / "README.txt").write_text("mine")
+    result = preprocess("--input", images, "--output", dataset, "--max_reject_fraction", 0.2)
+    (dataset / "README.txt").unlink()
+    assert result.returncode == 0, result.stderr
+
+
+def test_photographs_in_train_and_val_are_no_dataset(tmp_path):
+    photos.folder(tmp_path / "all/train", 3)
+    result = preprocess("--input", tmp_path / "all", "--output", tmp_path / "all")
+    assert_one_sentence(result, 2, "train/n00000000", "type the name of a new directory")
 
 
 @pytest.mark.parametrize("args", [("--num_shards", 9), ("--seed", 5), ("--compression", "gzip")])

@@ -269,7 +269,9 @@ def test_a_complete_run_is_left_alone(
 ) -> None:
     before = snapshot(undisturbed)
     summary = run(shared_dataset, undisturbed)
-    assert "ended with epoch 3: nothing to do" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "ended with epoch 3: nothing to do; more with" in said
+    assert "trainer.epochs=MORE" in said
     assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
     assert snapshot(undisturbed) == before
 
@@ -283,7 +285,11 @@ def test_patience_ends_a_run_for_good(
     assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
     assert "stopped    no better epoch in trainer.patience=2" in capsys.readouterr().out
     run(shared_dataset, tmp_path, *settings)
-    assert "ended with epoch 4: nothing to do; no better epoch" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "ended with epoch 4: no better epoch in trainer.patience=2; more with" in said
+    assert "trainer.patience=MORE" in said
+    more = run(shared_dataset, tmp_path, "trainer.epochs=5", "trainer.patience=4")
+    assert [epoch.number for epoch in more.epochs] == [1, 2, 3, 4, 5]
 
 
 def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:

@@ -62,7 +62,15 @@ def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None
         axis.plot(numbers, train, color=TRAIN, marker="o", markersize=4, linewidth=1.8, label="train")
     for (score, name), style in zip(plot.beside.items(), ("-.", ":"), strict=False):
         if values := _values(history, "val", score):
-            axis.plot(numbers, values, color=VAL, linewidth=1, label=f"validation, {name}", linestyle=style)
+            axis.plot(
+                numbers,
+                values,
+                color=VAL,
+                linewidth=1,
+                marker=".",
+                label=f"validation, {name}",
+                linestyle=style,
+            )
     if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(

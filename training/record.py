@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RUN_NAME = "run.json"
 LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take all memory
 # How long and on what a run goes on may change while it goes on; anything else would make it another run.
-MAY_CHANGE = ("trainer.epochs", "trainer.max_minutes", "trainer.strategy")
+MAY_CHANGE = ("trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,13 @@ def closing(
 
 def complete(journal: Journal, config: TrainConfig) -> str:
     """Of a run that was over before: that there is nothing to do, and how there would be."""
-    more = f"more with python -m training run={journal.run_dir} trainer.epochs=MORE"
-    if is_stuck(journal.epochs, config.trainer.patience):
-        more = _stuck(config)
-    return f"complete   {journal.run_dir} ended with epoch {len(journal.epochs)}: nothing to do; {more}"
+    trainer, done = config.trainer, len(journal.epochs)
+    spent = "epochs" if trainer.epochs is not None and done >= trainer.epochs else "max_minutes"
+    why = "nothing to do"
+    if is_stuck(journal.epochs, trainer.patience):
+        spent, why = "patience", _stuck(config)
+    more = f"more with python -m training run={journal.run_dir} trainer.{spent}=MORE"
+    return f"complete   {journal.run_dir} ended with epoch {done}: {why}; {more}"
 
 
 def _stuck(config: TrainConfig) -> str:

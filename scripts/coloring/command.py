@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -35,7 +37,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Wrong usage: one sentence, exit status 2."""
-        self.exit(2, f"{self.prog}: {message}; --help lists all flags\n")
+        known = re.findall(r"(?<![\w-])--[\w-]+", self.format_help())
+        slip = re.search(r"unrecognized arguments:.*?(--[\w-]+)", message)
+        near = difflib.get_close_matches(slip[1], known, n=1) if slip else []
+        hint = f"; did you mean {near[0]}?" if near else "; --help lists all flags"
+        self.exit(2, f"{self.prog}: {message}{hint}\n")
 
 
 def parser() -> argparse.ArgumentParser:
