@@ -151,6 +151,14 @@ def random_batch(size: int, count: int = 4) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(packed), tf.constant(rng.integers(0, 5, (count, size, size), np.uint8))
 
 
+COMPILED = [  # for minutes
+    ("article_logits", ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"]),
+    ("resunet", ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"]),
+    ("resunet", ["trainer.precision=mixed_float16", "model.hints=true"]),
+    ("unet", ["model.hints=true", "trainer.jit_compile=true", "trainer.precision=mixed_bfloat16"]),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
@@ -161,17 +169,10 @@ def random_batch(size: int, count: int = 4) -> tuple[tf.Tensor, tf.Tensor]:
         ("unet", ["loss.label_smoothing=0.1", "optimizer.clip_norm=null"]),
         ("unet", ["loss=rebalanced", "loss.neighbour_sigma=0.1", "trainer.precision=mixed_float16"]),
         ("article", ["trainer.precision=mixed_bfloat16"]),
-        pytest.param(
-            "article_logits",
-            ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"],
-            marks=pytest.mark.slow,
-        ),
         ("unet", ["optimizer=adamw"]),
         ("resunet", []),
-        ("resunet", ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"]),
-        ("resunet", ["trainer.precision=mixed_float16", "model.hints=true"]),
         ("unet", ["model.hints=true"]),
-        ("unet", ["model.hints=true", "trainer.jit_compile=true", "trainer.precision=mixed_bfloat16"]),
+        *[pytest.param(name, overrides, marks=pytest.mark.slow) for name, overrides in COMPILED],
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )

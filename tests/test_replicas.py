@@ -82,11 +82,13 @@ def alone(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run_dir
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_does(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     end(start(shared_dataset, tmp_path / "run", "trainer.strategy=mirrored", code=TWO_DEVICES))
     assert_same_curve(tmp_path / "run", alone)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     both = [
         start(shared_dataset, tmp_path / "run", "trainer.strategy=multi_worker", **env) for env in cluster()

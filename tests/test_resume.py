@@ -119,8 +119,7 @@ def drive(root: Path, run_dir: Path, moment: str | None, count: int) -> str:
 QUICK = [
     ("step", 6, None),
     ("writing a state", 1, "from step 4 in epoch 1"),
-    ("writing a network", 3, "from step 4 in epoch 1"),
-    (None, 0, "from step 12 in epoch 3"),
+    (None, 0, "from step 4 in epoch 1"),
 ]
 THOROUGH = [
     ("step", 3, None),
