@@ -325,7 +325,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         row[2].plot(tenths, one["per_cpu_second"], "o-", color="#1f5a85", label="CPU second")
         row[2].set_ylabel(f"{one['unit']} a")
         for axis in row:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.12 * axis.get_ylim()[1])
             axis.spines[["top", "right"]].set_visible(False)
     axes[0][2].legend(frameon=False, loc="lower right")
     for axis in axes[-1]:
