@@ -480,7 +480,7 @@ class Manifest:
         except FileNotFoundError:
             raise SchemaError(
                 f"no {MANIFEST_NAME} in {root}: not a dataset, or a preprocessing job that has not finished; "
-                "type the directory that python -m preprocess has made, or run that again until it is done"
+                f"run (again): python -m preprocess --input IMAGES --output {root}"
             ) from None
         return cls.from_json(data, path)
 

@@ -203,6 +203,7 @@ def start(many, output):
     return job
 
 
+@pytest.mark.faults
 def test_a_killed_launcher_takes_its_workers_along_and_a_rerun_finishes(many, undisturbed, tmp_path):
     job = start(many, tmp_path / "out")
     left = workers(job)
@@ -222,6 +223,7 @@ def test_a_killed_launcher_takes_its_workers_along_and_a_rerun_finishes(many, un
     assert {path: path.stat().st_mtime_ns for path in done} == done, "finished shards were made again"
 
 
+@pytest.mark.faults
 def test_a_killed_worker_does_not_stop_the_job(many, undisturbed, tmp_path):
     job = start(many, tmp_path / "out")
     os.kill(workers(job)[0], signal.SIGKILL)
@@ -240,6 +242,7 @@ def test_ctrl_c_says_how_to_go_on(many, tmp_path):
     assert "run the same command to go on" in errors
 
 
+@pytest.mark.faults
 def test_two_jobs_do_not_share_an_output(many, tmp_path):
     job = start(many, tmp_path / "out")
     job.send_signal(signal.SIGSTOP)  # or it might be done before the other has begun
@@ -365,6 +368,7 @@ def test_too_many_rejects_fail_the_job_and_can_be_accepted(images, dataset, tmp_
     assert files(output) == files(dataset)
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(images, dataset, tmp_path):
     """A file size limit stands in for the disk: writing beyond it fails just as a full one does."""
     output = tmp_path / "out"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow  # each starts TensorFlow, some of them twice
 SMALL = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,1]", "trainer.batch_size=8",
     "trainer.steps_per_epoch=5", "augment=hands", "trainer.panel_images=2",
@@ -82,13 +83,11 @@ def alone(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run_dir
 
 
-@pytest.mark.slow
 def test_two_devices_learn_what_one_does(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     end(start(shared_dataset, tmp_path / "run", "trainer.strategy=mirrored", code=TWO_DEVICES))
     assert_same_curve(tmp_path / "run", alone)
 
 
-@pytest.mark.slow
 def test_two_processes_learn_what_one_does(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     both = [
         start(shared_dataset, tmp_path / "run", "trainer.strategy=multi_worker", **env) for env in cluster()
@@ -99,7 +98,6 @@ def test_two_processes_learn_what_one_does(shared_dataset: Path, alone: Path, tm
     assert other == "", "one of them speaks"
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_more_devices(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     end(start(shared_dataset, tmp_path / "run", "trainer.epochs=1", "optimizer.schedule=constant"))
     end(start(
@@ -110,7 +108,6 @@ def test_a_run_goes_on_with_more_devices(shared_dataset: Path, alone: Path, tmp_
     assert_same_curve(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_half_precision_means_and_hints_on_two_devices(shared_dataset: Path, tmp_path: Path) -> None:
     process = start(
         shared_dataset, tmp_path / "run", "trainer.strategy=mirrored", "trainer.precision=mixed_float16",
@@ -134,7 +131,6 @@ def test_processes_that_disagree_say_so(shared_dataset: Path, tmp_path: Path) ->
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-@pytest.mark.slow
 def test_when_a_process_dies_the_others_say_so_and_all_go_on(
     shared_dataset: Path, alone: Path, tmp_path: Path
 ) -> None:

@@ -49,7 +49,11 @@ def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["data.root=set", "model.widths=[-3]"], 2, "model.widths must be"),
         (["data.root=set", "trainer.batch_size=8,16"], 2, "--multirun"),
         (["run=empty"], 2, "is not the directory of a run: it holds no run.json"),
-        (["run=empty", "model=unet"], 2, "only trainer.epochs, trainer.max_minutes and trainer.strategy can"),
+        (
+            ["run=empty", "model=unet"],
+            2,
+            "only trainer.epochs, trainer.max_minutes, trainer.patience and trainer.strategy can",
+        ),
         (["data.root=broken"], 1, "is missing: copy it again"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
