@@ -88,7 +88,7 @@ def test_steps_and_inference_are_measured(tmp_path: Path) -> None:
     assert (tmp_path / "bench.md").read_text().count("linewash") > 3
 
 
-@pytest.mark.slow
+@pytest.mark.patient
 def test_a_long_run_in_short_has_its_figures(tmp_path: Path) -> None:
     result = script("long_run.py", "--out", tmp_path, "--minutes", 0.5)
     assert result.returncode in (0, 1), result.stderr  # half a minute says nothing about growth
