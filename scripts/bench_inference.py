@@ -31,7 +31,8 @@ sys.path[:0] = [str(ROOT), str(SCRIPTS)]
 from measuring import in_own_process, options, tell  # noqa: E402
 
 SIDES = (128, 256, 512)  # px
-REPEATS = 20
+TIMES = 20  # that a drawing is coloured
+STARTS = 5  # of a command, at most
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -83,14 +84,14 @@ WAYS = {
 }
 
 
-def time_way(name: str) -> dict[str, float]:
+def time_way(name: str, repeats: int) -> dict[str, float]:
     """Median milliseconds for a drawing of each side."""
     predict, generator = WAYS[name](), np.random.default_rng(0)
     times = {}
     for side in SIDES:
         drawing = np.zeros((1, side, side, 5), np.float32)
         drawing[..., 0] = generator.random((side, side)) < 0.1
-        times[str(side)] = median_ms(functools.partial(predict, drawing), REPEATS)
+        times[str(side)] = median_ms(functools.partial(predict, drawing), repeats)
     return times
 
 
@@ -105,7 +106,7 @@ def median_ms(function: Callable[[], Any], repeats: int) -> float:
     return statistics.median(taken) * 1e3
 
 
-def whole(sketch: Path) -> dict[str, float]:
+def whole(sketch: Path, repeats: int) -> dict[str, float]:
     """Median milliseconds of what colouring one sketch consists of."""
     from coloring.drawing import read_drawing
     from coloring.network import STARTER, load
@@ -115,9 +116,9 @@ def whole(sketch: Path) -> dict[str, float]:
     drawing = read_drawing(data)
     lines = drawing.lines(*working_shape(*drawing.shape, network.image_size))
     return {
-        "find the lines": median_ms(lambda: read_drawing(data), REPEATS),
-        "network": median_ms(lambda: network.logits(lines), REPEATS),
-        "network and picture": median_ms(lambda: colorize(drawing, network, Settings())[0].rgb(), REPEATS),
+        "find the lines": median_ms(lambda: read_drawing(data), repeats),
+        "network": median_ms(lambda: network.logits(lines), repeats),
+        "network and picture": median_ms(lambda: colorize(drawing, network, Settings())[0].rgb(), repeats),
     }
 
 
@@ -128,7 +129,7 @@ net.predict(numpy.zeros((1, 128, 128, 5), numpy.float32), verbose=0)
 """
 
 
-def commands(sketch: Path, folder: Path) -> dict[str, float]:
+def commands(sketch: Path, folder: Path, repeats: int) -> dict[str, float]:
     """Seconds of whole processes, in turn."""
     net = folder / "net.keras"
     save = "import sys, bench_inference as b; b.keras_net().save(sys.argv[1])"
@@ -138,7 +139,7 @@ def commands(sketch: Path, folder: Path) -> dict[str, float]:
         "TensorFlow, load, predict": ["-c", BARE, str(net)],
     }
     taken: dict[str, list[float]] = {name: [] for name in typed}
-    for _ in range(5):
+    for _ in range(min(STARTS, repeats)):
         for name, arguments in typed.items():
             started = time.perf_counter()
             subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
@@ -160,17 +161,23 @@ def show(found: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Prints the tables; writes JSON with --json."""
     parser = options(__doc__)
+    parser.add_argument("--repeats", type=int, default=TIMES, help=f"of which the median counts [{TIMES}]")
     args = parser.parse_args()
     if args.way:
-        print(json.dumps(time_way(args.way)))
+        print(json.dumps(time_way(args.way, args.repeats)))
         return
-    found: dict[str, Any] = {"network_ms": {way: in_own_process(__file__, way) for way in WAYS}}
+    found: dict[str, Any] = {
+        "network_ms": {way: in_own_process(__file__, way, "--repeats", args.repeats) for way in WAYS}
+    }
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder = Path(temporary)
         sketches = [sys.executable, str(SCRIPTS / "make_sketches.py"), str(folder / "sketches")]
         subprocess.run(sketches, check=True, capture_output=True)
         sketch = folder / "sketches/drawings/01-ink.png"
-        found |= {"sketch_ms": whole(sketch), "command_s": commands(sketch, folder)}
+        found |= {
+            "sketch_ms": whole(sketch, args.repeats),
+            "command_s": commands(sketch, folder, args.repeats),
+        }
     tell(show(found), found, args.json)
 
 

@@ -82,7 +82,7 @@ def test_steps_and_inference_are_measured(tmp_path: Path) -> None:
         "fit, integers",
         "fit, one-hot",
     ]
-    result = script("bench_inference.py", "--json", inference)
+    result = script("bench_inference.py", "--repeats", 1, "--json", inference)
     assert result.returncode == 0, result.stderr
     assert script("bench_report.py", tmp_path).returncode == 0
     assert (tmp_path / "bench.md").read_text().count("linewash") > 3
