@@ -119,7 +119,8 @@ def drive(root: Path, run_dir: Path, moment: str | None, count: int) -> str:
 QUICK = [
     ("step", 6, None),
     ("writing a state", 1, "from step 4 in epoch 1"),
-    (None, 0, "from step 4 in epoch 1"),
+    ("writing a network", 3, "from step 4 in epoch 1"),
+    (None, 0, "from step 12 in epoch 3"),
 ]
 THOROUGH = [
     ("step", 3, None),
@@ -306,7 +307,8 @@ def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
     [
         (
             ["model=article"],
-            "model=article: beside run=.* only trainer.epochs, .*, trainer.patience and trainer.strategy",
+            "model=article: beside run=.* only trainer.epochs, trainer.max_minutes, trainer.patience and "
+            "trainer.strategy",
         ),
         (["trainer.epochs"], "trainer.epochs: beside run=.* only"),
         (["trainer.epochs=many"], "trainer.epochs must be a whole number; got many"),

@@ -63,14 +63,9 @@ def _draw(axis: Axes, history: list[Epoch], plot: Plot, baseline: float) -> None
     for (score, name), style in zip(plot.beside.items(), ("-.", ":"), strict=False):
         if values := _values(history, "val", score):
             axis.plot(
-                numbers,
-                values,
-                color=VAL,
-                linewidth=1,
-                marker=".",
+                numbers, values, color=VAL, marker=".", linewidth=1, linestyle=style,
                 label=f"validation, {name}",
-                linestyle=style,
-            )
+            )  # fmt: skip
     if val := _values(history, "val", plot.score):
         axis.plot(numbers, val, color=VAL, marker="o", markersize=4, linewidth=2.2, label="validation")
         axis.annotate(
