@@ -85,13 +85,15 @@ def foreign(output: str) -> str | None:
 
     Names that begin with a dot do not count.
     """
-    top = {path.name: path for path in Path(output).iterdir()}
-    if top.keys() & {MANIFEST_NAME, RECEIPTS_DIR, storage.WORK_DIR, storage.INDEX_DIR}:
+    top = {path.name for path in Path(output).iterdir()}
+    if top & {MANIFEST_NAME, RECEIPTS_DIR, storage.WORK_DIR, storage.INDEX_DIR}:
         return None
-    shards = {path for split in SPLITS for path in Path(output, split).glob("*.tfrecord*")}
-    inside = {path for split in SPLITS if split in top for path in Path(output, split).glob("*")}
-    others = {path for name, path in top.items() if name not in (*SPLITS, REJECTS_NAME) and name[0] != "."}
-    return min((str(path.relative_to(output)) for path in (inside - shards) | others), default=None)
+    others = top - {*SPLITS, REJECTS_NAME}
+    for split in SPLITS:
+        others |= {
+            f"{split}/{path.name}" for path in Path(output, split).glob("*") if ".tfrecord" not in path.name
+        }
+    return min((name for name in others if Path(name).name[0] != "."), default=None)
 
 
 def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]) -> set[str]:
