@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -45,6 +46,23 @@ T = TypeVar("T")
 
 class SchemaError(ValueError):
     """A dataset file that does not hold what this module describes; the message says what to do."""
+
+
+def user_path(text: str) -> str:
+    """The path that a user typed, with a leading `~` or `~NAME` expanded; every command calls this.
+
+    Shells expand `~` only at the start of a word: `--output=~/ds` and `data.root=~/ds` arrive as typed.
+    Remote paths (gs://…) and `~NAME` of an unknown user are returned as they are.
+
+    Raises:
+      ValueError: `~` has no meaning here, because neither HOME nor the user's account names a home folder.
+    """
+    if "://" in text:
+        return text
+    path = os.path.expanduser(text)  # noqa: PTH111 -- Path.expanduser raises for a file named ~x
+    if path == "~" or path.startswith("~/"):
+        raise ValueError(f"{text}: the home folder is unknown because HOME is not set: type the whole path")
+    return path
 
 
 # ---------------------------------------------------------------------------------------------- edges

@@ -1,40 +1,183 @@
-"""Commands that are not Hydra's: what is typed after them, words of the form key=value, and how they end."""
+"""How commands end: exit codes, one-sentence errors, signals. Also the key=value arguments of some commands.
+
+Imports the standard library only, so that a missing package can still be reported in a sentence.
+"""
 
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
+import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
 
 from training.errors import LinewashError, UsageError, WorkError
 
 # What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
 
 
-def answer(command: str, help_text: str, words: Sequence[str], work: Callable[[Sequence[str]], str]) -> int:
-    """Prints the help, or what `work` makes of the words; a mistake is a sentence. Returns the exit code."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived. Handled wherever Ctrl-C is; only the exit code differs."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def answer(
+    command: str,
+    help_text: str,
+    words: Sequence[str],
+    work: Callable[[Sequence[str]], str],
+    extra: str = "train",
+) -> int:
+    """Prints the help, or the text that `work` returns for `words`; returns the exit code of `exit_code`."""
 
     def say() -> int:
-        _say(help_text if {"--help", "-h"} & set(words) else work(words) + "\n")
+        print(help_text if {"--help", "-h"} & set(words) else work(words) + "\n", end="")
         return 0
 
-    return exit_code(command, say)
+    return exit_code(command, say, extra)
 
 
-def exit_code(command: str, work: Callable[[], int]) -> int:
-    """What `work` gives, or if it fails what shells shall see; a mistake is a sentence."""
+def exit_code(command: str, work: Callable[[], int], extra: str = "train") -> int:
+    """Runs `work` as the body of a command and returns the exit code. An error becomes a sentence on stderr.
+
+    Args:
+      command: the name that begins each sentence.
+      work: returns the exit code when nothing fails.
+      extra: the extra of linewash that installs the packages this command needs.
+
+    Returns:
+      0 done, 1 the work failed, 2 wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
+    """
     try:
-        return work()
-    except OSError as e:
-        return _complain(
-            command, WorkError(f"{e.filename or 'a file'} could not be read or written: {e.strerror or e}")
+        with termination_as_interrupt():
+            code = work()
+            _flush_stdout()
+            return code
+    except KeyboardInterrupt as e:
+        return interrupted_code(e)
+    except BrokenPipeError:  # as with `| head`: the reader has read enough
+        _drop_stdout()
+        return 0
+    except Exception as e:
+        try:
+            _flush_stdout()
+        except OSError as full:  # a full device: if the error names no file, it is this one
+            e = full if isinstance(e, OSError) and not e.filename else e
+        error = explain_error(e, extra)
+        if error is None:
+            raise
+        return complain(command, error)
+
+
+def explain_error(error: Exception, extra: str = "train") -> LinewashError | None:
+    """The sentence for an error that is not a bug: of the file system, a missing package, text, or memory."""
+    if isinstance(error, LinewashError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and _is_third_party(error.name):
+        return UsageError(f"{error.name} is not installed: run {install_command(extra)}")
+    if isinstance(error, OSError):
+        file = error.filename
+        file = os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else "a file"
+        return WorkError(f"{file} could not be read or written: {error.strerror or error}")
+    if isinstance(error, UnicodeError):
+        return WorkError(
+            f"text could not be read or written as {getattr(error, 'encoding', 'UTF-8')}: {error}"
         )
-    except LinewashError as e:
-        return _complain(command, e)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    if isinstance(error, MemoryError):
+        return WorkError(f"there is not enough memory{f': {error}' if str(error) else ''}")
+    return None
+
+
+def complain(command: str, error: LinewashError) -> int:
+    """Prints the sentence of an error on stderr and returns its exit code."""
+    with suppress(OSError):  # stderr is closed or its device is full: the exit code still says it
+        print(f"{command}: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def interrupted_code(interrupt: KeyboardInterrupt) -> int:
+    """128 + N for the signal N that raised `interrupt`."""
+    return 128 + (interrupt.signum if isinstance(interrupt, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """While entered, SIGTERM and SIGHUP raise `Terminated`: files are closed and removed as on Ctrl-C.
+
+    A signal that is ignored stays ignored (nohup ignores SIGHUP).
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in that one alone
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
+    for number in heard:
+        signal.signal(number, _raise_terminated)
+    try:
+        yield
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+
+
+def install_command(extra: str) -> str:
+    """The shell command that installs linewash with `extra`, from where this linewash came from.
+
+    linewash is on no package index, so that the command names a checkout or the file it was installed from.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if (root / "pyproject.toml").is_file():
+        return f"{_python()} -m pip install --editable '{root}[{extra}]'"
+    try:
+        told = importlib.metadata.distribution("linewash").read_text("direct_url.json")
+        url = json.loads(told or "{}").get("url", "")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        url = ""
+    source = f"linewash[{extra}] @ {url}" if url else f"PATH_TO_LINEWASH[{extra}]"
+    return f"{_python()} -m pip install '{source}'"
+
+
+def _python() -> str:
+    """How the running interpreter is called: by its path when a plain `python` would be another one."""
+    return sys.executable or "python3"
+
+
+def _is_third_party(name: str | None) -> bool:
+    """False for modules of our own and of Python's: their absence is a bug or a broken Python."""
+    top = (name or "").partition(".")[0]
+    ours = {"training", "preprocess", "coloring", "serving", "storybook", "conf", "tfrecords_schema"}
+    return bool(top) and top not in ours and top not in sys.stdlib_module_names
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+def _flush_stdout() -> None:
+    """Writes what is buffered now: at interpreter exit a full device would be a traceback of Python's own."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+        raise
+    except OSError as e:
+        _drop_stdout()
+        raise OSError(e.errno, e.strerror, "the standard output") from None
+
+
+def _drop_stdout() -> None:
+    """Sends stdout to nowhere, so that nothing fails again when the interpreter flushes it at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_words(
@@ -69,15 +212,3 @@ def parse_words(
     if "run" not in typed:
         raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
     return {key: options[0] for key, options in choices.items()} | typed
-
-
-def _say(text: str) -> None:
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:  # as with | head: whoever listened has heard enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(command: str, error: LinewashError) -> int:
-    print(f"{command}: {error}", file=sys.stderr)
-    return error.exit_code
