@@ -9,6 +9,7 @@ import difflib
 import importlib.metadata
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -65,10 +66,10 @@ def exit_code(command: str, work: Callable[[], int], extra: str = "train") -> in
             return code
     except KeyboardInterrupt as e:
         return interrupted_code(e)
-    except BrokenPipeError:  # as with `| head`: the reader has read enough
-        _drop_stdout()
-        return 0
     except Exception as e:
+        if isinstance(e, BrokenPipeError) and _stdout_has_no_reader():  # as with `| head`: it has read enough
+            _drop_stdout()
+            return 0
         try:
             _flush_stdout()
         except OSError as full:  # a full device: if the error names no file, it is this one
@@ -87,7 +88,11 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
         return UsageError(f"{error.name} is not installed: run {install_command(extra)}")
     if isinstance(error, OSError):
         file = error.filename
-        file = os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else "a file"
+        file = (
+            os.fsdecode(file)
+            if isinstance(file, (str, bytes, os.PathLike))
+            else "a file, or the standard output,"
+        )
         return WorkError(f"{file} could not be read or written: {error.strerror or error}")
     if isinstance(error, UnicodeError):
         return WorkError(
@@ -168,11 +173,16 @@ def _flush_stdout() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_stdout()
         raise
     except OSError as e:
         _drop_stdout()
         raise OSError(e.errno, e.strerror, "the standard output") from None
+
+
+def _stdout_has_no_reader() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _drop_stdout() -> None:
