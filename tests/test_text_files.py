@@ -1,0 +1,58 @@
+"""Text files are read whatever program wrote them."""
+
+import codecs
+import os
+import threading
+
+import pytest
+
+from preprocess.text_files import LARGEST, read_text
+
+TEXT = "n01 Tench\nn02 Café “noir”\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TEXT.encode(),
+        TEXT.encode("utf-8-sig"),
+        TEXT.encode("utf-16"),
+        codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"),
+        TEXT.encode("utf-32"),
+        TEXT.encode("cp1252"),
+        TEXT.replace("\n", "\r\n").encode("utf-8-sig"),
+        TEXT.replace("\n", "\r\n").encode("utf-16"),
+        TEXT.replace("\n", "\r").encode("cp1252"),
+    ],
+)
+def test_every_usual_encoding_and_line_end_gives_the_same_text(tmp_path, data):
+    (tmp_path / "list.txt").write_bytes(data)
+    assert read_text(tmp_path / "list.txt") == TEXT
+
+
+def test_a_pipe_is_read_as_a_file():
+    end, other = os.pipe()
+    threading.Thread(target=lambda: (os.write(other, TEXT.encode()), os.close(other))).start()
+    assert read_text(f"/dev/fd/{end}") == TEXT
+    os.close(end)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a text file"),
+        (TEXT.encode("utf-16-le"), "not a text file"),  # without its mark
+        (TEXT.encode("utf-16")[:-1], "UTF-16 but is damaged"),
+        (codecs.BOM_UTF8 + b"\xff", "UTF-8 but is damaged"),
+        (b" " * (LARGEST + 1), "larger than 16,777,216 bytes"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_why(tmp_path, data, words):
+    (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(ValueError, match=words):
+        read_text(tmp_path / "list.txt")
+
+
+def test_a_missing_file_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_text(tmp_path / "nothere.txt")
