@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -42,9 +43,13 @@ def png(image: np.ndarray) -> bytes:
 
 def with_orientation(data: bytes, orientation: int) -> bytes:
     """The JPEG `data` with an EXIF segment that says `orientation`."""
-    tiff = b"MM\0\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-    exif = b"Exif\0\0" + tiff
+    exif = b"Exif\0\0" + orientation_tiff(orientation)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+def orientation_tiff(orientation: int) -> bytes:
+    """EXIF data that say `orientation`, as a PNG's eXIf chunk holds them."""
+    return b"MM\0\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
 def with_size(data: bytes, height: int, width: int) -> bytes:
@@ -61,3 +66,32 @@ def folder(root: Path, count: int, classes: int = 3) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(picture(i)))
     return root
+
+
+def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    """The PNG `data` with one more chunk in front of its pixels."""
+    at = data.index(b"IDAT") - 4
+    return data[:at] + _chunk(name, content) + data[at:]
+
+
+def raw_png(values: np.ndarray, bits: int, color_type: int) -> bytes:
+    """A PNG of `values` [H, W, channels] as they are, in any of the format's kinds.
+
+    Args:
+      bits: 1, 2, 4, 8 or 16 a value; below 8 there is one channel, and W fills whole bytes.
+      color_type: 0 grey, 2 RGB, 3 palette (add a PLTE chunk), 4 grey and alpha, 6 RGB and alpha.
+    """
+    height, width, _ = values.shape
+    if bits < 8:
+        flat = np.unpackbits(values.reshape(height, width, 1).astype(np.uint8), axis=2)[..., 8 - bits :]
+        rows = np.packbits(flat.reshape(height, -1), axis=1)
+    else:
+        rows = values.astype(f">u{bits // 8}").reshape(height, -1).view(np.uint8)
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
+    unfiltered = np.insert(rows, 0, 0, axis=1).tobytes()
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(unfiltered)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in chunks)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

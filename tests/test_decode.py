@@ -1,5 +1,7 @@
 """Whatever bytes come: upright RGB pixels, or a reason."""
 
+import io
+
 import cv2
 import numpy as np
 import photos
@@ -7,8 +9,9 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Picture
 
-from preprocess.decode import Rejected, decode, exif_orientation, jpeg_shape
+from preprocess.decode import Rejected, decode, exif_orientation, jpeg_shape, scans_and_end
 
 IMAGE = photos.picture(1, height=150, width=200)
 JPEG = photos.jpeg(IMAGE)
@@ -119,3 +122,149 @@ def test_any_exif_gives_an_orientation(noise):
     exif = b"Exif\0\0" + noise
     data = JPEG[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + JPEG[2:]
     assert 1 <= exif_orientation(data) <= 8
+
+
+# ----------------------------------------------------------------------------------------- transparency
+
+ALPHA = np.linspace(0, 255, IMAGE[..., 0].size).astype(np.uint8).reshape(IMAGE.shape[:2])
+HIDDEN = (ALPHA < 128).astype(np.uint8)
+
+
+def on_white(rgb, alpha):
+    """The exact colour over white paper, rounded: uint8 [H, W, 3]."""
+    alpha = alpha[..., None].astype(int)
+    return ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def stacked(*layers):
+    return np.concatenate([each.reshape(*IMAGE.shape[:2], -1) for each in layers], axis=-1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colors", [1, 3])
+def test_partial_transparency_is_laid_on_white(colors, bits):
+    values = stacked(IMAGE[..., :colors], ALPHA).astype(int) * (257 if bits == 16 else 1)
+    data = photos.raw_png(values, bits, color_type={1: 4, 3: 6}[colors])
+    rgb = np.broadcast_to(IMAGE[..., :colors], IMAGE.shape)
+    np.testing.assert_array_equal(pixels(data), on_white(rgb, ALPHA))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_palettes_transparent_colours_are_laid_on_white(bits):
+    colors = np.random.default_rng(0).integers(0, 256, (2**bits, 3)).astype(np.uint8)
+    alphas = np.random.default_rng(1).integers(0, 256, 2 ** (bits - 1)).astype(np.uint8)  # of the first half
+    index = (IMAGE[..., 0] >> (8 - bits)).astype(int)
+    data = photos.raw_png(index[..., None], bits, color_type=3)
+    data = photos.with_chunk(photos.with_chunk(data, b"PLTE", colors.tobytes()), b"tRNS", alphas.tobytes())
+    alpha = np.concatenate([alphas, np.full(len(colors) - len(alphas), 255, np.uint8)])
+    np.testing.assert_array_equal(pixels(data), on_white(colors[index], alpha[index]))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_value_of_a_grey_png_is_white(bits):
+    grey = (IMAGE[..., 0] >> max(8 - bits, 0)).astype(int) * (257 if bits == 16 else 1)
+    hidden = int(grey[70, 90])
+    data = photos.with_chunk(photos.raw_png(grey[..., None], bits, 0), b"tRNS", hidden.to_bytes(2, "big"))
+    shown = grey * 255 // (2**bits - 1)
+    expected = np.where(grey == hidden, 255, shown).astype(np.uint8)
+    np.testing.assert_array_equal(pixels(data), np.stack([expected] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_transparent_colour_of_an_rgb_png_is_white(bits):
+    scale = 257 if bits == 16 else 1
+    flat = np.where(HIDDEN[..., None], np.array([9, 200, 30]), IMAGE).astype(int)
+    key = b"".join((value * scale).to_bytes(2, "big") for value in (9, 200, 30))
+    data = photos.with_chunk(photos.raw_png(flat * scale, bits, 2), b"tRNS", key)
+    np.testing.assert_array_equal(pixels(data), np.where(HIDDEN[..., None], 255, flat))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_an_opaque_alpha_changes_nothing(bits):
+    deep = IMAGE.astype(int) * (256 if bits == 16 else 1) + (77 if bits == 16 else 0)
+    opaque = np.full(IMAGE.shape[:2], 2**bits - 1)
+    expected = pixels(photos.raw_png(deep, bits, 2))
+    np.testing.assert_array_equal(pixels(photos.raw_png(stacked(deep, opaque), bits, 6)), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_transparent_png_is_turned_upright_as_an_opaque_one_is(orientation):
+    exif = photos.orientation_tiff(orientation)
+    plain = photos.with_chunk(photos.raw_png(IMAGE, 8, 2), b"eXIf", exif)
+    clear = photos.raw_png(stacked(IMAGE, np.full(IMAGE.shape[:2], 255)), 8, 6)
+    upright = pixels(photos.with_chunk(clear, b"eXIf", exif))
+    assert upright.shape == (IMAGE.shape if orientation < 5 else IMAGE.swapaxes(0, 1).shape)
+    np.testing.assert_array_equal(upright, pixels(plain))
+
+
+# ---------------------------------------------------------------------------------- bytes after the end
+
+TAILS = {
+    "one byte": b"\n",
+    "zeros": bytes(20_000),
+    "fill bytes": b"\xff" * 20_000,
+    "a film": b"\0\0\0\x18ftypmp42" + np.random.default_rng(0).bytes(60_000),
+    "many scans": b"\xff\xda" * 200,
+    "a picture": photos.jpeg(IMAGE[:60, :60]) + photos.png(IMAGE),
+    "a cut picture": JPEG[:3000],
+}
+
+
+def pillow_jpeg(**options):
+    buffer = io.BytesIO()
+    Picture.fromarray(IMAGE).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def stray(data):
+    """Three bytes before the scan, of which libjpeg warns: such a file takes the second decoder."""
+    return data.replace(b"\xff\xda", b"\0\0\0\xff\xda", 1)
+
+
+JPEGS = {
+    "baseline": JPEG,
+    "progressive": pillow_jpeg(progressive=True),
+    "restarts": pillow_jpeg(restart_marker_blocks=2),
+    "fill bytes": JPEG.replace(b"\xff\xda", b"\xff\xff\xff\xff\xda", 1).replace(b"\xff\xd9", b"\xff\xff\xd9"),
+    "thumbnail": JPEG[:2]
+    + b"\xff\xe1"
+    + (2 + len(JPEG[:40_000])).to_bytes(2, "big")
+    + JPEG[:40_000]
+    + JPEG[2:],
+}
+JPEGS |= {f"{name}, stray bytes": stray(data) for name, data in JPEGS.items() if name != "thumbnail"}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("kind", JPEGS)
+def test_what_follows_a_jpegs_end_does_no_harm(kind, tail):
+    np.testing.assert_array_equal(pixels(JPEGS[kind] + TAILS[tail]), pixels(JPEGS[kind]))
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_follows_a_pngs_end_does_no_harm(tail):
+    np.testing.assert_array_equal(pixels(photos.png(IMAGE) + TAILS[tail]), IMAGE)
+
+
+@pytest.mark.parametrize(
+    "tail", ["one byte", "zeros", "fill bytes", "many scans", "a picture", "a cut picture"]
+)
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.8, 1])
+def test_a_jpeg_without_its_end_is_truncated_whatever_follows(kind, tail, share):
+    whole = JPEGS[kind]
+    assert reason(whole[: int((len(whole) - 2) * share)] + TAILS[tail]) in ("truncated", "corrupt")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_the_end_of_a_jpeg_is_found_and_not_that_of_its_thumbnail(kind):
+    scans, end = scans_and_end(JPEGS[kind] + TAILS["a picture"])
+    assert end == len(JPEGS[kind])
+    assert scans == JPEGS[kind].count(b"\xff\xda") - (kind == "thumbnail")
+    assert scans_and_end(JPEGS[kind][:-2])[1] == 0
+
+
+def test_a_jpeg_of_too_many_scans_or_segments_is_rejected_before_it_is_decoded():
+    scan = JPEG.index(b"\xff\xda")
+    assert reason(JPEG[:-2] + JPEG[scan:-2] * 101 + b"\xff\xd9") == "corrupt"
+    assert reason(JPEG[:scan] + b"\xff\xfe\0\2" * 10_001 + JPEG[scan:] + b"\xff\xda" * 200) == "corrupt"
