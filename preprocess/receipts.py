@@ -70,7 +70,9 @@ def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Sh
 
 
 def _difference(output: str, fingerprint: str, recipe: Recipe) -> str:
-    """In what a complete dataset's recipe differs from `recipe`; nothing of one that has no manifest yet."""
+    """In what a dataset's recipe differs from `recipe`; without a manifest only a version is known."""
+    if fingerprint == recipe.version_1_fingerprint:
+        return f" (version 1 (now {recipe.version}))"
     with contextlib.suppress(SchemaError, OSError):
         manifest = Manifest.from_json(storage.read(storage.join(output, MANIFEST_NAME)))
         if manifest.fingerprint == fingerprint:

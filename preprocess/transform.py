@@ -35,7 +35,7 @@ def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:
       Rejected: see `transform`.
     """
     rgb = decode(data, recipe.image_size, recipe.max_pixels, recipe.decode == "reduced")
-    return stretch(resize(rgb, recipe))
+    return stretch(resize(rgb, recipe), truncate=recipe.stretch == "truncate")
 
 
 def resize(rgb: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -54,21 +54,29 @@ def centre_square(rgb: np.ndarray) -> np.ndarray:
     return rgb[top : top + side, left : left + side]
 
 
-def stretch(rgb: np.ndarray) -> np.ndarray:
-    """Min-max normalises uint8 pixels to 0..255, over all channels together.
+def stretch(rgb: np.ndarray, truncate: bool = False) -> np.ndarray:
+    """Min-max normalises pixels to 0..255, over all channels together.
+
+    Args:
+      rgb: uint8 [H, W, 3].
+      truncate: drops fractions, as `astype(uint8)` in the article does; otherwise rounds them.
 
     Raises:
-      Rejected: `constant`, when there is but one value to stretch.
+      Rejected: `constant`, when all pixels have one colour: there is nothing to draw.
     """
+    if not (rgb != rgb[0, 0]).any():
+        red, green, blue = rgb[0, 0].tolist()
+        raise Rejected("constant", f"every pixel is ({red}, {green}, {blue})")
     low, high = int(rgb.min()), int(rgb.max())
-    if low == high:
-        raise Rejected("constant", f"every pixel is {low}")
-    if (low, high) == (0, 255):
+    if (low, high) == (0, 255):  # every value becomes itself, truncated or rounded
         return rgb
-    return cv2.LUT(rgb, _stretching(low, high))
+    return cv2.LUT(rgb, _stretching(low, high, truncate))
 
 
 @lru_cache
-def _stretching(low: int, high: int) -> np.ndarray:
+def _stretching(low: int, high: int, truncate: bool) -> np.ndarray:
     """What each of the 256 values becomes, uint8 [256]."""
-    return np.clip(np.rint((np.arange(256) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
+    above = np.arange(256) - low
+    # Truncated, the article's order of operations decides which fractions fall just below a whole number.
+    stretched = above / (high - low) * 255 if truncate else np.rint(above * (255 / (high - low)))
+    return np.clip(stretched, 0, 255).astype(np.uint8)

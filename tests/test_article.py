@@ -1,0 +1,87 @@
+"""`--recipe article` against an independent reading of the article, to the last pixel.
+
+The photographs are synthetic ones of many kinds. LINEWASH_PHOTOS=FOLDER adds those of a folder.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import photos
+import pytest
+
+from preprocess.decode import Rejected
+from preprocess.recipe import ARTICLE
+from preprocess.transform import transform
+
+FOLDER = os.environ.get("LINEWASH_PHOTOS", "")
+
+
+def as_in_the_article(data):
+    """The article's text in cv2 and NumPy: (edges, labels). Only BGR has become RGB."""
+    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = cv2.resize(image, (128, 128))
+    image = ((image - image.min()) / (image.max() - image.min()) * 255).astype(np.uint8)
+    grey = cv2.bilateralFilter(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 3, 60, 120)
+    median = np.median(grey)
+    low, high = int(max(0, median - 0.33 * 255)), int(min(255, median + 0.33 * 255))
+    edges = (cv2.Canny(grey, low, high) > 0).astype(np.uint8)
+    values = np.arange(0, 255, 255 / 3)
+    colors = np.array([(r, g, b) for r in values for g in values for b in values])
+    distances = np.linalg.norm(image[:, :, None].astype(float) - colors, axis=-1)
+    return edges, distances.argmin(axis=-1)
+
+
+def shares(data):
+    """The shares of edges and of labels that are not the article's."""
+    pairs = zip(transform(data, ARTICLE), as_in_the_article(data), strict=True)
+    return [float(np.mean(ours != expected)) for ours, expected in pairs]
+
+
+def narrowed(image, low, high):
+    """The same picture with less contrast, so that there is something to stretch."""
+    return (low + image / 255 * (high - low)).astype(np.uint8)
+
+
+PICTURE = photos.picture(1, 300, 400)
+NOISE = np.random.default_rng(0).integers(0, 256, PICTURE.shape, dtype=np.uint8)
+ALL_VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(12, axis=0).repeat(12, axis=1)
+KINDS = {
+    "wide": photos.jpeg(photos.picture(2, 150, 700)),
+    "high": photos.jpeg(photos.picture(3, 700, 150)),
+    "of the very size": photos.jpeg(photos.picture(4, 128, 128)),
+    "large": photos.jpeg(photos.picture(5, 1200, 1600)),
+    "grey": photos.jpeg(PICTURE[..., 0]),
+    "noise": photos.jpeg(NOISE),
+    "turned": photos.with_orientation(photos.jpeg(PICTURE), 6),
+    "16 bits": photos.png(PICTURE.astype(np.uint16) * 250),
+    "two values": photos.png((PICTURE > 120).astype(np.uint8) + 7),
+    "all values": photos.png(ALL_VALUES),
+    **{f"contrast {low} to {high}": photos.png(narrowed(PICTURE, low, high))
+       for low, high in ((0, 255), (1, 255), (0, 254), (3, 250), (100, 131), (17, 202))},
+    **{f"picture {seed}": photos.jpeg(photos.picture(seed, 200 + 7 * seed, 300)) for seed in range(10, 20)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_article_recipe_is_the_article(kind):
+    assert shares(KINDS[kind]) == [0, 0]
+
+
+@pytest.mark.skipif(not FOLDER, reason="LINEWASH_PHOTOS names no folder of photographs")
+def test_the_article_recipe_is_the_article_on_a_folder_of_photographs():
+    """Other decoders than OpenCV's explain a few pixels of a few photographs, but no more."""
+    found = {"edges": Counter(), "labels": Counter()}
+    for path in sorted(path for path in Path(FOLDER).rglob("*") if path.is_file()):
+        try:
+            both = shares(path.read_bytes())
+        except Rejected:
+            continue
+        for counts, share in zip(found.values(), both, strict=True):
+            counts["exact" if not share else "within 2 %" if share <= 0.02 else "worse"] += 1
+    print({name: dict(counts) for name, counts in found.items()})
+    for counts in found.values():
+        assert not counts["worse"]
+        assert counts["exact"] >= 0.94 * counts.total() > 0

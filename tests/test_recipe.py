@@ -1,0 +1,107 @@
+"""The recipe's fingerprint and version: what they tell apart, and what becomes of older datasets."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import photos
+import pytest
+
+from preprocess import receipts, sources
+from preprocess.plan import Layout, make_plan
+from preprocess.recipe import ARTICLE, DEFAULT, VERSION, Recipe
+from preprocess.shards import write_shard
+from tfrecords_schema import Palette
+
+LAYOUT = Layout(val_fraction=0.3, num_shards=2)
+
+
+def test_every_setting_changes_the_fingerprint():
+    other = {
+        "image_size": 64,
+        "palette": Palette.grid(4),
+        "fit": "crop",
+        "decode": "full",
+        "resize": "bilinear",
+        "stretch": "truncate",
+    }
+    other |= {"max_pixels": 1 << 20, "bilateral_diameter": 5, "bilateral_sigma_color": 1.0}
+    other |= {"bilateral_sigma_space": 1.0, "canny_spread": 0.5, "version": 99}
+    assert set(other) == {field.name for field in dataclasses.fields(Recipe)}
+    prints = {dataclasses.replace(DEFAULT, **{name: value}).fingerprint for name, value in other.items()}
+    assert len(prints | {DEFAULT.fingerprint}) == len(other) + 1
+
+
+@pytest.mark.parametrize(("recipe", "known"), [(DEFAULT, "5ca0c9b5b5fdb741"), (ARTICLE, "f1a48ad9594096f7")])
+def test_fingerprints_of_version_1_are_known(recipe, known):
+    assert recipe.version_1_fingerprint == known
+    assert recipe.fingerprint != known
+
+
+def test_a_fingerprint_is_computed_once():
+    """Each receipt asks for it, and 65,536 colours take long to hash."""
+    recipe = Recipe(palette=Palette.grid(16))
+    assert recipe.fingerprint is recipe.fingerprint
+    smaller = dataclasses.replace(recipe, image_size=64)
+    assert smaller.fingerprint != recipe.fingerprint
+    assert smaller.fingerprint == Recipe(palette=Palette.grid(16), image_size=64).fingerprint
+
+
+# -------------------------------------------------------------------------------- datasets of version 1
+
+
+def rewrite(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A dataset as version 1 left it: its recipe has no `stretch`."""
+    recipe, output = Recipe(image_size=32), str(tmp_path / "old")
+    images = photos.folder(tmp_path / "images", 24)
+    plan = make_plan(sources.images([str(images)], output), LAYOUT, output)
+    for shard in plan:
+        write_shard(shard, recipe, "none", output)
+    receipts.write_manifest(output, receipts.load(output), recipe, LAYOUT, ["images"])
+    settings = recipe.as_dict() | {"version": 1}
+    del settings["stretch"]
+    for path in Path(output, "receipts").iterdir():
+        rewrite(path, fingerprint=recipe.version_1_fingerprint)
+    rewrite(Path(output, "manifest.json"), fingerprint=recipe.version_1_fingerprint, recipe=settings)
+    return Path(output), plan, recipe
+
+
+def test_a_dataset_of_version_1_is_verified(old, monkeypatch, capsys):
+    import verify_shards
+
+    monkeypatch.setattr(sys, "argv", ["verify_shards", str(old[0]), "--workers", "1"])
+    assert verify_shards.main() == 0, capsys.readouterr().err
+
+
+def test_a_dataset_of_version_1_is_trained_on(old):
+    from training.dataset import open_dataset
+
+    manifest = open_dataset(str(old[0]))
+    assert manifest.recipe["version"] == 1
+    assert "stretch" not in manifest.recipe
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_shards_of_version_1_are_not_mixed_with_others(old, complete):
+    output, plan, recipe = old
+    if not complete:
+        (output / "manifest.json").unlink()
+    with pytest.raises(
+        receipts.OutputError, match=rf"\(version 1 \(now {VERSION}\)\): give another --output"
+    ):
+        receipts.check_output(str(output), receipts.load(str(output)), plan, recipe)
+
+
+def test_what_else_differs_from_a_dataset_of_version_1_is_said(old):
+    output, plan, recipe = old
+    other = dataclasses.replace(recipe, fit="crop", image_size=64)
+    with pytest.raises(
+        receipts.OutputError, match=r"image_size 32 \(now 64\), .*fit squash \(now crop\).*version 1"
+    ):
+        receipts.check_output(str(output), receipts.load(str(output)), plan, other)
