@@ -27,16 +27,14 @@ def _linear(values: np.ndarray) -> np.ndarray:
     return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
 
 
-# What each value of red, green and blue adds to L, M and S: [3 channels, 256, 3].
-_LMS = _linear(np.arange(256.0))[:, None] * _TO_LMS.T[:, None, :]
+# What each value of red, green and blue adds to L, M and S: [3 of LMS, 3 channels, 256].
+_LMS = _TO_LMS[:, :, None] * _linear(np.arange(256.0))
 UNIT = 2.0**-14  # of `to_oklab_units`: a three-hundredth of a difference that can be seen
 
 
 def to_oklab(rgb: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] to OKLab, float64 [..., 3]: lightness 0..1, and two axes of about -0.4..0.4."""
-    lms = np.cbrt(_LMS[0][rgb[..., 0]] + _LMS[1][rgb[..., 1]] + _LMS[2][rgb[..., 2]])
-    axes = [lms[..., 0] * row[0] + lms[..., 1] * row[1] + lms[..., 2] * row[2] for row in _TO_LAB]
-    return np.stack(axes, axis=-1)
+    return np.stack(_axes(rgb[..., 0], rgb[..., 1], rgb[..., 2]), axis=-1)
 
 
 def to_oklab_units(rgb: np.ndarray) -> np.ndarray:
@@ -46,6 +44,24 @@ def to_oklab_units(rgb: np.ndarray) -> np.ndarray:
     dataset, is the same on every machine.
     """
     return np.rint(to_oklab(rgb) / UNIT).astype(np.int32)
+
+
+def box_in_units(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
+    """The colours of a box of the colour cube, in the units of `to_oklab_units`.
+
+    Args:
+      red, green, blue: the box's values, uint8 [R], [G] and [B].
+
+    Returns:
+      whole numbers, float64 [3, R, G, B].
+    """
+    return np.rint(np.stack(_axes(red[:, None, None], green[:, None], blue)) / UNIT)
+
+
+def _axes(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> list[np.ndarray]:
+    """L, a and b of colours whose channels, uint8, are broadcast against each other."""
+    long, middle, short = (np.cbrt(lms[0][red] + lms[1][green] + lms[2][blue]) for lms in _LMS)
+    return [long * row[0] + middle * row[1] + short * row[2] for row in _TO_LAB]
 
 
 def to_rgb(lab: np.ndarray) -> np.ndarray:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from preprocess.oklab import to_oklab_units
+from preprocess.oklab import box_in_units, to_oklab_units
 from tfrecords_schema import Palette
 
-_BLOCK = 8  # side of the blocks into which the colour cube is cut while its table is made
+_CELL = 32  # side of the cells of the colour cube whose nearest colours are found together
+_BLOCK = 4  # side of the blocks into which a cell is cut in the end
+_FEW = 64  # candidates for a part of a cell that need no sorting out before it is cut into blocks
+_PAIRS = 512  # blocks and candidates measured at a time: what is between stays in the cache
 
 
 def to_labels(rgb: np.ndarray, palette: Palette) -> np.ndarray:
@@ -29,7 +33,7 @@ def to_labels(rgb: np.ndarray, palette: Palette) -> np.ndarray:
     if num_values := grid_values(palette):
         for_red, for_green, for_blue = grid_tables(num_values)
         return cv2.LUT(red, for_red) + cv2.LUT(green, for_green) + cv2.LUT(blue, for_blue)
-    return cube_table(palette)[(red.astype(np.int32) << 16) | (green.astype(np.int32) << 8) | blue]
+    return nearest_table(palette).look_up(red, green, blue)
 
 
 def label_histogram(labels: np.ndarray, colors: int) -> np.ndarray:
@@ -63,60 +67,120 @@ def grid_tables(num_values: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return r.astype(dtype), g.astype(dtype), b.astype(dtype)
 
 
-@lru_cache(maxsize=1)
-def cube_table(palette: Palette) -> np.ndarray:
-    """The nearest label in OKLab of every one of the 2^24 colours, [2^24] in the order of 0xRRGGBB.
+class NearestTable:
+    """The nearest label in OKLab of every one of the 2^24 colours, found cell by cell when first asked for.
 
-    The cube is cut into blocks. A colour can only be nearest to some point of a block when it is no farther
-    from the block's centre than the nearest one is, plus the block's diameter: that leaves a handful.
+    Photographs need few of the 512 cells at first and most in the end. All of them take 2 s of one core for
+    up to 1,000 colours and 7 s for 65,536, so each worker fills a table of its own. Threads may share one: a
+    cell that two of them fill at once gets the same labels from both.
     """
-    colors = to_oklab_units(palette.rgb)
-    table = np.empty((256, 256, 256), palette.label_dtype)
-    green, blue = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8), indexing="ij")
-    for red in range(0, 256, _BLOCK):
-        slab = np.empty((_BLOCK, 256, 256, 3), np.uint8)
-        slab[..., 0] = np.arange(red, red + _BLOCK, dtype=np.uint8)[:, None, None]
-        slab[..., 1], slab[..., 2] = green, blue
-        labels = _nearest_in_blocks(_to_blocks(to_oklab_units(slab)), colors)
-        table[red : red + _BLOCK] = _from_blocks(labels)
-    return table.reshape(-1)
+
+    def __init__(self, palette: Palette) -> None:
+        self._colors = to_oklab_units(palette.rgb).T.astype(np.float64)  # [3, K]
+        self._labels = np.zeros((512, _CELL, _CELL, _CELL), palette.label_dtype)  # memory when first written
+        self._filled = np.zeros(512, bool)
+
+    def look_up(self, red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
+        """The labels of pixels whose channels are given, uint8 [H, W] each: [H, W]."""
+        index = cv2.LUT(red, _OFFSETS[0]) + cv2.LUT(green, _OFFSETS[1]) + cv2.LUT(blue, _OFFSETS[2])
+        cells = index >> 15
+        for cell in np.unique(cells[~self._filled[cells]]):
+            self._fill(int(cell))
+        return self._labels.reshape(-1)[index]
+
+    @property
+    def filled(self) -> int:
+        """How many of the 512 cells have been asked for."""
+        return int(self._filled.sum())
+
+    def _fill(self, cell: int) -> None:
+        corner = np.array(np.unravel_index(cell, (8, 8, 8))) * _CELL
+        red, green, blue = (np.arange(low, low + _CELL) for low in corner)
+        every = np.arange(self._colors.shape[1])
+        label_box(box_in_units(red, green, blue), self._colors, every, self._labels[cell])
+        self._filled[cell] = True
 
 
-def _to_blocks(slab: np.ndarray) -> np.ndarray:
-    """[8, 256, 256, 3] to [1024, 512, 3]: a row a block, a column a point of it."""
-    cut = slab.reshape(_BLOCK, 256 // _BLOCK, _BLOCK, 256 // _BLOCK, _BLOCK, 3)
-    return cut.transpose(1, 3, 0, 2, 4, 5).reshape(-1, _BLOCK**3, 3)
+@lru_cache(maxsize=1)
+def nearest_table(palette: Palette) -> NearestTable:
+    """The table of the palette, kept from image to image."""
+    return NearestTable(palette)
 
 
-def _from_blocks(blocks: np.ndarray) -> np.ndarray:
-    """[1024, 512] to [8, 256, 256], the inverse of `_to_blocks`."""
-    across = 256 // _BLOCK
-    cut = blocks.reshape(across, across, _BLOCK, _BLOCK, _BLOCK)
-    return cut.transpose(2, 0, 3, 1, 4).reshape(_BLOCK, 256, 256)
+def _offsets() -> np.ndarray:
+    """What each value of red, green and blue adds to a colour's place in a table, int32 [3, 256].
+
+    Cells stand one after the other, so that the colours of an image, which are much alike, are near each
+    other in memory.
+    """
+    values = np.arange(256, dtype=np.int32)
+    cell, within = values // _CELL, values % _CELL
+    return np.stack([(cell << shift + 15) + (within << inner) for shift, inner in ((6, 10), (3, 5), (0, 0))])
 
 
-def _nearest_in_blocks(points: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """The index in `colors`, int32 [K, 3], nearest to each of `points`, int32 [B, P, 3]: int32 [B, P]."""
-    centres = points[:, points.shape[1] // 2 + _BLOCK**2 // 2 + _BLOCK // 2]  # its middle, more or less
-    radii = np.sqrt(_squared(points - centres[:, None]).max(axis=1))
-    distances = np.sqrt(_squared(centres[:, None] - colors))
-    bound = distances.min(axis=1) + 2 * radii + 1  # one unit, so that rounding loses nothing
-    order = np.argsort(distances, axis=1, kind="stable")
-    candidates = (distances <= bound[:, None]).sum(axis=1)
-    best = np.full(points.shape[:2], np.iinfo(np.int32).max, np.int32)
-    labels = np.zeros(points.shape[:2], np.int32)
-    for rank in range(candidates.max()):
-        blocks = np.flatnonzero(candidates > rank)
-        candidate = order[blocks, rank].astype(np.int32)
-        distance = _squared(points[blocks] - colors[candidate][:, None])
-        label = candidate[:, None]
-        nearer = (distance < best[blocks]) | ((distance == best[blocks]) & (label < labels[blocks]))
-        best[blocks] = np.where(nearer, distance, best[blocks])
-        labels[blocks] = np.where(nearer, label, labels[blocks])
-    return labels
+_OFFSETS = _offsets()
 
 
-def _squared(differences: np.ndarray) -> np.ndarray:
-    """Squared lengths of vectors, int32 [..., 3]; OKLab's span of 2^14 units leaves them below 2^31."""
-    x, y, z = differences[..., 0], differences[..., 1], differences[..., 2]
-    return x * x + y * y + z * z
+def label_box(points: np.ndarray, colors: np.ndarray, labels: np.ndarray, out: np.ndarray) -> None:
+    """Writes the label of the nearest colour to every point of a box; of equally near ones, the lowest.
+
+    All numbers are whole and below 2^53, so floats are exact and no distance depends on rounding.
+
+    Args:
+      points: in OKLab units, float64 [3, S, S, S].
+      colors: what may be nearest, float64 [3, K].
+      labels: those of `colors`, int [K], ascending.
+      out: the result, uint8 or uint16 [S, S, S].
+    """
+    side = len(out)
+    _, near = _candidates(points.reshape(3, 1, -1), colors)
+    colors, labels = colors[:, near], labels[near]
+    if side > 16 and len(labels) > _FEW:
+        halves = slice(side // 2), slice(side // 2, side)
+        for part in itertools.product(halves, repeat=3):
+            label_box(points[:, *part], colors, labels, out[part])
+        return
+    across = side // _BLOCK
+    cut = points.reshape(3, across, _BLOCK, across, _BLOCK, across, _BLOCK)
+    blocks = cut.transpose(0, 1, 3, 5, 2, 4, 6).reshape(3, across**3, _BLOCK**3)
+    found = _nearest(blocks, colors, labels).reshape([across] * 3 + [_BLOCK] * 3)
+    out[:] = found.transpose(0, 3, 1, 4, 2, 5).reshape(out.shape)
+
+
+def _candidates(blocks: np.ndarray, colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each block of points, which colours can be nearest to one of them.
+
+    Let c be a block's centre, r its radius, i the colour nearest to c. For a point x of the block,
+    |x - j|² - |x - i|² >= |c - j|² - |c - i|² - 2 r |j - i|: a colour j for which the right side is
+    positive is farther than i everywhere in the block.
+
+    Args:
+      blocks: float64 [3, B, P].
+      colors: float64 [3, K].
+
+    Returns:
+      pairs: the blocks' indices, ascending, and the colours' indices, ascending within a block.
+    """
+    centres = np.rint((blocks.min(axis=2) + blocks.max(axis=2)) / 2)
+    radii = np.sqrt(((blocks - centres[:, :, None]) ** 2).sum(axis=0).max(axis=1))
+    squares = (centres**2).sum(axis=0)[:, None] + (colors**2).sum(axis=0) - 2 * (centres.T @ colors)
+    nearest = squares.argmin(axis=1)
+    least = squares.min(axis=1)
+    # First what is cheap: j is no farther from c than i is, plus 2 r. One more, so that roots lose nothing.
+    block, color = np.nonzero(squares <= (np.sqrt(least) + 2 * radii + 1)[:, None] ** 2)
+    apart = np.sqrt(((colors[:, color] - colors[:, nearest[block]]) ** 2).sum(axis=0))
+    near = squares[block, color] - least[block] <= 2 * radii[block] * apart + 1
+    return block[near], color[near]
+
+
+def _nearest(blocks: np.ndarray, colors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The label nearest to each point of `blocks`, float64 [3, B, P]: int64 [B, P]."""
+    block, color = _candidates(blocks, colors)
+    keys = np.empty((len(block), blocks.shape[2]))
+    for start in range(0, len(block), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        away = blocks[:, block[part]] - colors[:, color[part], None]
+        # The distance and below it the label: the least key is that of the lowest of the nearest.
+        keys[part] = (away**2).sum(axis=0) * 2**16 + labels[color[part], None]
+    first = np.searchsorted(block, np.arange(blocks.shape[1]))
+    return np.minimum.reduceat(keys, first, axis=0).astype(np.int64) & 0xFFFF

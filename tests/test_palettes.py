@@ -1,7 +1,10 @@
 """Palettes: learnt ones and artists' own, and the labels that come of them."""
 
+import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import photos
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from preprocess import oklab, palettes
-from preprocess.posterize import cube_table, grid_values, to_labels
+from preprocess.posterize import NearestTable, grid_values, label_box, nearest_table, to_labels
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import transform
@@ -34,7 +37,7 @@ def test_any_palettes_labels_are_the_nearest_in_oklab(rgb):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("colors", [2, 300, 1000])
-def test_the_cube_table_is_exact_for_small_and_large_palettes(colors):
+def test_the_table_is_exact_for_small_and_large_palettes(colors):
     rng = np.random.default_rng(colors)
     palette = Palette(
         "many", tuple(map(tuple, np.unique(rng.integers(0, 256, (colors, 3)), axis=0).tolist()))
@@ -43,7 +46,69 @@ def test_the_cube_table_is_exact_for_small_and_large_palettes(colors):
     labels = to_labels(rgb, palette)
     assert labels.dtype == palette.label_dtype
     np.testing.assert_array_equal(labels, nearest(rgb, palette))
-    cube_table.cache_clear()
+    nearest_table.cache_clear()
+
+
+def palette_of(colors):
+    """A palette of the different colours among `colors`, [N, 3], in a random order."""
+    different = np.unique(colors, axis=0)
+    return Palette("many", tuple(map(tuple, np.random.default_rng(0).permutation(different).tolist())))
+
+
+def around(corner, side=32):
+    """An image of 160 colours from a box of the colour cube, its corners among them."""
+    within = np.random.default_rng(1).integers(0, side, (16, 10, 3))
+    within[0, :8] = np.array(list(itertools.product((0, side - 1), repeat=3)))
+    return (np.array(corner) + within).astype(np.uint8)
+
+
+RNG = np.random.default_rng(2)
+PALETTES = {
+    "65,536 colours": palette_of(RNG.permutation(1 << 24)[:65_536, None] >> np.array([16, 8, 0]) & 255),
+    "a dense cluster": palette_of(RNG.integers(180, 212, (8_000, 3))),
+    "greys": palette_of(np.arange(256)[:, None].repeat(3, axis=1)),
+    "two far apart": palette_of(np.array([[0, 0, 0], [255, 255, 255]])),
+    "two alike": palette_of(np.array([[9, 9, 9], [9, 9, 10]])),
+    "a lattice with ties": palette_of(np.array(list(itertools.product(range(0, 256, 8), repeat=3)))),
+}
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (224, 224, 224), (160, 32, 192), (192, 192, 192), (0, 224, 0)])
+@pytest.mark.parametrize("name", PALETTES)
+def test_labels_are_the_nearest_of_every_kind_of_palette(name, corner):
+    palette, rgb = PALETTES[name], around(corner)
+    expected = [nearest(row, palette) for row in rgb]
+    np.testing.assert_array_equal(to_labels(rgb, palette), expected)
+    np.testing.assert_array_equal(to_labels(rgb, palette), expected)  # out of the table
+
+
+def test_of_equally_near_colours_the_lowest_label_is_taken():
+    points = np.stack(np.meshgrid(*[np.arange(32.0)] * 3, indexing="ij")) * 10
+    colors = np.array(list(itertools.product((35, 115, 235, 315), repeat=3)), float).T  # between points
+    colors = np.concatenate([colors, colors[:, ::-1]], axis=1)  # and each of them twice
+    out = np.empty((32, 32, 32), np.uint16)
+    label_box(points, colors, np.arange(128), out)
+    away = points.reshape(3, -1, 1) - colors[:, None]
+    np.testing.assert_array_equal(out.ravel(), (away**2).sum(axis=0).argmin(axis=1))
+    assert out.max() < 64
+
+
+def test_only_the_part_of_the_table_that_images_need_is_computed():
+    table = NearestTable(PALETTES["65,536 colours"])
+    rgb = around((32, 64, 96))
+    table.look_up(*cv2.split(rgb))
+    assert table.filled == 1
+    table.look_up(*cv2.split(rgb + np.uint8(16)))  # reaches into the neighbours on all sides
+    assert table.filled == 8
+
+
+def test_threads_that_share_a_table_agree():
+    table, rgb = NearestTable(PALETTES["greys"]), photos.picture(1)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: table.look_up(*cv2.split(rgb)), range(16)))
+    expected = NearestTable(PALETTES["greys"]).look_up(*cv2.split(rgb))
+    for labels in found:
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_the_colours_of_a_palette_are_their_own_nearest():
