@@ -126,7 +126,7 @@ def parse(argv: list[str]) -> Options:
         split: SplitBy = flags.split if flags.input else "input"
         layout = Layout(flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression)
     except ValueError as e:
-        raise UsageError(f"--{e}") from None
+        raise e if isinstance(e, UsageError) else UsageError(f"--{e}") from None
     if not 0 <= flags.max_reject_fraction <= 1:
         raise UsageError(f"--max_reject_fraction must be from 0 to 1, got {flags.max_reject_fraction}")
     return Options(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -18,12 +20,12 @@ from preprocess.oklab import to_oklab, to_rgb
 from preprocess.reading import read_all
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
+from preprocess.text_files import read_text
 from preprocess.transform import to_pixels
-from tfrecords_schema import Palette, SchemaError
+from tfrecords_schema import Palette, SchemaError, user_path
 
 SAMPLE_IMAGES = 1000  # that a palette is learnt from
 MOST_COLORS = 65_536
-LARGEST_FILE = 1 << 24  # bytes; 65,536 colours take a tenth of it
 _SMALL = (32, 32)  # px, to which each of them is shrunk for it
 _TRIES = 3  # starts of k-means, of which the best is kept
 _ROUNDS = 60
@@ -39,7 +41,7 @@ def learn(pixels: np.ndarray, colors: int, seed: int) -> Palette:
     Args:
       pixels: uint8 [N, 3], RGB; at least as many different colours as the palette is to have.
       colors: K.
-      seed: the same pixels and seed give the same palette.
+      seed: any whole number; the same pixels and seed give the same palette.
 
     Raises:
       PaletteError: too few different colours to learn from.
@@ -47,11 +49,12 @@ def learn(pixels: np.ndarray, colors: int, seed: int) -> Palette:
     lab = to_oklab(pixels).astype(np.float32)
     if len(np.unique(pixels, axis=0)) < colors:
         raise PaletteError(f"the images have fewer than {colors} colours to learn a palette of {colors} from")
-    cv2.setRNGSeed(seed + 1)  # cv2 takes no seed as an argument; 0 would mean another generator
+    # cv2 takes no seed as an argument, and holds one in 32 bits; 0 would mean another generator.
+    cv2.setRNGSeed(seed % (2**31 - 1) + 1)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, _ROUNDS, 1e-5)
     _, _, centres = cv2.kmeans(lab, colors, None, stop, _TRIES, cv2.KMEANS_PP_CENTERS)
     ordered = centres[np.lexsort(centres.T[::-1])]
-    found = dict.fromkeys(_triple(color) for color in to_rgb(ordered).tolist())  # rounding may merge two
+    found = dict.fromkeys((r, g, b) for r, g, b in to_rgb(ordered).tolist())  # rounding may merge two
     return Palette(f"kmeans:{colors}", tuple(found))
 
 
@@ -91,35 +94,53 @@ def load(path: str) -> Palette:
       PaletteError: the file cannot be read, or is none of these.
     """
     readers = {".json": _from_json, ".gpl": _from_gpl, ".hex": _from_hex}
-    file = Path(path)
-    if file.suffix.lower() not in readers:
+    read = readers.get(Path(path).suffix.lower())
+    if read is None:
         raise PaletteError(f"--palette {path}: expected grid, kmeans:K, or a file .json, .gpl or .hex")
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
-        colors = list(islice(readers[file.suffix.lower()](file.read_text()), MOST_COLORS + 1))
+        file = Path(user_path(path))
+        colors = list(islice(read(read_text(file)), MOST_COLORS + 1))
         if len(colors) > MOST_COLORS:
             raise ValueError(f"expected {MOST_COLORS} colours at most, got more")
-        return Palette(file.name, tuple(colors))
+        return Palette(_printable(file.name), tuple(colors))
+    except FileNotFoundError:
+        raise PaletteError(f"--palette {path}: there is no such file") from None
     except OSError as e:
         raise PaletteError(f"--palette {path} cannot be read: {e.strerror}") from None
-    # The last two: numbers like 1e999, and lists a thousand deep.
-    except (SchemaError, ValueError, TypeError, OverflowError, RecursionError) as e:
+    except (SchemaError, ValueError, RecursionError) as e:  # the last: a list a thousand deep
         raise PaletteError(f"--palette {path} is not a palette: {e}") from None
+
+
+def _printable(name: str) -> str:
+    """The file's name as the manifest may hold it: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _from_json(text: str) -> Iterator[tuple[int, int, int]]:
     colors = json.loads(text)
     if not isinstance(colors, list):
         raise ValueError("expected a list of colours")
+    numbers = [value for color in colors if isinstance(color, list) for value in color]
+    if any(numbers) and all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in numbers):
+        raise ValueError(
+            f"all its numbers are from 0 to 1, as in {_short(colors[-1])}; expected whole numbers from 0 to "
+            "255: multiply them by 255 and round them"
+        )
     return (_hex(c) if isinstance(c, str) else _triple(c) for c in colors)
 
 
 def _from_gpl(text: str) -> Iterator[tuple[int, int, int]]:
-    lines = text.splitlines()
-    if not lines or lines[0].strip() != "GIMP Palette":
+    first, *lines = text.split("\n")
+    if first.strip() != "GIMP Palette":
         raise ValueError('the first line is not "GIMP Palette"')
-    return (_triple(line.split()[:3]) for line in lines[1:] if re.match(r"\s*\d", line))
+    for number, line in enumerate(lines, 2):
+        # Comments, and what is said of the whole palette: Name, Columns, Channels.
+        if not line.strip() or re.match(r"\s*(#|[A-Za-z]+\s*:)", line):
+            continue
+        values = line.split()[:3]
+        if len(values) < 3 or not all(re.fullmatch("[0-9]{1,9}", value) for value in values):
+            raise ValueError(f"line {number}, {_short(line)}, does not begin with three whole numbers")
+        yield _triple([int(value) for value in values])
 
 
 def _from_hex(text: str) -> Iterator[tuple[int, int, int]]:
@@ -128,11 +149,24 @@ def _from_hex(text: str) -> Iterator[tuple[int, int, int]]:
 
 def _hex(text: str) -> tuple[int, int, int]:
     if not re.fullmatch(r"#?[0-9a-fA-F]{6}", text.strip()):
-        raise ValueError(f"{text[:80]!r} is not a colour like #ff8800")
+        raise ValueError(f"{_short(text)} is not a colour like #ff8800")
     red, green, blue = bytes.fromhex(text.strip().removeprefix("#"))
     return red, green, blue
 
 
-def _triple(values: Sequence[int | str]) -> tuple[int, int, int]:
-    red, green, blue = (int(v) for v in values)
-    return red, green, blue
+def _triple(values: Any) -> tuple[int, int, int]:
+    """A colour as JSON has it; whole numbers may be written with a point."""
+    if isinstance(values, list) and len(values) == 3 and all(_is_level(value) for value in values):
+        red, green, blue = map(int, values)
+        return red, green, blue
+    raise ValueError(f"{_short(values)} is not a colour: expected three whole numbers from 0 to 255")
+
+
+def _is_level(value: Any) -> bool:
+    # True and False are whole numbers to Python.
+    return type(value) in (int, float) and 0 <= value <= 255 and value == int(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

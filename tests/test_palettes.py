@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import msgspec
 import numpy as np
 import photos
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from preprocess import oklab, palettes
+from preprocess import oklab, options, palettes
 from preprocess.posterize import NearestTable, grid_values, label_box, nearest_table, to_labels
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
@@ -202,9 +204,90 @@ def test_an_artists_file_is_read(tmp_path, name, text):
     assert palettes.load(str(tmp_path / name)) == Palette(name, COLOURS)
 
 
+GPL = "GIMP Palette\nName: Café\nColumns: 3\n# mine\n255 136 0\tOrangé\n0 0 0\n18 52 86\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps(COLOURS, indent=1)),
+        ("b.json", '["#ff8800", [0.0, 0, 0], "123456"]'),
+        ("c.hex", "ff8800\n000000\n#123456\n"),
+        ("d.gpl", GPL),
+    ],
+)
+def test_a_palette_is_read_as_any_system_writes_it(tmp_path, name, text, encoding, line_end):
+    (tmp_path / name).write_bytes(text.replace("\n", line_end).encode(encoding))
+    assert palettes.load(str(tmp_path / name)).colors == COLOURS
+
+
+def test_a_palette_may_lie_in_the_home_folder_and_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = os.fsdecode(b"caf\xe9.HEX")
+    (tmp_path / name).write_text("ff8800\n000000\n")
+    found = palettes.load(f"~/{name}")
+    assert found.name == r"caf\xe9.HEX"
+    assert msgspec.json.encode(found)  # into the manifest
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--palette", "nothere.json"], r"--palette nothere.json: there is no such file"),
+        (["--palette", "."], r"--palette .: expected grid, kmeans:K, or a file"),
+        (["--palette", "kmeans:1"], r"--palette kmeans:K takes 2 to 4096 colours"),
+        (["--palette", "kmeans:8", "--num_values", "3"], r"--num_values is of the grid palette"),
+        (["--num_values", "17"], r"--num_values must be from 2 to 16"),
+        (["--image_size", "7"], r"--image_size must be a multiple of 8"),
+    ],
+)
+def test_messages_begin_with_the_flag(flags, words):
+    with pytest.raises(options.UsageError, match=f"^{words}"):
+        options.parse(["--input", "photos", "--output", "dataset", *flags])
+
+
+def test_a_folder_named_like_a_palette_is_refused(tmp_path):
+    (tmp_path / "a.gpl").mkdir()
+    with pytest.raises(palettes.PaletteError, match=r"a\.gpl cannot be read: Is a directory"):
+        palettes.load(str(tmp_path / "a.gpl"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31 - 1, 3_000_000_000, 10**30])
+def test_any_seed_learns_a_palette(seed):
+    pixels = photos.picture(1).reshape(-1, 3)[::20]
+    assert palettes.learn(pixels, 4, seed) == palettes.learn(pixels, 4, seed)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
+        (
+            "a.json",
+            "[[0.5, 0, 1], [0.1, 0.2, 0.3]]",
+            r"from 0 to 1, .* \[0.1, 0.2, 0.3\].*whole numbers",
+        ),
+        ("a.json", "[[0, 0, 0], [1, 1, 1]]", r"from 0 to 1, .* \[1, 1, 1\].*from 0 to 255"),
+        ("a.json", "[[0, 0, 0], [1.0, 1.0, 1.0], [1, 0, 0.0]]", "from 0 to 1"),
+        ("a.json", '["#ffffff", [0.5, 0, 1]]', "from 0 to 1"),
+        (
+            "a.json",
+            "[[0, 0, 0], [12.5, 3, 4]]",
+            r"\[12.5, 3, 4\] is not a colour: expected three whole numbers",
+        ),
+        ("a.json", "[[0, 0, 0], [1e999, 3, 4]]", "is not a colour"),
+        ("a.json", "[[0, 0, 0], [true, 3, 4]]", "is not a colour"),
+        ("a.json", "[[0, 0, 0], [NaN, 3, 4]]", "is not a colour"),
+        ("a.json", '[[0, 0, 0], ["9", 3, 4]]', "is not a colour"),
+        ("a.json", "[[0, 0, 0], 7]", "7 is not a colour"),
+        ("a.json", "[[], []]", r"\[\] is not a colour"),
+        ("a.gpl", "GIMP Palette\n0 0 0\n-5 3 4 odd\n9 9 9\n", "line 3, '-5 3 4 odd'"),
+        ("a.gpl", "GIMP Palette\n0 0 0\n0.5 0.1 0.9\n", "line 3, '0.5 0.1 0.9'"),
+        ("a.gpl", "GIMP Palette\n0 0 0\nbright red\n", "line 3, 'bright red'"),
+        ("a.gpl", "GIMP Palette\n0 0 0\n12 13\n", "line 3, '12 13'"),
+        ("a.gpl", "GIMP Palette\n0 0 0\n1 2 300\n", r"\[1, 2, 300\].*from 0 to 255"),
+        ("a.hex", "ff8800\n\0", "not a text file"),
         ("a.json", '{"red": 1}', "expected a list of colours"),
         ("a.json", "[[1, 2]]", "is not a palette"),
         ("a.json", "[[1, 2, 3], [1, 2, 300]]", "from 0 to 255"),
