@@ -178,10 +178,11 @@ def _path(stored: bytes) -> str:
 
 def _no_split(stray: Image, folders: dict[str, Image]) -> str:
     """What to type where folders do not say the split of every image."""
-    train, val = _best(folders, "train"), _best(folders, "val", "test", "dev", "eval")
+    train = _best(folders, "train") or "FOLDER"
+    val = _best(folders, "val", "test", "dev", "eval") or "FOLDER"
     return (
         f"with --split folder every image lies below train/CLASS/ or val/CLASS/; {stray.key} does not: "
-        f"in place of --input and --split type --train_input {train or 'FOLDER'} --val_input {val or 'FOLDER'}"
+        f"in place of --input and --split type --train_input {train} --val_input {val}"
     )
 
 

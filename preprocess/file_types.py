@@ -20,11 +20,11 @@ TAR_SUFFIX = ".tar"
 
 # Files that stand beside images by the million and are never images themselves: they are not opened.
 _NOT_IMAGES = """
-txt text md rst log csv tsv json jsonl ndjson geojson xml html htm xhtml yaml yml toml ini cfg conf aae xmp
-url lnk desktop py pyc ipynb js css sh bat npy npz mat pkl pt pth h5 hdf5 parquet arrow tfrecord tfrecords rec idx
-lst db sqlite mdb zip gz tgz bz2 tbz tbz2 xz txz zst lz4 7z rar iso dmg mp4 mov avi mkv webm m4v mpg mpeg mp3
-wav flac ogg m4a pdf doc docx xls xlsx ppt pptx odt svg svgz md5 sha1 sha256 sig asc exe dll so
-bak orig old tmp temp part partial crdownload download
+txt text md rst log csv tsv json jsonl ndjson geojson xml html htm xhtml yaml yml toml ini cfg conf aae
+xmp url lnk desktop py pyc ipynb js css sh bat npy npz mat pkl pt pth h5 hdf5 parquet arrow tfrecord
+tfrecords rec idx lst db sqlite mdb zip gz tgz bz2 tbz tbz2 xz txz zst lz4 7z rar iso dmg mp4 mov avi mkv
+webm m4v mpg mpeg mp3 wav flac ogg m4a pdf doc docx xls xlsx ppt pptx odt svg svgz md5 sha1 sha256 sig
+asc exe dll so bak orig old tmp temp part partial crdownload download
 """
 # exiftool keeps the picture as it was under the last three.
 _COPIES = ("~", ".jpg_original", ".jpeg_original", ".png_original")

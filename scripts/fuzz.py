@@ -52,7 +52,6 @@ def photo(data: bytes) -> None:
 def tar(data: bytes) -> None:
     """An archive of images: what is found lies in it, under a name that does not point out of it."""
     from preprocess.file_types import Skipped
-    from preprocess.file_types import Skipped
     from preprocess.tars import TarError, members
 
     with contextlib.suppress(TarError):
