@@ -18,7 +18,6 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 
 from preprocess.sources import Image, SourceError
 from preprocess.text_files import read_text
@@ -245,9 +244,7 @@ def _listed(classes: str) -> list[str] | None:
         raise SourceError(f"--classes {classes} cannot be read: {e.strerror}") from None
     except ValueError as e:
         raise SourceError(f"--classes {classes} is no list of names: {e}") from None
-    if "," not in classes and (
-        len(Path(path).parts) > 1 or re.search(r"\.(txt|csv|tsv|lst|list)$", path, re.I)
-    ):
+    if "," not in classes and ("/" in path or re.search(r"\.(txt|csv|tsv|lst|list)$", path, re.I)):
         raise SourceError(f"--classes {classes}: there is no such file")
     return None
 

@@ -33,7 +33,7 @@ from preprocess.file_types import (
     is_tar,
     kind_by_name,
 )
-from preprocess.stores import CONNECTIONS, before_magic
+from preprocess.stores import CONNECTIONS, before_magic, matcher
 from preprocess.tars import Member, TarError, members
 
 _INDEX_FORMAT = 2  # part of a saved index's name, so that one of an earlier version is not read
@@ -374,18 +374,23 @@ def _remote_files(each: _Input, output: str, skipped: Skipped) -> Iterator[_File
     """Every file below a remote folder, or that matches a remote glob. To a store, a folder is a prefix."""
     # What the pattern itself calls by a hidden name is meant.
     meant = [part for part in each.rest.split("/") if part.startswith(_HIDING) or not glob.has_magic(part)]
+    # All below a folder that was named by a wildcard is meant. Stores list by the prefix in any case.
+    matches = [matcher(pattern).match for pattern in (each.path, f"{each.path}/**")] if each.rest else []
     dataset = storage.join(output, "")
     searched = not storage.join(each.root, "").startswith(dataset)  # around the dataset, not in it
     found = False
     try:
-        for stored in storage.listing(each.path if each.rest else storage.join(each.path, "**")):
+        for stored in storage.listing(f"{before_magic(each.path) if each.rest else f'{each.path}/'}**"):
             found = True
+            # Not a folder's own entry, as some programs make it, nor a file of the dataset.
+            if stored.path.endswith("/") or (searched and stored.path.startswith(dataset)):
+                continue
+            if matches and not any(match(stored.path) for match in matches):
+                continue
             below = _below(stored.path, each.root)
-            if each.rest and meant:
+            if meant and each.rest:
                 parts = below.split("/")
                 below = "/".join("-" if any(fnmatch.fnmatchcase(p, m) for m in meant) else p for p in parts)
-            if stored.path.endswith("/") or (searched and stored.path.startswith(dataset)):
-                continue  # a folder's own entry, as some programs make it; a file of the dataset
             if not skipped.add_hidden(below, each.root):
                 yield _File(stored.path, stored.size)
     except storage.StorageError as e:

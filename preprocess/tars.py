@@ -48,7 +48,8 @@ class _Archive:
 
     def key(self, name: str) -> str:
         """The member's name below its folders; one without a folder gets the name of the archive for one."""
-        own = posixpath.basename(self.path)
+        # That the archive's name is not UTF-8 is no fault of the images in it.
+        own = posixpath.basename(self.path).encode("utf-8", "backslashreplace").decode()
         own = own[: -len(TAR_SUFFIX)] if own.lower().endswith(TAR_SUFFIX) else own
         return posixpath.join(self.prefix, name if "/" in name else f"{own}/{name}")
 
@@ -121,6 +122,7 @@ def _holds_image(archive: _Archive, kind: Kind, place: _Place) -> bool:
 def _headers(archive: _Archive) -> Iterator[tuple[tarfile.TarInfo, str]]:
     """Yields each member's header and its name."""
     window, path = archive.window, archive.path
+    window.seek(0)
     try:
         # "r:" is without compression: offsets into a compressed archive would mean nothing.
         with tarfile.open(fileobj=window, mode="r:") as file:
