@@ -88,6 +88,8 @@ def _describe(summary: Summary, output: str) -> str:
     if manifest.rejects:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
         lines.append(f"left out: {counts} (see {output}/rejects.jsonl)")
+    if skipped := str(summary.skipped):
+        lines.append(skipped)
     for name, split in manifest.splits.items():
         size = sum(shard.bytes for shard in split.shards)
         lines.append(

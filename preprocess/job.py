@@ -20,6 +20,7 @@ import msgspec
 
 from preprocess import dataflow, palettes, progress, receipts, sources, storage
 from preprocess.claims import Claims
+from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.worker import WorkerDiedError
@@ -48,6 +49,7 @@ class Summary:
     manifest: Manifest
     images: int  # converted or rejected in this run
     seconds: float
+    skipped: Skipped = dataclasses.field(default_factory=Skipped)  # what is not taken for an image
 
 
 def run(options: Options) -> Summary | None:
@@ -62,7 +64,8 @@ def run(options: Options) -> Summary | None:
     storage.set_options(options.beam)
     _check_directory(options.output)
     with _lock(options.output):
-        shards = make_plan(_images(options), options.layout, options.output, options.subset)
+        skipped = Skipped()
+        shards = make_plan(_images(options, skipped), options.layout, options.output, options.subset)
         if options.learn_colors:
             options = _with_learnt_palette(options, shards)
         found = receipts.load(options.output)
@@ -78,13 +81,13 @@ def run(options: Options) -> Summary | None:
                 return None
         summary = _finish(options, shards, sum(s.images for s in todo), time.monotonic() - started)
         _remove_work(options.output)
-        return summary
+        return dataclasses.replace(summary, skipped=skipped)
 
 
-def _images(options: Options) -> Iterable[sources.Image]:
+def _images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
     """All images of all inputs. Where they lie in their tars is kept beside the dataset."""
     named = options.inputs.items()
-    found = (sources.images(patterns, options.output, split) for split, patterns in named)
+    found = (sources.images(patterns, options.output, split, skipped) for split, patterns in named)
     return progress.listing(chain.from_iterable(found))
 
 
@@ -208,9 +211,10 @@ def _finish(options: Options, shards: list[Shard], images: int, seconds: float) 
 
 
 def _patterns(options: Options) -> list[str]:
-    """What the command line named, as the manifest tells it."""
+    """What the command line named, as the manifest tells it: in UTF-8, other bytes escaped."""
     named = {None: "", "train": "train: ", "val": "val: "}
-    return [named[split] + pattern for split, patterns in options.inputs.items() for pattern in patterns]
+    texts = [named[split] + pattern for split, patterns in options.inputs.items() for pattern in patterns]
+    return [text.encode("utf-8", "backslashreplace").decode() for text in texts]
 
 
 def _check_rejects(options: Options, found: dict[str, ShardReceipt], images: int) -> None:

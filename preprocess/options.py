@@ -1,4 +1,4 @@
-"""Command line in, settings out: linewash's flags are checked here, all others are Beam's."""
+"""Parses the command line: linewash's flags are checked here, all others are Beam's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import difflib
 import re
+from collections.abc import Iterable
 from typing import NoReturn
 
 from preprocess.catalog import Subset
 from preprocess.plan import Layout, SplitBy
 from preprocess.recipe import RECIPES, Recipe
-from tfrecords_schema import Palette
+from tfrecords_schema import Palette, user_path
 
 DESCRIPTION = """\
 Convert photographs, once, into sharded TFRecords of (Canny edges, posterized labels).
@@ -24,6 +25,13 @@ Any Apache Beam flag may follow (--runner, --project, --temp_location, --direct_
 --runner the job runs on all cores of this machine. Run the same command again to go on after a stop.
 Exit codes: 0 done, 1 the work failed, 2 wrong usage.
 """
+
+
+MOST_WORKERS = 1000  # processes on this machine
+MOST_PIXELS = 1 << 30  # of an image: OpenCV decodes no more
+# What other tools call the number of processes, which here is Beam's --direct_num_workers.
+_WORKERS = ("--workers", "--jobs", "--processes", "--num_processes", "--threads", "--num_threads", "--cores",
+            "--cpus", "--num_cpus", "--nproc", "--n_jobs", "--num_proc", "-j", "-n", "-w")  # fmt: skip
 
 
 class UsageError(ValueError):
@@ -104,6 +112,8 @@ def _parser() -> _Parser:
     add("--num_shards", type=int, default=0, metavar="N", help="train shards [about 1,024 images each]")
     add("--compression", choices=["none", "gzip"], default="none", help="of the shards [none]")
     add("--seed", type=int, default=0, metavar="N", help="of the split and the order [0]")
+    add("--keys_with_input", action="store_true",
+        help="begin keys with the name of the input, so that two inputs may hold the same keys")  # fmt: skip
     add = parser.add_argument_group("quality").add_argument
     add("--max_reject_fraction", type=float, default=0.05, metavar="F",
         help="fail when a larger share of the images had to be left out [0.05]")  # fmt: skip
@@ -124,14 +134,16 @@ def parse(argv: list[str]) -> Options:
         recipe = _recipe(flags, palette)
         subset = Subset(flags.classes, flags.fraction, flags.limit)
         split: SplitBy = flags.split if flags.input else "input"
-        layout = Layout(flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression)
+        layout = Layout(
+            flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression, flags.keys_with_input
+        )
     except ValueError as e:
         raise e if isinstance(e, UsageError) else UsageError(f"--{e}") from None
     if not 0 <= flags.max_reject_fraction <= 1:
         raise UsageError(f"--max_reject_fraction must be from 0 to 1, got {flags.max_reject_fraction}")
     return Options(
         inputs=_inputs(flags),
-        output=flags.output.rstrip("/") or "/",
+        output=_path("--output", flags.output).rstrip("/") or "/",
         recipe=recipe,
         learn_colors=learn_colors,
         layout=layout,
@@ -147,16 +159,35 @@ def _inputs(flags: argparse.Namespace) -> dict[str | None, list[str]]:
     if flags.input and (flags.train_input or flags.val_input):
         raise UsageError("give either --input, or --train_input and --val_input")
     if flags.input:
-        return {None: flags.input}
+        return {None: _paths("--input", flags.input)}
     if not (flags.train_input and flags.val_input):
         raise UsageError("say what to convert: --input PATTERN, or --train_input and --val_input")
-    return {"train": flags.train_input, "val": flags.val_input}
+    return {
+        "train": _paths("--train_input", flags.train_input),
+        "val": _paths("--val_input", flags.val_input),
+    }
+
+
+def _paths(flag: str, typed: Iterable[str]) -> list[str]:
+    return [_path(flag, path) for path in typed]
+
+
+def _path(flag: str, typed: str) -> str:
+    """The path that was typed after `flag`, with `~` expanded."""
+    if not typed:
+        raise UsageError(f"{flag} is empty: give a path (a variable of the shell may not be set)")
+    try:
+        return user_path(typed)
+    except ValueError as e:
+        raise UsageError(f"{flag} {e}") from None
 
 
 def _recipe(flags: argparse.Namespace, palette: Palette) -> Recipe:
     """The named recipe with what the flags change."""
     names = ("image_size", "fit", "max_pixels")
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    if flags.max_pixels is not None and flags.max_pixels > MOST_PIXELS:
+        raise UsageError(f"--max_pixels must be at most {MOST_PIXELS}, got {flags.max_pixels}")
     return dataclasses.replace(RECIPES[flags.recipe], palette=palette, **changes)
 
 
@@ -168,7 +199,7 @@ def _palette(flags: argparse.Namespace) -> tuple[Palette, int]:
     if kind != "grid" and flags.num_values is not None:
         raise UsageError(f"--num_values is of the grid palette, and --palette is {flags.palette}: drop one")
     if kind == "kmeans":
-        if not number.isdecimal() or not 2 <= int(number) <= 4096:
+        if not re.fullmatch("[0-9]{1,4}", number) or not 2 <= int(number) <= 4096:
             raise UsageError(f"--palette kmeans:K takes 2 to 4096 colours, got {flags.palette}")
         return Palette.grid(3), int(number)
     if flags.palette == "grid":
@@ -176,7 +207,7 @@ def _palette(flags: argparse.Namespace) -> tuple[Palette, int]:
     from preprocess import palettes  # OpenCV comes with it
 
     try:
-        return palettes.load(flags.palette), 0
+        return palettes.load(_path("--palette", flags.palette)), 0
     except palettes.PaletteError as e:
         raise UsageError(str(e)) from None
 
@@ -198,13 +229,26 @@ def check_beam_flags(flags: list[str]) -> None:
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
     known, unknown = parser.parse_known_args(flags)
+    _check_range("--direct_num_workers", known.direct_num_workers, MOST_WORKERS)
+    _check_range("--direct_runner_bundle_repeat", known.direct_runner_bundle_repeat, MOST_WORKERS)
     ours = [option for action in _parser()._actions for option in action.option_strings]
     names = ours + [option for action in parser._actions for option in action.option_strings]
     # Flink's and Spark's job servers have flags of their own, which Beam asks them for when it hands a job
     # in: there only what looks like a slip of the pen is refused.
     served = re.search("flink|spark|portable", known.runner or "", re.IGNORECASE)
     for flag in [flag for flag in unknown if flag.startswith("--")] if served else unknown[:1]:
-        near = difflib.get_close_matches(flag.split("=")[0], names, n=1, cutoff=0.85 if served else 0.6)
+        if not flag.startswith("-"):
+            raise UsageError(f"{flag} belongs to no flag: put a value with spaces in it in quotes")
+        name = flag.split("=")[0]
+        if name in _WORKERS and not known.runner:
+            near = ["--direct_num_workers"]  # Beam's --num_workers, nearer by its letters, does nothing here
+        else:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.85 if served else 0.6)
         if near or not served:
             hint = f"did you mean {near[0]}?" if near else "see python -m preprocess --help"
             raise UsageError(f"neither linewash nor Beam knows {flag}; {hint}")
+
+
+def _check_range(flag: str, value: int | None, most: int) -> None:
+    if value is not None and not 0 <= value <= most:
+        raise UsageError(f"{flag} must be from 0 to {most}, got {value}")

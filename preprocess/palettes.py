@@ -65,7 +65,7 @@ def learn_from(images: Iterable[Image], recipe: Recipe, colors: int, seed: int) 
       PaletteError: too few different colours to learn from.
     """
     small = []
-    for _, data in read_all(images):
+    for _, data in read_all(images, recipe.max_pixels):
         with contextlib.suppress(Rejected):
             if not isinstance(data, Rejected):
                 pixels = cv2.resize(to_pixels(data, recipe), _SMALL, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Images in, one list a shard out: which shard an image goes to, and where it stands in it.
+"""Decides which shard an image goes to and where it stands in it, and writes one list for each shard.
 
 Everything follows from a hash of (seed, key), so that neither the order of listing, nor the runner, nor the
 number of workers can change a byte.
@@ -21,6 +21,7 @@ from tfrecords_schema import SPLITS, Compression, shard_name
 # About 19 MB at 128 px: small enough to lose one and to share out evenly, large enough to stream.
 IMAGES_PER_SHARD = 1024
 EVERYTHING = Subset()
+LARGEST_SEED = 2**31 - 2  # OpenCV's generator, with which palettes are learnt, takes the next number yet
 
 SplitBy = Literal["hash", "folder", "input"]
 
@@ -38,8 +39,11 @@ class Layout:
     val_fraction: float = 0.05  # with split hash: share of the images, 0 to 0.9, that goes to val
     num_shards: int = 0  # of the train split; 0: by the number of images; val gets its share of as many
     compression: Compression = "none"
+    keys_with_input: bool = False  # keys begin with the name of the input, so that two may hold the same keys
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed must be from 0 to {LARGEST_SEED}, got {self.seed}")
         if not 0 <= self.val_fraction <= 0.9:
             raise ValueError(f"val_fraction must be from 0 to 0.9, got {self.val_fraction}")
         if not 0 <= self.num_shards <= 99_999:
@@ -79,7 +83,8 @@ def make_plan(
       SourceError: two images have one key, a split that was asked for got no image, or see `open_catalog`.
     """
     boundary = layout.hashes("val")[1]
-    with open_catalog(images, layout.seed, subset, layout.split, boundary) as catalog:
+    how = (layout.seed, subset, layout.split, boundary, layout.keys_with_input)
+    with open_catalog(images, *how) as catalog:
         _check_splits(catalog, layout)
         shards = []
         for split in SPLITS:
@@ -127,7 +132,7 @@ def _write_list(
     split: str, index: int, of: int, images: list[Image], compression: Compression, output: str
 ) -> Shard:
     plan = f"{storage.WORK_DIR}/plan/{split}-{index:05d}.jsonl"
-    lines = [json.dumps([image.key, image.path, image.offset, image.size]) + "\n" for image in images]
+    lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
     storage.write(output, plan, "".join(lines).encode())
     return Shard(
         split=split,
@@ -149,4 +154,5 @@ def digest_keys(keys: Iterable[str]) -> str:
 
 def read_plan(path: str) -> list[Image]:
     """A shard's images, in the order in which they stand in it."""
-    return [Image(*json.loads(line)) for line in storage.read(path).splitlines()]
+    rows = (json.loads(line) for line in storage.read(path).splitlines())
+    return [Image(key, path, offset, size, fault=fault) for key, path, offset, size, fault in rows]

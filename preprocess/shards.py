@@ -87,7 +87,7 @@ def _standing(shard: Shard, recipe: Recipe, output: str) -> ShardReceipt | None:
 def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally) -> Iterator[bytes]:
     """Framed records of the images that pass, in order; counts them and the rejects into `tally`."""
     dtype = recipe.palette.label_dtype
-    for image, data in read_all(images):
+    for image, data in read_all(images, recipe.max_pixels):
         try:
             if isinstance(data, Rejected):
                 raise data

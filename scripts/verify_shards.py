@@ -3,7 +3,7 @@
     python scripts/verify_shards.py DATASET
 
 The manifest against the receipts, each shard's size and SHA-256, both CRCs of each record, each record's
-three features, the range of the labels, the histograms, and that no key stands twice.
+three features, the range of the labels, the histograms, and that no key stands twice in a split.
 """
 
 from __future__ import annotations
@@ -162,20 +162,21 @@ def _check_records(path: Path, manifest: Manifest, shard: ShardInfo) -> Found:
 
 
 def _check_keys(root: Path, found: list[Found], infos: list[ShardInfo]) -> None:
-    """No key stands twice, in one shard or in two."""
-    ordered = np.sort(np.concatenate([np.zeros(0, np.uint64), *(f.keys for f in found)]))
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not twice.size:
-        return
-    holders = [info for f, info in zip(found, infos, strict=True) if twice[0] in f.keys]
-    places = [
-        (info.name, number, key)
-        for info in holders
-        for number, record in enumerate(_records(root / info.name, info))
-        if _digest(key := decode_example(record)[0]) == twice[0]
-    ]
-    (first, at, _), (second, number, key) = places[:2]
-    raise SchemaError(f"{second}: record {number}, key {key}: the same key as record {at} of {first}")
+    """No key stands twice in a split, in one shard or in two."""
+    for split in sorted({info.name.partition("/")[0] for info in infos}):
+        mine = [(f, info) for f, info in zip(found, infos, strict=True) if info.name.startswith(f"{split}/")]
+        ordered = np.sort(np.concatenate([f.keys for f, _ in mine]))
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if not twice.size:
+            continue
+        places = [
+            (info.name, number, key)
+            for info in (info for f, info in mine if twice[0] in f.keys)
+            for number, record in enumerate(_records(root / info.name, info))
+            if _digest(key := decode_example(record)[0]) == twice[0]
+        ]
+        (first, at, _), (second, number, key) = places[:2]
+        raise SchemaError(f"{second}: record {number}, key {key}: the same key as record {at} of {first}")
 
 
 def _digest(key: str) -> int:

@@ -169,7 +169,13 @@ def test_the_command_line_can_say_the_split(tmp_path):
     }
 
 
-def test_an_image_in_both_splits_is_an_error(tmp_path):
-    images = [Image("train/n1/a.JPEG", "train/a"), Image("val/n1/a.JPEG", "val/a")]
-    with pytest.raises(SourceError, match=r"key n1/a.JPEG: train/a and val/a"):
-        make_plan(images, Layout(split="folder"), str(tmp_path))
+def test_a_key_is_unique_within_its_split(tmp_path):
+    by_folder = [Image("train/n1/a.JPEG", "train/a"), Image("val/n1/a.JPEG", "val/a")]
+    by_input = [Image("n1/a.JPEG", name, split=name) for name in ("train", "val")]
+    for images, split in (by_folder, "folder"), (by_input, "input"):
+        shards = make_plan(images, Layout(split=split), str(tmp_path))
+        planned = [(shard.split, image.key) for shard in shards for image in read_plan(shard.plan)]
+        assert planned == [("train", "n1/a.JPEG"), ("val", "n1/a.JPEG")]
+    clash = [*by_folder, Image("valid/n1/a.JPEG", "valid/a")]
+    with pytest.raises(SourceError, match=r"key n1/a.JPEG: val/a and valid/a"):
+        make_plan(clash, Layout(split="folder"), str(tmp_path))

@@ -1,15 +1,18 @@
 """Folders, files and globs in; images with stable keys out."""
 
+import errno
 import gzip
 import io
 import os
 import re
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from preprocess import storage
+from preprocess.file_types import Skipped
 from preprocess.sources import SourceError, images, key_of
 
 
@@ -22,8 +25,25 @@ def photos_folder(tmp_path):
     return root
 
 
-def found(*patterns, output="nowhere"):
-    return sorted(images([str(p) for p in patterns], str(output)), key=lambda image: image.key)
+@pytest.fixture
+def forbid(monkeypatch):
+    """Makes a folder unreadable. Permissions do not bind root, and tests may run as root."""
+
+    def read(real, folder, number, path):
+        if Path(path) == folder:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path)
+
+    def forbid(folder, number=errno.EACCES):
+        for name in ("scandir", "listdir"):
+            monkeypatch.setattr(os, name, partial(read, getattr(os, name), folder, number))
+
+    return forbid
+
+
+def found(*patterns, output="nowhere", skipped=None):
+    patterns = [str(pattern) for pattern in patterns]
+    return sorted(images(patterns, str(output), skipped=skipped), key=lambda image: image.key)
 
 
 def keys(*patterns, **kwargs):
@@ -73,19 +93,38 @@ def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
         keys(tmp_path)
 
 
-def test_an_unreadable_folder_is_named(photos_folder, monkeypatch):
-    def walk(top, onerror, followlinks):
-        onerror(PermissionError(13, "Permission denied", f"{top}/n01"))
-
-    monkeypatch.setattr(os, "walk", walk)  # permissions do not bind root, and tests may run as root
-    with pytest.raises(SourceError, match=r"cannot read the folder .*n01: Permission denied"):
+def test_a_named_folder_that_cannot_be_read_is_an_error(photos_folder, forbid):
+    forbid(photos_folder)
+    with pytest.raises(SourceError, match=r"cannot read the folder .*train: Permission denied"):
         keys(photos_folder)
 
 
-def test_a_name_that_is_not_text_is_refused(photos_folder):
-    (photos_folder / "n01" / "a.JPEG").rename(os.fsdecode(os.fsencode(photos_folder) + b"/n01/\xff.JPEG"))
-    with pytest.raises(SourceError, match="rename the file"):
-        keys(photos_folder)
+@pytest.mark.parametrize("pattern", [".", "*", "n0*/*", "**", "**/*"])
+def test_a_folder_below_that_may_not_be_read_is_skipped_and_named(photos_folder, forbid, pattern):
+    forbid(photos_folder / "n01")
+    skipped = Skipped()
+    assert keys(photos_folder / pattern, skipped=skipped) == ["n02/c.png"]
+    assert f"1 folder skipped: {photos_folder / 'n01'} (Permission denied) 1" in str(skipped)
+
+
+@pytest.mark.parametrize("pattern", [".", "*"])
+def test_a_fault_of_the_disk_ends_the_search(photos_folder, forbid, pattern):
+    """It may pass, and then the next run would find other images."""
+    forbid(photos_folder / "n01", errno.EIO)
+    with pytest.raises(SourceError, match=r"cannot read the folder .*n01: Input/output error"):
+        keys(photos_folder / pattern)
+
+
+@pytest.mark.parametrize("name", [b"\xff.JPEG", b"a\nb.JPEG", b"a\rb.JPEG"])
+def test_a_name_that_is_no_line_of_text_is_that_files_fault(photos_folder, name):
+    (photos_folder / "n01" / "a.JPEG").rename(os.fsdecode(os.fsencode(photos_folder) + b"/n01/" + name))
+    images = {image.key: image for image in found(photos_folder)}
+    faulty = next(key for key in images if images[key].fault)
+    assert faulty.encode().isascii()
+    assert faulty.isprintable()
+    assert faulty.startswith("n01/")
+    assert images[faulty].fault.startswith("name: ")
+    assert [key for key in images if not images[key].fault] == ["n01/b.jpg", "n02/c.png"]
 
 
 def test_remote_keys_follow_the_same_rule():
@@ -155,7 +194,7 @@ def test_a_tar_that_cannot_be_used_is_named(tmp_path, suffix):
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_links_in_a_tar_are_passed_over(tmp_path):
+def test_a_link_out_of_a_tar_is_listed(tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         link = tarfile.TarInfo("passwd.jpg")
@@ -163,7 +202,10 @@ def test_links_in_a_tar_are_passed_over(tmp_path):
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo("a.jpg"))
     (tmp_path / "n01.tar").write_bytes(buffer.getvalue())
-    assert keys(tmp_path / "n01.tar", output=tmp_path / "out") == ["n01/a.jpg"]
+    a, passwd = found(tmp_path / "n01.tar", output=tmp_path / "out")
+    assert (a.key, a.fault) == ("n01/a.jpg", "")
+    assert (passwd.key, passwd.size) == ("n01/passwd.jpg", 0)
+    assert "/etc/passwd" in passwd.fault
 
 
 def test_reading_past_the_end_of_a_file_is_an_error(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import photos
 import pytest
+import verify_shards
 
 from preprocess import receipts, sources
 from preprocess.plan import Layout, make_plan
@@ -133,6 +134,19 @@ def test_a_key_that_stands_twice_is_found(dataset):
     rewrite(dataset / SHARD, lambda i, k, e, la: (keys.append(k) or keys[max(0, i - 1)], e, la))
     forge(dataset)
     assert_fault(dataset, f"{SHARD}: record 1, key n0000000", f"the same key as record 0 of {SHARD}")
+
+
+def test_a_key_may_stand_in_both_splits(tmp_path):
+    """As where train/cats/1.jpg and val/cats/1.jpg are two photographs."""
+    for split, seed in (("train", 1), ("val", 2)):
+        path = tmp_path / "images" / split / "cats/1.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(photos.jpeg(photos.picture(seed)))
+    recipe, layout, output = Recipe(image_size=32), Layout(split="folder"), str(tmp_path / "dataset")
+    for shard in make_plan(sources.images([str(tmp_path / "images")], output), layout, output):
+        write_shard(shard, recipe, layout.compression, output)
+    receipts.write_manifest(output, receipts.load(output), recipe, layout, ["images"])
+    assert verify_shards.check_dataset(tmp_path / "dataset", 1)[0] == 2
 
 
 def damage_stream(data):
