@@ -6,12 +6,15 @@ import argparse
 import dataclasses
 import difflib
 import re
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from preprocess.catalog import Subset
 from preprocess.plan import Layout, SplitBy
 from preprocess.recipe import RECIPES, Recipe
 from tfrecords_schema import Palette
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 DESCRIPTION = """\
 Convert photographs, once, into sharded TFRecords of (Canny edges, posterized labels).
@@ -58,6 +61,10 @@ class Options:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """As argparse does, which however passes over a device that is full."""
+        print(self.format_help(), end="", file=file)
 
 
 def _parser() -> _Parser:

@@ -375,4 +375,4 @@ def test_a_missing_extra_is_one_sentence():
     flags = [item for pair in GOOD.items() for item in pair]
     result = preprocess(*flags, "--runner", "DataflowRunner", code=code)
     assert result.returncode == 2
-    assert "pip install 'linewash[gcp,preprocess]'" in result.stderr
+    assert f"-m pip install --editable '{ROOT}[gcp,preprocess]'" in result.stderr
