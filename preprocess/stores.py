@@ -20,7 +20,11 @@ CONNECTIONS = 16  # kept open to a store: as many as images are read ahead
 
 # What a scheme needs installed, the extras that bring it, and how to be let in.
 _NEEDS = {
-    "s3": ("boto3", "aws,preprocess", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run: aws configure"),
+    "s3": (
+        "boto3",
+        "aws,preprocess",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run: aws configure",
+    ),
     "gs": (
         "google.cloud.storage",
         "gcp,preprocess",
