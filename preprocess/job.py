@@ -204,7 +204,7 @@ def _run_here(options: Options, todo: list[Shard]) -> None:
     direct = flags.view_as(DirectOptions)
     if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
         direct.direct_num_workers = available_cores()  # Beam's own default is one
-    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+    with _temporary_folder() as folder:
         claims = Claims(todo, folder)
         try:
             local.run(_graph(options, todo, flags, local.runner(flags), claims))
@@ -216,7 +216,7 @@ def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
     """Runs the pipeline on the runner that was named, or writes it down as a template."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+    with _temporary_folder() as folder:
         flags = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
         running = _graph(options, todo, flags).run()
     if options.template:
@@ -227,6 +227,17 @@ def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
         with contextlib.suppress(Exception):  # best effort: the service may be what is gone
             running.cancel()
         raise
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """A folder for temporary files, Beam's too: it forgets its own when a pipeline does not end by itself."""
+    with tempfile.TemporaryDirectory(prefix="linewash-", ignore_cleanup_errors=True) as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
 
 
 def _graph(
@@ -360,7 +371,7 @@ def _cause(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     text = (named or lines or [type(error).__name__])[-1]
-    around = r"^RuntimeError: (?=\w+(Error|Exception):)|(?<!\w)ImageError: |\s*\[while running.*"
+    around = r"^RuntimeError: (?=\w+(Error|Exception):)|([\w.]+\.)?ImageError: |\s*\[while running.*"
     return re.sub(around, "", text)[:LONGEST_CAUSE]
 
 
