@@ -198,8 +198,10 @@ def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
             _upload(spooled, target, temporary)
         return
     lasting = not name.startswith(f"{WORK_DIR}/")
-    make_folder(Path(target).parent)
-    Path(temporary).parent.mkdir(parents=True, exist_ok=True)
+    if lasting:
+        make_folder(Path(target).parent)
+    for path in (target, temporary):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         with Path(temporary).open("wb") as file:
             yield file

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -79,6 +79,7 @@ def warm_up() -> None:
     # Ctrl-C and a closed terminal reach every process of the terminal, a service manager's SIGTERM every
     # process of the service, also one just starting. The launcher handles them. What is blocked here stays
     # blocked in the server and its forks; what came meanwhile, the launcher still gets.
+    resource_tracker.ensure_running()  # it would unblock the signals again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         forkserver.ensure_running()

@@ -12,7 +12,7 @@ from preprocess.cores import available_cores, cpu_quota
 
 
 def process(folder: Path, groups: str, mounts: str, **files: str) -> Path:
-    """A process's folder in procfs, and control groups in `folder`/sys, whose files are named a__b__cpu.max."""
+    """A process's folder in procfs, and control groups in `folder`/sys; a__cpu_max is sys/a/cpu.max."""
     for name, text in files.items():
         path = folder / "sys" / name.replace("__", "/").replace("_max", ".max").replace("cpu_cfs", "cpu.cfs")
         path.parent.mkdir(parents=True, exist_ok=True)
