@@ -25,7 +25,8 @@ Convert photographs, once, into sharded TFRecords of (Canny edges, posterized la
 EPILOG = """\
 Any Apache Beam flag may follow (--runner, --project, --temp_location, --direct_num_workers, ...). Without
 --runner the job runs on all cores of this machine. Run the same command again to go on after a stop.
-Exit codes: 0 done, 1 the work failed, 2 wrong usage.
+LINEWASH_DEBUG=1 in the environment shows what the workers print, also when one of them crashes.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
 """
 
 
