@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING
 
-from preprocess import options, worker
+from preprocess import cli
 
 if TYPE_CHECKING:
     from preprocess.job import Summary
+    from preprocess.options import Options
 
-INTERRUPTED = 130  # what shells report for a process ended by Ctrl-C
 HANDED_OVER = (
     "the job is written down; when Dataflow has run it, run the same command without --runner and "
     "--template_location: it finds the shards done, and writes the manifest"
@@ -20,55 +19,55 @@ HANDED_OVER = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the job; gives the exit code: 0 done, 1 the work failed, 2 wrong usage, 130 Ctrl-C."""
-    try:
-        return _run(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt:
-        print("preprocess: stopped; finished shards stay, run the same command to go on", file=sys.stderr)
-        return INTERRUPTED
+    """Runs the job; returns the exit code of `cli.exit_code`."""
+    return cli.exit_code(lambda: _run(sys.argv[1:] if argv is None else argv))
 
 
 def _run(argv: list[str]) -> int:
+    # Imported here, so that a missing package is a sentence.
+    from preprocess import options
+
     try:
         chosen = options.parse(argv)
-        if chosen.local:
-            # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
-            logging.disable(logging.CRITICAL)
-            worker.warm_up()
-        else:
-            logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
-            logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
-            logging.getLogger().handlers[0].addFilter(_short)
-        options.check_beam_flags(chosen.beam)
-        from preprocess import dataflow
-
-        dataflow.check(chosen)
+        _prepare(chosen)
     except options.UsageError as e:
-        print(f"preprocess: {e}", file=sys.stderr)
+        cli.complain(str(e))
         return 2
-    except worker.NoServerError as e:
-        print(f"preprocess: {e}", file=sys.stderr)
-        return 1
     # From here on Beam is needed; --help and wrong flags of ours must not wait for it.
     from preprocess import job, palettes, receipts, sources
 
     try:
         summary = job.run(chosen)
     except (sources.SourceError, receipts.OutputError, palettes.PaletteError) as e:
-        print(f"preprocess: {e}", file=sys.stderr)
+        cli.complain(str(e))
         return 2
-    except (job.JobError, OSError) as e:
-        print(f"preprocess: {e}", file=sys.stderr)
+    except job.JobError as e:
+        cli.complain(str(e))
         return 1
-    _say(_describe(summary, chosen.output) if summary else HANDED_OVER)
+    cli.say(_describe(summary, chosen.output) if summary else HANDED_OVER)
     return 0
 
 
-def _say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # as with | head: the work is done, and whoever listened has heard enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _prepare(chosen: Options) -> None:
+    """Sets up logging, begins to import Beam in the workers' server, and checks Beam's flags.
+
+    Raises:
+      UsageError: a flag is unknown, or what Dataflow needs is missing.
+    """
+    from preprocess import options, worker
+
+    if chosen.local:
+        # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
+        logging.disable(logging.CRITICAL)
+        worker.warm_up()
+    else:
+        logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
+        logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+        logging.getLogger().handlers[0].addFilter(_short)
+    options.check_beam_flags(chosen.beam)
+    from preprocess import dataflow
+
+    dataflow.check(chosen)
 
 
 def _short(record: logging.LogRecord) -> bool:

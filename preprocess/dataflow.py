@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from preprocess import packaging, storage
+from preprocess.cli import install_command
 from preprocess.options import Options, UsageError, has_flag
 
 IMAGE_FLAGS = ("--sdk_container_image", "--worker_harness_container_image")
@@ -29,7 +30,7 @@ def check(options: Options) -> None:
     try:
         from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
     except ImportError:
-        raise UsageError("DataflowRunner needs more: pip install 'linewash[gcp,preprocess]'") from None
+        raise UsageError(f"DataflowRunner needs more: run {install_command('gcp,preprocess')}") from None
     for flag in ("--project", "--region", "--temp_location"):
         if not has_flag(options.beam, flag):
             raise UsageError(

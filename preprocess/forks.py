@@ -2,8 +2,11 @@
 
 import logging
 
-logging.disable(logging.CRITICAL)  # Beam warns of all that it could not find
+from preprocess.worker import is_debugging
 
-import apache_beam.runners.worker.sdk_worker_main  # noqa: E402, F401
+if not is_debugging():
+    logging.disable(logging.CRITICAL)  # Beam warns of all that it could not find
 
-import preprocess.pipeline  # noqa: E402, F401
+import apache_beam.runners.worker.sdk_worker_main  # noqa: F401
+
+import preprocess.pipeline  # noqa: F401

@@ -7,10 +7,11 @@ import dataclasses
 import fcntl
 import os
 import re
-import sys
+import signal
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import IO, Any
 
 import msgspec
 
-from preprocess import dataflow, palettes, progress, receipts, sources, storage
-from preprocess.claims import Claims
+from preprocess import cli, dataflow, palettes, progress, receipts, sources, storage
+from preprocess.claims import Claims, place
+from preprocess.cores import available_cores
 from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
@@ -29,17 +31,24 @@ from tfrecords_schema import (
     RECEIPTS_DIR,
     REJECTS_NAME,
     Manifest,
+    Palette,
     SchemaError,
     ShardReceipt,
 )
 
 ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
+DEBUG_ADVICE = "LINEWASH_DEBUG=1 in the environment shows what the workers print"
+LONGEST_CAUSE = 1000  # characters; two long paths fit
 LOCK = "lock"  # in the folder of unfinished things
 LOCK_TRIES = 10
 
 
 class JobError(RuntimeError):
     """Work that could not be finished; the message says what stands and what to do."""
+
+
+class WorkersDiedError(RuntimeError):
+    """Local workers died again and again; the message says of what, as far as it is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +97,7 @@ def _images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
     """All images of all inputs. Where they lie in their tars is kept beside the dataset."""
     named = options.inputs.items()
     found = (sources.images(patterns, options.output, split, skipped) for split, patterns in named)
-    return progress.listing(chain.from_iterable(found))
+    return progress.counted(chain.from_iterable(found), "listing")
 
 
 def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
@@ -103,10 +112,31 @@ def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
     name = f"{storage.INDEX_DIR}/kmeans-{options.learn_colors}-{of}.json"
     saved = storage.join(options.output, name)
     if storage.size(saved) < 0:
-        learnt = palettes.learn_from(sample, options.recipe, options.learn_colors, options.layout.seed)
-        storage.write(options.output, name, msgspec.json.encode(learnt))
+        storage.write(options.output, name, msgspec.json.encode(_learn(options, sample)))
     palette = palettes.relearnt(storage.read(saved), saved)
     return dataclasses.replace(options, recipe=dataclasses.replace(options.recipe, palette=palette))
+
+
+def _learn(options: Options, sample: list[sources.Image]) -> Palette:
+    """Learns the palette from `sample`.
+
+    Raises:
+      PaletteError: too few different colours to learn from.
+      JobError: memory ran out; the message names the image that was in hand.
+    """
+    in_hand = ""
+
+    def each() -> Iterator[sources.Image]:
+        nonlocal in_hand
+        for image in progress.counted(sample, "learning the palette", len(sample)):
+            in_hand = f": in hand was {place(image)}"
+            yield image
+        in_hand = ""
+
+    try:
+        return palettes.learn_from(each(), options.recipe, options.learn_colors, options.layout.seed)
+    except MemoryError:
+        raise JobError(f"there is not enough memory to learn the palette{in_hand}") from None
 
 
 def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
@@ -114,7 +144,7 @@ def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
     for stale in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in todo)]:
         storage.remove(options.output, stale)
     images = sum(shard.images for shard in todo)
-    with progress.bar(options.output, images, {ShardReceipt.name(name) for name in done}):
+    with progress.shown(options.output, images, {ShardReceipt.name(name) for name in done}):
         try:
             _run_patiently(options, todo)
         except Exception as e:  # Beam wraps whatever went wrong, in a worker or a service, in its own kinds
@@ -127,17 +157,36 @@ def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
 
 
 def _run_patiently(options: Options, todo: list[Shard]) -> None:
-    """Runs the pipeline; a local worker that dies costs the shards in flight, not the job."""
-    for attempt in range(ATTEMPTS):
+    """Runs the pipeline; a local worker that dies costs the shards in flight, not the job.
+
+    Raises:
+      WorkersDiedError: workers died in all `ATTEMPTS` runs.
+    """
+    deaths: list[WorkerDiedError] = []
+    while len(deaths) < ATTEMPTS:
         try:
             _run_pipeline(options, todo)
             return
         except WorkerDiedError as e:
-            if attempt + 1 == ATTEMPTS:
-                raise
-            print(f"preprocess: {e}; starting again with what is missing", file=sys.stderr)
-            done = receipts.standing(options.output, receipts.load(options.output), todo)
-            todo = [shard for shard in todo if shard.name not in done]
+            deaths.append(e)
+            if len(deaths) < ATTEMPTS:
+                cli.complain(f"{e}; starting again with what is missing")
+                done = receipts.standing(options.output, receipts.load(options.output), todo)
+                todo = [shard for shard in todo if shard.name not in done]
+    raise WorkersDiedError(
+        f"{deaths[-1]}; workers died in all {ATTEMPTS} attempts{_advice(deaths)}; {DEBUG_ADVICE}"
+    )
+
+
+def _advice(deaths: list[WorkerDiedError]) -> str:
+    """What to do about workers that died: leave out the image that ended several, or use less memory."""
+    images = Counter(death.in_hand.image for death in deaths if death.in_hand and death.in_hand.image)
+    for image, times in images.most_common(1):
+        if times > 1:
+            return f": {times} of {len(deaths)} died of {place(image)}: move it out of the input"
+    if all(death.code == -signal.SIGKILL for death in deaths):
+        return ": if memory ran out, give fewer workers, as with --direct_num_workers 1"
+    return ""
 
 
 def _run_pipeline(options: Options, todo: list[Shard]) -> None:
@@ -157,16 +206,20 @@ def _run_here(options: Options, todo: list[Shard]) -> None:
     flags = PipelineOptions(options.beam)
     direct = flags.view_as(DirectOptions)
     if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
-        direct.direct_num_workers = local.cores()  # Beam's own default is one
-    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
-        local.run(_graph(options, todo, flags, local.runner(flags), Claims(todo, folder)))
+        direct.direct_num_workers = available_cores()  # Beam's own default is one
+    with _temporary_folder() as folder:
+        claims = Claims(todo, folder)
+        try:
+            local.run(_graph(options, todo, flags, local.runner(flags), claims))
+        except WorkerDiedError as e:
+            raise WorkerDiedError(e.process, e.code, claims.in_hand(e.process)) from None
 
 
 def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
     """Runs the pipeline on the runner that was named, or writes it down as a template."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
+    with _temporary_folder() as folder:
         flags = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
         running = _graph(options, todo, flags).run()
     if options.template:
@@ -177,6 +230,17 @@ def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
         with contextlib.suppress(Exception):  # best effort: the service may be what is gone
             running.cancel()
         raise
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """A folder for temporary files, Beam's too: it forgets its own when a pipeline does not end by itself."""
+    with tempfile.TemporaryDirectory(prefix="linewash-", ignore_cleanup_errors=True) as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
 
 
 def _graph(
@@ -195,7 +259,7 @@ def _graph(
 def _finish(options: Options, shards: list[Shard], images: int, seconds: float) -> Summary:
     """Adds the receipts up: the rejects ledger, the check of their share, the manifest."""
     names = {shard.name for shard in shards}
-    found = {name: receipt for name, receipt in receipts.load(options.output).items() if name in names}
+    found = receipts.load(options.output, names)
     if missing := names - receipts.standing(options.output, found, shards):
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, found)
@@ -217,7 +281,7 @@ def _patterns(options: Options) -> list[str]:
     return [text.encode("utf-8", "backslashreplace").decode() for text in texts]
 
 
-def _check_rejects(options: Options, found: dict[str, ShardReceipt], images: int) -> None:
+def _check_rejects(options: Options, found: receipts.Receipts, images: int) -> None:
     reasons = receipts.rejected(found)
     kept = images - reasons.total()
     if reasons.total() > options.max_reject_fraction * images or not kept:
@@ -243,7 +307,7 @@ def _check_directory(output: str) -> None:
             raise receipts.OutputError(str(e)) from None
         return
     try:
-        Path(output).mkdir(parents=True, exist_ok=True)
+        storage.make_folder(Path(output))
     except OSError as e:
         raise receipts.OutputError(
             f"--output {output} is not a directory that can be made: {e.strerror}"
@@ -306,10 +370,13 @@ def _remove_work(output: str) -> None:
 
 def _cause(error: Exception) -> str:
     """The last line of Beam's report that names an error, without the words around it."""
+    if isinstance(error, WorkersDiedError):
+        return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     text = (named or lines or [type(error).__name__])[-1]
-    return re.sub(r"^RuntimeError: (?=\w+(Error|Exception):)|\s*\[while running.*", "", text)[:300]
+    around = r"^RuntimeError: (?=\w+(Error|Exception):)|([\w.]+\.)?ImageError: |\s*\[while running.*"
+    return re.sub(around, "", text)[:LONGEST_CAUSE]
 
 
 def _keep(output: str, error: Exception) -> str:

@@ -1,9 +1,8 @@
-"""The default runner: Beam's own local one, with a process a core, that notices when one of them dies."""
+"""The default runner: Beam's local runner with a process per core. It notices when one of them dies."""
 
 from __future__ import annotations
 
 import functools
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -103,12 +102,7 @@ class _Worker(GrpcWorkerHandler):
     def _watch(self, process: BaseProcess) -> None:
         process.join()
         if not self._stopped:
-            self._died(worker.WorkerDiedError(f"a worker process ended with code {process.exitcode}"))
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+            self._died(worker.WorkerDiedError(process.pid or 0, process.exitcode))
 
 
 def runner(options: PipelineOptions) -> FnApiRunner:

@@ -7,12 +7,15 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from preprocess.catalog import Subset
 from preprocess.plan import Layout, SplitBy
 from preprocess.recipe import RECIPES, Recipe
 from tfrecords_schema import Palette, user_path
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 DESCRIPTION = """\
 Convert photographs, once, into sharded TFRecords of (Canny edges, posterized labels).
@@ -23,7 +26,8 @@ Convert photographs, once, into sharded TFRecords of (Canny edges, posterized la
 EPILOG = """\
 Any Apache Beam flag may follow (--runner, --project, --temp_location, --direct_num_workers, ...). Without
 --runner the job runs on all cores of this machine. Run the same command again to go on after a stop.
-Exit codes: 0 done, 1 the work failed, 2 wrong usage.
+LINEWASH_DEBUG=1 in the environment shows what the workers print, also when one of them crashes.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
 """
 
 
@@ -66,6 +70,10 @@ class Options:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """As argparse does, which however passes over a device that is full."""
+        print(self.format_help(), end="", file=file)
 
 
 def _parser() -> _Parser:

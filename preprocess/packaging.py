@@ -73,7 +73,7 @@ def _sources() -> dict[str, bytes]:
     if not found or not contract.is_file():
         raise PackagingError(
             f"linewash cannot be packed for the workers, as {package} is no folder of source files: run it "
-            f"from a checkout or from pip install 'linewash[gcp,preprocess]', {ADVICE}"
+            f"from a checkout or from an installation by pip, {ADVICE}"
         )
     return {name: path.read_bytes() for name, path in found.items()} | {contract.name: contract.read_bytes()}
 

@@ -6,6 +6,7 @@ receipt. So the launcher stays small, any runner will do, and a shard lost is th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -66,7 +67,8 @@ class _WriteShard(beam.DoFn):
 
     def process(self, shard: Shard) -> Iterator[ShardReceipt]:
         for each in [shard] if self._unclaimed is None else self._unclaimed:
-            receipt = write_shard(each, self._recipe, self._compression, self._output)
+            begin = functools.partial(self._claims.begin, each) if self._claims else lambda number: None
+            receipt = write_shard(each, self._recipe, self._compression, self._output, begin)
             Metrics.counter("linewash", "images").inc(receipt.shard.examples)
             Metrics.counter("linewash", "bytes").inc(receipt.shard.bytes)
             for reject in receipt.rejects:

@@ -1,13 +1,15 @@
-"""Receipts on disk in, what stands and what is still to do out; in the end, the manifest."""
+"""Reads receipts, decides which shards are finished, and writes the manifest."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from preprocess import storage
 from preprocess.plan import Layout, Shard, digest_keys
@@ -20,7 +22,9 @@ from tfrecords_schema import (
     SCHEMA_VERSION,
     SPLITS,
     Manifest,
+    Reject,
     SchemaError,
+    ShardInfo,
     ShardReceipt,
     Split,
     __version__,
@@ -31,23 +35,62 @@ class OutputError(ValueError):
     """An output directory that this job must not write to; the message says what it holds."""
 
 
-def load(output: str) -> dict[str, ShardReceipt]:
-    """The receipts below `output` by their shard's name.
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """A `ShardReceipt` without its histogram, which with many colours is nearly all of it."""
+
+    split: str
+    shard: ShardInfo
+    fingerprint: str
+    images_digest: str
+    edge_pixels: int
+    rejects: list[Reject]
+
+
+class Receipts(dict[str, Receipt]):
+    """Receipts by their shard's name, and the sums of their histograms.
+
+    `histograms` has, for each split and number K of colours, the pixels of all shards by label, int64 [K].
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.histograms: dict[tuple[str, int], np.ndarray] = {}
+
+    def add(self, receipt: ShardReceipt) -> None:
+        """Takes in a receipt, and adds its histogram to that of its split.
+
+        Raises:
+          SchemaError: the histogram has a number that is too large.
+        """
+        try:
+            counts = np.array(receipt.label_histogram, np.int64)
+        except OverflowError as e:
+            raise SchemaError(f"label_histogram: {e}") from None
+        total = self.histograms.setdefault((receipt.split, len(counts)), np.zeros_like(counts))
+        total += counts
+        names = [field.name for field in dataclasses.fields(Receipt)]
+        self[receipt.shard.name] = Receipt(**{name: getattr(receipt, name) for name in names})
+
+
+def load(output: str, shards: Collection[str] | None = None) -> Receipts:
+    """The receipts below `output`; with `shards`, only those of the shards of these names.
 
     One that cannot be read counts as absent, and so does one that stands in another's place.
     """
-    found = {}
+    found = Receipts()
     names = storage.names(output, f"{RECEIPTS_DIR}/*.json")
     contents = storage.read_each(storage.join(output, name) for name in names)
     for name, data in zip(names, contents, strict=True):
         with contextlib.suppress(SchemaError):
             receipt = ShardReceipt.from_json(data, name)
-            if ShardReceipt.name(receipt.shard.name) == name:
-                found[receipt.shard.name] = receipt
+            wanted = shards is None or receipt.shard.name in shards
+            if wanted and ShardReceipt.name(receipt.shard.name) == name:
+                found.add(receipt)
     return found
 
 
-def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard], recipe: Recipe) -> None:
+def check_output(output: str, receipts: Receipts, shards: list[Shard], recipe: Recipe) -> None:
     """Makes sure that what stands in `output` belongs to this very job.
 
     Raises:
@@ -55,11 +98,12 @@ def check_output(output: str, receipts: dict[str, ShardReceipt], shards: list[Sh
     """
     planned = {shard.name: shard for shard in shards}
     other = f"give another --output, or remove {output}"
+    fingerprint = recipe.fingerprint  # costs milliseconds with many colours
     for receipt in receipts.values():
-        if receipt.fingerprint != recipe.fingerprint:
+        if receipt.fingerprint != fingerprint:
             raise OutputError(
                 f"{output} holds shards of recipe {receipt.fingerprint}, and this is recipe "
-                f"{recipe.fingerprint}{_difference(output, receipt.fingerprint, recipe)}: {other}"
+                f"{fingerprint}{_difference(output, receipt.fingerprint, recipe)}: {other}"
             )
         shard = planned.get(receipt.shard.name)
         if shard is None or shard.images_digest != receipt.images_digest:
@@ -98,7 +142,7 @@ def foreign(output: str) -> str | None:
     return min((name for name in others if Path(name).name[0] != "."), default=None)
 
 
-def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]) -> set[str]:
+def standing(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
     """The names of the planned shards that are done: receipt there, shard there, of the size it says."""
     sizes: dict[str, int] = {}
     for split in SPLITS if receipts else ():
@@ -110,7 +154,7 @@ def standing(output: str, receipts: dict[str, ShardReceipt], shards: list[Shard]
     }
 
 
-def with_unreadable(receipts: dict[str, ShardReceipt]) -> set[str]:
+def with_unreadable(receipts: Receipts) -> set[str]:
     """The names of the shards that lack images for no fault of the image's own: storage did not give them."""
     return {
         name
@@ -119,13 +163,13 @@ def with_unreadable(receipts: dict[str, ShardReceipt]) -> set[str]:
     }
 
 
-def rejected(receipts: dict[str, ShardReceipt]) -> Counter[str]:
+def rejected(receipts: Receipts) -> Counter[str]:
     """How many images were left out, by reason, commonest first."""
     reasons = Counter(reject.reason for receipt in receipts.values() for reject in receipt.rejects)
     return Counter(dict(reasons.most_common()))
 
 
-def write_rejects(output: str, receipts: dict[str, ShardReceipt]) -> None:
+def write_rejects(output: str, receipts: Receipts) -> None:
     """Writes the ledger: one JSON line for each image left out, in the order of shards."""
     lines = [
         msgspec.json.encode(reject) + b"\n"
@@ -136,7 +180,7 @@ def write_rejects(output: str, receipts: dict[str, ShardReceipt]) -> None:
 
 
 def write_manifest(
-    output: str, receipts: dict[str, ShardReceipt], recipe: Recipe, layout: Layout, sources: list[str]
+    output: str, receipts: Receipts, recipe: Recipe, layout: Layout, sources: list[str]
 ) -> Manifest:
     """Writes the manifest: from here on the dataset is complete."""
     manifest = Manifest(
@@ -159,16 +203,16 @@ def write_manifest(
     return manifest
 
 
-def _splits(receipts: dict[str, ShardReceipt], num_colors: int) -> Iterator[tuple[str, Split]]:
+def _splits(receipts: Receipts, num_colors: int) -> Iterator[tuple[str, Split]]:
     """Sums the receipts up by split; both splits are always there, an empty one with zeros."""
     for name in SPLITS:
         mine = [receipt for _, receipt in sorted(receipts.items()) if receipt.split == name]
-        histograms = zip([0] * num_colors, *(receipt.label_histogram for receipt in mine), strict=True)
+        histogram = receipts.histograms.get((name, num_colors), np.zeros(num_colors, np.int64))
         yield (
             name,
             Split(
                 examples=sum(receipt.shard.examples for receipt in mine),
-                label_histogram=[sum(counts) for counts in histograms],
+                label_histogram=histogram.tolist(),
                 edge_pixels=sum(receipt.edge_pixels for receipt in mine),
                 shards=[receipt.shard for receipt in mine],
             ),

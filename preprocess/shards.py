@@ -1,17 +1,18 @@
-"""One shard's list of images in, the finished shard and its receipt out."""
+"""Writes one shard: its images are read, converted and written, and then its receipt."""
 
 from __future__ import annotations
 
 import dataclasses
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from preprocess import storage
+from preprocess.claims import InHand
 from preprocess.decode import Rejected
 from preprocess.plan import Shard, read_plan
 from preprocess.posterize import label_histogram
@@ -33,6 +34,10 @@ from tfrecords_schema import (
 )
 
 
+class ImageError(RuntimeError):
+    """Anything but a reject went wrong with one image, such as too little memory; the message names it."""
+
+
 @dataclasses.dataclass
 class _Tally:
     """What a shard's records add up to, counted as they pass."""
@@ -43,14 +48,24 @@ class _Tally:
     rejects: list[Reject] = dataclasses.field(default_factory=list)
 
 
-def write_shard(shard: Shard, recipe: Recipe, compression: Compression, output: str) -> ShardReceipt:
+def write_shard(
+    shard: Shard,
+    recipe: Recipe,
+    compression: Compression,
+    output: str,
+    begin: Callable[[int], None] = lambda number: None,
+) -> ShardReceipt:
     """Converts every image of `shard` and writes the shard and then its receipt below `output`.
 
     Both appear whole or not at all. The same images and recipe give the same bytes. A shard that already
     stands is left alone: a runner that starts over after a fault then loses only what was in flight.
 
+    Args:
+      begin: called with the number of each image before it is read, and with their count after the last.
+
     Raises:
       OSError: the output cannot be written. (An image that cannot be read is a reject, not an error.)
+      ImageError: something else went wrong with an image.
     """
     if standing := _standing(shard, recipe, output):
         return standing
@@ -60,7 +75,7 @@ def write_shard(shard: Shard, recipe: Recipe, compression: Compression, output: 
         sink = _HashingFile(file)
         # No name and no time in the gzip header: same images, same bytes.
         packed = gzip.GzipFile("", "wb", 6, sink, mtime=0) if compression == "gzip" else None
-        for record in _records(read_plan(shard.plan), shard.key_bytes, recipe, tally):
+        for record in _records(shard, recipe, tally, begin):
             (packed or sink).write(record)
         if packed:
             packed.close()
@@ -84,22 +99,41 @@ def _standing(shard: Shard, recipe: Recipe, output: str) -> ShardReceipt | None:
     return receipt if found == wanted and whole else None
 
 
-def _records(images: list[Image], key_bytes: int, recipe: Recipe, tally: _Tally) -> Iterator[bytes]:
+def _records(shard: Shard, recipe: Recipe, tally: _Tally, begin: Callable[[int], None]) -> Iterator[bytes]:
     """Framed records of the images that pass, in order; counts them and the rejects into `tally`."""
-    dtype = recipe.palette.label_dtype
-    for image, data in read_all(images, recipe.max_pixels):
-        try:
-            if isinstance(data, Rejected):
-                raise data
-            edges, labels = transform(data, recipe)
-        except Rejected as e:
-            tally.rejects.append(Reject(image.key, e.reason, e.detail))
-            continue
-        tally.examples += 1
-        tally.edge_pixels += int(np.count_nonzero(edges))
-        tally.histogram += label_histogram(labels, len(tally.histogram))
-        key = image.key.encode().ljust(key_bytes, b"\0")
-        yield frame_record(encode_example(key, pack_edges(edges), labels.astype(dtype, copy=False).tobytes()))
+    images = read_plan(shard.plan)
+    number = 0
+    begin(number)
+    try:
+        for image, data in read_all(images, recipe.max_pixels):
+            record = _record(image, data, shard.key_bytes, recipe, tally)
+            number += 1
+            begin(number)  # also what follows is read ahead of its turn
+            if record:
+                yield record
+    except Exception as e:
+        in_hand = InHand(shard, number, images[number] if number < len(images) else None)
+        cause = " ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":")
+        raise ImageError(f"{in_hand}: {cause}; if this happens again, leave that image out") from e
+
+
+def _record(
+    image: Image, data: bytes | Rejected, key_bytes: int, recipe: Recipe, tally: _Tally
+) -> bytes | None:
+    """The framed record of an image, counted into `tally`; None for a reject."""
+    try:
+        if isinstance(data, Rejected):
+            raise data
+        edges, labels = transform(data, recipe)
+    except Rejected as e:
+        tally.rejects.append(Reject(image.key, e.reason, e.detail))
+        return None
+    tally.examples += 1
+    tally.edge_pixels += int(np.count_nonzero(edges))
+    tally.histogram += label_histogram(labels, len(tally.histogram))
+    key = image.key.encode().ljust(key_bytes, b"\0")
+    labels = labels.astype(recipe.palette.label_dtype, copy=False)
+    return frame_record(encode_example(key, pack_edges(edges), labels.tobytes()))
 
 
 class _HashingFile:

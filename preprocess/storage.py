@@ -10,8 +10,9 @@ import shutil
 import stat
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -110,13 +111,18 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
 
 
 def read_each(paths: Iterable[str]) -> Iterator[bytes]:
-    """Yields the contents of small files, in order; from remote stores many at a time.
+    """Yields the contents of small files, in order. Up to `CONNECTIONS` of them are read ahead, no more.
 
     Raises:
       OSError: one of them cannot be read.
     """
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        yield from pool.map(read, paths)
+        under_way: deque[Future[bytes]] = deque()
+        for path in paths:
+            under_way.append(pool.submit(read, path))
+            if len(under_way) > CONNECTIONS:
+                yield under_way.popleft().result()
+        yield from (future.result() for future in under_way)
 
 
 def listing(pattern: str) -> Iterator[Stored]:
@@ -174,7 +180,15 @@ def _find(path: str) -> Stored | None:
 
 @contextlib.contextmanager
 def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
-    """Opens `root`/`name` for writing; it appears, whole, only when the block ends without an error."""
+    """Opens `root`/`name` for writing; it appears, whole, only when the block ends without an error.
+
+    When the block has ended, a local file survives a power cut: the file and its folder are synchronised with
+    the disk before anything that refers to it is written. Files in `WORK_DIR` are not, as each run of the
+    command writes them anew.
+
+    Raises:
+      OSError: the file cannot be written; what stood there before stays, and no temporary file is left.
+    """
     target = join(root, name)
     temporary = join(root, f"{WORK_DIR}/{uuid.uuid4().hex}.tmp")
     if is_remote(root):
@@ -183,12 +197,20 @@ def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, spooled)
             _upload(spooled, target, temporary)
         return
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    Path(temporary).parent.mkdir(parents=True, exist_ok=True)
+    lasting = not name.startswith(f"{WORK_DIR}/")
+    if lasting:
+        make_folder(Path(target).parent)
+    for path in (target, temporary):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         with Path(temporary).open("wb") as file:
             yield file
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         Path(temporary).replace(target)
+        if lasting:
+            _sync_folder(Path(target).parent)
     except BaseException as e:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(e, OSError) and e.errno and not e.filename:
@@ -208,14 +230,40 @@ def write(root: str, name: str, data: bytes) -> None:
         file.write(data)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a local folder and those around it, unless they are there. The new ones survive a power cut.
+
+    Raises:
+      OSError: one of them cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync_folder(each.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Writes the names in a folder to the disk: a renamed file is safe only then."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot do it
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def remove(root: str, name: str) -> None:
-    """Removes a file below `root`, if it is there."""
+    """Removes a file below `root`, if it is there. It does not come back after a power cut."""
     path = join(root, name)
     if is_remote(root):
         with telling("remove", path):
             stores.store(path).delete(path)
-    else:
-        Path(path).unlink(missing_ok=True)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        Path(path).unlink()
+        _sync_folder(Path(path).parent)
 
 
 def remove_folder(root: str, name: str) -> None:

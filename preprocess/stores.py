@@ -14,14 +14,20 @@ import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol
 
+from preprocess.cli import install_command
+
 CONNECTIONS = 16  # kept open to a store: as many as images are read ahead
 
-# What a scheme needs installed, the extra that brings it, and how to be let in.
+# What a scheme needs installed, the extras that bring it, and how to be let in.
 _NEEDS = {
-    "s3": ("boto3", "aws", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run: aws configure"),
+    "s3": (
+        "boto3",
+        "aws,preprocess",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run: aws configure",
+    ),
     "gs": (
         "google.cloud.storage",
-        "gcp",
+        "gcp,preprocess",
         "run: gcloud auth application-default login, and see that the account may use the bucket",
     ),
 }
@@ -109,7 +115,7 @@ def _require(scheme: str) -> None:
             importlib.import_module(module)
     except ImportError:
         raise StorageError(
-            f"{scheme}:// needs {module}, which is not installed: pip install 'linewash[{extra}]'"
+            f"{scheme}:// needs {module}, which is not installed: run {install_command(extra)}"
         ) from None
 
 
@@ -204,9 +210,14 @@ class _BeamStore:
             return file.read(size) if size >= 0 else file.read()
 
     def write(self, path: str, file: BinaryIO, temporary: str) -> None:
-        with filesystems().create(temporary, compression_type="uncompressed") as target:
-            shutil.copyfileobj(file, target, 1 << 20)
-        filesystems().rename([temporary], [path])
+        try:
+            with filesystems().create(temporary, compression_type="uncompressed") as target:
+                shutil.copyfileobj(file, target, 1 << 20)
+            filesystems().rename([temporary], [path])
+        except BaseException:
+            with contextlib.suppress(Exception):  # there may be none yet, or the store may be what is gone
+                self.delete(temporary)
+            raise
 
     def delete(self, path: str) -> None:
         if self.find(path):

@@ -19,7 +19,6 @@ import dataclasses
 import json
 import math
 import multiprocessing
-import os
 import random
 import statistics
 import subprocess
@@ -39,6 +38,7 @@ from bench_preprocess import copies, kept  # noqa: E402
 from measuring import in_own_process, options, tell  # noqa: E402
 
 import tfrecords_schema as schema  # noqa: E402
+from preprocess.cores import available_cores  # noqa: E402
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe  # noqa: E402
 from preprocess.transform import to_pixels, transform  # noqa: E402
 
@@ -48,7 +48,7 @@ SLOW = 4  # images a batch and a process for the way in Python, which takes abou
 EPOCHS = 3  # timed
 NUMBERS = (1, 10, 100)  # epochs
 
-CORES = len(os.sched_getaffinity(0))
+CORES = available_cores()
 
 # packed edges uint8 [B, S*S/8], labels uint8 [B, S, S], ids int32 [B]
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import re
 import shutil
 import statistics
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from measuring import options, tell  # noqa: E402
 
+from preprocess.cores import available_cores  # noqa: E402
 from preprocess.decode import Rejected, decode  # noqa: E402
 from preprocess.edges import to_edges  # noqa: E402
 from preprocess.posterize import to_labels  # noqa: E402
@@ -257,7 +257,7 @@ def bench(args: argparse.Namespace) -> None:
         copies(args.images, folder, args.count)
         table = compare(folder, args.count, args.runs, args.ways)
     times = stages(args.images)
-    print(f"{args.count:,} images, {os.cpu_count()} cores, medians of {args.runs} runs")
+    print(f"{args.count:,} images, {available_cores()} cores, medians of {args.runs} runs")
     tell(show(table, times), {"ways": table, "stages_us": times}, args.json)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import re
 import sys
@@ -18,6 +17,11 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from preprocess.cores import available_cores  # noqa: E402
 
 PACKAGES = (
     "linewash", "tensorflow", "keras", "numpy", "opencv-python-headless", "simplejpeg", "apache-beam",
@@ -135,7 +139,7 @@ def machine() -> dict[str, Any]:
     memory = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
     return {
         "cpu": name[1] if name else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "memory_gb": round(int(memory[1]) / 1e6) if memory else None,
         "system": f"{platform.system()} {platform.release()}",
     }

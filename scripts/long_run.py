@@ -44,6 +44,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench_preprocess import copies, descendants  # noqa: E402
 
+from preprocess.cores import available_cores  # noqa: E402
 from tfrecords_schema import RECEIPTS_DIR, ShardReceipt  # noqa: E402
 
 SCENES = 1000
@@ -107,7 +108,7 @@ def prepare(folder: Path, minutes: float) -> int:
     convert = python("-m", "preprocess", "--input", scenes, "--output", dataset)
     for command in (draw, convert):
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    count = round(RATE * len(os.sched_getaffinity(0)) * 60 * (minutes + 5))
+    count = round(RATE * available_cores() * 60 * (minutes + 5))
     copies(scenes, folder / "links", count)
     return count
 

@@ -4,14 +4,18 @@ Usage: python scripts/make_storybook.py OUT --count N --seed S [--workers N]
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import NoReturn
 
-from storybook.book import BookError, write_book
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from storybook.book import BookError, write_book  # noqa: E402
+
+from preprocess.cores import available_cores  # noqa: E402
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write (new, or of this seed)")
     parser.add_argument("--count", type=_at_least(1), required=True, help="how many pictures")
     parser.add_argument("--seed", type=_at_least(0), required=True, help="which pictures")
-    processors = os.cpu_count() or 1
+    processors = available_cores()
     parser.add_argument("--workers", type=_at_least(1), default=processors, help="default: one per CPU")
     args = parser.parse_args(arguments)
     try:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
+import functools
 import gzip
 import hashlib
-import os
 import sys
 import time
 import zlib
@@ -27,6 +28,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from preprocess.cores import available_cores  # noqa: E402
 from preprocess.plan import digest_keys  # noqa: E402
 from preprocess.posterize import label_histogram  # noqa: E402
 from preprocess.recipe import fingerprint  # noqa: E402
@@ -40,18 +42,51 @@ from tfrecords_schema import (  # noqa: E402
     ShardReceipt,
     decode_example,
     read_records,
+    user_path,
 )
+from training import words  # noqa: E402
+from training.errors import WorkError  # noqa: E402
 
 CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
+class Expected:
+    """What the manifest says of every shard: that is all that a shard's task is given of it.
+
+    The manifest names all shards, so that sending it would grow with the square of their number.
+    """
+
+    fingerprint: str
+    image_size: int
+    colors: int
+    label_dtype: np.dtype
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
-    """What one shard holds: pixels by label [K], lines, and a 64-bit digest of each key."""
+    """What one shard holds: pixels by label [K], line pixels, a 64-bit digest of each key, uint64 [N].
+
+    `images_digest` is that of its receipt.
+    """
 
     label_histogram: np.ndarray
     edge_pixels: int
     keys: np.ndarray
+    images_digest: str
+
+
+class Totals:
+    """Sums over the shards of one split."""
+
+    def __init__(self, colors: int) -> None:
+        self.label_histogram = np.zeros(colors, np.int64)
+        self.edge_pixels = 0
+
+    def add(self, found: Found) -> None:
+        """Counts a shard in."""
+        self.label_histogram += found.label_histogram
+        self.edge_pixels += found.edge_pixels
 
 
 def check_dataset(root: Path, workers: int) -> tuple[int, int]:
@@ -66,20 +101,24 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
     _agree(
         f"{MANIFEST_NAME}: fingerprint", manifest.fingerprint, fingerprint(manifest.recipe, manifest.palette)
     )
+    palette = manifest.palette
+    expected = Expected(manifest.fingerprint, manifest.image_size, len(palette), palette.label_dtype)
+    totals = {name: Totals(len(palette)) for name in manifest.splits}
+    keys, digests = [], {}
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
-        jobs = pool.map(_check_shard, *zip(*((root, manifest, *each) for each in shards), strict=True))
+        jobs = pool.map(functools.partial(_check_shard, root, expected), *zip(*shards, strict=True))
         bar = tqdm(jobs, total=len(shards), unit=" shards", disable=not sys.stderr.isatty(), leave=False)
-        found = list(bar)
+        for (split, shard), found in zip(shards, bar, strict=True):
+            totals[split].add(found)
+            keys.append(found.keys)
+            digests[shard.name] = found.images_digest
     for name, part in manifest.splits.items():
-        mine = [f for f, (split, _) in zip(found, shards, strict=True) if split == name]
-        histogram = sum((f.label_histogram for f in mine), np.zeros(len(manifest.palette), np.int64))
-        _agree(f"{MANIFEST_NAME}: {name}.label_histogram", part.label_histogram, histogram.tolist())
-        _agree(f"{MANIFEST_NAME}: {name}.edge_pixels", part.edge_pixels, sum(f.edge_pixels for f in mine))
-    digests = (
-        _receipt(root, shard).images_digest for _, shard in sorted(shards, key=lambda each: each[1].name)
-    )
-    _agree(f"{MANIFEST_NAME}: images_digest", manifest.images_digest, digest_keys(digests))
-    _check_keys(root, found, [shard for _, shard in shards])
+        histogram = totals[name].label_histogram.tolist()
+        _agree(f"{MANIFEST_NAME}: {name}.label_histogram", part.label_histogram, histogram)
+        _agree(f"{MANIFEST_NAME}: {name}.edge_pixels", part.edge_pixels, totals[name].edge_pixels)
+    digest = digest_keys(digests[name] for name in sorted(digests))
+    _agree(f"{MANIFEST_NAME}: images_digest", manifest.images_digest, digest)
+    _check_keys(root, keys, [shard for _, shard in shards])
     return sum(s.examples for _, s in shards), sum(s.bytes for _, s in shards)
 
 
@@ -91,14 +130,16 @@ def _check_names(root: Path, named: list[str]) -> None:
         raise SchemaError(f"{stray[0]} is not in {MANIFEST_NAME}")
 
 
-def _check_shard(root: Path, manifest: Manifest, split: str, shard: ShardInfo) -> Found:
+def _check_shard(root: Path, expected: Expected, split: str, shard: ShardInfo) -> Found:
     try:
-        _check_receipt(root, manifest, split, shard)
+        receipt = _receipt(root, shard)
+        _agree("the receipt's split", receipt.split, split)
+        _agree("the receipt's shard", receipt.shard, shard)
+        _agree("the receipt's recipe", receipt.fingerprint, expected.fingerprint)
         _check_file(root / shard.name, shard)
-        found = _check_records(root / shard.name, manifest, shard)
+        found = _check_records(root / shard.name, expected, shard, receipt.images_digest)
         if shard.layout:
             _agree("size in records", shard.layout.stride * shard.examples, shard.bytes)
-        receipt = _receipt(root, shard)
         _agree("label_histogram in the receipt", receipt.label_histogram, found.label_histogram.tolist())
         _agree("edge_pixels in the receipt", receipt.edge_pixels, found.edge_pixels)
     except (SchemaError, OSError, EOFError, zlib.error) as e:
@@ -109,13 +150,6 @@ def _check_shard(root: Path, manifest: Manifest, split: str, shard: ShardInfo) -
 def _receipt(root: Path, shard: ShardInfo) -> ShardReceipt:
     path = root / ShardReceipt.name(shard.name)
     return ShardReceipt.from_json(path.read_bytes(), ShardReceipt.name(shard.name))
-
-
-def _check_receipt(root: Path, manifest: Manifest, split: str, shard: ShardInfo) -> None:
-    receipt = _receipt(root, shard)
-    _agree("the receipt's split", receipt.split, split)
-    _agree("the receipt's shard", receipt.shard, shard)
-    _agree("the receipt's recipe", receipt.fingerprint, manifest.fingerprint)
 
 
 def _check_file(path: Path, shard: ShardInfo) -> None:
@@ -135,9 +169,9 @@ def _records(path: Path, shard: ShardInfo) -> Iterator[bytes]:
         yield from read_records(opened)
 
 
-def _check_records(path: Path, manifest: Manifest, shard: ShardInfo) -> Found:
-    colors = len(manifest.palette)
-    pixels = manifest.image_size**2
+def _check_records(path: Path, expected: Expected, shard: ShardInfo, images_digest: str) -> Found:
+    colors = expected.colors
+    pixels = expected.image_size**2
     histogram = np.zeros(colors, np.int64)
     edge_pixels = number = 0
     keys = array("Q")  # not as many as the manifest says: it may say anything
@@ -148,8 +182,8 @@ def _check_records(path: Path, manifest: Manifest, shard: ShardInfo) -> Found:
         if number > shard.examples:
             raise SchemaError(f"{where}: more records than the {shard.examples} that {MANIFEST_NAME} says")
         _agree(f"{where}: bytes of edges", pixels // 8, len(edges))
-        _agree(f"{where}: bytes of labels", pixels * manifest.palette.label_dtype.itemsize, len(labels))
-        values = np.frombuffer(labels, manifest.palette.label_dtype)
+        _agree(f"{where}: bytes of labels", pixels * expected.label_dtype.itemsize, len(labels))
+        values = np.frombuffer(labels, expected.label_dtype)
         counts = label_histogram(values, 256**values.itemsize)
         if counts[colors:].any():
             label = colors + int(np.flatnonzero(counts[colors:])[0])
@@ -158,20 +192,20 @@ def _check_records(path: Path, manifest: Manifest, shard: ShardInfo) -> Found:
         edge_pixels += int.from_bytes(edges, "big").bit_count()
         keys.append(_digest(key))
     _agree("records", shard.examples, number)
-    return Found(histogram, edge_pixels, np.array(keys, np.uint64))
+    return Found(histogram, edge_pixels, np.array(keys, np.uint64), images_digest)
 
 
-def _check_keys(root: Path, found: list[Found], infos: list[ShardInfo]) -> None:
-    """No key stands twice in a split, in one shard or in two."""
+def _check_keys(root: Path, keys: list[np.ndarray], infos: list[ShardInfo]) -> None:
+    """Checks that no key stands twice in a split; `keys` are the digests of each shard's, uint64 [N]."""
     for split in sorted({info.name.partition("/")[0] for info in infos}):
-        mine = [(f, info) for f, info in zip(found, infos, strict=True) if info.name.startswith(f"{split}/")]
-        ordered = np.sort(np.concatenate([f.keys for f, _ in mine]))
+        mine = [(k, info) for k, info in zip(keys, infos, strict=True) if info.name.startswith(f"{split}/")]
+        ordered = np.sort(np.concatenate([k for k, _ in mine]))
         twice = ordered[1:][ordered[1:] == ordered[:-1]]
         if not twice.size:
             continue
         places = [
             (info.name, number, key)
-            for info in (info for f, info in mine if twice[0] in f.keys)
+            for info in (info for k, info in mine if twice[0] in k)
             for number, record in enumerate(_records(root / info.name, info))
             if _digest(key := decode_example(record)[0]) == twice[0]
         ]
@@ -194,13 +228,17 @@ def _short(value: object) -> str:
 
 
 def main() -> int:
-    """Checks; gives the exit code: 0 all is well, 1 a fault, 2 wrong usage."""
+    """Checks; returns the exit code of `words.exit_code`, 1 for a fault of the dataset."""
+    return words.exit_code("verify_shards", _main, "preprocess")
+
+
+def _main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("dataset", type=Path, help="a dataset directory made by python -m preprocess")
+    parser.add_argument("dataset", type=_folder, help="a dataset directory made by python -m preprocess")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes [all cores]"
+        "--workers", type=int, default=available_cores(), metavar="N", help="processes [all cores]"
     )
     args = parser.parse_args()
     if args.workers < 1:
@@ -208,13 +246,23 @@ def main() -> int:
     started = time.monotonic()
     try:
         examples, size = check_dataset(args.dataset, args.workers)
-    except (SchemaError, OSError) as e:
-        print(f"verify_shards: {e}", file=sys.stderr)
-        return 1
+    except SchemaError as e:
+        raise WorkError(str(e)) from None
+    except concurrent.futures.process.BrokenProcessPool:
+        raise WorkError(
+            "a worker process was killed, as the kernel does when memory runs out: give fewer with --workers"
+        ) from None
     megabytes = size / 1e6
     rate = megabytes / (time.monotonic() - started)
     print(f"{args.dataset} is whole: {examples:,} examples, {megabytes:,.1f} MB, {rate:,.0f} MB/s")
     return 0
+
+
+def _folder(typed: str) -> Path:
+    try:
+        return Path(user_path(typed))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -344,6 +345,37 @@ def test_the_image_and_the_template_fit_the_project():
         assert all(re.compile(regex) for regex in parameter.get("regexes", []))
 
 
+def test_what_the_image_copies_builds_the_wheel_that_it_installs(tmp_path):
+    """Offline, with the setuptools of this environment, from exactly the files of the Dockerfile."""
+    dockerfile = (ROOT / "scripts/dataflow/Dockerfile").read_text()
+    for names, target in re.findall(r"^COPY (?!--)(.+) (\S+)$", dockerfile, re.MULTILINE):
+        for source in map(ROOT.joinpath, names.split()):
+            to = tmp_path / "linewash" / target / ("" if source.is_dir() else source.name)
+            if source.is_dir():
+                shutil.copytree(source, to, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, to)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index"]
+    command += ["--no-build-isolation", "--no-deps", "--wheel-dir", tmp_path, tmp_path / "linewash"]
+    subprocess.run(command, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    expected = {f"preprocess/{path.name}" for path in (ROOT / "preprocess").glob("*.py")}
+    expected |= {"tfrecords_schema.py", "conf/train.yaml", "coloring/command.py", "serving/page/index.html"}
+    assert expected <= inside
+    entry = re.search(r"^ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/(\S+)$", dockerfile, re.MULTILINE)[1]
+    assert (tmp_path / entry).is_file()
+
+
+def test_a_template_stages_no_requirements():
+    """Beam would download them for manylinux2014, and hang on NumPy, which has no such wheel since 2.4."""
+    dockerfile = (ROOT / "scripts/dataflow/Dockerfile").read_text()
+    settings = re.findall(r"^ENV (\w+)", dockerfile, re.MULTILINE)
+    assert settings == ["FLEX_TEMPLATE_PYTHON_PY_FILE"]
+
+
 # ------------------------------------------------------------------------------------------- refusals
 
 GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-project", "--region": "a-region",
@@ -375,4 +407,4 @@ def test_a_missing_extra_is_one_sentence():
     flags = [item for pair in GOOD.items() for item in pair]
     result = preprocess(*flags, "--runner", "DataflowRunner", code=code)
     assert result.returncode == 2
-    assert "pip install 'linewash[gcp,preprocess]'" in result.stderr
+    assert f"-m pip install --editable '{ROOT}[gcp,preprocess]'" in result.stderr

@@ -298,7 +298,7 @@ def test_fifty_questions_at_once_get_each_its_own_answer(hinted: Path, network: 
 def test_a_full_queue_turns_away_with_a_sentence(
     network: Network, page: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("serving.server.available_cores", lambda: 1)
     with (
         TestClient(server.make_app(network, most_waiting=1), base_url="http://localhost") as client,
         ThreadPoolExecutor(12) as pool,

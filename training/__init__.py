@@ -11,3 +11,7 @@ runtimes: `exporting` says how, from `portable` copies whose `parity` is checked
 `exported`, which is read without TensorFlow. Hydra is met only in `__main__` and `compose`, other commands
 read their `words`; a mistake of the user's becomes one of `errors`.
 """
+
+from training.home import keep_libraries_out
+
+keep_libraries_out()

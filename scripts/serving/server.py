@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from preprocess.cores import available_cores
 from serving import answers
 from training.errors import LinewashError, UsageError
 
@@ -78,7 +78,7 @@ def make_app(network: Network, hosts: list[str] | None = None, most_waiting: int
         that has its own name point here (DNS rebinding) is turned away by them.
       most_waiting: questions that wait for their turn at most.
     """
-    queue = Queue(os.cpu_count() or 1, most_waiting)
+    queue = Queue(available_cores(), most_waiting)
     told = msgspec.json.encode(answers.about(network))
 
     async def about(request: Request) -> Response:

@@ -1,0 +1,190 @@
+"""The private names of other packages that linewash uses. After an upgrade, this is what fails first.
+
+Each entry says where a name is used and what no longer works without it. pyproject.toml keeps the packages
+below the next version that was not tried: raise a bound there, then run this file.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BEAM = "apache_beam"
+PORTABILITY = f"{BEAM}.runners.portability.fn_api_runner"
+
+
+@dataclass(frozen=True)
+class Private:
+    """A name as `module:attribute.attribute`, who uses it and why, and parameters that it is called with."""
+
+    name: str
+    used_in: str
+    breaks: str
+    parameters: tuple[str, ...] = ()
+
+
+NAMES = [
+    Private(
+        f"{PORTABILITY}.fn_runner:FnApiRunner", "preprocess/local.py",
+        "the local runner cannot be told that its workers are ours",
+        ("default_environment", "provision_info"),
+    ),
+    Private(
+        f"{PORTABILITY}.fn_runner:ExtendedProvisionInfo", "preprocess/local.py",
+        "local workers do not get the pipeline's options, with which buckets are opened", ("provision_info",),
+    ),
+    Private(
+        f"{PORTABILITY}.worker_handlers:WorkerHandler.register_environment", "preprocess/local.py",
+        "the local runner starts Beam's own workers, whose deaths nobody notices", ("urn", "payload_type"),
+    ),
+    Private(
+        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler", "preprocess/local.py",
+        "local workers cannot be started",
+        ("state", "provision_info", "grpc_server"),
+    ),
+    Private(
+        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.start_worker", "preprocess/local.py",
+        "it is overridden: under another name Beam would not start our workers",
+    ),
+    Private(
+        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.stop_worker", "preprocess/local.py",
+        "it is overridden: under another name workers would live on after the job",
+    ),
+    Private(
+        f"{BEAM}.transforms.environments:SubprocessSDKEnvironment.from_command_string", "preprocess/local.py",
+        "the local runner cannot be told that its workers are ours", ("command_string",),
+    ),
+    Private(
+        f"{BEAM}.portability:python_urns.SUBPROCESS_SDK", "preprocess/local.py",
+        "the local runner cannot be told that its workers are ours",
+    ),
+    Private(
+        f"{BEAM}.runners.job.utils:dict_to_struct", "preprocess/local.py",
+        "local workers do not get the pipeline's options", ("dict_obj",),
+    ),
+    Private(
+        f"{BEAM}.runners.worker.sdk_worker_main:main", "preprocess/worker.py",
+        "local workers cannot be started", ("unused_argv",),
+    ),
+    Private(
+        f"{BEAM}.io.filesystems:FileSystems._pipeline_options", "preprocess/stores.py",
+        "credentials and endpoints given as Beam's flags are not used",
+    ),
+    Private(
+        f"{BEAM}.io.filesystem:FileSystem.translate_pattern", "preprocess/stores.py",
+        "globs over buckets cannot be matched", ("pattern",),
+    ),
+    Private(
+        f"{BEAM}.options.pipeline_options:PipelineOptions._add_argparse_args", "preprocess/options.py",
+        "misspelt flags of Beam are passed over in silence", ("parser",),
+    ),
+    Private(
+        f"{BEAM}.io.gcp.gcsio:create_storage_client", "preprocess/gcs.py",
+        "gs:// cannot be opened", ("pipeline_options", "use_credentials"),
+    ),
+    Private(
+        f"{BEAM}.runners.dataflow.internal.apiclient:DataflowApplicationClient", "preprocess/dataflow.py",
+        "a missing package for Dataflow is found only when the job is handed in",
+    ),
+    Private(
+        "google.cloud.storage:Client._http", "preprocess/gcs.py",
+        "sixteen readers share ten connections, and the client warns at each read",
+    ),
+    Private(
+        "keras.optimizers:Muon._should_use_adamw", "training/optimizers.py",
+        "it is overridden: under another name all kernels of convolutions would get AdamW", ("variable",),
+    ),
+    Private(
+        "keras.optimizers:Muon.zeropower_via_newtonschulz5", "training/optimizers.py",
+        "Muon's update of a convolution is not made orthogonal", ("x", "steps"),
+    ),
+    Private(
+        "keras.optimizers:Muon._get_variable_index", "training/optimizers.py",
+        "Muon does not find the momentum of a kernel", ("variable",),
+    ),
+    Private(
+        "keras.optimizers:Optimizer._all_reduce_sum_gradients", "training/optimizers.py",
+        "it is overridden: under another name replicas would add their gradients up twice",
+        ("grads_and_vars",),
+    ),
+    Private("omegaconf:DictConfig._set_flag", "training/compose.py", "no setting can be changed", ("flags",)),
+    Private("omegaconf:DictConfig._get_node", "training/compose.py", "no setting can be changed", ("key",)),
+    Private("omegaconf:DictConfig._is_missing", "training/compose.py", "no setting can be changed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("private", NAMES, ids=lambda private: private.name.rpartition(":")[2])
+def test_it_is_there_and_takes_what_it_is_given(private: Private) -> None:
+    told = f"{private.used_in} uses {private.name}. Without it: {private.breaks}."
+    module, _, path = private.name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for attribute in path.split("."):
+            found = inspect.getattr_static(found, attribute)
+            found = getattr(found, "__func__", found)
+    except (ImportError, AttributeError) as e:
+        pytest.fail(f"{told} ({type(e).__name__}: {e})")
+    if private.parameters:
+        has = list(inspect.signature(found).parameters)
+        missing = [name for name in private.parameters if name not in has]
+        assert not missing, f"{told} It takes {has}."
+
+
+def test_instances_have_what_their_constructors_set() -> None:
+    """Attributes that no class has."""
+    import argparse
+
+    import keras
+
+    assert argparse.ArgumentParser()._actions, "preprocess/options.py: no misspelt flag is recognised"
+    muon = keras.optimizers.Muon()
+    muon.build([keras.Variable([[1.0]])])
+    for name in ("rms_rate", "ns_steps", "momentums", "_trainable_variables"):
+        assert hasattr(muon, name), f"training/optimizers.py: ConvMuon uses {name} of Keras's Muon"
+
+
+# Public, in spite of how they are spelt.
+DOCUMENTED = {"_exit", "_asdict", "_replace", "_fields", "_make"}
+
+
+def test_no_private_name_is_used_that_is_not_listed_here() -> None:
+    """A private name that our code reads but nowhere defines is somebody else's."""
+    used: dict[str, str] = {}
+    defined: set[str] = set()
+    paths = [ROOT / "tfrecords_schema.py"]
+    paths += [
+        path for folder in ("preprocess", "training", "scripts") for path in (ROOT / folder).rglob("*.py")
+    ]
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                used.setdefault(node.attr, f"{path.relative_to(ROOT)}:{node.lineno}")
+            elif isinstance(node, ast.Attribute):
+                defined.add(node.attr)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                defined.add(node.id)
+    private = {name for name in used if name.startswith("_") and not name.endswith("__")}
+    listed = {attribute for each in NAMES for attribute in each.name.partition(":")[2].split(".")}
+    listed |= {"_actions", "_trainable_variables"}
+    foreign = {name: used[name] for name in private - defined - DOCUMENTED - listed}
+    assert foreign == {}, "list them here, with what breaks without them"
+
+
+def test_packages_whose_private_names_are_used_have_an_upper_bound() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [line for lines in project["optional-dependencies"].values() for line in lines]
+    for package in ("apache-beam", "keras", "omegaconf", "hydra-core", "google-cloud-storage"):
+        lines = [line for line in asked if line.partition(">")[0].partition("[")[0] == package]
+        assert lines, package
+        assert all(",<" in line for line in lines), lines

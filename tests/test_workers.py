@@ -1,0 +1,199 @@
+"""Of a worker that dies, the image in hand and the shard are named, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import photos
+import pytest
+from jobs import files, preprocess
+
+from preprocess import job, shards, worker
+from preprocess.claims import Claims, InHand
+from preprocess.options import Options, parse
+from preprocess.plan import Layout, Shard, make_plan
+from preprocess.recipe import DEFAULT
+from preprocess.sources import Image, images
+from preprocess.worker import WorkerDiedError, is_debugging
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> list[Shard]:
+    """Two shards of eight photographs."""
+    photos.folder(tmp_path / "images", 8)
+    found = images([str(tmp_path / "images")], str(tmp_path / "out"))
+    return make_plan(found, Layout(val_fraction=0, num_shards=2), str(tmp_path / "out"))
+
+
+def claims(planned: list[Shard], tmp_path: Path) -> Claims:
+    (tmp_path / "claims").mkdir()
+    return Claims(planned, str(tmp_path / "claims"))
+
+
+def test_the_image_in_hand_is_known_by_the_process(planned: list[Shard], tmp_path: Path) -> None:
+    taken = claims(planned, tmp_path)
+    assert taken.in_hand(os.getpid()) is None
+    shard = next(mine := taken.take())
+    assert str(taken.in_hand(os.getpid())) == shard.name
+    taken.begin(shard, 1)
+    found = taken.in_hand(os.getpid())
+    assert found
+    assert found.image
+    assert f"{found.image.path}, image 2 of {shard.images} of {shard.name}" in str(found)
+    assert taken.in_hand(os.getpid() + 1) is None
+    taken.begin(shard, shard.images)  # the file is being finished
+    assert str(taken.in_hand(os.getpid())) == shard.name
+    following = next(mine)
+    assert str(taken.in_hand(os.getpid())) == following.name, "a finished shard is no longer in hand"
+
+
+def test_each_image_is_noted_before_it_is_read(
+    planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    real = shards.read_all
+    seen = []
+
+    def watched(images):  # type: ignore[no-untyped-def]
+        for number, (image, data) in enumerate(real(images)):
+            seen.append((number, begun[-1]))
+            yield image, data
+
+    monkeypatch.setattr(shards, "read_all", watched)
+    shards.write_shard(planned[0], DEFAULT, "none", str(tmp_path / "out"), begun.append)
+    assert begun == list(range(planned[0].images + 1))
+    assert all(number == noted for number, noted in seen)
+
+
+def test_an_image_that_takes_all_memory_is_named(
+    planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(data: bytes, recipe: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(shards, "transform", greedy)
+    with pytest.raises(shards.ImageError) as error:
+        shards.write_shard(planned[1], DEFAULT, "none", str(tmp_path / "out"))
+    words = str(error.value)
+    assert str(tmp_path / "images") in words
+    assert f"image 1 of {planned[1].images} of {planned[1].name}: MemoryError" in words
+    assert list((tmp_path / "out/train").glob("*")) == list((tmp_path / "out/.work").glob("*.tmp")) == []
+
+
+def test_an_image_in_a_tar_is_named_with_its_tar() -> None:
+    shard = Shard("train", "train/x", "plan", 3, "0", 1)
+    image = Image("n01/a.jpg", "/data/n01.tar", 512, 100)
+    assert "n01/a.jpg in /data/n01.tar, image 3 of 3" in str(InHand(shard, 2, image))
+
+
+def dying(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, paths: list[str], code: int = -signal.SIGKILL
+) -> Options:
+    """Options of a job whose workers die, each while it has the next of the images `paths` in hand."""
+    shard = Shard("train", "train/x", "plan", 3, "0", 1)
+    deaths = iter(paths)
+
+    def run(options: Options, todo: list[Shard]) -> None:
+        path = next(deaths)
+        raise WorkerDiedError(7, code, InHand(shard, 0, Image("key", path)) if path else None)
+
+    monkeypatch.setattr(job, "_run_pipeline", run)
+    return parse(["--input", "x", "--output", str(tmp_path)])
+
+
+def test_workers_that_die_of_one_image_say_which_to_remove(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = dying(monkeypatch, tmp_path, ["/a.jpg", "/huge.jpg", "/huge.jpg"])
+    with pytest.raises(job.WorkersDiedError, match=r"2 of 3 died of /huge.jpg: move it out of the input"):
+        job._run_patiently(options, [])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "SIGKILL" in said[0]
+    assert "/a.jpg, image 1 of 3 of train/x; starting again" in said[0]
+
+
+def test_workers_that_die_of_several_images_say_how_to_use_less_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = dying(monkeypatch, tmp_path, ["/a.jpg", "/b.jpg", ""])
+    with pytest.raises(job.WorkersDiedError, match=r"--direct_num_workers 1.*LINEWASH_DEBUG=1"):
+        job._run_patiently(options, [])
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(-9, "SIGKILL (as the kernel does when memory"), (-11, "SIGSEGV"), (1, "code 1")]
+)
+def test_how_a_worker_ended_is_told_in_words(code: int, words: str) -> None:
+    assert words in str(WorkerDiedError(7, code))
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_debugging_is_asked_for_in_the_environment(
+    value: str, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINEWASH_DEBUG", value)
+    assert is_debugging() == shown
+
+
+def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher() -> None:
+    worker.warm_up()
+    server = worker.forkserver._forkserver._forkserver_pid
+    status = Path(f"/proc/{server}/status").read_text()
+    blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert blocked & 1 << (number - 1)
+
+
+# Loaded by each Python that starts: lets the worker that comes to one image die in a given way.
+POISON = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "preprocess.pipeline":
+            sys.meta_path.remove(self)
+            from preprocess import shards
+            ordinary = shards.transform
+            def transform(data, recipe):
+                if len(data) == SIZE:
+                    os.kill(os.getpid(), signal.HOW)
+                return ordinary(data, recipe)
+            shards.transform = transform
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV"])
+def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
+    """The image is named; without it, the same command finishes as if it had never been there."""
+    photos.folder(tmp_path / "images", 40)
+    poison = tmp_path / "images/n00000001/poison.jpg"
+    poison.write_bytes(photos.jpeg(photos.picture(99, 333, 222)))
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(
+        POISON.replace("SIZE", str(poison.stat().st_size)).replace("HOW", how)
+    )
+    with tempfile.TemporaryDirectory(prefix="lw") as temporary:
+        env = {**os.environ, "PYTHONPATH": str(hook), "TMPDIR": temporary, "LINEWASH_DEBUG": "1"}
+        args = ["--input", tmp_path / "images", "--num_shards", 4, "--image_size", 32]
+        result = preprocess(*args, "--output", tmp_path / "out", env=env)
+        assert list(Path(temporary).iterdir()) == []
+        assert result.returncode == 1, result.stderr
+        last = result.stderr.splitlines()[-1]
+        assert f"3 of 3 died of {poison}: move it out of the input" in last
+        assert how in last
+        assert "run the same command again" in last
+        assert ("Segmentation fault" in result.stderr) == (how == "SIGSEGV"), (
+            "the workers' own words are kept"
+        )
+        poison.unlink()
+        assert preprocess(*args, "--output", tmp_path / "out", env=env).returncode == 0
+        assert preprocess(*args, "--output", tmp_path / "whole", env=env).returncode == 0
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
