@@ -34,7 +34,9 @@ def run_module(
     return _run(["-m", module, *words], timeout, more)
 
 
-def run_script(name: str, *words: object, timeout: int = 120, **more: Any) -> subprocess.CompletedProcess[str]:
+def run_script(
+    name: str, *words: object, timeout: int = 120, **more: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs `python scripts/NAME WORDS` to its end; `more` are arguments of `subprocess.run`."""
     return _run([ROOT / "scripts" / name, *words], timeout, more)
 
@@ -53,8 +55,8 @@ def run_main(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command's `main(WORDS)` in this process, and returns what `run_module` would.
 
-    What it changes of the process is changed back: standard streams (caught at their file descriptors, so that
-    C++ and forked workers are heard too), environment, directory, signal handlers, logging and warnings.
+    What it changes of the process is changed back: standard streams (caught at their file descriptors, so
+    that C++ and forked workers are heard too), environment, directory, signal handlers, logging, warnings.
 
     Args:
       main: takes the words and returns the exit code, or raises SystemExit as argparse does.
@@ -94,7 +96,7 @@ def _caught(name: str, file: IO[bytes]) -> Iterator[None]:
     os.dup2(file.fileno(), number)
     # Not closed: a handler of some logger may keep it, and then writes to whatever the stream is by then.
     errors = "backslashreplace" if name == "stderr" else "strict"
-    stream = open(number, "w", encoding="utf-8", errors=errors, closefd=False)  # noqa: PTH123, SIM115
+    stream = open(number, "w", encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
     setattr(sys, name, stream)
     try:
         yield
