@@ -71,6 +71,16 @@ def run_main(
     return subprocess.CompletedProcess(list(map(str, words)), code, *said)
 
 
+def training_main(words: list[str]) -> int:
+    """`main` of `python -m training`, for `run_main`."""
+    # The command sets this when it is imported, which happens once in this process.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    from training.__main__ import main
+
+    sys.argv[1:] = words
+    return main()
+
+
 def _exit_code(main: Callable[[list[str]], int | None], words: list[str]) -> int:
     """What the interpreter would exit with."""
     try:
