@@ -21,8 +21,8 @@ import tfrecords_schema as schema
 settings.register_profile("linewash", deadline=None)
 settings.load_profile("linewash")
 
-# TensorFlow's logger keeps the stderr that is there when it is imported, which would be pytest's, and closes it
-# when Hydra sets up logging.
+# TensorFlow's logger keeps the stderr that is there when it is imported, which would be pytest's, and closes
+# it when Hydra sets up logging.
 with contextlib.redirect_stderr(sys.__stderr__):
     import absl.logging  # noqa: F401
 
