@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,15 @@ import tfrecords_schema as schema
 # The first example pays for imports and tables, which says nothing about the code under test.
 settings.register_profile("linewash", deadline=None)
 settings.load_profile("linewash")
+
+# TensorFlow's logger keeps the stderr that is there when it is imported, which would be pytest's, and closes
+# it when Hydra sets up logging.
+with contextlib.redirect_stderr(sys.__stderr__):
+    import absl.logging  # noqa: F401
+
+# A shell ignores Ctrl-C for what it runs in the background; then no test of it could pass.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TinyDataset = Callable[..., Path]
 

@@ -1,13 +1,19 @@
-"""Runs of the Beam job through its real command, and what they leave."""
+"""Runs of the Beam job through its command, and what they leave.
+
+In this process Beam is imported once, and all jobs share the server that their workers are forked from.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-from commands import run_module
+from commands import run_main, run_module
 
-preprocess = partial(run_module, "preprocess")
+from preprocess.__main__ import main
+
+preprocess = partial(run_main, main)
+preprocess_in_a_process = partial(run_module, "preprocess")
 
 
 def files(root):

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import run_module
+from commands import ROOT, run_main, run_module
 from PIL import Image
 
+from training import preview
 from training.augment import augment, drop_specks, flip
 from training.compose import compose
 from training.config import AugmentConfig
 from training.draws import Draws
 from training.preview import columns
 
-ROOT = Path(__file__).resolve().parent.parent
 NONE, HANDS = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
 SETTINGS = columns(HANDS, NONE, HANDS)
 EACH = pytest.mark.parametrize("title", [title for title in SETTINGS if title != "drawing"])
@@ -113,20 +112,17 @@ def test_draws_are_uniform_and_independent() -> None:
         assert abs(np.corrcoef(first, other)[0, 1]) < 0.015
 
 
-def preview(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return run_module("training.preview", *arguments, cwd=cwd, env=environment)
-
-
 def test_preview_draws_a_sheet(shared_dataset: Path, tmp_path: Path) -> None:
-    done = preview(tmp_path, f"data.root={shared_dataset}", "out=sheet.png", "augment.gaps=0.3")
+    words = (f"data.root={shared_dataset}", "out=sheet.png", "augment.gaps=0.3")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = run_module("training.preview", *words, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
     assert Image.open(tmp_path / "sheet.png").width > 10 * 128
 
 
 def test_previews_mistakes_get_one_sentence(tmp_path: Path) -> None:
-    done = preview(tmp_path, "data.root=nowhere")
+    done = run_main(preview.main, "data.root=nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "no such directory" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -18,15 +18,16 @@ import photos
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
+from commands import ROOT, run_main, run_module
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcp_storage_emulator.server import create_server
 from google.cloud import storage as google_storage
 
 from preprocess import packaging
+from preprocess.__main__ import main
 from preprocess.options import _parser
 
-ROOT = Path(__file__).parent.parent
 BUCKET = "linewash-tests"
 
 
@@ -125,13 +126,10 @@ class Cloud:
         return [blob.name for blob in self.bucket.list_blobs(prefix=prefix)]
 
 
-def preprocess(*args, env=(), cwd=ROOT, code=""):
-    """The real command; `code` runs before it."""
-    launch = ["-c", f"{code}\nimport runpy; runpy.run_module('preprocess', run_name='__main__')"]
-    command = [sys.executable, *(launch if code else ["-m", "preprocess"]), *map(str, args)]
+def preprocess(*args, env=()):
+    """The real command, with no key but those of `env`."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "CLOUDSDK_", "STORAGE_"))}
-    merged = clean | {"NO_GCE_CHECK": "true"} | dict(env)
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=150, env=merged)
+    return run_module("preprocess", *args, env=clean | {"NO_GCE_CHECK": "true"} | dict(env), timeout=150)
 
 
 def pipeline_of(cloud, job):
@@ -392,19 +390,21 @@ GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-projec
         ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
     ],
 )
-def test_what_is_missing_is_one_sentence(change, words, tmp_path, capsys):
-    from preprocess.__main__ import main
-
+def test_what_is_missing_is_one_sentence(change, words):
     flags = [item for pair in (GOOD | change).items() if pair[1] for item in pair]
-    assert main([*flags, "--runner", "DataflowRunner"]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    result = run_main(main, *flags, "--runner", "DataflowRunner")
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
     assert len(lines) == 1
     assert all(word in lines[0] for word in words)
 
 
-def test_a_missing_extra_is_one_sentence():
-    code = "import sys; sys.modules['apache_beam.runners.dataflow.internal.apiclient'] = None"
-    flags = [item for pair in GOOD.items() for item in pair]
-    result = preprocess(*flags, "--runner", "DataflowRunner", code=code)
+def test_a_missing_extra_is_one_sentence(monkeypatch):
+    import apache_beam.runners.dataflow.internal as package
+
+    monkeypatch.setitem(sys.modules, f"{package.__name__}.apiclient", None)
+    monkeypatch.delattr(package, "apiclient", raising=False)  # where another test has imported it
+    result = run_main(main, *(item for pair in GOOD.items() for item in pair), "--runner", "DataflowRunner")
     assert result.returncode == 2
     assert f"-m pip install --editable '{ROOT}[gcp,preprocess]'" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -16,13 +16,12 @@ import fuzz
 import hostile
 import numpy as np
 import pytest
-from commands import run_module
+from commands import ROOT, run_main, training_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.state import DamagedStateError, read_state
 
-ROOT = Path(__file__).resolve().parent.parent
 # TensorFlow reads the shards with threads of its own: in a process that can be ended, and nowhere else.
 HERE = [name for name in fuzz.TARGETS if name != "shard"]
 ALL = [*HERE, pytest.param("shard", marks=pytest.mark.slow)]
@@ -340,8 +339,8 @@ def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: 
         (f"--ex={tmp_path / 'evil.pickle'}",),
         (f"run={run_dir}",),
     ):
-        done = run_module(
-            "training", *words, f"hydra.run.dir={tmp_path}/new" if not words[0].startswith("run=") else ""
+        done = run_main(
+            training_main, *words, *([] if words[0].startswith("run=") else [f"hydra.run.dir={tmp_path}/new"])
         )
         assert done.returncode == 2, (words, done.stderr)
         assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The Beam job through its real command: what it writes, how it resumes, and how it refuses."""
+"""The Beam job through its command: what it writes, how it resumes, and how it refuses."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import photos
 import pytest
-from jobs import assert_one_sentence, files, preprocess, workers
+from jobs import assert_one_sentence, files, preprocess, preprocess_in_a_process, workers
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
@@ -50,9 +50,9 @@ REASONS = {"empty": 1, "truncated": 1, "format": 1, "too_small": 1, "constant": 
 
 @pytest.fixture(scope="session")
 def dataset(images, tmp_path_factory):
-    """The dataset made from `images` by the plain command."""
+    """The dataset made from `images` by the plain command, in a process of its own."""
     output = tmp_path_factory.mktemp("dataset") / "made"
-    result = preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2)
+    result = preprocess_in_a_process("--input", images, "--output", output, "--max_reject_fraction", 0.2)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert f"dataset: {output}" in result.stdout
@@ -435,7 +435,7 @@ def test_a_wrong_palette_is_one_sentence(args, words, tmp_path):
 def test_a_folder_for_temporary_files_with_too_long_a_name_is_a_sentence(tmp_path):
     long = tmp_path / ("x" * 100)
     long.mkdir()
-    result = preprocess(
+    result = preprocess_in_a_process(
         "--input", tmp_path, "--output", tmp_path / "out", env={**os.environ, "TMPDIR": str(long)}
     )
     assert_one_sentence(result, 1, "TMPDIR", str(long))

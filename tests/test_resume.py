@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,14 @@ def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
     return train(configure(root, *overrides), open_dataset(str(root)), run_dir)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_curves() -> Iterator[None]:
+    """curves.png is drawn after each epoch, and takes longer than these epochs do; test_train looks at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.curves.write_curves", lambda path, *_: path.touch())
+        yield
+
+
 @pytest.fixture(scope="module")
 def undisturbed(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run that nobody stopped."""
@@ -59,13 +69,14 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> 
     monkeypatch.setattr(train_module, "learning_rate", press)
 
 
-# Trains until the COUNTth call of one function, which is then as far as the process comes.
+# Trains in one process after the other, each until the COUNTth call of one function, which is then as far as
+# it comes. They are forks of one that has imported TensorFlow and not yet used it: importing takes seconds.
 DRIVER = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 
 import keras
-from training import journal, state, train
+from training import curves, journal, state, train
 from training.compose import compose
 from training.dataset import open_dataset
 
@@ -96,23 +107,37 @@ moments = {
     "writing a network": (keras.Model, "save", half_a_network),
     "None": (state, "_chunks", nothing),
 }
-root, run_dir, moment, count, *settings = sys.argv[1:]
-where, name, deadly = moments[moment]
-ordinary, calls = getattr(where, name), iter(range(1, 10**6))
-setattr(where, name, lambda *args, **options: (
-    deadly(ordinary) if next(calls) == int(count) else ordinary)(*args, **options))
-train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(run_dir))
+def run_until(where, name, deadly, count):
+    ordinary, calls = getattr(where, name), iter(range(1, 10**6))
+    setattr(where, name, lambda *args, **options: (
+        deadly(ordinary) if next(calls) == count else ordinary)(*args, **options))
+    train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(run_dir))
+
+root, run_dir, kills, *settings = sys.argv[1:]
+curves.write_curves = lambda path, *args: path.touch()
+for moment, count, _ in json.loads(kills):
+    if not os.fork():
+        run_until(*moments[str(moment)], count)
+        os._exit(0)
+    print("ended with", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
+Kill = tuple[str | None, int, str | None]
 
-def drive(root: Path, run_dir: Path, moment: str | None, count: int) -> str:
-    """Trains in a process that ends by kill -9, or (without a moment) by itself; returns what it printed."""
+
+def drive(root: Path, run_dir: Path, kills: list[Kill]) -> list[tuple[str, int]]:
+    """Trains in processes that end by kill -9, or (without a moment) by themselves.
+
+    Returns:
+      What each printed, and how it ended: 0, or the negative number of the signal.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(root), str(run_dir), str(moment), str(count), *SETTINGS],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-u", "-c", DRIVER, str(root), str(run_dir), json.dumps(kills), *SETTINGS],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert done.returncode == (-signal.SIGKILL if moment else 0), done.stderr
-    return done.stdout
+    said = re.split(r"^ended with (-?\d+)\n", done.stdout, flags=re.MULTILINE)
+    assert (done.returncode, len(said)) == (0, 2 * len(kills) + 1), done.stderr
+    return list(zip(said[::2], map(int, said[1::2]), strict=False))
 
 
 # Moment, its count in this process, and where this process must have gone on.
@@ -135,10 +160,11 @@ THOROUGH = [
 
 @pytest.mark.parametrize("kills", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)], ids=["", "more"])
 def test_kill_9_again_and_again(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path, kills: list[tuple[str | None, int, str | None]]
+    shared_dataset: Path, undisturbed: Path, tmp_path: Path, kills: list[Kill]
 ) -> None:
-    for moment, count, resumed in kills:
-        said = drive(shared_dataset, tmp_path / "run", moment, count)
+    ends = drive(shared_dataset, tmp_path / "run", kills)
+    for (moment, _, resumed), (said, code) in zip(kills, ends, strict=True):
+        assert code == (-signal.SIGKILL if moment else 0)
         assert resumed in said if resumed else "resumed" not in said
     assert_same_end(tmp_path / "run", undisturbed)
 

@@ -7,20 +7,20 @@ import subprocess
 import sys
 import tarfile
 import time
-from pathlib import Path
 
 import boto3
 import photos
 import pytest
+from commands import ROOT, run_main, run_module
 from gcp_storage_emulator.server import create_server
 from google.cloud import storage as google_storage
 from moto.server import ThreadedMotoServer
 
 from preprocess import shards, sources, storage, stores
+from preprocess.__main__ import main
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
 
-ROOT = Path(__file__).parent.parent
 BUCKET = "linewash-tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
 # What could let a test in, or send it out to ask a cloud's metadata server.
@@ -110,13 +110,20 @@ def bucket(request, tmp_path_factory):
     storage.set_options([])
 
 
-def preprocess(*args, env=(), code="", timeout=120):
-    """The real command; `code` runs before it."""
-    launch = ["-c", f"{code}\nimport runpy; runpy.run_module('preprocess', run_name='__main__')"]
-    command = [sys.executable, *(launch if code else ["-m", "preprocess"]), *map(str, args)]
-    merged = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GOOGLE_", "STORAGE_"))}
-    merged |= NO_KEYS | dict(env)
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=merged)
+def environment(env=()):
+    """This process's environment, with no key but those of `env`."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GOOGLE_", "STORAGE_"))}
+    return clean | NO_KEYS | dict(env)
+
+
+def preprocess(*args, env=()):
+    """The command in this process; its workers have the environment that the first job here had."""
+    return run_main(main, *args, env=environment(env))
+
+
+def preprocess_in_a_process(*args, env=()):
+    """The real command, whose workers are let in to what `env` lets them in to."""
+    return run_module("preprocess", *args, env=environment(env))
 
 
 def assert_one_sentence(result, code, *words):
@@ -186,7 +193,7 @@ def fill(bucket, images):
 
 
 def test_a_whole_job_through_a_bucket_is_byte_identical(bucket, images, dataset):
-    result = preprocess(*fill(bucket, images), env=bucket.env)
+    result = preprocess_in_a_process(*fill(bucket, images), env=bucket.env)
     assert (result.returncode, result.stderr) == (0, "")
     assert without_sources(files_in(bucket, f"{bucket.folder}/out")) == without_sources(dataset)
     left = bucket.changed(f"{bucket.folder}/out")
@@ -196,7 +203,7 @@ def test_a_whole_job_through_a_bucket_is_byte_identical(bucket, images, dataset)
 @pytest.mark.slow
 def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
     args = fill(bucket, images)
-    assert preprocess(*args, env=bucket.env).returncode == 0
+    assert preprocess_in_a_process(*args, env=bucket.env).returncode == 0
     out = f"{bucket.folder}/out"
     made, before = files_in(bucket, out), bucket.changed(out)
     for name in (
@@ -206,7 +213,7 @@ def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
     ):
         bucket.delete(f"{out}/{name}")
     time.sleep(1)  # S3 says to the second when an object was changed
-    assert preprocess(*args, env=bucket.env).returncode == 0
+    assert preprocess_in_a_process(*args, env=bucket.env).returncode == 0
     assert files_in(bucket, out) == made
     after = bucket.changed(out)
     again = {name.removeprefix(out + "/") for name, when in before.items() if when != after[name]}
@@ -325,7 +332,7 @@ def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path)
     assert whole.items() < expected.items()
     assert all(name.replace("receipts", "train").replace("json", "tfrecord") in whole or "val" in name
                for name in whole)  # fmt: skip
-    assert preprocess(*args, env=bucket.env).returncode == 0
+    assert preprocess_in_a_process(*args, env=bucket.env).returncode == 0
     assert files_in(bucket, f"{bucket.folder}/out") == expected
 
 
@@ -360,10 +367,10 @@ def test_no_credentials(path, words, way, images, tmp_path):
 @pytest.mark.parametrize(
     ("path", "module", "extra"), [("s3://b/x", "boto3", "aws"), ("gs://b/x", "google.cloud.storage", "gcp")]
 )
-def test_a_missing_extra(path, module, extra, tmp_path):
-    code = f"import sys; sys.modules['{module}'] = None"
-    result = preprocess("--input", path, "--output", tmp_path, code=code)
-    assert_one_sentence(result, 2, f"pip install 'linewash[{extra}]'")
+def test_a_missing_extra(path, module, extra, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    result = preprocess("--input", path, "--output", tmp_path)
+    assert_one_sentence(result, 2, module, f"[{extra}]")
 
 
 def test_no_store_at_all(tmp_path):

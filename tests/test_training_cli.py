@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import ROOT, run_main, run_module, training_main
 from conftest import TinyDataset, write_dataset
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 
 
@@ -25,15 +25,8 @@ def environment() -> dict[str, str]:
 
 
 def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """The command in this process."""
+    return run_main(training_main, *arguments, cwd=cwd)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +65,15 @@ def test_mistakes_get_one_sentence(tmp_path: Path, arguments: list[str], code: i
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.keras"))
 
 
+def test_a_mistake_in_a_process_of_its_own(shared_dataset: Path, tmp_path: Path) -> None:
+    done = run_module(
+        "training", f"data.root={shared_dataset}", "modle=unet", cwd=tmp_path, env=environment()
+    )
+    assert done.returncode == 2
+    assert "did you mean model?" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job", "--version"])
 def test_hydras_own_flags_work(tmp_path: Path, flag: str) -> None:
     done = training(tmp_path, flag, "data.root=x")
@@ -84,7 +86,7 @@ def test_hydras_own_flags_work(tmp_path: Path, flag: str) -> None:
 
 def test_a_run_says_little_and_leaves_much(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
     root = tiny_dataset()
-    done = training(tmp_path, f"data.root={root}", *SMALL)
+    done = run_module("training", f"data.root={root}", *SMALL, cwd=tmp_path, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("epoch")] == [
