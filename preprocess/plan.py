@@ -21,7 +21,7 @@ from tfrecords_schema import SPLITS, Compression, shard_name
 # About 19 MB at 128 px: small enough to lose one and to share out evenly, large enough to stream.
 IMAGES_PER_SHARD = 1024
 EVERYTHING = Subset()
-LARGEST_SEED = 2**31 - 2  # OpenCV's generator, with which palettes are learnt, takes the next number yet
+LARGEST_SEED = 2**63 - 1  # the manifest holds it as an integer, of which every reader knows 64 bits
 
 SplitBy = Literal["hash", "folder", "input"]
 
@@ -42,8 +42,8 @@ class Layout:
     keys_with_input: bool = False  # keys begin with the name of the input, so that two may hold the same keys
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ValueError(f"seed must be from 0 to {LARGEST_SEED}, got {self.seed}")
+        if not -LARGEST_SEED <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed must be from {-LARGEST_SEED} to {LARGEST_SEED}, got {self.seed}")
         if not 0 <= self.val_fraction <= 0.9:
             raise ValueError(f"val_fraction must be from 0 to 0.9, got {self.val_fraction}")
         if not 0 <= self.num_shards <= 99_999:
