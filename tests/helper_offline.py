@@ -54,7 +54,7 @@ for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
     _guard_function(name)
 """
 
-# Started inside a network of its own: brings up the loopback, runs the command, saves the kernel's counters.
+# Started in a network namespace of its own: brings up the loopback, runs the command, prints what was sent.
 INSIDE = """
 import fcntl, socket, struct, subprocess, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:

@@ -363,7 +363,7 @@ def test_no_credentials(path, words, way, images, tmp_path):
 def test_a_missing_extra(path, module, extra, tmp_path):
     code = f"import sys; sys.modules['{module}'] = None"
     result = preprocess("--input", path, "--output", tmp_path, code=code)
-    assert_one_sentence(result, 2, "-m pip install", f"[{extra}]'")
+    assert_one_sentence(result, 2, f"pip install 'linewash[{extra}]'")
 
 
 def test_no_store_at_all(tmp_path):
