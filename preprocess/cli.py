@@ -21,7 +21,7 @@ COMMAND = "preprocess"
 STOPPED = "stopped; finished shards stay, run the same command to go on"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _OURS = {"training", "preprocess", "coloring", "serving", "storybook", "conf", "tfrecords_schema"}
-_EXTRAS = {"boto3": "aws,preprocess", "botocore": "aws,preprocess", "google": "gcp,preprocess"}
+_EXTRAS = {"boto3": "aws", "botocore": "aws", "google": "gcp"}
 
 
 class Terminated(KeyboardInterrupt):

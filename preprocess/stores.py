@@ -22,12 +22,12 @@ CONNECTIONS = 16  # kept open to a store: as many as images are read ahead
 _NEEDS = {
     "s3": (
         "boto3",
-        "aws,preprocess",
+        "aws",
         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run: aws configure",
     ),
     "gs": (
         "google.cloud.storage",
-        "gcp,preprocess",
+        "gcp",
         "run: gcloud auth application-default login, and see that the account may use the bucket",
     ),
 }

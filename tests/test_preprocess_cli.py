@@ -42,8 +42,8 @@ def test_without_any_package_the_answer_is_what_to_install() -> None:
     ("module", "extras"),
     [
         ("apache_beam.options.pipeline_options", "preprocess"),
-        ("google.cloud.storage", "gcp,preprocess"),
-        ("boto3", "aws,preprocess"),
+        ("google.cloud.storage", "gcp"),
+        ("boto3", "aws"),
     ],
 )
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(module: str, extras: str) -> None:

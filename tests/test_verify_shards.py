@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import photos
@@ -192,3 +193,44 @@ def test_a_cut_json_file_is_named(dataset, name):
 def test_a_stray_shard_is_named(dataset):
     (dataset / "train/train-00000-of-00009.tfrecord").write_bytes(b"")
     assert_fault(dataset, "train-00000-of-00009.tfrecord is not in manifest.json")
+
+
+# ------------------------------------------------------------------------------------------- endings
+
+
+def run(monkeypatch, capsys, *words):
+    """The command in this process: its exit code and what it said on stderr."""
+    monkeypatch.setattr(sys, "argv", ["verify_shards.py", *map(str, words)])
+    try:
+        code = verify_shards.main()
+    except SystemExit as e:
+        code = e.code
+    return code, capsys.readouterr().err
+
+
+def test_a_worker_that_was_killed_is_a_sentence(dataset, monkeypatch, capsys):
+    def broken(root, workers):
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr(verify_shards, "check_dataset", broken)
+    code, said = run(monkeypatch, capsys, dataset)
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "--workers" in said
+
+
+@pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "Permission denied", "/a/shard")])
+def test_what_the_system_refuses_is_a_sentence(error, dataset, monkeypatch, capsys):
+    def refuse(root, workers):
+        raise error
+
+    monkeypatch.setattr(verify_shards, "check_dataset", refuse)
+    code, said = run(monkeypatch, capsys, dataset)
+    assert code == 1
+    assert said.count("\n") == 1
+    assert (getattr(error, "filename", None) or "memory") in said
+
+
+def test_a_home_that_is_typed_is_found(dataset, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(dataset.parent))
+    assert run(monkeypatch, capsys, "~/dataset", "--workers", 1)[0] == 0
