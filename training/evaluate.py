@@ -60,9 +60,7 @@ def evaluate_run(words: Sequence[str]) -> str:
     """
     typed = parse_words(words, KEYS, CHOICES)
     run = Run.read(Path(typed["run"]))
-    if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
-        raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")
-    return evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root))
+    return evaluate(run, typed["checkpoint"], typed["split"], run.find_root(typed.get("data.root")))
 
 
 def main(words: list[str] | None = None) -> int:

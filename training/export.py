@@ -15,7 +15,7 @@ from training.errors import LinewashError, UsageError, WorkError
 from training.exported import FORMATS
 from training.quiet import start_tensorflow
 from training.record import Run, read_run
-from training.words import answer, parse_words
+from training.words import answer, install_command, parse_words
 
 HELP = """\
 Writes the network of a run as files for other programs, and checks that all of them say what Keras says.
@@ -58,7 +58,7 @@ def chosen_formats(typed: str | None) -> list[str]:
         missing = [name for name in NEEDS.get(word, ()) if importlib.util.find_spec(name) is None]
         if missing:
             raise WorkError(
-                f"{word} needs {' and '.join(missing)}: pip install 'linewash[export]', or choose other "
+                f"{word} needs {' and '.join(missing)}: run {install_command('export')}, or choose other "
                 f"formats, such as formats={','.join(name for name in FORMATS if name not in NEEDS)}"
             )
     return [name for name in FORMATS if name in words]
@@ -72,7 +72,7 @@ def find_dataset(run: Run, typed: str | None) -> tuple[Manifest | None, list[str
     """
     root = typed or run.root
     try:
-        manifest = open_dataset(root)
+        manifest = open_dataset(run.find_root(typed))
     except LinewashError as e:
         if typed:
             raise

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from training.meter import announced
+
 # Said at every start on a machine without a GPU; nothing is wrong then.
 HARMLESS = re.compile(
     r"^(WARNING: All log messages before absl|[IW]\d{4} |To enable the following|E\d{4} .*cuInit)"
@@ -30,7 +32,7 @@ def start_tensorflow(*, find_devices: bool = True) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
-    with calmed():
+    with announced("starting TensorFlow"), calmed():
         import tensorflow as tf
 
         if find_devices:

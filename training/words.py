@@ -9,6 +9,7 @@ import difflib
 import importlib.metadata
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -20,8 +21,8 @@ from types import FrameType
 
 from training.errors import LinewashError, UsageError, WorkError
 
-# What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 128 + signal.SIGINT
+# The settings of `parse_words` that are paths.
+PATHS = ("run", "out", "data.root")
 
 
 class Terminated(KeyboardInterrupt):
@@ -62,9 +63,16 @@ def exit_code(command: str, work: Callable[[], int], extra: str = "train") -> in
     try:
         with termination_as_interrupt():
             code = work()
-            _flush_stdout()
+            try:
+                _flush_stdout()
+            except BrokenPipeError:
+                if not code:
+                    raise
+                _drop_stdout()
             return code
     except KeyboardInterrupt as e:
+        with suppress(OSError):  # after SIGHUP the terminal is gone
+            _flush_stdout()
         return interrupted_code(e)
     except Exception as e:
         if isinstance(e, BrokenPipeError) and _stdout_has_no_reader():  # as with `| head`: it has read enough
@@ -88,6 +96,8 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
         return UsageError(f"{error.name} is not installed: run {install_command(extra)}")
     if isinstance(error, OSError):
         file = error.filename
+        if isinstance(error, FileNotFoundError) and file is None and not _has_working_directory():
+            return UsageError("the working directory no longer exists: change to another one with cd")
         file = (
             os.fsdecode(file)
             if isinstance(file, (str, bytes, os.PathLike))
@@ -100,7 +110,7 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
         )
     if isinstance(error, MemoryError):
         return WorkError(f"there is not enough memory{f': {error}' if str(error) else ''}")
-    return None
+    return _explain_tensorflow(error)
 
 
 def complain(command: str, error: LinewashError) -> int:
@@ -108,6 +118,11 @@ def complain(command: str, error: LinewashError) -> int:
     with suppress(OSError):  # stderr is closed or its device is full: the exit code still says it
         print(f"{command}: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
     return error.exit_code
+
+
+def interrupt(signum: int) -> KeyboardInterrupt:
+    """What the signal raises: Ctrl-C (SIGINT), SIGTERM or SIGHUP."""
+    return KeyboardInterrupt() if signum == signal.SIGINT else Terminated(signum)
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> int:
@@ -152,6 +167,31 @@ def install_command(extra: str) -> str:
     return f"{_python()} -m pip install '{source}'"
 
 
+def _explain_tensorflow(error: Exception) -> LinewashError | None:
+    """The sentence for what TensorFlow says of files, memory and devices; None if it may be a bug of ours."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    said = str(error.message).strip().split("\n")[0]
+    if scheme := re.search(r"File system scheme '(\w*)' not implemented", said):
+        return UsageError(
+            f"TensorFlow cannot read {scheme[1]}://: copy the dataset to a local directory or to gs:// ({said})"
+        )
+    if isinstance(error, errors.ResourceExhaustedError) and "space" not in said:
+        return WorkError(f"there is not enough memory: {said}")
+    if isinstance(error, errors.InvalidArgumentError | errors.OutOfRangeError):
+        return None
+    return WorkError(f"TensorFlow failed ({type(error).__name__}): {said}")
+
+
+def _has_working_directory() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _python() -> str:
     """How the running interpreter is called: by its path when a plain `python` would be another one."""
     return sys.executable or "python3"
@@ -190,6 +230,20 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def typed_path(text: str) -> str:
+    """The path that a user typed, as `tfrecords_schema.user_path` reads it.
+
+    Raises:
+      UsageError: `~` has no meaning here.
+    """
+    from tfrecords_schema import user_path  # only here: it needs packages, whose absence is a sentence
+
+    try:
+        return user_path(text)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+
+
 def parse_words(
     words: Sequence[str], keys: Sequence[str], choices: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
@@ -218,7 +272,7 @@ def parse_words(
             raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")
         if value not in choices.get(key, (value,)):
             raise UsageError(f"{key} must be one of {', '.join(choices[key])}; got {value}")
-        typed[key] = value
+        typed[key] = typed_path(value) if key in PATHS else value
     if "run" not in typed:
         raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
     return {key: options[0] for key, options in choices.items()} | typed
