@@ -224,7 +224,7 @@ def _explain_type(error: ValidationError) -> UsageError:
 
 
 def _unknown_key(key: str) -> UsageError:
-    group = None if "." in key else next(iter(difflib.get_close_matches(key, known_groups(), 1, 0.65)), None)
+    group = None if "." in key else next(iter(difflib.get_close_matches(key, known_groups(), 1, 0.75)), None)
     near = group or nearest_setting(key)
     hint = f": did you mean {near}?" if near else ":"
     where = "--hydra-help" if key.startswith("hydra.") else "--help"

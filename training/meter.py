@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
 from tqdm import tqdm
+
+from training.quiet import is_terminal
 
 WIDTH = 80  # columns of the bar at most
 INTERVAL = 60.0  # seconds between two lines
@@ -38,7 +40,7 @@ class Meter:
     ) -> None:
         self._what, self._total, self._done, self._unit = what, total, done, unit
         self._stream, self._clock = stream or sys.stderr, clock
-        self._shown, self._is_terminal = shown, _is_terminal(self._stream)
+        self._shown, self._is_terminal = shown, is_terminal(self._stream)
         self._bar: tqdm | None = None
         self._starting, self._note = starting, ""  # what is shown until the first update, and since the last
         self._said_at = clock()
@@ -50,7 +52,8 @@ class Meter:
             with suppress(OSError):
                 self._bar = tqdm(
                     total=self._total, initial=self._done, desc=self._what, bar_format=BAR, leave=False,
-                    file=self._stream, ncols=_columns(self._stream), miniters=1, postfix=self._starting or None,
+                    file=self._stream, ncols=_columns(self._stream), miniters=1,
+                    postfix=self._starting or None,
                 )  # fmt: skip
         return self
 
@@ -86,29 +89,6 @@ class Meter:
             facts += [f"{_rounded(rate)} {'img' if short and self._unit == 'images' else self._unit}/s"]
             facts += [f"{_clock_time((self._total - self._done) / rate)} left"]
         return ", ".join([*facts, *[self._note] * bool(self._note)])
-
-
-@contextmanager
-def announced(what: str) -> Iterator[None]:
-    """Shows what is being done on the terminal while it is, and erases it then; elsewhere nothing."""
-    shown = _is_terminal(sys.stderr)
-    line = f"{what} ..."
-    if shown:
-        with suppress(OSError):
-            print(line, end="\r", file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        if shown:
-            with suppress(OSError):
-                print(" " * len(line), end="\r", file=sys.stderr, flush=True)
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    try:
-        return stream.isatty()
-    except ValueError:  # it is closed
-        return False
 
 
 def _columns(stream: TextIO) -> int:

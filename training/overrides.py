@@ -26,6 +26,11 @@ from training.errors import UsageError
 PATHS = ("data.root", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 # Hydra's own sweeps over several values, and its interpolations.
 SWEEP = re.compile(r"(choice|shuffle|sort|range|glob|interval|tag)\(.*\)", re.S)
+# What other trainers call some of the settings.
+OTHER_NAMES = {
+    "dataset": "data.root", "input": "data.root", "output": "hydra.run.dir", "out": "hydra.run.dir",
+    "rundir": "hydra.run.dir", "minutes": "trainer.max_minutes", "steps": "trainer.steps_per_epoch",
+}  # fmt: skip
 # Flags of Hydra. Long ones may be shortened.
 SHORT_FLAGS = ("-h", "-c", "-p", "-r", "-m", "-sc", "-cp", "-cn", "-cd", "-i")
 LONG_FLAGS = (
@@ -78,7 +83,7 @@ def explain_unreadable(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals:
         return _explain_bare(word)
-    example = shlex.quote(f"{key}={quoted(value)}")
+    example = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
     return f"cannot read the override {word}: write group.key=value, as in {example}"
 
 
@@ -86,6 +91,8 @@ def nearest_setting(found: str) -> str | None:
     """The setting (group.key, never a group) that was most likely meant by the unknown key `found`."""
     settings = hydra_settings() if found.startswith("hydra.") else known_settings()
     last = _squashed(found.rpartition(".")[2])
+    if last in OTHER_NAMES and not found.startswith("hydra."):
+        return OTHER_NAMES[last]
     ends: dict[str, list[str]] = {}
     for setting in settings:
         end = setting.rpartition(".")[2]
@@ -189,7 +196,8 @@ def _alike(one: str, other: str) -> float:
 
 def _flat(name: str, kind: Any) -> Iterable[str]:
     if not dataclasses.is_dataclass(kind):
-        yield name
+        if "Dict" not in str(kind) and kind is not Any:  # those are groups
+            yield name
         return
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):

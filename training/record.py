@@ -92,6 +92,10 @@ class Run:
             raise UsageError(f"{path} is missing: the run has saved no network; train it for an epoch")
         return path
 
+    def in_batches(self, typed: str | None) -> Run:
+        """The same run, judged so many images at a time as were `typed`; as in training if None were."""
+        return dataclasses.replace(self, batch_size=min(int(typed), LARGEST)) if typed else self
+
     def find_root(self, typed: str | None) -> str:
         """Where its dataset is: at `typed`, or else where it was.
 

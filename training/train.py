@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -33,12 +32,11 @@ from training.models import build_model
 from training.replicas import Replicas
 from training.schedule import Budget, learning_rate
 from training.state import Progress
+from training.words import lowering
 
 # Looking at the loss makes the host wait for the device, so it is done once in so many steps, or seconds.
 LOOK_EVERY = 25
 LOOK_AFTER = 5.0
-# How TensorFlow's errors of memory, host's and device's, are told from its others.
-OUT_OF_MEMORY = re.compile(r"\bOOM\b|out of memory|failed to allocate", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,10 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
     replicas = Replicas.of(config.trainer.strategy)
     replicas.check_fits(config.trainer.batch_size)
     with only_trainer(run_dir) if replicas.is_chief else nullcontext(), Interrupts() as interrupts:
-        try:
+        batch = config.trainer.batch_size
+        less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
+        with lowering(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
             return _train(config, manifest, run_dir, replicas, interrupts)
-        except (tf.errors.OpError, MemoryError) as e:
-            raise _out_of_memory(e, config) or e from e
 
 
 def _train(
@@ -306,17 +304,4 @@ def _meter(
         done=progress.in_epoch * batch,
         starting="compiling the first step" if first else "",
         shown=replicas.is_chief,
-    )
-
-
-def _out_of_memory(error: Exception, config: TrainConfig) -> WorkError | None:
-    """The sentence for an error of memory, with what to lower; None for any other error."""
-    said = str(error).strip().split("\n")[0]
-    if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(said):
-        return None
-    batch = config.trainer.batch_size
-    lower = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
-    return WorkError(
-        f"there is not enough memory for trainer.batch_size={batch}: type {lower} and hydra.run.dir=ANOTHER "
-        f"({said or type(error).__name__})"
     )

@@ -25,6 +25,10 @@ from training.errors import LinewashError, UsageError, WorkError
 PATHS = ("run", "out", "data.root")
 
 
+# How TensorFlow's errors of memory are told from its others.
+OUT_OF_MEMORY = re.compile(r"\bOOM\b|out of memory|failed to allocate", re.IGNORECASE)
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP arrived. Handled wherever Ctrl-C is; only the exit code differs."""
 
@@ -113,6 +117,26 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
     return _explain_tensorflow(error)
 
 
+@contextmanager
+def lowering(hint: str) -> Iterator[None]:
+    """Has an error of memory, the host's or the device's, say `hint`: what to type to need less of it.
+
+    Raises:
+      WorkError: there was not enough memory.
+    """
+    try:
+        yield
+    except Exception as e:
+        said = str(e).strip().split("\n")[0] or type(e).__name__
+        errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+        is_memory = isinstance(e, MemoryError) or (
+            errors is not None and isinstance(e, errors.OpError) and OUT_OF_MEMORY.search(said)
+        )
+        if not is_memory:
+            raise
+        raise WorkError(f"there is not enough memory ({said}): {hint}") from e
+
+
 def complain(command: str, error: LinewashError) -> int:
     """Prints the sentence of an error on stderr and returns its exit code."""
     with suppress(OSError):  # stderr is closed or its device is full: the exit code still says it
@@ -175,7 +199,7 @@ def _explain_tensorflow(error: Exception) -> LinewashError | None:
     said = str(error.message).strip().split("\n")[0]
     if scheme := re.search(r"File system scheme '(\w*)' not implemented", said):
         return UsageError(
-            f"TensorFlow cannot read {scheme[1]}://: copy the dataset to a local directory or to gs:// ({said})"
+            f"TensorFlow cannot read {scheme[1]}:// ({said}): copy the dataset to a local folder or to gs://"
         )
     if isinstance(error, errors.ResourceExhaustedError) and "space" not in said:
         return WorkError(f"there is not enough memory: {said}")
@@ -255,7 +279,7 @@ def parse_words(
 
     Raises:
       UsageError: not key=value, an unknown key, a key typed twice or without a value, a value that is none
-        of its choices, or no run.
+        of its choices, a batch_size that is no number from 1, or no run.
     """
     typed: dict[str, str] = {}
     for word in words:
@@ -272,6 +296,8 @@ def parse_words(
             raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")
         if value not in choices.get(key, (value,)):
             raise UsageError(f"{key} must be one of {', '.join(choices[key])}; got {value}")
+        if key == "batch_size" and not (value.isascii() and value.isdecimal() and int(value[:9]) >= 1):
+            raise UsageError(f"batch_size must be a whole number, at least 1; got {value}")
         typed[key] = typed_path(value) if key in PATHS else value
     if "run" not in typed:
         raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
