@@ -95,10 +95,10 @@ def _run_hydra(words: Sequence[str]) -> int:
     MadeDirectories.made = []
 
     def job(composed: DictConfig) -> None:
-        run_dir, sweeps = (
-            Path(HydraConfig.get().runtime.output_dir),
-            HydraConfig.get().mode == RunMode.MULTIRUN,
-        )
+        hydra_config = HydraConfig.get()
+        run_dir, sweeps = Path(hydra_config.runtime.output_dir), hydra_config.mode == RunMode.MULTIRUN
+        if sweeps:
+            print(f"job        {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}", flush=True)
         os.chdir(before)  # with hydra.job.chdir=true it is another one, but paths were typed from here
         codes.append(1)  # unless it ends
         codes[-1] = answer(lambda: to_config(composed), run_dir)

@@ -39,8 +39,8 @@ def opening(
 
 def starting(config: TrainConfig) -> str:
     """What happens before the first step is done, which may take long."""
-    how_long = "minutes, with XLA" if config.trainer.jit_compile else "seconds, for a large network minutes"
-    return f"start      compiling the first step ({how_long})"
+    how_long = "minutes" if config.trainer.jit_compile else "seconds; minutes for a large network"
+    return f"start      compiling the first step takes {how_long}"
 
 
 def epoch_of(number: int, config: TrainConfig) -> str:
