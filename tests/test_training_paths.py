@@ -202,3 +202,23 @@ def test_runs_on_one_dataset_do_not_differ_by_its_path(run_dir: Path) -> None:
     (twin / RUN_NAME).write_text(json.dumps(written))
     runs = compare.find_runs([run_dir, twin])
     assert compare.differing_settings(runs) == [[], []]
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    from training.curves import write_comparison
+
+    names = ["$a$b$c_{", "_old", "\udcff", "Bücher"]
+    write_comparison(tmp_path / "x.png", {name: ([1.0], [0.5]) for name in names})
+    assert (tmp_path / "x.png").stat().st_size
+
+
+def test_several_datasets_without_multirun_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Path(name).mkdir()
+    with pytest.raises(UsageError, match="--multirun"):
+        compose(["data.root=a,b"])
+    Path("a,b").mkdir()
+    assert compose(["data.root=a,b"]).data.root == "a,b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -101,7 +102,12 @@ def _run_hydra(words: Sequence[str]) -> int:
             print(f"job        {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}", flush=True)
         os.chdir(before)  # with hydra.job.chdir=true it is another one, but paths were typed from here
         codes.append(1)  # unless it ends
-        codes[-1] = answer(lambda: to_config(composed), run_dir)
+        try:
+            codes[-1] = answer(lambda: to_config(composed), run_dir)
+        except KeyboardInterrupt:
+            if sweeps:
+                _explain_ended_sweep(hydra_config)
+            raise
         if codes[-1] and sweeps:
             MadeDirectories.remove_unused(run_dir)
 
@@ -155,6 +161,13 @@ def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
     if summary.interrupted:
         raise interrupt(summary.interrupted)
     return 0
+
+
+def _explain_ended_sweep(config: DictConfig) -> None:
+    place = shlex.quote(f"hydra.sweep.dir={config.sweep.dir}")
+    sentence = f"the sweep ended with job {config.job.num}: to continue it, repeat the command with {place}"
+    with suppress(OSError):  # after SIGHUP the terminal is gone
+        print(f"{COMMAND}: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextmanager

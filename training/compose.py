@@ -206,7 +206,8 @@ def _explain_missing_value(error: MissingMandatoryValue) -> UsageError:
     if key == "data.root":
         what = "a directory made by python -m preprocess"
         return UsageError(f"data.root is missing: type data.root=DATASET, {what}")
-    return UsageError(f"{key} has no value: type {key}=VALUE")
+    what = "OPTION, with one of those in --help" if key in known_groups() else "VALUE"
+    return UsageError(f"{key} has no value: type {key}={what}")
 
 
 def _explain_type(error: ValidationError) -> UsageError:

@@ -50,7 +50,10 @@ def quote_paths(words: Sequence[str]) -> list[str]:
     Raises:
       UsageError: `~` in a path has no meaning here.
     """
-    sweeps = any(word == "-m" or (len(word) > 3 and "--multirun".startswith(word)) for word in words)
+    sweeps = any(
+        word in ("-m", "hydra.mode=MULTIRUN") or (len(word) > 3 and "--multirun".startswith(word))
+        for word in words
+    )
     return [_quoted_word(word, sweeps) for word in words]
 
 
@@ -138,10 +141,18 @@ def _quoted_word(word: str, sweeps: bool) -> str:
     if name not in PATHS or not value:
         return word
     if not (sweeps and name == "data.root"):
+        if name == "data.root":
+            _refuse_several(value)
         return f"{key}={_quoted_path(value)}"
     if SWEEP.fullmatch(value):
         return word
     return f"{key}={','.join(map(_quoted_path, _split(value)))}"
+
+
+def _refuse_several(value: str) -> None:
+    parts = value.split(",")
+    if len(parts) > 1 and not os.path.lexists(value) and all(map(os.path.isdir, parts)):
+        raise UsageError("data.root holds several values: add --multirun to train once with each of them")
 
 
 def _quoted_path(typed: str) -> str:

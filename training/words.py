@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import io
 import json
 import os
 import re
@@ -64,6 +65,9 @@ def exit_code(command: str, work: Callable[[], int], extra: str = "train") -> in
     Returns:
       0 done, 1 the work failed, 2 wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name, or a Δ, that it cannot encode ends no work
+            stream.reconfigure(errors="backslashreplace")
     try:
         with termination_as_interrupt():
             code = work()
