@@ -152,7 +152,7 @@ def test_what_does_not_fit_the_run(
     gone = json.loads((finished / "run.json").read_text())
     gone["dataset"]["root"] = "moved"
     run = with_run_json(finished, tmp_path, json.dumps(gone))
-    assert "trained on moved, which is not there: type data.root=DATASET" in complaint(2, run=run)
+    assert "the dataset is no longer at moved: type data.root=WHERE" in complaint(2, run=run)
     gone["model"]["stride"] = 48
     (run / "run.json").write_text(json.dumps(gone))
     assert "takes multiples of 48 px, but these images are 32 px" in complaint(2, f"data.root={odd}", run=run)

@@ -16,19 +16,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import SETTINGS, assert_same_end, flip_a_bit, rows
 
+from training import command, journal
 from training import train as train_module
+from training.__main__ import main
 from training.compose import compose, from_run
 from training.config import TrainConfig
 from training.dataset import open_dataset
 from training.errors import UsageError, WorkError
+from training.interrupts import Interrupted, Interrupts
 from training.lock import only_trainer
 from training.metrics import Scores
 from training.state import Array, DamagedStateError, Progress, read_state, write_state
 from training.train import Summary, train
+from training.words import Terminated
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,15 +60,17 @@ def undisturbed(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run(shared_dataset, tmp_path_factory.mktemp("undisturbed") / "run").run_dir
 
 
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
-    """Presses Ctrl-C while the step after `step` is under way."""
+def interrupt_at(
+    step: int, monkeypatch: pytest.MonkeyPatch, times: int = 1, signum: int = signal.SIGINT
+) -> None:
+    """Presses Ctrl-C, or sends another signal, while the step after `step` is under way."""
     ordinary = train_module.learning_rate
     calls = iter(range(10**6))
 
     def press(*args: object) -> float:
         if next(calls) == step:
             for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signum)
         return ordinary(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(train_module, "learning_rate", press)
@@ -373,3 +380,133 @@ def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> 
 def test_one_trainer_a_directory(shared_dataset: Path, tmp_path: Path) -> None:
     with only_trainer(tmp_path), pytest.raises(WorkError, match="another process is training in"):
         run(shared_dataset, tmp_path)
+
+
+# --------------------------------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_sigterm_and_sighup_save_the_step_as_ctrl_c_does(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    signum: int, code: int,
+) -> None:  # fmt: skip
+    interrupt_at(2, monkeypatch, signum=signum)
+    words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
+    assert main(words) == code
+    said = capsys.readouterr()
+    assert "interrupted: saving after this step" in said.err
+    assert "interrupted after step 3 of 18, in epoch 1 of 3: go on with python -m training run=" in said.out
+    assert load_state(tmp_path / "run").step == 3
+    assert signal.getsignal(signum) is signal.SIG_DFL
+
+
+def load_state(run_dir: Path) -> Progress:
+    return read_state(max((run_dir / "checkpoints").glob("*.state")))[0]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_ends_at_once(signum: int) -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted):
+            interrupts.check()
+        with pytest.raises(Terminated) as ended:
+            os.kill(os.getpid(), signum)
+    assert ended.value.signum == signum
+    assert signal.getsignal(signum) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            interrupts.check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_ends_a_sweep(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_at(2, monkeypatch, signum=signal.SIGTERM)
+    words = [f"data.root={shared_dataset}", f"hydra.sweep.dir={tmp_path / 'all'}", *SETTINGS]
+    assert main(["-m", *words, "trainer.seed=1,2"]) == 143
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["0", "multirun.yaml"]
+    assert f"hydra.sweep.dir={tmp_path / 'all'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_first_step_is_no_traceback(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    signum: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(command, "check_same_run", lambda *args: os.kill(os.getpid(), signum))
+    words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
+    assert main(words) == 128 + signum
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+# ------------------------------------------------------------------------- what was planned, and its end
+
+
+@pytest.mark.parametrize(
+    ("settings", "plan", "end"),
+    [
+        ([], "3 x 6 steps of 8 images", "ended      after epoch 3 of 3: trainer.epochs=3 are done"),
+        (
+            ["trainer.max_minutes=0.0001"],
+            "3 x 6 steps of 8 images; ends after 0.0001 minutes",
+            "of 18: trainer.max_minutes=0.0001 are over",
+        ),
+        (["trainer.patience=2"], "ends after 2 epochs without a better one", "ended      after epoch 3 of 3"),
+    ],
+)
+def test_a_run_says_what_was_planned_and_why_it_ended(
+    shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    settings: list[str], plan: str, end: str,
+) -> None:  # fmt: skip
+    run(shared_dataset, tmp_path / "run", *settings)
+    said = capsys.readouterr().out
+    assert f"plan       {plan}" in said or plan in said
+    assert "start      compiling the first step" in said
+    assert "epoch   1 of 3" in said
+    assert end in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 5 GiB"), "Unable to allocate 5 GiB"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore"), "OOM when"),
+        (tf.errors.InternalError(None, None, "CUDA: out of memory"), "out of memory"),
+    ],
+    ids=["host", "device", "driver"],
+)
+def test_too_little_memory_is_a_sentence_with_what_to_lower(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(train_module, "learning_rate", fail)
+    with pytest.raises(WorkError, match=rf"{said}.*trainer.batch_size=4 \(now 8\)"):
+        run(shared_dataset, tmp_path / "run")
+
+
+def test_a_full_disk_is_named_with_how_to_go_on(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal.history, "to_csv", full)
+    words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{tmp_path / 'run'}/history.csv" in line
+    assert "No space left on device" in line
+    assert f"continue with python -m training run={tmp_path / 'run'}" in line

@@ -12,13 +12,14 @@ import os
 import re
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.errors import LinewashError, UsageError, WorkError
+from training.errors import UsageError, WorkError
 from training.quiet import start_tensorflow
-from training.record import RUN_NAME, read_run, settings
+from training.words import answer, typed_path
 
 WIDTH = 80  # columns of the table
 LONGEST_NAME = 24
@@ -52,6 +53,9 @@ def find_runs(directories: list[Path]) -> list[Run]:
     Raises:
       UsageError: a directory without a run, or with files that python -m training did not write.
     """
+    # Only here: where a package is not installed, its absence is reported as a sentence.
+    from training.record import RUN_NAME
+
     found: dict[Path, None] = {}
     for directory in directories:
         records = [directory / RUN_NAME] if (directory / RUN_NAME).is_file() else directory.rglob(RUN_NAME)
@@ -86,6 +90,8 @@ def table(runs: list[Run]) -> str:
 def differing_settings(runs: list[Run]) -> list[list[str]]:
     """For each run `key=value` of the settings that differ among the runs, in the shortest clear form."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
+    if len({run.fingerprint for run in runs}) == 1:  # the same dataset, wherever it stood
+        keys.pop("data.root", None)
     differing = [
         key for key in keys if len({json.dumps(run.settings.get(key, "no such setting")) for run in runs}) > 1
     ]
@@ -100,36 +106,46 @@ def differing_settings(runs: list[Run]) -> list[list[str]]:
     ]
 
 
-def main(words: list[str]) -> int:
-    """Prints the table and draws the curves, or the help; returns the exit code."""
-    if {"--help", "-h"} & set(words):
-        print((__doc__ or "").strip())
-        return 0
-    out = Path(([w.removeprefix("out=") for w in words if w.startswith("out=")] or ["comparison.png"])[-1])
-    directories = [Path(word) for word in words if not word.startswith("out=")]
-    try:
-        if not directories or any(str(path).startswith("-") for path in directories):
-            raise UsageError(f"type {USAGE}")
-        runs = find_runs(directories)
-        print(table(runs), flush=True)
-        ended = {run.name: run for run in runs if run.rows}
-        if not ended:
-            raise WorkError("no epoch has ended in any of these runs: there are no curves to draw yet")
-        start_tensorflow()
-        from training.curves import write_comparison
+def compare(words: Sequence[str]) -> str:
+    """Prints the table and draws the curves; returns what is to be printed at the end.
 
-        write_comparison(out, {n: (r.curve("loss"), r.curve("accuracy")) for n, r in ended.items()})
-    except LinewashError as e:
-        print(f"python -m training.compare: {e}", file=sys.stderr)
-        return e.exit_code
-    except (OSError, ValueError) as e:
-        print(f"python -m training.compare: out={out} could not be written: {e}", file=sys.stderr)
-        return WorkError.exit_code
-    print(f"look at    {out}")
-    return 0
+    Raises:
+      UsageError: what was typed cannot be meant, or is no run.
+      WorkError: no epoch has ended yet, or the picture cannot be written.
+    """
+    typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
+    out = Path(typed_path(typed[-1]) if typed else "comparison.png")
+    # run=RUN_DIR, as the other commands have it, will do too.
+    places = [word.removeprefix("run=") for word in words if not word.startswith("out=")]
+    if not places or any(place.startswith("-") for place in places):
+        raise UsageError(f"type {USAGE}")
+    runs = find_runs([Path(typed_path(place)) for place in places])
+    print(table(runs), flush=True)
+    ended = {run.name: run for run in runs if run.rows}
+    if not ended:
+        raise WorkError("no epoch has ended in any of these runs: there are no curves to draw yet")
+    start_tensorflow()
+    from training.curves import write_comparison
+
+    curves = {name: (run.curve("loss"), run.curve("accuracy")) for name, run in ended.items()}
+    try:
+        write_comparison(out, curves)
+    except OSError as e:
+        raise WorkError(f"out={out} could not be written: {e.strerror or e}") from e
+    except ValueError as e:  # matplotlib's, with the formats that it knows
+        raise WorkError(f"out={out} could not be written: {e}") from e
+    return f"look at    {out}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    words = sys.argv[1:] if words is None else words
+    return answer("python -m training.compare", f"{(__doc__ or '').strip()}\n", words, compare)
 
 
 def _read(run_dir: Path, name: str) -> Run:
+    from training.record import read_run, settings
+
     run, path = read_run(run_dir), run_dir / "history.csv"
     try:
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
@@ -163,4 +179,4 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,13 +1,15 @@
 """From conf/ and what was typed to a `TrainConfig`, and from Hydra's exceptions to one sentence each.
 
-Hydra checks types against the dataclasses of `config`, which are registered here. They are frozen, and
-OmegaConf would refuse overrides of anything frozen, so their schemas are thawed while Hydra composes.
+Hydra checks types against schemas that are registered here: copies of the dataclasses of `config` that are
+not frozen, because OmegaConf refuses to override anything frozen.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import math
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,11 +26,19 @@ from omegaconf.errors import (
     OmegaConfBaseException,
     ValidationError,
 )
+from yaml import YAMLError
 
-from tfrecords_schema import __version__
-from training.config import MODELS, ModelConfig, TrainConfig
+from tfrecords_schema import __version__, user_path
+from training.config import MODELS, TrainConfig
 from training.errors import LinewashError, UsageError
-from training.record import MAY_CHANGE, RUN_NAME, read_run
+from training.overrides import (
+    explain_unreadable,
+    known_groups,
+    known_settings,
+    nearest_setting,
+    quote_paths,
+)
+from training.record import MAY_CHANGE, RUN_NAME, dataset_root, read_run
 
 # Beside the package, in a source checkout and in site-packages alike.
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -39,9 +49,9 @@ def register_schemas() -> None:
     """Tells Hydra the types of every setting (once a process; again does no harm)."""
     OmegaConf.register_new_resolver("groups_and_options", _groups_and_options, replace=True)
     store = ConfigStore.instance()
-    store.store(group="schema", name="train", node=_thawed(TrainConfig))
+    store.store(group="schema", name="train", node=_unfrozen(TrainConfig))
     for name, config in MODELS.items():
-        store.store(group="schema/model", name=name, node=_thawed(config))
+        store.store(group="schema/model", name=name, node=_unfrozen(config))  # type: ignore[arg-type]  # a type can be hashed
 
 
 def compose(overrides: list[str]) -> TrainConfig:
@@ -53,7 +63,7 @@ def compose(overrides: list[str]) -> TrainConfig:
     register_schemas()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return to_config(hydra_compose(CONFIG_NAME, overrides))
+            return to_config(hydra_compose(CONFIG_NAME, quote_paths(overrides)))
     except (HydraException, OmegaConfBaseException) as e:
         raise explain(e) from e
 
@@ -64,33 +74,35 @@ def to_config(composed: DictConfig) -> TrainConfig:
     Raises:
       UsageError: a key nobody reads (added with +), a value missing or out of range.
     """
-    plain = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(plain, dict)
-    _refuse_unknown(plain)
     try:
-        config = OmegaConf.to_object(composed)
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as e:
         raise explain(e) from e
-    assert isinstance(config, TrainConfig)
-    return config
+    assert isinstance(plain, dict)
+    _refuse_unknown(plain)
+    return _build(plain)
 
 
 def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
     """The config of the run in `run_dir`, changed as `typed`.
 
     Raises:
-      UsageError: no run is there, or something was typed that must not change.
+      UsageError: no run is there, something was typed that must not change, or the dataset was moved.
     """
-    allowed = f"{', '.join(MAY_CHANGE[:-1])} and {MAY_CHANGE[-1]}"
+    length = [key for key in MAY_CHANGE if key != "data.root"]
     for word in typed:
         if word.partition("=")[0] not in MAY_CHANGE or "=" not in word:
             raise UsageError(
-                f"{word}: beside run={run_dir} only {allowed} can be given; {RUN_NAME} has the rest"
+                f"{word}: beside run={run_dir} only {', '.join(length[:-1])} and {length[-1]} can be given, "
+                f"and data.root=WHERE if its dataset was moved; {RUN_NAME} has the rest"
             )
     run = read_run(run_dir)
+    roots = [word.removeprefix("data.root=") for word in typed if word.startswith("data.root=")]
     try:
-        kind = {"model": _thawed(MODELS[run["config"]["model"]["name"]])}
-        saved = OmegaConf.merge(_thawed(TrainConfig), kind, run["config"])
+        # A path is no text for OmegaConf, which would look for interpolations in it.
+        config = run["config"] | {"data": run["config"]["data"] | {"root": "-"}}
+        model: Any = MODELS[config["model"]["name"]]
+        saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
         assert isinstance(saved, DictConfig)
         to_config(saved)
     except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
@@ -101,11 +113,19 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
             f"go on with the version that wrote it, {wrote}"
         ) from e
     try:
-        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(typed))
+        changes = [word for word in typed if not word.startswith("data.root=")]
+        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(changes))
     except OmegaConfBaseException as e:
         raise explain(e) from e
+    except YAMLError as e:
+        raise UsageError(f"cannot read {' '.join(changes)}: {' '.join(str(e).split())}") from e
     assert isinstance(changed, DictConfig)
-    return to_config(changed)
+    built = to_config(changed)
+    try:
+        root = user_path(roots[-1]) if roots else dataset_root(run)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    return dataclasses.replace(built, data=dataclasses.replace(built.data, root=root))
 
 
 def explain(error: Exception) -> LinewashError:
@@ -115,7 +135,7 @@ def explain(error: Exception) -> LinewashError:
     if isinstance(error, MissingConfigException):
         return _explain_missing_option(error)
     if isinstance(error, OverrideParseException):
-        return UsageError(f"cannot read the override {error.override}: write group.key=value")
+        return UsageError(explain_unreadable(error.override or ""))
     cause = error.__cause__ or error
     if match := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
         return UsageError(f"{match[1]} holds several values: add --multirun to train once with each of them")
@@ -135,20 +155,37 @@ def _groups_and_options() -> str:
     return "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
 
 
-def _thawed(config: type) -> DictConfig:
-    schema = OmegaConf.structured(config)
-    pending = [schema]
-    while pending:
-        node = pending.pop()
-        node._set_flag("readonly", None)
-        children = (node._get_node(key) for key in node) if not node._is_missing() else ()
-        pending.extend(child for child in children if isinstance(child, DictConfig))
-    assert isinstance(schema, DictConfig)
-    return schema
+def _build(plain: dict[Any, Any]) -> TrainConfig:
+    """The dataclasses of plain values that Hydra has checked the types of; they check the rest."""
+    _refuse_not_finite(plain)
+    kinds = get_type_hints(TrainConfig) | {"model": MODELS[plain["model"]["name"]]}
+    return TrainConfig(**{group: kind(**plain[group]) for group, kind in kinds.items()})
+
+
+@functools.cache
+def _unfrozen(kind: type) -> type:
+    """A copy of a dataclass, and of those it is made of, that is not frozen."""
+    hints = get_type_hints(kind)
+    types = {
+        field.name: _unfrozen(hints[field.name])
+        if dataclasses.is_dataclass(hints[field.name])
+        else hints[field.name]
+        for field in dataclasses.fields(kind)
+    }
+    bases = tuple(_unfrozen(base) for base in kind.__bases__ if dataclasses.is_dataclass(base))
+    return dataclasses.make_dataclass(kind.__name__, list(types.items()), bases=bases)
+
+
+def _refuse_not_finite(plain: dict[Any, Any]) -> None:
+    for group, values in plain.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise UsageError(f"{group}.{key} must be a finite number; got {value}")
 
 
 def _refuse_unknown(plain: dict[Any, Any]) -> None:
-    known = _known_keys()
+    known = {*known_groups(), *known_settings()}
     for group, values in plain.items():
         for key in [group] if not isinstance(values, dict) else (f"{group}.{key}" for key in values):
             if key not in known:
@@ -169,7 +206,8 @@ def _explain_missing_value(error: MissingMandatoryValue) -> UsageError:
     if key == "data.root":
         what = "a directory made by python -m preprocess"
         return UsageError(f"data.root is missing: type data.root=DATASET, {what}")
-    return UsageError(f"{key} has no value: type {key}=VALUE")
+    what = "OPTION, with one of those in --help" if key in known_groups() else "VALUE"
+    return UsageError(f"{key} has no value: type {key}={what}")
 
 
 def _explain_type(error: ValidationError) -> UsageError:
@@ -187,17 +225,11 @@ def _explain_type(error: ValidationError) -> UsageError:
 
 
 def _unknown_key(key: str) -> UsageError:
-    hint = _did_you_mean(key, sorted(_known_keys())) or ":"
-    return UsageError(f"there is no setting {key}{hint} --help lists them all")
-
-
-def _known_keys() -> set[str]:
-    keys = {"experiment"}
-    for group, kind in get_type_hints(TrainConfig).items():
-        kinds = MODELS.values() if kind is ModelConfig else [kind]
-        keys.add(group)
-        keys |= {f"{group}.{field.name}" for kind in kinds for field in dataclasses.fields(kind)}
-    return keys
+    group = None if "." in key else next(iter(difflib.get_close_matches(key, known_groups(), 1, 0.75)), None)
+    near = group or nearest_setting(key)
+    hint = f": did you mean {near}?" if near else ":"
+    where = "--hydra-help" if key.startswith("hydra.") else "--help"
+    return UsageError(f"there is no setting {key}{hint} {where} lists them all")
 
 
 def _did_you_mean(found: str, options: list[str]) -> str:

@@ -49,7 +49,7 @@ def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: 
     shown = [plot for plot in PLOTS if getattr(history[-1].judged_by, plot.score) is not None]
     figure = Figure(figsize=(5 * len(shown), 4.2), dpi=130, facecolor="#fbfaf7", layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11, color=TEXT)
+    figure.suptitle(_verbatim(title), fontsize=11, color=TEXT)
     for axis, plot in zip(figure.subplots(1, len(shown)), shown, strict=True):
         _draw(axis, history, plot, getattr(baselines, plot.score))
     with replacing(path) as temporary:
@@ -92,8 +92,9 @@ def write_comparison(path: Path, runs: dict[str, tuple[list[float], list[float]]
         for place, (name, curves) in enumerate(runs.items()):
             color = colormaps["turbo"](0.08 + 0.84 * place / max(1, len(runs) - 1))
             numbers = range(1, len(curves[which]) + 1)
+            label_of = _verbatim(name)
             axis.plot(
-                numbers, curves[which], color=color, marker="o", markersize=3, linewidth=1.8, label=name
+                numbers, curves[which], color=color, marker="o", markersize=3, linewidth=1.8, label=label_of
             )
         _dress(axis, score, label, epochs)
         axis.get_legend().remove()
@@ -103,6 +104,12 @@ def write_comparison(path: Path, runs: dict[str, tuple[list[float], list[float]]
     )  # fmt: skip
     with replacing(path) as temporary:
         figure.savefig(temporary)
+
+
+def _verbatim(name: str) -> str:
+    """A name for matplotlib, which would read `$` as mathematics and leave `_name` out of a legend."""
+    shown = name.encode("utf-8", "replace").decode().replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _dress(axis: Axes, score: str, label: str, epochs: int) -> None:

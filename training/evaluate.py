@@ -5,27 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from training.dataset import examples, open_dataset
 from training.errors import UsageError
 from training.quiet import start_tensorflow
-from training.record import Run
-from training.words import answer, parse_words
+from training.words import answer, lowering, parse_words
+
+if TYPE_CHECKING:
+    from training.record import Run
 
 HELP = """\
 Judges the network of a run beside three predictions that never look at the drawing.
 
 Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best] [data.root=DATASET]
+                                   [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
   checkpoint=best    best or last
-  data.root=DATASET  another dataset of the same palette; the run's own if left out
+  data.root=DATASET  another dataset of the same palette, or where its own is now; the run's own if left out
+  batch_size=N       images at a time, fewer of which need less memory; as in training if left out
 
 Prints a table, and writes evaluation.json, evaluation.png and confusion.png into RUN_DIR.
 """
 CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
-KEYS = ("run", "split", "checkpoint", "data.root")
+KEYS = ("run", "split", "checkpoint", "data.root", "batch_size")
 
 
 def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
@@ -35,7 +39,12 @@ def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
       UsageError: the dataset is none, has no such examples, or does not go with the network.
       WorkError: a shard or the network is damaged.
     """
+    # Only here: where a package is not installed, its absence is reported as a sentence.
+    from training.dataset import examples, open_dataset
+
     network = run.network(checkpoint)
+    if "://" in root:
+        start_tensorflow()
     manifest = open_dataset(root)
     differences = run.differences(root, manifest)
     if not examples(manifest, split):
@@ -58,11 +67,12 @@ def evaluate_run(words: Sequence[str]) -> str:
     Raises:
       UsageError, WorkError: as `evaluate`; and what was typed cannot be meant.
     """
+    from training.record import Run
+
     typed = parse_words(words, KEYS, CHOICES)
-    run = Run.read(Path(typed["run"]))
-    if "data.root" not in typed and not Path(run.root).is_dir() and "://" not in run.root:
-        raise UsageError(f"the run was trained on {run.root}, which is not there: type data.root=DATASET")
-    return evaluate(run, typed["checkpoint"], typed["split"], typed.get("data.root", run.root))
+    run = Run.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
+    with lowering(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
+        return evaluate(run, typed["checkpoint"], typed["split"], run.find_root(typed.get("data.root")))
 
 
 def main(words: list[str] | None = None) -> int:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from tfrecords_schema import Manifest, Palette, unpack_edges
 from training.archive import ArchiveError, check_archive
@@ -24,6 +23,7 @@ from training.confusion import write_confusion
 from training.dataset import Batch, eval_dataset, examples, read
 from training.errors import WorkError
 from training.learner import Way, make_eval_steps
+from training.meter import Meter
 from training.metrics import Scores, Tally, total
 from training.panel import draw_panel
 from training.predict import predict_labels
@@ -105,10 +105,12 @@ class Evaluation:
         with replacing(directory / "evaluation.json") as temporary:
             temporary.write_text(json.dumps(self.content(differences), indent=2) + "\n")
         pictures = [directory / "evaluation.png"]
-        Image.fromarray(self.panel).save(pictures[0])
+        with replacing(pictures[0]) as temporary:
+            Image.fromarray(self.panel).save(temporary)
         if self.tally.confusion.shape[0]:
             pictures.append(directory / "confusion.png")
-            write_confusion(pictures[1], self.tally.confusion.numpy(), self.manifest.palette)
+            with replacing(pictures[1]) as temporary:
+                write_confusion(temporary, self.tally.confusion.numpy(), self.manifest.palette)
         return pictures
 
 
@@ -125,7 +127,7 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
     tallies = {}
     steps = make_eval_steps(net, manifest, run.gives_logits, ways=ways)
     for way, step in zip(ways, steps, strict=True):
-        batches = _batches(run, root, manifest, split, str(way))
+        batches = _batches(run, root, manifest, split, f"{split}, {way}")
         tallies[way] = total(step(*batch) for batch in batches)
     scores = {way: Scores.of_tally(tally) for way, tally in tallies.items()}
     plain = Way()
@@ -173,8 +175,11 @@ def _batches(
     """All batches of a split, or (rounded up to whole batches) those of its first `images`."""
     dataset = eval_dataset(root, manifest, split=split, batch_size=run.batch_size)
     count = -(-min(images or sys.maxsize, examples(manifest, split)) // run.batch_size)
-    # disable=None: no bar where there is no terminal.
-    yield from tqdm(read(dataset.take(count), root), what, count, leave=False, disable=None)
+    total = min(images or sys.maxsize, examples(manifest, split))
+    with Meter(what, total, starting="compiling") as meter:
+        for batch in read(dataset.take(count), root):
+            yield batch
+            meter.update(len(batch.ids))
 
 
 def table(heading: str, rows: dict[str, Scores]) -> str:

@@ -7,32 +7,34 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tfrecords_schema import Manifest
 from training.atomic import making
-from training.dataset import open_dataset
 from training.errors import LinewashError, UsageError, WorkError
-from training.exported import FORMATS
 from training.quiet import start_tensorflow
-from training.record import Run, read_run
-from training.words import answer, parse_words
+from training.words import answer, install_command, lowering, parse_words
+
+if TYPE_CHECKING:
+    from tfrecords_schema import Manifest
+    from training.record import Run
 
 HELP = """\
 Writes the network of a run as files for other programs, and checks that all of them say what Keras says.
 
 Usage: python -m training.export run=RUN_DIR [out=DIR] [formats=keras,saved_model,onnx,litert]
-                                 [checkpoint=best] [data.root=DATASET]
+                                 [checkpoint=best] [data.root=DATASET] [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   out=DIR            a new directory; RUN_DIR/export if left out
   formats=...        some of these, with commas between; all if left out
   checkpoint=best    best or last
   data.root=DATASET  where its dataset stands now, if it was moved: for scores and pictures
+  batch_size=N       images judged at a time, fewer of which need less memory; as in training if left out
 
 Writes model.keras, saved_model/, model.onnx and model.tflite, export.json for programs, and README.md, the
 model card, with its pictures. A network without evaluation.json is judged first, if its dataset is there.
 """
-KEYS = ("run", "out", "formats", "checkpoint", "data.root")
+KEYS = ("run", "out", "formats", "checkpoint", "data.root", "batch_size")
 CHOICES = {"checkpoint": ("best", "last")}
 # What each format needs beyond the trainer itself.
 NEEDS = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
@@ -45,6 +47,8 @@ def chosen_formats(typed: str | None) -> list[str]:
       UsageError: a word that is none.
       WorkError: a format needs a package that is not installed.
     """
+    from training.exported import FORMATS
+
     words = typed.split(",") if typed else list(FORMATS)
     for word in words:
         if word not in FORMATS:
@@ -58,7 +62,7 @@ def chosen_formats(typed: str | None) -> list[str]:
         missing = [name for name in NEEDS.get(word, ()) if importlib.util.find_spec(name) is None]
         if missing:
             raise WorkError(
-                f"{word} needs {' and '.join(missing)}: pip install 'linewash[export]', or choose other "
+                f"{word} needs {' and '.join(missing)}: run {install_command('export')}, or choose other "
                 f"formats, such as formats={','.join(name for name in FORMATS if name not in NEEDS)}"
             )
     return [name for name in FORMATS if name in words]
@@ -70,9 +74,13 @@ def find_dataset(run: Run, typed: str | None) -> tuple[Manifest | None, list[str
     Raises:
       UsageError, WorkError: `typed`, where it is said to be, is no dataset, or another or a damaged one.
     """
+    from training.dataset import open_dataset
+
     root = typed or run.root
+    if "://" in root:
+        start_tensorflow()
     try:
-        manifest = open_dataset(root)
+        manifest = open_dataset(run.find_root(typed))
     except LinewashError as e:
         if typed:
             raise
@@ -104,9 +112,12 @@ def export_run(words: Sequence[str]) -> str:
       UsageError: there is no such run, checkpoint or format, or something stands where it is to be written.
       WorkError: a package is missing, a file is damaged, or a format is not what Keras is.
     """
+    # Only here: where a package is not installed, its absence is reported as a sentence.
+    from training.record import Run, read_run
+
     typed = parse_words(words, KEYS, CHOICES)
     formats = chosen_formats(typed.get("formats"))
-    run = Run.read(Path(typed["run"]))
+    run = Run.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
     record = read_run(run.directory)
     network = run.network(typed["checkpoint"])
     out = Path(typed.get("out", run.directory / "export"))
@@ -117,7 +128,8 @@ def export_run(words: Sequence[str]) -> str:
     from training.exporting import Source, export
 
     source = Source(run, record, network, typed.get("data.root", run.root), manifest)
-    with making(out) as directory:
+    less = f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"
+    with lowering(less), making(out) as directory:
         table = export(source, formats, directory, notes)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
 

@@ -34,7 +34,7 @@ from training.exported import EXPORT_NAME, FORMAT_VERSION, FORMATS, Exported
 from training.panel import draw_panel
 from training.portable import inference_copy, portable_copy
 from training.predict import predict_labels
-from training.quiet import hushed
+from training.quiet import announced, hushed
 from training.record import Run
 
 # ONNX Runtime takes it since 1.14, of 2023; tf2onnx goes no higher.
@@ -75,7 +75,8 @@ def export(source: Source, formats: list[str], directory: Path, notes: list[str]
     trained = load_network(source.network, run.palette)
     evaluation = _evaluation(source)
     net = inference_copy(trained, run.gives_logits)
-    with tempfile.TemporaryFile() as noise, hushed(noise):
+    doing = announced(f"writing {', '.join(formats)}, and comparing them with Keras")
+    with doing, tempfile.TemporaryFile() as noise, hushed(noise):
         files = _write_formats(net, formats, directory)
         rows = [row.check() for row in parity.compare(net, files, _drawings(source, net), run.stride)]
     exported = Exported(

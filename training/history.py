@@ -52,10 +52,10 @@ class Epoch:
             flat |= {f"{split}_{name}": value for name, value in vars(scores).items()} if scores else {}
         return {name: flat.get(name, "") for name in COLUMNS}
 
-    def line(self) -> str:
-        """The one line an epoch prints."""
+    def line(self, planned: int | None = None) -> str:
+        """The one line an epoch prints; `planned` is the number of epochs of the run."""
         parts = [
-            f"epoch {self.number:3d}",
+            f"epoch {self.number:3d}" + (f" of {planned}" if planned else ""),
             f"train loss {self.train.loss:.3f}  accuracy {self.train.accuracy:.3f}",
         ]
         if self.val:

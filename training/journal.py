@@ -52,7 +52,8 @@ class Journal:
         writes: bool,
     ) -> Journal:
         """A journal of `epochs`, a list that grows while the run goes on; picks the pictures of the panel."""
-        title = f"{config.model.name} on {Path(config.data.root).name} · {len(manifest.palette)} colours"
+        name = Path(config.data.root).resolve().name if "://" not in config.data.root else config.data.root
+        title = f"{config.model.name} on {name} · {len(manifest.palette)} colours"
         typed = settings(dataclasses.asdict(config))
         scalars = Scalars(run_dir / "tensorboard", typed, judged_split(manifest))
         return cls(run_dir, title, baselines, Panel.of(config, manifest), scalars, epochs, writes)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.compose import compose
-from training.config import AugmentConfig, TrainConfig
-from training.dataset import examples, open_dataset
-from training.errors import LinewashError, UsageError, WorkError
+from training.atomic import replacing
+from training.errors import UsageError, WorkError
 from training.quiet import start_tensorflow
+from training.words import answer, typed_path
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
     from tfrecords_schema import Manifest
+    from training.config import AugmentConfig, TrainConfig
 
+HELP = f"{__doc__}\nThe settings are those of python -m training; see its --help, under augment.\n"
 ROWS = 6
 # Columns and the settings that belong to each.
 ALONE = {
@@ -61,32 +63,46 @@ def preview(config: TrainConfig, manifest: Manifest, none: AugmentConfig, hands:
     return draw_sheet(sheet)
 
 
-def main(words: list[str]) -> int:
-    """Draws the sheet; returns the exit code."""
-    if {"-h", "--help"} & set(words):
-        print(f"{__doc__}\nThe settings are those of python -m training; see its --help, under augment.")
-        return 0
-    out = Path(([w.removeprefix("out=") for w in words if w.startswith("out=")] or ["preview.png"])[-1])
-    try:
-        config = compose([word for word in words if not word.startswith("out=")])
-        none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
-        manifest = open_dataset(config.data.root)
-        if not examples(manifest, "train"):
-            raise UsageError(f"data.root={config.data.root}: no training examples; preprocess more images")
-        start_tensorflow()
-        from PIL import Image
+def draw_preview(words: Sequence[str]) -> str:
+    """Does what was typed; returns what is to be printed.
 
-        _save(Image.fromarray(preview(config, manifest, none, hands)), out)
-    except LinewashError as e:
-        print(f"python -m training.preview: {e}", file=sys.stderr)
-        return e.exit_code
-    print(f"look at    {out}")
-    return 0
+    Raises:
+      UsageError: a setting, the dataset or the name of the picture is wrong.
+      WorkError: the picture cannot be written.
+    """
+    # Only here: where Hydra is not installed, its absence is reported as a sentence.
+    from training.compose import compose
+    from training.dataset import examples, open_dataset
+    from training.overrides import check_words
+
+    typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
+    out = Path(typed_path(typed[-1]) if typed else "preview.png")
+    overrides = [word for word in words if not word.startswith("out=")]
+    check_words(overrides)
+    config = compose(overrides)
+    none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
+    if "://" in config.data.root:
+        start_tensorflow()
+    manifest = open_dataset(config.data.root)
+    if not examples(manifest, "train"):
+        raise UsageError(f"data.root={config.data.root}: no training examples; preprocess more images")
+    start_tensorflow()
+    from PIL import Image
+
+    _save(Image.fromarray(preview(config, manifest, none, hands)), out)
+    return f"look at    {out}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    words = sys.argv[1:] if words is None else words
+    return answer("python -m training.preview", HELP, words, draw_preview)
 
 
 def _save(sheet: Image.Image, out: Path) -> None:
     try:
-        sheet.save(out)
+        with replacing(out) as temporary:
+            sheet.save(temporary)
     except OSError as e:
         raise WorkError(f"out={out} could not be written: {e.strerror or e}") from e
     except ValueError as e:
@@ -94,4 +110,4 @@ def _save(sheet: Image.Image, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

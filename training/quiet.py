@@ -8,8 +8,8 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
+from contextlib import contextmanager, suppress
+from typing import IO, TextIO
 
 # Said at every start on a machine without a GPU; nothing is wrong then.
 HARMLESS = re.compile(
@@ -30,11 +30,35 @@ def start_tensorflow(*, find_devices: bool = True) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
-    with calmed():
+    with announced("starting TensorFlow"), calmed():
         import tensorflow as tf
 
         if find_devices:
             tf.config.list_logical_devices()
+
+
+@contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Shows what is being done on the terminal while it is, and erases it then; elsewhere nothing."""
+    shown = is_terminal(sys.stderr)
+    line = f"{what} ..."
+    if shown:
+        with suppress(OSError):
+            print(line, end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            with suppress(OSError):
+                print(" " * len(line), end="\r", file=sys.stderr, flush=True)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody may look on while it is written."""
+    try:
+        return stream.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 
 RUN_NAME = "run.json"
 LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take all memory
-# How long and on what a run goes on may change while it goes on; anything else would make it another run.
-MAY_CHANGE = ("trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
+# How long a run continues, on what, and where its dataset stands may change; with anything else it would be
+# another run. That the dataset is the same is checked by its content.
+MAY_CHANGE = ("data.root", "trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What run.json says of a run that must be known to judge its network."""
+    """What run.json says of a run that must be known to judge its network.
+
+    `root` is where its dataset was then.
+    """
 
     directory: Path
     root: str
@@ -87,6 +92,18 @@ class Run:
             raise UsageError(f"{path} is missing: the run has saved no network; train it for an epoch")
         return path
 
+    def in_batches(self, typed: str | None) -> Run:
+        """The same run, judged so many images at a time as were `typed`; as in training if None were."""
+        return dataclasses.replace(self, batch_size=min(int(typed), LARGEST)) if typed else self
+
+    def find_root(self, typed: str | None) -> str:
+        """Where its dataset is: at `typed`, or else where it was.
+
+        Raises:
+          UsageError: it is not there any more.
+        """
+        return typed or still_there(self.root)
+
     def differences(self, root: str, manifest: schema.Manifest) -> list[str]:
         """Sentences on how the dataset at `root` differs from the one that the run was trained on.
 
@@ -126,7 +143,8 @@ def write_run(path: Path, config: TrainConfig, manifest: schema.Manifest, net: k
     run: dict[str, Any] = {
         "config": dataclasses.asdict(config),
         "dataset": {
-            "root": config.data.root,
+            # The run may be continued, or judged, from another working directory.
+            "root": _absolute(config.data.root),
             "fingerprint": manifest.dataset_fingerprint,
             "examples": {name: split.examples for name, split in manifest.splits.items()},
         },
@@ -184,6 +202,38 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     return run
 
 
+def dataset_root(run: dict[str, Any]) -> str:
+    """Where the dataset of a run stands, by what `read_run` gave; as it was typed if that still leads there.
+
+    Raises:
+      UsageError: it is not there any more.
+    """
+    typed = str(run["config"].get("data", {}).get("root", ""))
+    root = str(run["dataset"].get("root", typed))
+    still_there(root)
+    return typed if _absolute(typed) == root else root
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else str(Path(root).absolute())
+
+
+def still_there(root: str) -> str:
+    """`root`, the directory of a run's dataset.
+
+    Raises:
+      UsageError: no dataset is there any more.
+    """
+    if "://" not in root and not (Path(root) / schema.MANIFEST_NAME).is_file():
+        raise UsageError(f"the dataset is no longer at {root}: type data.root=WHERE")
+    return root
+
+
+def continuing(run_dir: Path) -> str:
+    """The command that continues a run."""
+    return f"python -m training {shlex.quote(f'run={run_dir}')}"
+
+
 def settings(config: dict[str, Any]) -> dict[str, Any]:
     """A config as run.json holds it, flat: group.key to value."""
     return {f"{group}.{key}": value for group, values in config.items() for key, value in values.items()}
@@ -219,5 +269,6 @@ def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest
     if run["dataset"]["fingerprint"] != manifest.dataset_fingerprint:
         raise UsageError(
             f"data.root={config.data.root} has the fingerprint {manifest.dataset_fingerprint}, but the run "
-            f"in {run_dir} began with {run['dataset']['fingerprint']}: type hydra.run.dir=ANOTHER"
+            f"in {run_dir} began with {run['dataset']['fingerprint']}: type data.root=WHERE that dataset is, "
+            "or hydra.run.dir=ANOTHER"
         )

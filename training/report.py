@@ -14,6 +14,7 @@ from training.dataset import examples, judged_split
 from training.history import is_stuck
 from training.journal import Journal
 from training.metrics import Scores
+from training.record import continuing
 from training.state import Progress
 
 
@@ -28,6 +29,7 @@ def opening(
         f"model      {config.model.name}: {net.count_params():,} parameters, {config.trainer.precision}",
         f"baselines  always the commonest colour: accuracy {baselines.accuracy:.3f}; "
         f"the palette's shares alone: loss {baselines.loss:.3f} nats",
+        f"plan       {_plan(config, train)}",
         f"run        {run_dir}",
     ]
     if not val:
@@ -35,12 +37,29 @@ def opening(
     return "\n".join(lines)
 
 
+def starting(config: TrainConfig) -> str:
+    """What happens before the first step is done, which may take long."""
+    how_long = "minutes" if config.trainer.jit_compile else "seconds; minutes for a large network"
+    return f"start      compiling the first step takes {how_long}"
+
+
+def epoch_of(number: int, config: TrainConfig) -> str:
+    """`epoch 2 of 5`, or `epoch 2` where minutes alone end the run."""
+    return f"epoch {number}" + (f" of {config.trainer.epochs}" if config.trainer.epochs else "")
+
+
 def closing(
-    journal: Journal, config: TrainConfig, manifest: schema.Manifest, progress: Progress, interrupted: bool
+    journal: Journal, config: TrainConfig, manifest: schema.Manifest, progress: Progress, interrupted: int
 ) -> str:
-    """Whether the baselines were beaten, by how much, and where to look."""
+    """What ended the run, whether the baselines were beaten, by how much, and where to look.
+
+    `interrupted` is the number of the signal that ended it, 0 if none did.
+    """
     best, run = journal.best, journal.run_dir
-    stopped = f"interrupted after step {progress.step:,}: go on with python -m training run={run}"
+    stopped = (
+        f"interrupted after step {progress.step:,}{_of_steps(config, manifest)}, in "
+        f"{epoch_of(progress.epoch, config)}: go on with {continuing(run)}"
+    )
     if best is None:
         return stopped
     split = {"val": "validation", "train": "training"}[judged_split(manifest)]
@@ -50,11 +69,7 @@ def closing(
         f"look at    {run / 'panel.png'} and {run / 'curves.png'}",
         f"network    {run / 'checkpoints' / checkpoint.BEST}",
     ]
-    if is_stuck(journal.epochs, config.trainer.patience):
-        lines.insert(0, f"stopped    {_stuck(config)}")
-    if interrupted:
-        lines.append(stopped)
-    return "\n".join(lines)
+    return "\n".join([*lines, stopped] if interrupted else [_ending(journal, config, manifest), *lines])
 
 
 def complete(journal: Journal, config: TrainConfig) -> str:
@@ -64,8 +79,35 @@ def complete(journal: Journal, config: TrainConfig) -> str:
     why = "nothing to do"
     if is_stuck(journal.epochs, trainer.patience):
         spent, why = "patience", _stuck(config)
-    more = f"more with python -m training run={journal.run_dir} trainer.{spent}=MORE"
+    more = f"more with {continuing(journal.run_dir)} trainer.{spent}=MORE"
     return f"complete   {journal.run_dir} ended with epoch {done}: {why}; {more}"
+
+
+def _plan(config: TrainConfig, train: int) -> str:
+    trainer, steps = config.trainer, config.steps_per_epoch(train)
+    epochs = f"{trainer.epochs:,} x " if trainer.epochs else "epochs of "
+    ends = [f"{trainer.max_minutes:g} minutes"] if trainer.max_minutes else []
+    ends += [f"{trainer.patience} epochs without a better one"] if trainer.patience else []
+    what = f"{epochs}{steps:,} steps of {trainer.batch_size} images"
+    return f"{what}; ends after {' or '.join(ends)}" if ends else what
+
+
+def _of_steps(config: TrainConfig, manifest: schema.Manifest) -> str:
+    steps = config.steps_per_epoch(examples(manifest, "train"))
+    return f" of {steps * config.trainer.epochs:,}" if config.trainer.epochs else ""
+
+
+def _ending(journal: Journal, config: TrainConfig, manifest: schema.Manifest) -> str:
+    """What was done of what was planned, and why it ended."""
+    last, trainer = journal.epochs[-1], config.trainer
+    if is_stuck(journal.epochs, trainer.patience):
+        return f"stopped    {_stuck(config)}, after {epoch_of(last.number, config)}"
+    steps = config.steps_per_epoch(examples(manifest, "train"))
+    if trainer.epochs and last.step >= steps * trainer.epochs:
+        return f"ended      after {epoch_of(last.number, config)}: trainer.epochs={trainer.epochs} are done"
+    step = f"step {last.step:,}{_of_steps(config, manifest)}"
+    why = f"trainer.max_minutes={trainer.max_minutes:g} are over"
+    return f"ended      in {epoch_of(last.number, config)}, after {step}: {why}"
 
 
 def _stuck(config: TrainConfig) -> str:

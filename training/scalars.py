@@ -33,7 +33,9 @@ class Scalars:
         }
         # TensorBoard knows numbers, words and truth values.
         known = {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
+            key: value
+            if isinstance(value, bool | int | float)
+            else str(value).encode(errors="replace").decode()
             for key, value in self._settings.items()
         }
         with writers[self._judged].as_default():

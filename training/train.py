@@ -6,13 +6,12 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
 import tfrecords_schema as schema
 from training import record, report
@@ -27,26 +26,32 @@ from training.interrupts import Interrupted, Interrupts
 from training.journal import HISTORY, Journal
 from training.learner import Learner
 from training.lock import only_trainer
+from training.meter import Meter
 from training.metrics import Scores, Tally, total
 from training.models import build_model
 from training.replicas import Replicas
 from training.schedule import Budget, learning_rate
 from training.state import Progress
+from training.words import lowering
 
-# Looking at the loss makes the host wait for the device, so it is done once in so many steps.
+# Looking at the loss makes the host wait for the device, so it is done once in so many steps, or seconds.
 LOOK_EVERY = 25
+LOOK_AFTER = 5.0
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to; `best` has the lowest validation (or else training) loss, `net` is the last one."""
+    """What a run came to; `best` has the lowest validation (or else training) loss, `net` is the last one.
+
+    `interrupted` is the number of the signal that ended it early, 0 if none did.
+    """
 
     run_dir: Path
     baselines: Baselines
     epochs: list[Epoch]
     best: Epoch | None
     net: keras.Model
-    interrupted: bool
+    interrupted: int
 
 
 def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summary:
@@ -56,7 +61,7 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
 
     Where a run with these settings stands already, it goes on at the very step where its last state was
     saved; with steps alone as its budget it ends, on a CPU, with the same weights to the bit as if it had
-    never been stopped. Ctrl-C saves the state and ends it early.
+    never been stopped. Ctrl-C, SIGTERM and SIGHUP save the state and end it early.
 
     Raises:
       UsageError: the settings and the dataset do not go together, or the directory holds another run.
@@ -67,7 +72,10 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
     replicas = Replicas.of(config.trainer.strategy)
     replicas.check_fits(config.trainer.batch_size)
     with only_trainer(run_dir) if replicas.is_chief else nullcontext(), Interrupts() as interrupts:
-        return _train(config, manifest, run_dir, replicas, interrupts)
+        batch = config.trainer.batch_size
+        less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
+        with lowering(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
+            return _train(config, manifest, run_dir, replicas, interrupts)
 
 
 def _train(
@@ -94,33 +102,31 @@ def _train(
     if _is_over(progress, budget, config):
         journal.make_up(learner.judged, epoch_just_ended=True)
         replicas.say(report.complete(journal, config))
-        return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=False)
+        return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=0)
     if replicas.is_chief:
         record.write_run(run_dir / record.RUN_NAME, config, manifest, net)
     replicas.say(report.opening(config, manifest, net, baselines, run_dir))
     if resumed:
         replicas.say(resumed)
     journal.make_up(learner.judged, epoch_just_ended=progress.in_epoch == 0)
+    replicas.say(report.starting(config))
 
-    interrupted = False
+    interrupted = 0
     try:
         for epoch in _epochs(config, manifest, learner, progress, budget, saver, replicas, interrupts):
             journal.write(learner.judged)
-            replicas.say(epoch.line())
-    except Interrupted:
+            replicas.say(epoch.line(config.trainer.epochs))
+    except Interrupted as e:
         saver.save()
-        interrupted = True
+        interrupted = e.signum
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
         raise WorkError(
             f"another of the {replicas.workers} processes of this run is gone: start all of them again with "
             f"the same command, and the run goes on where {run_dir / 'checkpoints'} has it"
         ) from e
-    except tf.errors.ResourceExhaustedError as e:
-        raise WorkError(
-            f"out of memory: try a smaller batch than trainer.batch_size={config.trainer.batch_size}"
-        ) from e
 
-    replicas.say(report.closing(journal, config, manifest, progress, interrupted))
+    with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is gone
+        replicas.say(report.closing(journal, config, manifest, progress, interrupted))
     return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted)
 
 
@@ -130,14 +136,19 @@ def evaluate(
     manifest: schema.Manifest,
     split: str,
     check: Callable[[], None] = lambda: None,
+    count: Callable[[int], None] = lambda images: None,
 ) -> Scores:
-    """Scores over every example of a split that has some; `check` is called before each batch."""
+    """Scores over every example of a split that has some.
+
+    `check` is called before each batch, `count` after it with its number of images.
+    """
     dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
 
     def tallies() -> Iterator[Tally]:
         for batch in read(dataset, config.data.root):
             check()
             yield learner.eval_step(*batch)
+            count(len(batch.ids))
 
     return Scores.of_tally(total(tallies()))
 
@@ -186,7 +197,10 @@ def _epochs(
         if has_val:
             # So that who is killed while validating need not train again.
             saver.save()
-        val = evaluate(learner, config, manifest, "val", interrupts.check) if has_val else None
+        name = f"{report.epoch_of(progress.epoch, config)}, validation"
+        with Meter(name, examples(manifest, "val"), shown=replicas.is_chief and has_val) as meter:
+            checks = (interrupts.check, meter.update)
+            val = evaluate(learner, config, manifest, "val", *checks) if has_val else None
         images = progress.in_epoch * config.trainer.batch_size
         epoch = Epoch(
             number=progress.epoch,
@@ -215,16 +229,18 @@ def _train_epoch(
 ) -> Scores:
     """Takes the steps that are left of the epoch, or of the budget; returns the scores on the way."""
     epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
-    clock = time.monotonic()
-    with _progress_bar(config, manifest, progress, replicas) as bar:
+    clock = looked = time.monotonic()
+    first = progress.step == budget.first_step
+    with _meter(config, manifest, progress, replicas, first) as meter:
         for batch in _batches_left(config, manifest, progress, budget):
             learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
             progress.sums = learner.train_step(epoch, *replicas.rows(batch)) + progress.sums
             progress.step += 1
             progress.in_epoch += 1
-            if progress.step % LOOK_EVERY == 0:
-                bar.set_postfix_str(_so_far(progress, config), refresh=False)
-            bar.update(config.trainer.batch_size)
+            note = None
+            if progress.step % LOOK_EVERY == 0 or clock - looked >= LOOK_AFTER:
+                note, looked = f"loss {_finite(progress, config).loss:.3f}", clock
+            meter.update(config.trainer.batch_size, note)
             clock = _count_seconds(progress, clock)
             if saver.is_due():
                 _finite(progress, config)
@@ -278,21 +294,14 @@ def _finite(progress: Progress, config: TrainConfig) -> Scores:
     return scores
 
 
-def _so_far(progress: Progress, config: TrainConfig) -> str:
-    scores = _finite(progress, config)
-    wait = progress.waited / max(progress.seconds, 1e-9)
-    return f"loss {scores.loss:.3f} accuracy {scores.accuracy:.3f}, {wait:.0%} waiting for input"
-
-
-def _progress_bar(
-    config: TrainConfig, manifest: schema.Manifest, progress: Progress, replicas: Replicas
-) -> tqdm:
+def _meter(
+    config: TrainConfig, manifest: schema.Manifest, progress: Progress, replicas: Replicas, first: bool
+) -> Meter:
     batch = config.trainer.batch_size
-    return tqdm(
-        total=config.steps_per_epoch(examples(manifest, "train")) * batch,
-        initial=progress.in_epoch * batch,
-        desc=f"epoch {progress.epoch:3d}",
-        unit="img",
-        leave=False,
-        disable=None if replicas.is_chief else True,  # None: no bar where there is no terminal
+    return Meter(
+        report.epoch_of(progress.epoch, config),
+        config.steps_per_epoch(examples(manifest, "train")) * batch,
+        done=progress.in_epoch * batch,
+        starting="compiling the first step" if first else "",
+        shown=replicas.is_chief,
     )

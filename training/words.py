@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import io
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -20,8 +22,12 @@ from types import FrameType
 
 from training.errors import LinewashError, UsageError, WorkError
 
-# What shells report for a process ended by Ctrl-C.
-INTERRUPTED = 128 + signal.SIGINT
+# The settings of `parse_words` that are paths.
+PATHS = ("run", "out", "data.root")
+
+
+# How TensorFlow's errors of memory are told from its others.
+OUT_OF_MEMORY = re.compile(r"\bOOM\b|out of memory|failed to allocate", re.IGNORECASE)
 
 
 class Terminated(KeyboardInterrupt):
@@ -59,12 +65,22 @@ def exit_code(command: str, work: Callable[[], int], extra: str = "train") -> in
     Returns:
       0 done, 1 the work failed, 2 wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name, or a Δ, that it cannot encode ends no work
+            stream.reconfigure(errors="backslashreplace")
     try:
         with termination_as_interrupt():
             code = work()
-            _flush_stdout()
+            try:
+                _flush_stdout()
+            except BrokenPipeError:
+                if not code:
+                    raise
+                _drop_stdout()
             return code
     except KeyboardInterrupt as e:
+        with suppress(OSError):  # after SIGHUP the terminal is gone
+            _flush_stdout()
         return interrupted_code(e)
     except Exception as e:
         if isinstance(e, BrokenPipeError) and _stdout_has_no_reader():  # as with `| head`: it has read enough
@@ -88,6 +104,8 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
         return UsageError(f"{error.name} is not installed: run {install_command(extra)}")
     if isinstance(error, OSError):
         file = error.filename
+        if isinstance(error, FileNotFoundError) and file is None and not _has_working_directory():
+            return UsageError("the working directory no longer exists: change to another one with cd")
         file = (
             os.fsdecode(file)
             if isinstance(file, (str, bytes, os.PathLike))
@@ -100,7 +118,27 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
         )
     if isinstance(error, MemoryError):
         return WorkError(f"there is not enough memory{f': {error}' if str(error) else ''}")
-    return None
+    return _explain_tensorflow(error)
+
+
+@contextmanager
+def lowering(hint: str) -> Iterator[None]:
+    """Has an error of memory, the host's or the device's, say `hint`: what to type to need less of it.
+
+    Raises:
+      WorkError: there was not enough memory.
+    """
+    try:
+        yield
+    except Exception as e:
+        said = str(e).strip().split("\n")[0] or type(e).__name__
+        errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+        is_memory = isinstance(e, MemoryError) or (
+            errors is not None and isinstance(e, errors.OpError) and OUT_OF_MEMORY.search(said)
+        )
+        if not is_memory:
+            raise
+        raise WorkError(f"there is not enough memory ({said}): {hint}") from e
 
 
 def complain(command: str, error: LinewashError) -> int:
@@ -108,6 +146,11 @@ def complain(command: str, error: LinewashError) -> int:
     with suppress(OSError):  # stderr is closed or its device is full: the exit code still says it
         print(f"{command}: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
     return error.exit_code
+
+
+def interrupt(signum: int) -> KeyboardInterrupt:
+    """What the signal raises: Ctrl-C (SIGINT), SIGTERM or SIGHUP."""
+    return KeyboardInterrupt() if signum == signal.SIGINT else Terminated(signum)
 
 
 def interrupted_code(interrupt: KeyboardInterrupt) -> int:
@@ -152,6 +195,31 @@ def install_command(extra: str) -> str:
     return f"{_python()} -m pip install '{source}'"
 
 
+def _explain_tensorflow(error: Exception) -> LinewashError | None:
+    """The sentence for what TensorFlow says of files, memory and devices; None if it may be a bug of ours."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    said = str(error.message).strip().split("\n")[0]
+    if scheme := re.search(r"File system scheme '(\w*)' not implemented", said):
+        return UsageError(
+            f"TensorFlow cannot read {scheme[1]}:// ({said}): copy the dataset to a local folder or to gs://"
+        )
+    if isinstance(error, errors.ResourceExhaustedError) and "space" not in said:
+        return WorkError(f"there is not enough memory: {said}")
+    if isinstance(error, errors.InvalidArgumentError | errors.OutOfRangeError):
+        return None
+    return WorkError(f"TensorFlow failed ({type(error).__name__}): {said}")
+
+
+def _has_working_directory() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _python() -> str:
     """How the running interpreter is called: by its path when a plain `python` would be another one."""
     return sys.executable or "python3"
@@ -190,6 +258,20 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def typed_path(text: str) -> str:
+    """The path that a user typed, as `tfrecords_schema.user_path` reads it.
+
+    Raises:
+      UsageError: `~` has no meaning here.
+    """
+    from tfrecords_schema import user_path  # only here: it needs packages, whose absence is a sentence
+
+    try:
+        return user_path(text)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+
+
 def parse_words(
     words: Sequence[str], keys: Sequence[str], choices: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
@@ -201,7 +283,7 @@ def parse_words(
 
     Raises:
       UsageError: not key=value, an unknown key, a key typed twice or without a value, a value that is none
-        of its choices, or no run.
+        of its choices, a batch_size that is no number from 1, or no run.
     """
     typed: dict[str, str] = {}
     for word in words:
@@ -218,7 +300,9 @@ def parse_words(
             raise UsageError(f"{key} is given twice: {key}={typed[key]} and {word}")
         if value not in choices.get(key, (value,)):
             raise UsageError(f"{key} must be one of {', '.join(choices[key])}; got {value}")
-        typed[key] = value
+        if key == "batch_size" and not (value.isascii() and value.isdecimal() and int(value[:9]) >= 1):
+            raise UsageError(f"batch_size must be a whole number, at least 1; got {value}")
+        typed[key] = typed_path(value) if key in PATHS else value
     if "run" not in typed:
         raise UsageError("run is missing: type run=RUN_DIR, a directory made by python -m training")
     return {key: options[0] for key, options in choices.items()} | typed
