@@ -8,6 +8,7 @@ imported only inside `parse`, so that the writing half never pays for it.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import re
@@ -491,6 +492,7 @@ class Manifest:
 
         Raises:
           SchemaError: there is no complete dataset of this schema version there.
+          OSError: the file cannot be read; a ConnectionError if a further try makes sense.
         """
         path = f"{str(root).rstrip('/')}/{MANIFEST_NAME}"
         try:
@@ -514,8 +516,35 @@ def _read_bytes(path: str) -> bytes:
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
-    except tf.errors.NotFoundError as e:
-        raise FileNotFoundError(path) from e
+    except tf.errors.OpError as e:
+        raise storage_error(e, path) from e
+
+
+# What a store or the network answers while something is wrong that may pass (google.rpc.Code): CANCELLED,
+# UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE.
+_PASSING = frozenset({1, 2, 4, 8, 10, 13, 14})
+_NOT_FOUND, _PERMISSION_DENIED, _UNIMPLEMENTED, _UNAUTHENTICATED = 5, 7, 12, 16
+
+
+def storage_error(error: tf.errors.OpError, path: str) -> OSError:
+    """What TensorFlow says of a remote file, as the error that Python has for it, with `path` as its file.
+
+    Returns:
+      ConnectionError: what may pass, so that another try makes sense. FileNotFoundError, PermissionError:
+      as they say. An OSError with errno EPROTONOSUPPORT: TensorFlow cannot read this kind of path. An
+      OSError: all else.
+    """
+    reason = str(error.message).split("\n")[0].split("}} ")[-1].split(" [Op:")[0] or type(error).__name__
+    code = error.error_code
+    if code in _PASSING:
+        return ConnectionError(errno.EIO, reason, path)
+    number = {
+        _NOT_FOUND: errno.ENOENT,
+        _PERMISSION_DENIED: errno.EACCES,
+        _UNAUTHENTICATED: errno.EACCES,
+        _UNIMPLEMENTED: errno.EPROTONOSUPPORT,
+    }.get(code, errno.EIO)
+    return OSError(number, reason, path)
 
 
 def _to_json(value: Any) -> bytes:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import http.client
+import inspect
 import io
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,8 +16,11 @@ import sys
 import threading
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx
@@ -24,10 +31,13 @@ from coloring.sketches import draw, encoded, hint_strokes, home, on_black, on_wh
 from networks import PALETTE, write_export
 from PIL import Image
 from servers import ROOT, SCRIPT, served
-from serving import answers, server
+from serving import answers, command, limits, server
 from serving.answers import FINEST, Question, colorings
 from serving.command import main
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
+
+from training.words import install_command
 
 WIDTH, HEIGHT = 400, 300
 
@@ -298,7 +308,7 @@ def test_fifty_questions_at_once_get_each_its_own_answer(hinted: Path, network: 
 def test_a_full_queue_turns_away_with_a_sentence(
     network: Network, page: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.server.available_cores", lambda: 1)
+    monkeypatch.setattr(server, "available_cores", lambda: 1)
     with (
         TestClient(server.make_app(network, most_waiting=1), base_url="http://localhost") as client,
         ThreadPoolExecutor(12) as pool,
@@ -311,19 +321,429 @@ def test_a_full_queue_turns_away_with_a_sentence(
     assert len({answer.content for answer in found if answer.status_code == 200}) == 1
 
 
+def held(app: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]) -> tuple[int, str]:
+    """Status and sentence of a POST whose body is asked for with `body`: a function of no arguments."""
+    return asyncio.run(posted(app, path, headers, body))
+
+
+async def posted(
+    app: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]
+) -> tuple[int, str]:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return await body()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    given = [
+        (name.lower().encode(), value.encode()) for name, value in ({"Host": "localhost"} | headers).items()
+    ]
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": given, "http_version": "1.1", "scheme": "http", "server": ("localhost", 80),
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])["error"]
+
+
+async def never_read() -> Any:
+    raise AssertionError("the body was read")
+
+
+POSTS = ["/lines", "/color", "/download"]
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_full_queue_turns_away_before_a_body_is_read(
+    network: Network, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(server, "available_cores", lambda: 1)
+    app = server.make_app(network, most_waiting=1)
+
+    async def ask_three_times() -> None:
+        came, end = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slow() -> Any:
+            came.release()
+            await end.wait()
+            return {"type": "http.disconnect"}
+
+        both = [asyncio.create_task(posted(app, path, {}, slow)) for _ in range(2)]
+        for _ in both:  # both bodies are under way: all places are taken
+            await came.acquire()
+        assert await posted(app, path, {}, never_read) == (503, TOO_MANY)
+        end.set()
+        assert [status for status, _ in await asyncio.gather(*both)] == [400, 400]
+        came_again = asyncio.create_task(posted(app, path, {}, slow))  # there is room again
+        await came.acquire()
+        await came_again
+
+    asyncio.run(ask_three_times())
+
+
+TOO_MANY = "too many drawings are waiting: try again in a few seconds"
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_body_that_says_it_is_too_large_is_not_read(network: Network, path: str) -> None:
+    status, sentence = held(
+        server.make_app(network), path, {"Content-Length": str(server.FILE_BYTES + 1)}, never_read
+    )
+    assert (status, "make it smaller" in sentence) == (413, True)
+
+
+# ---- who may ask -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "8.8.8.8"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_name_that_is_not_the_pages_gets_the_flag_that_makes_it_one(
+    client: TestClient, host: str, method: str
+) -> None:
+    answer = client.request(method, "/" if method == "GET" else "/color", headers={"Host": host})
+    refused(answer, 400, f"--allowed-host {host.partition(':')[0]}")
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a/b", "user@localhost", "[::1", "localhost:x", "<script>"])
+def test_what_is_no_name_is_refused(client: TestClient, host: str) -> None:
+    refused(client.get("/", headers={"Host": host}), 400, "name")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:8765", "[::1]:8765", "[::1]"])
+def test_the_page_is_asked_for_by_this_machines_names(client: TestClient, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 200
+
+
+OURS, FORWARDED = "localhost:8765", "draw.example.org"
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost:8765.evil.example"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8765"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://draw.example.org"},
+        {"Sec-Fetch-Site": "nonsense"},
+    ],
+    ids=str,
+)
+def test_another_sites_page_may_not_ask(network: Network, path: str, headers: dict[str, str]) -> None:
+    app = server.make_app(network, forwarded=[FORWARDED])
+    status, sentence = held(app, path, {"Host": OURS} | headers, never_read)
+    assert status == 403
+    assert "--allowed-host" in sentence
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost:8765"},
+        {"Origin": "HTTP://LOCALHOST:8765", "Sec-Fetch-Site": "same-origin"},
+        {"Host": "localhost", "Origin": "http://localhost"},
+        {"Host": "localhost:80", "Origin": "http://localhost"},
+        {"Host": FORWARDED, "Origin": f"https://{FORWARDED}", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": f"https://{FORWARDED}", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+    ids=str,
+)
+def test_the_pages_own_requests_and_other_programs_may_ask(network: Network, headers: dict[str, str]) -> None:
+    app = server.make_app(network, forwarded=[FORWARDED])
+    client = TestClient(app, base_url="http://localhost")
+    assert client.post("/color", content=b"", headers={"Host": OURS} | headers).status_code == 400
+    assert client.get("/", headers={"Host": OURS} | headers).status_code == 200
+
+
+def test_listening_everywhere_every_name_is_right_but_not_every_site(network: Network) -> None:
+    client = TestClient(server.make_app(network, [server.ANY]), base_url="http://localhost")
+    assert client.get("/", headers={"Host": "studio.lan:8765"}).status_code == 200
+    foreign = {"Host": "studio.lan:8765", "Origin": "http://evil.example"}
+    refused(client.post("/color", content=b"", headers=foreign), 403, "another site")
+
+
+# ---- what a connection may cost --------------------------------------------------------------------
+
+
+@pytest.fixture
+def port(network: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The page, served by a thread of this process; it takes three connections."""
+    monkeypatch.setattr(limits, "MOST_CONNECTIONS", 3)
+    listens = threading.Event()
+    with command._listening("127.0.0.1", 0) as listener:
+        running = command._server(network, "127.0.0.1", [], listens.set)
+        thread = threading.Thread(target=running.run, args=([listener],))
+        thread.start()
+        try:
+            assert listens.wait(60)
+            yield listener.getsockname()[1]
+        finally:
+            running.should_exit = running.force_exit = True
+            thread.join(60)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests must arrive within 0.4 seconds."""
+    monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.4)
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    found = b""
+    with suppress(ConnectionError):
+        while data := connection.recv(1 << 16):
+            found += data
+    return found
+
+
+def reply(connection: socket.socket) -> tuple[int, bytes]:
+    """Status and body of one answer; the connection stays open."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.status, response.read()
+
+
+HEAD = b"POST /color HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "begun", [b"PO", HEAD, HEAD + b"Content-Length: 100\r\n\r\n", HEAD + b"Content-Length: 9\r\n\r\n{"]
+)
+def test_a_request_that_does_not_arrive_is_ended_with_a_sentence(port: int, begun: bytes) -> None:
+    with connect(port) as connection:
+        connection.sendall(begun)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"did not arrive within 0.4 seconds" in answer
+
+
+def dribble(connection: socket.socket) -> None:
+    """Sends a byte at a time, for as long as the server takes them."""
+    while True:
+        connection.sendall(b"x")
+        threading.Event().wait(0.02)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_body_that_dribbles_is_ended(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
+        with pytest.raises(ConnectionError):  # it would go on if the clock began anew with each byte
+            dribble(connection)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_connection_that_says_nothing_is_closed(port: int) -> None:
+    with connect(port) as connection:
+        assert rest(connection) == b""
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_request_that_was_refused_early_still_has_to_end(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(HEAD + b"Content-Length: 99999999\r\n\r\n")
+        assert reply(connection)[0] == 413
+        assert rest(connection) == b""
+
+
+def test_one_connection_more_is_refused_with_a_sentence(port: int) -> None:
+    get = b"GET /about HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(port) as first, connect(port) as second, connect(port) as third:
+        for connection in (first, second, third):
+            connection.sendall(get)
+            assert reply(connection)[0] == 200
+        with connect(port) as fourth:
+            fourth.sendall(get)
+            answer = rest(fourth)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"too many connections" in answer
+        first.sendall(get)
+        assert reply(first)[0] == 200
+
+
+def test_long_heads_are_refused_with_a_sentence(port: int) -> None:
+    with connect(port) as connection:
+        connection.sendall(HEAD + b"X: " + b"x" * limits.HEAD_BYTES)  # which is not its end
+        status, sentence = reply(connection)
+    assert status == 400
+    assert b"16 KB" in sentence
+
+
+def test_uvicorn_still_has_what_the_limits_rest_on() -> None:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+    wanted = {
+        H11Protocol: [
+            "connection_made", "data_received", "on_response_complete", "connection_lost",
+            "send_400_response", "conn", "connections", "cycle", "loop", "transport",
+        ],
+        RequestResponseCycle: ["response_started", "response_complete"],
+        uvicorn.Server: ["startup", "capture_signals", "should_exit", "force_exit"],
+    }  # fmt: skip
+    missing = [
+        f"{kind.__name__}.{name}"
+        for kind, names in wanted.items()
+        for name in names
+        if not hasattr(kind, name) and name not in inspect.getsource(kind)
+    ]
+    assert not missing, f"uvicorn {uvicorn.__version__} has no {missing}: see scripts/serving/limits.py"
+
+
 # ---- the command -----------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_it_with_130(hinted: Path) -> None:
-    process = subprocess.Popen(
+def started(hinted: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, SCRIPT, "--port", "0", "--run", hinted],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_just_after_the_address_ends_it(hinted: Path, number: int, code: int) -> None:
+    process = started(hinted)
     assert process.stdout
     assert "draw at http://127.0.0.1:" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=20)
-    assert (process.returncode, complaint) == (130, "")
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, complaint) == (code, "")
+
+
+def test_a_signal_while_the_network_is_loaded_ends_it(hinted: Path, tmp_path: Path) -> None:
+    """The network's file is a pipe: the command waits there until it is told to end."""
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    os.mkfifo(slow / "export.json")
+    code = f"import sys; sys.argv[1:] = ['--port', '0', '--run', {str(slow)!r}]\n"
+    code += "from pathlib import Path\nPath.is_file = lambda self: True\n"
+    code += f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with (slow / "export.json").open("w"):  # opens when the command does
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)
+    assert (process.returncode, *said) == (130, "", "")
+
+
+class Ending:
+    """A server, as far as signals go."""
+
+    should_exit = force_exit = False
+
+
+@pytest.mark.parametrize("number", command.SIGNALS)
+def test_signals_end_the_server_and_a_second_one_at_once(number: int) -> None:
+    ending, before = Ending(), signal.getsignal(number)
+    with command.Signals() as signals:
+        signals.end_server(ending)  # type: ignore[arg-type]
+        signal.raise_signal(number)
+        assert (ending.should_exit, ending.force_exit) == (True, False)
+        signal.raise_signal(number)
+        assert (ending.should_exit, ending.force_exit) == (True, True)
+    assert signals.arrived == [number, number]
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", command.SIGNALS)
+def test_before_anything_is_served_a_signal_ends_the_process(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    with command.Signals() as signals:
+        signals.end_server = None  # type: ignore[assignment]
+        with suppress(AttributeError):  # as os._exit returns, which it does not do
+            signal.raise_signal(number)
+    assert codes == [128 + number]
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with command.Signals() as signals:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGHUP)
+        assert signals.arrived == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+BLOCKED = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from serving.command import main
+sys.exit(main(["--port", "0"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "package", ["anyio", "cv2", "msgspec", "numpy", "onnxruntime", "PIL", "starlette", "tqdm", "uvicorn"]
+)
+def test_a_missing_package_is_a_sentence_with_the_command_that_installs_it(package: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, package], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for word in (package, install_command("demo")):
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "8.8.8.8", "a" * 80, "::1::", "", "1.2.3.4.5"])
+def test_a_host_that_is_no_address_is_a_sentence(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--host", host, "--port", "0"]) == 2
+    sentence = capsys.readouterr().err
+    assert len(sentence.splitlines()) == 1
+    assert f"--host {host}".strip() in sentence
+
+
+@pytest.mark.parametrize("name", ["http://draw.example.org", "draw.example.org:80", "a b", "", "*"])
+def test_a_name_that_is_none_is_a_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--allowed-host", name]) == 2
+    assert "--allowed-host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "opened", [lambda address: False, lambda address: (_ for _ in ()).throw(OSError("no display"))]
+)
+def test_where_there_is_no_browser_the_address_is_said(
+    opened: Callable[[str], bool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webbrowser.open", opened)
+    command._open("http://127.0.0.1:8765")
+    said = capsys.readouterr().err
+    assert "no browser" in said
+    assert "http://127.0.0.1:8765" in said
+
+
+def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "--allowed-host NAME" in capsys.readouterr().out
 
 
 def test_wrong_usage_gets_a_sentence(

@@ -91,7 +91,11 @@ def _arrays(learner: Learner) -> list[Array]:
 def _assign(learner: Learner, arrays: list[Array], path: Path) -> None:
     variables = learner.variables
     if [array.value.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise WorkError(f"{path} holds another network's state: type hydra.run.dir=ANOTHER")
+        # The settings are those of run.json, so that only the code can have changed.
+        raise WorkError(
+            f"{path} was written by another version of linewash or Keras, whose network or optimizer has "
+            "other variables: go on with the versions that run.json names, or type hydra.run.dir=ANOTHER"
+        )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array.value)
 

@@ -25,10 +25,16 @@ class DataConfig:
 
     root: str
     shuffle_buffer: int
+    # The run.json of runs that began before this setting existed does not have it: they had no limit.
+    shuffle_megabytes: int | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.root), "data.root", "the directory of a dataset", self.root)
         _require(self.shuffle_buffer >= 1, "data.shuffle_buffer", "at least 1 record", self.shuffle_buffer)
+        _require(
+            self.shuffle_megabytes is None or self.shuffle_megabytes >= 1,
+            "data.shuffle_megabytes", "at least 1 MB, or null", self.shuffle_megabytes,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

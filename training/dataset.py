@@ -7,6 +7,7 @@ epoch). TensorFlow is imported only where it is used, so that a wrong path is an
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import tfrecords_schema as schema
-from training import strides
+from training import storage, strides
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -37,20 +38,25 @@ def open_dataset(root: str) -> schema.Manifest:
     """Reads the manifest at `root` and checks that every shard it names stands there whole.
 
     Raises:
-      UsageError: `root` is not a dataset, or one of another schema version.
-      WorkError: a shard is missing or has another size than the manifest says.
+      UsageError: `root` is not a dataset, one of another schema version, or where TensorFlow cannot read.
+      WorkError: a shard is missing or has another size than the manifest says, or storage failed.
     """
-    if "://" not in root and not Path(root).is_dir():
+    if not storage.is_remote(root) and not Path(root).is_dir():
         raise UsageError(
             f"data.root={root}: there is no such directory; make it with python -m preprocess --output {root}"
         )
     try:
-        manifest = schema.Manifest.load(root)
-    except (schema.SchemaError, OSError) as e:
+        manifest = storage.patiently(lambda: schema.Manifest.load(root))
+        _check_sizes(root, [shard for split in manifest.splits.values() for shard in split.shards])
+    except schema.SchemaError as e:
         raise UsageError(f"data.root={root}: {e}") from e
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            _check_size(root, shard)
+    except OSError as e:
+        if e.errno == errno.EPROTONOSUPPORT:
+            raise UsageError(
+                f"data.root={root}: TensorFlow cannot read this kind of path ({e.strerror}): copy the "
+                "dataset to a disk or to gs://"
+            ) from e
+        raise storage.unreadable(e, root) from e
     return manifest
 
 
@@ -65,23 +71,35 @@ def judged_split(manifest: schema.Manifest) -> str:
 
 
 def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
-    """Yields the dataset's batches; what tf.data says of a damaged shard becomes a sentence.
+    """Yields the dataset's batches; what tf.data says of a shard that cannot be read becomes a sentence.
+
+    Where a bucket fails in a way that may pass, reading goes on behind the last batch that was yielded, after
+    a while. The dataset must give the same batches each time it is gone through.
 
     Raises:
-      WorkError: a record is damaged, or holds something else than the manifest says.
+      WorkError: a record is damaged, or holds something else than the manifest says, or storage failed.
     """
     import tensorflow as tf
 
-    batches = iter(dataset)
+    batches, done, failed = iter(dataset), 0, 0
     while True:
         try:
             batch = next(batches)
         except StopIteration:
             return
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as e:
-            reason = str(e.message).split("\n")[0].removeprefix("{{function_node").split("}} ")[-1]
-            find = f"find it with python scripts/verify_shards.py {root}"
-            raise WorkError(f"a shard of {root} is damaged ({reason.split(' [Op:')[0]}); {find}") from e
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as e:
+            raise _damaged(root, schema.storage_error(e, root).strerror) from e
+        except tf.errors.OpError as e:
+            error = schema.storage_error(e, "")
+            if isinstance(error, ConnectionError):
+                if not storage.is_remote(root) and not isinstance(e, tf.errors.UnknownError):
+                    raise  # of this machine's memory, or of the processes that train together
+                if storage.is_remote(root) and storage.pause(failed):
+                    failed += 1
+                    batches = iter(dataset.skip(done))
+                    continue
+            raise storage.unreadable(error, f"a shard of {root}") from e
+        done, failed = done + 1, 0
         yield batch
 
 
@@ -93,6 +111,7 @@ def train_batches(
     seed: int,
     epoch: int,
     shuffle_buffer: int,
+    shuffle_megabytes: int | None = None,
     skip: int = 0,
 ) -> Iterator[Batch]:
     """Yields one epoch of packed training batches, in an order that (seed, epoch) alone decides.
@@ -100,12 +119,41 @@ def train_batches(
     Every batch has `batch_size` examples: the few left over at the end are dropped, others each epoch. The
     first `skip` batches, which a resumed run has had, are left out.
 
+    Args:
+      shuffle_buffer: records that are mixed at a time.
+      shuffle_megabytes: a limit of these records, in MB of 10^6 bytes; None for no limit. It changes the
+        order only where images are so large that it lowers their number.
+
     Raises:
-      WorkError: a record is damaged, or a shard's layout contradicts its size.
+      WorkError: a record is damaged, a shard's layout contradicts its size, or storage failed.
     """
+    mixed = Mixed.of(manifest, shuffle_buffer, shuffle_megabytes)
     if _has_strides(manifest, "train"):
-        return _by_stride(root, manifest, batch_size, seed, epoch, shuffle_buffer, skip)
-    return read(_by_record(root, manifest, batch_size, seed, epoch, shuffle_buffer, skip), root)
+        return _by_stride(root, manifest, batch_size, seed, epoch, mixed, skip)
+    return read(_by_record(root, manifest, batch_size, seed, epoch, mixed.records, skip), root)
+
+
+class Mixed(NamedTuple):
+    """How many records are mixed at a time: `records`, which are read in pieces of up to `piece` records."""
+
+    records: int
+    piece: int
+
+    @classmethod
+    def of(cls, manifest: schema.Manifest, records: int, megabytes: int | None) -> Mixed:
+        """`records`, or as many as fit into `megabytes`: 1 at least.
+
+        A piece never takes more than an eighth of the limit, so that several shards are mixed.
+        """
+        if megabytes is None:
+            return cls(records, strides.PIECE_RECORDS)
+        pixels = manifest.image_size**2
+        fit = max(
+            1, megabytes * 1_000_000 // (pixels // 8 + pixels * np.dtype(manifest.label_dtype).itemsize)
+        )
+        piece = max(1, min(strides.PIECE_RECORDS, fit // SHARDS_AT_ONCE))
+        # Pieces are read whole: the last one that is added may exceed the number by all but one record.
+        return cls(min(records, fit - piece + 1), piece)
 
 
 def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size: int) -> tf.data.Dataset:
@@ -118,9 +166,9 @@ def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size
 
 
 def _by_stride(
-    root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, at_once: int, skip: int
+    root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, mixed: Mixed, skip: int
 ) -> Iterator[Batch]:
-    """Batches gathered from shards of fixed stride, `at_once` records mixed at a time (see strides.py).
+    """Batches gathered from shards of fixed stride (see strides.py).
 
     Without tf.data: handing an array to it costs more than all the work that there is to do.
     """
@@ -131,7 +179,7 @@ def _by_stride(
         pieces = [
             piece
             for shard in shards
-            for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard)
+            for piece in strides.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard, mixed.piece)
         ]
         for ids, edges, labels in strides.batches(
             pieces,
@@ -139,14 +187,20 @@ def _by_stride(
             batch_size=batch_size,
             seed=seed,
             epoch=epoch,
-            at_once=at_once,
+            at_once=mixed.records,
             skip=skip,
         ):
             labels = labels.view(dtype).reshape(batch_size, size, size)
             yield Batch(*map(_taken_over, (edges, labels, ids)))
     except schema.SchemaError as e:
-        find = f"find it with python scripts/verify_shards.py {root}"
-        raise WorkError(f"a shard of {root} is damaged ({e}); {find}") from e
+        raise _damaged(root, e) from e
+    except OSError as e:
+        raise storage.unreadable(e, root) from e
+
+
+def _damaged(root: str, reason: object) -> WorkError:
+    find = f"find it with python scripts/verify_shards.py {root}"
+    return WorkError(f"a shard of {root} is damaged ({reason}); {find}")
 
 
 def _by_record(
@@ -207,22 +261,15 @@ def _shard_paths(root: str, manifest: schema.Manifest, split: str) -> list[str]:
     return [f"{root.rstrip('/')}/{shard.name}" for shard in manifest.splits[split].shards if shard.examples]
 
 
-def _check_size(root: str, shard: schema.ShardInfo) -> None:
-    path = f"{root.rstrip('/')}/{shard.name}"
-    found = _file_size(path)
-    if found == shard.bytes:
-        return
-    state = "is missing" if found is None else f"has {found:,} bytes, but the manifest says {shard.bytes:,}"
-    receipt = schema.ShardReceipt.name(shard.name)
-    raise WorkError(
-        f"{path} {state}: copy it again, or delete {receipt} and rerun the preprocessing that made it"
-    )
-
-
-def _file_size(path: str) -> int | None:
-    if "://" not in path:
-        file = Path(path)
-        return file.stat().st_size if file.is_file() else None
-    import tensorflow as tf
-
-    return tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
+def _check_sizes(root: str, shards: list[schema.ShardInfo]) -> None:
+    paths = [f"{root.rstrip('/')}/{shard.name}" for shard in shards]
+    for shard, path, found in zip(shards, paths, storage.sizes(paths), strict=True):
+        if found == shard.bytes:
+            continue
+        state = (
+            "is missing" if found is None else f"has {found:,} bytes, but the manifest says {shard.bytes:,}"
+        )
+        receipt = schema.ShardReceipt.name(shard.name)
+        raise WorkError(
+            f"{path} {state}: copy it again, or delete {receipt} and rerun the preprocessing that made it"
+        )

@@ -18,7 +18,8 @@ from training.draws import Draws
 from training.hints import dabs, simulate, with_hints
 from training.losses import Objective, cross_entropy, to_logits
 from training.metrics import Tally, pixel_sums, tally_pixels
-from training.optimizers import make_optimizer
+from training.models import first_and_last
+from training.optimizers import hidden_kernels, make_optimizer
 from training.pixels import unpack_edges
 from training.replicas import Replicas
 
@@ -59,7 +60,8 @@ class Learner:
 
         `net` was built in the scope of the strategy of `replicas`, and so must this be called there.
         """
-        optimizer = make_optimizer(config.optimizer, config.trainer.precision)
+        kernels = hidden_kernels(net, first_and_last(config.model))
+        optimizer = make_optimizer(config.optimizer, config.trainer.precision, kernels)
         optimizer.build(net.trainable_variables)
         judge = _make_judge(config, Objective.of(config.loss, manifest), optimizer)
         image_size = manifest.image_size

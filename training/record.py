@@ -26,6 +26,9 @@ LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take
 # another run. That the dataset is the same is checked by its content.
 MAY_CHANGE = ("data.root", "trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
 
+# Settings that runs begun by older versions do not have: they may go on without them.
+ADDED = ("data.shuffle_megabytes",)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -254,11 +257,11 @@ def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest
     if not (run_dir / RUN_NAME).exists():
         return
     run = read_run(run_dir)
-    typed = json.loads(json.dumps(dataclasses.asdict(config)))
+    saved, typed = settings(run["config"]), settings(json.loads(json.dumps(dataclasses.asdict(config))))
     differing = {
         key: values
-        for key, values in differences(settings(run["config"]), settings(typed)).items()
-        if key not in MAY_CHANGE
+        for key, values in differences(saved, typed).items()
+        if key not in MAY_CHANGE and (key in saved or key not in ADDED)
     }
     if differing:
         listed = ", ".join(f"{key}={then} (now {now})" for key, (then, now) in differing.items())

@@ -7,16 +7,14 @@ out of it row by row. Both checksums of every record are checked on the way.
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import tfrecords_schema as schema
+from training import storage
 
 # Records read in one go: long enough for a disk or a bucket, short enough that a chunk mixes several shards.
 PIECE_RECORDS = 256
@@ -64,39 +62,8 @@ class Chunk(NamedTuple):
         )
 
 
-class Shelf(threading.local):
-    """Memory for chunks and batches, lent again when nobody holds what was in it; each thread has its own.
-
-    Fresh memory of a batch's size comes from the system page by page, which takes several times as long as
-    copying the batch.
-    """
-
-    ROOM = 32  # arrays kept: two chunks, and some batches ahead, of edges and of labels
-    # References to an array on the shelf while it is looked at: the list's, the loop's and the count's own.
-    _UNUSED = 3
-
-    def __init__(self) -> None:
-        self._arrays: list[np.ndarray] = []
-
-    def lend(self, size: int) -> np.ndarray:
-        """uint8 [size], its content undefined, placed so that TensorFlow need not copy."""
-        needed = size + ALIGNMENT
-        for array in self._arrays:
-            # A view, and a tensor that took one over, holds the array itself.
-            if needed <= len(array) <= 2 * needed and sys.getrefcount(array) == self._UNUSED:
-                break
-        else:
-            array = np.empty(needed, np.uint8)
-            self._arrays = [*self._arrays[-self.ROOM + 1 :], array]
-        skipped = -array.ctypes.data % ALIGNMENT
-        return array[skipped : skipped + size]
-
-
-_shelf = Shelf()
-
-
-def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
-    """Cuts a shard into pieces.
+def pieces_of(path: str, shard: schema.ShardInfo, most: int | None = None) -> list[Piece]:
+    """Cuts a shard into pieces of up to `most` records: `PIECE_RECORDS` if left out.
 
     Raises:
       SchemaError: its layout contradicts itself, or the shard's size.
@@ -108,8 +75,9 @@ def pieces_of(path: str, shard: schema.ShardInfo) -> list[Piece]:
     fits = min(sizes) >= 1 and sum(sizes) < layout.stride <= max(shard.bytes, 0)
     if not fits or layout != schema.RecordLayout.of(*sizes) or layout.stride * shard.examples != shard.bytes:
         raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
-    firsts = range(0, shard.examples, PIECE_RECORDS)
-    return [Piece(path, layout, first, min(PIECE_RECORDS, shard.examples - first)) for first in firsts]
+    size = most or PIECE_RECORDS
+    firsts = range(0, shard.examples, size)
+    return [Piece(path, layout, first, min(size, shard.examples - first)) for first in firsts]
 
 
 def batches(
@@ -130,6 +98,7 @@ def batches(
 
     Raises:
       SchemaError: a record is damaged.
+      OSError: a file cannot be read.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(pieces))
     groups = list(enumerate(_groups([pieces[i] for i in order], at_once)))
@@ -138,9 +107,10 @@ def batches(
         left_out -= size
         groups.pop(0)
     with ThreadPoolExecutor(1) as reader:
-        # Two buffers in turn: one is read into while batches are cut from the other.
+        # Two buffers in turn: one is read into while batches are copied out of the other. Nobody else ever
+        # holds them.
         room = max((sum(p.records * p.layout.stride for p in group) for _, group in groups), default=0)
-        buffers = [_shelf.lend(room) for _ in range(2)]
+        buffers = [np.empty(room, np.uint8) for _ in range(2)]
         orders = [np.random.default_rng([seed, epoch, number]) for number, _ in groups]
         ahead = reader.submit(read_chunk, groups[0][1], identify, orders[0], buffers[0]) if groups else None
         held: list[Rows] = []
@@ -171,7 +141,8 @@ def read_chunk(
     """Reads pieces side by side into `buffer`, as one chunk whose order the generator draws.
 
     Raises:
-      SchemaError: a file cannot be read, or a record is damaged.
+      SchemaError: a record is damaged, or is not there.
+      OSError: a file cannot be read.
     """
     sizes = [piece.records * piece.layout.stride for piece in pieces]
     data = buffer[: sum(sizes)]
@@ -183,8 +154,6 @@ def read_chunk(
             _read_records(records, piece)
         except schema.SchemaError as e:
             raise schema.SchemaError(f"{piece.path}: {e}") from None
-        except OSError as e:
-            raise schema.SchemaError(f"{piece.path} cannot be read ({e.strerror or e})") from e
         key = records[:, layout.key_offset : layout.key_offset + layout.key_bytes]
         ids.append(identify(np.ascontiguousarray(key).view(f"S{layout.key_bytes}")[:, 0]))
         starts = np.arange(begin, end, layout.stride)
@@ -213,16 +182,23 @@ def _join(parts: list[Rows]) -> Rows:
     return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+def _empty(size: int) -> np.ndarray:
+    """Fresh memory, uint8 [size], placed so that TensorFlow takes it over without a copy."""
+    array = np.empty(size + ALIGNMENT, np.uint8)
+    skipped = -array.ctypes.data % ALIGNMENT
+    return array[skipped : skipped + size]
+
+
 def _copied(ids: np.ndarray) -> np.ndarray:
     """The same numbers in memory that TensorFlow takes over."""
-    copy = _shelf.lend(ids.nbytes).view(ids.dtype)
+    copy = _empty(ids.nbytes).view(ids.dtype)
     copy[:] = ids
     return copy
 
 
 def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
     """Copies `size` bytes from each of `starts`: uint8 [N, size]."""
-    rows = _shelf.lend(len(starts) * size).reshape(-1, size)
+    rows = _empty(len(starts) * size).reshape(-1, size)
     # Not NumPy's own copying: it lets go of the interpreter's lock for each row, and to get it back from the
     # thread that reads takes longer than the copy.
     source, target = data.data, rows.reshape(-1).data
@@ -234,26 +210,7 @@ def _gather(data: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
 def _read_records(records: np.ndarray, piece: Piece) -> None:
     """Fills uint8 [N, stride] with a piece's records, and checks them."""
     data, offset = records.reshape(-1), piece.first * piece.layout.stride
-    got = (_read_remote if "://" in piece.path else _read_local)(data, piece.path, offset)
+    got = storage.read_into(data, piece.path, offset)
     if got < len(data):
         raise schema.SchemaError(f"the file ends inside record {piece.first + got // piece.layout.stride}")
     schema.check_frames(records, piece.first)
-
-
-def _read_local(data: np.ndarray, path: str, offset: int) -> int:
-    with Path(path).open("rb", buffering=0) as file:
-        file.seek(offset)
-        return file.readinto(data.data) or 0
-
-
-def _read_remote(data: np.ndarray, path: str, offset: int) -> int:
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            file.seek(offset)
-            found = np.frombuffer(file.read(len(data)), np.uint8)
-    except tf.errors.OpError as e:
-        raise OSError(e.message) from e
-    data[: len(found)] = found
-    return len(found)

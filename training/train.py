@@ -266,6 +266,7 @@ def _batches_left(
         seed=config.trainer.seed,
         epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
+        shuffle_megabytes=config.data.shuffle_megabytes,
         skip=progress.in_epoch,
     )
     batches = itertools.islice(epoch, left)

@@ -28,3 +28,8 @@ def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "f
         return module.build(config, colors, seed)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def first_and_last(config: ModelConfig) -> tuple[str, ...]:
+    """The names of the layers of this network that see the drawing or give the scores."""
+    return import_module(f"training.models.{config.module}").FIRST_AND_LAST

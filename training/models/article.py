@@ -17,6 +17,7 @@ import keras
 from training.config import ArticleConfig
 from training.models.parts import glorot
 
+FIRST_AND_LAST = ("down1", "softmax", "logits")  # the last is called after the head that was chosen
 DOWN = (3, 9, 27, 81, 243, 729, 2187)
 MIDDLE = 2187
 UP = (2187, 2187, 729, 243, 81)

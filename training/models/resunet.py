@@ -20,6 +20,7 @@ from keras import layers
 from training.config import ResUNetConfig
 from training.models.parts import glorot, he, place
 
+FIRST_AND_LAST = ("in", "logits")
 GROUP = 8  # channels normalized together
 HEAD = 32  # channels of an attention head
 

@@ -23,6 +23,7 @@ from keras import layers
 from training.config import UNetConfig
 from training.models.parts import glorot, he, place
 
+FIRST_AND_LAST = ("half", "full_lines", "logits")
 # Running means must settle within the few hundred steps of a short run; Keras's 0.99 would take thousands.
 NORM_MOMENTUM = 0.9
 

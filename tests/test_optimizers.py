@@ -1,0 +1,211 @@
+"""Which optimizer each weight gets, for every network; and that Keras still calls what we override."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import manifest_of
+
+from training import optimizers
+from training.checkpoint import load_progress
+from training.compose import compose
+from training.config import TrainConfig
+from training.errors import WorkError
+from training.learner import Learner
+from training.models import build_model, first_and_last
+from training.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
+from training.replicas import Replicas
+from training.state import Array, Progress, write_state
+
+SMALL = {
+    "unet": ["experiment=smoke", "model.widths=[16,24,32]", "model.blocks=[0,0,1]"],
+    "resunet": ["model=resunet", "model.widths=[8,16]", "model.blocks=1", "model.attention=1"],
+    "article": ["model=article", "model.width=0.005"],
+    "article_logits": ["model=article_logits", "model.width=0.005"],
+}
+# Every convolution inside each network, as the files of training/models name them.
+HIDDEN = {
+    "unet": [
+        "down1", "with_place", "down2", "down2_block1_a", "down2_block1_b", "up1_narrow", "up1",
+        "up_half_narrow", "up_half", "full_up",
+    ],
+    "resunet": [
+        "down0_block1_a", "down0_block1_b", "down1", "down1_block1_a", "down1_block1_b", "up0_narrow",
+        "up0_join", "up0_block1_a", "up0_block1_b",
+    ],
+    "article": [
+        *[f"down{level}" for level in range(2, 8)], *[f"middle{number}" for number in range(1, 5)],
+        *[f"up{level}" for level in range(1, 6)],
+    ],
+    "article_logits": [
+        *[f"down{level}" for level in range(2, 8)], *[f"middle{number}" for number in range(1, 5)],
+        *[f"up{level}" for level in range(1, 7)],
+    ],
+}  # fmt: skip
+# What sees the drawing, and what gives the scores.
+ENDS = {
+    "unet": {"half", "full_lines", "logits"},
+    "resunet": {"in", "logits"},
+    "article": {"down1", "softmax"},
+    "article_logits": {"down1", "logits"},
+}
+
+
+def configured(name: str, hints: bool = False) -> TrainConfig:
+    return compose(["data.root=x", "optimizer=muon", *SMALL[name], f"model.hints={str(hints).lower()}"])
+
+
+def network(config: TrainConfig) -> keras.Model:
+    return build_model(config.model, colors=5, seed=0)
+
+
+@pytest.mark.parametrize("hints", [False, True], ids=["", "hints"])
+@pytest.mark.parametrize("name", SMALL)
+def test_muon_takes_the_convolutions_inside_and_adamw_all_else(name: str, hints: bool) -> None:
+    config = configured(name, hints)
+    net = network(config)
+    optimizer = make_optimizer(config.optimizer, "float32", hidden_kernels(net, first_and_last(config.model)))
+    optimizer.build(net.trainable_variables)
+    by_adamw = {
+        variable.path
+        for variable, velocity in zip(net.trainable_variables, optimizer.adam_velocities, strict=True)
+        if velocity is not None
+    }
+    by_muon = {variable.path for variable in net.trainable_variables} - by_adamw
+    assert by_muon == {f"{layer}/kernel" for layer in HIDDEN[name]}
+    assert {f"{layer}/kernel" for layer in ENDS[name]} <= by_adamw
+
+
+@pytest.mark.parametrize("hints", [False, True], ids=["", "hints"])
+@pytest.mark.parametrize("name", SMALL)
+def test_the_first_and_last_layers_are_those_at_the_ends_of_the_network(name: str, hints: bool) -> None:
+    """The marks are names; here the network's own connections say whether they are the right ones."""
+    config = configured(name, hints)
+    net = network(config)
+    weighted = [layer for layer in net.layers if hasattr(layer, "kernel")]
+    first = {layer.name for layer in weighted if layer.input is net.inputs[0]}
+    last = [layer.name for layer in weighted][-1]
+    assert first | {last} == ENDS[name]
+    assert ENDS[name] <= set(first_and_last(config.model))
+
+
+def one_weight(kernel: np.ndarray, gradient: np.ndarray, *, transposed: bool) -> np.ndarray:
+    """A kernel after one step of Muon at rate 1 without decay."""
+    variable = keras.Variable(kernel, name="kernel")
+    optimizer = ConvMuon(1.0, {variable.path: transposed}, weight_decay=0.0)
+    optimizer.build([variable])
+    optimizer.apply([tf.constant(gradient)], [variable])
+    return variable.numpy()
+
+
+def test_a_kernel_is_flattened_with_its_outputs_as_columns() -> None:
+    rng = np.random.default_rng(0)
+    gradient = rng.normal(size=(3, 3, 4, 6)).astype(np.float32)
+    update = -one_weight(np.zeros_like(gradient), gradient, transposed=False)
+    matrix = update.reshape(36, 6) / (0.2 * 6)  # 0.2 √max(3·3·4, 6)
+    np.testing.assert_allclose(np.linalg.svd(matrix, compute_uv=False), np.ones(6), atol=0.35)
+    # The direction is that of the nearest orthogonal matrix, U Vᵀ.
+    u, _, v = np.linalg.svd(gradient.reshape(36, 6), full_matrices=False)
+    assert np.sum(matrix * (u @ v)) / np.linalg.norm(matrix) / np.sqrt(6) > 0.98
+
+
+def test_a_transposed_kernel_takes_the_step_of_the_same_map_untransposed() -> None:
+    """[h, w, out, in] and [h, w, in, out] are one linear map, so that one step is the other's, swapped."""
+    rng = np.random.default_rng(1)
+    kernel, gradient = rng.normal(size=(2, 3, 3, 4, 7)).astype(np.float32)
+    plain = one_weight(kernel, gradient, transposed=False)
+    swapped = one_weight(kernel.swapaxes(2, 3), gradient.swapaxes(2, 3), transposed=True)
+    np.testing.assert_allclose(swapped.swapaxes(2, 3), plain, rtol=1e-5, atol=1e-6)
+
+
+def test_transposed_convolutions_are_told_from_the_others() -> None:
+    config = configured("article_logits")
+    kernels = hidden_kernels(network(config), first_and_last(config.model))
+    transposed = [layer for layer in HIDDEN["article_logits"] if layer.startswith("up")]
+    transposed += ["middle3", "middle4"]
+    assert {path for path, is_so in kernels.items() if is_so} == {f"{layer}/kernel" for layer in transposed}
+
+
+# ---- what rests on Keras's private names --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ours", [AdamW, ConvMuon], ids=lambda ours: ours.__name__)
+def test_keras_still_has_every_method_that_we_override(ours: type) -> None:
+    kerass = next(base for base in ours.__mro__ if base.__module__.startswith("keras"))
+    overridden = [
+        name
+        for base in ours.__mro__
+        if base.__module__ == optimizers.__name__
+        for name, member in vars(base).items()
+        if inspect.isfunction(member) and name != "__init__"
+    ]
+    of_our_own = {"_orthogonal"}
+    missing = [name for name in overridden if name not in of_our_own and not hasattr(kerass, name)]
+    assert not missing, f"Keras {keras.__version__} has renamed {missing}: see training/optimizers.py"
+    assert "_all_reduce_sum_gradients" in overridden
+
+
+def test_keras_still_has_everything_that_we_use() -> None:
+    variable = keras.Variable(np.zeros((3, 3, 2, 2), np.float32), name="kernel")
+    optimizer = ConvMuon(0.1, {variable.path: False})
+    optimizer.build([variable])
+    used = [
+        "zeropower_via_newtonschulz5", "ns_steps", "rms_rate", "momentum", "momentums", "adam_velocities",
+        "_get_variable_index", "_trainable_variables", "assign_add", "assign_sub",
+    ]  # fmt: skip
+    missing = [name for name in used if not hasattr(optimizer, name)]
+    assert not missing, f"Keras {keras.__version__} has no {missing} any more: see training/optimizers.py"
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_keras_calls_every_method_that_we_override(
+    name: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If Keras renamed one, ours would still be there, and never be called: AdamW in silence."""
+    called = set()
+
+    def spied(kind: type, method: str) -> None:
+        plain = getattr(kind, method)
+
+        def spy(self: Any, *given: Any, **named: Any) -> Any:
+            called.add(method)
+            return plain(self, *given, **named)
+
+        monkeypatch.setattr(kind, method, spy)
+
+    expected = {"_all_reduce_sum_gradients"}
+    spied(optimizers._Summed, "_all_reduce_sum_gradients")
+    if name == "muon":
+        expected |= {"_should_use_adamw", "update_step", "_orthogonal"}
+        for method in sorted(expected - {"_all_reduce_sum_gradients"}):
+            spied(ConvMuon, method)
+    variable = keras.Variable(np.ones((3, 3, 2, 2), np.float32), name="kernel")
+    config = compose(["data.root=x", f"optimizer={name}"]).optimizer
+    optimizer = make_optimizer(config, precision, {variable.path: False})
+    optimizer.build([variable])
+    optimizer.apply([tf.ones((3, 3, 2, 2))], [variable])
+    assert called == expected
+
+
+# ---- runs that began before ---------------------------------------------------------------------------
+
+
+def test_the_state_of_an_optimizer_with_other_variables_is_a_sentence(tmp_path: Path) -> None:
+    """Before the marks, Muon took the first layers of a network with hints: they had no velocity."""
+    config = configured("unet", hints=True)
+    learner = Learner.of(network(config), manifest_of(16), config, Replicas.of("one"))
+    kept = [v for v in learner.variables if not ("velocity" in v.path and "full_lines_kernel" in v.path)]
+    assert len(kept) == len(learner.variables) - 1
+    path = tmp_path / "00001-00000004.state"
+    write_state(path, Progress(step=4), [Array(v.path, v.numpy()) for v in kept])
+    with pytest.raises(WorkError) as error:
+        load_progress(tmp_path, learner)
+    for word in (str(path), "another version", "run.json", "hydra.run.dir=ANOTHER"):
+        assert word in str(error.value)

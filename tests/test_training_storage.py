@@ -1,0 +1,409 @@
+"""Reading a dataset from a bucket: faults that pass are waited out, the others are named as what they are.
+
+TensorFlow's own file system in memory (ram://) stands for the bucket; its faults are made in gfile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TinyDataset
+
+import tfrecords_schema as schema
+from training import storage
+from training.compose import compose, from_run
+from training.dataset import Batch, Mixed, eval_dataset, open_dataset, read, train_batches
+from training.errors import LinewashError, UsageError, WorkError
+from training.record import check_same_run
+
+errors = tf.errors
+PASSING = [
+    errors.UnavailableError, errors.DeadlineExceededError, errors.AbortedError, errors.InternalError,
+    errors.ResourceExhaustedError, errors.CancelledError,
+]  # fmt: skip
+SETTINGS = {"batch_size": 8, "seed": 3, "epoch": 2, "shuffle_buffer": 16}
+
+
+def fault(kind: Callable[..., Exception], text: str = "the server is busy") -> Exception:
+    return kind(None, None, text)
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that would have been made."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture
+def bucket(tiny_dataset: TinyDataset, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Puts a tiny dataset into a bucket and returns its address."""
+    address = f"ram://{abs(hash(request.node.name))}/dataset"
+
+    def put(**options: object) -> str:
+        root = tiny_dataset(**options)
+        for path in root.rglob("*"):
+            if path.is_file():
+                target = f"{address}/{path.relative_to(root)}"
+                tf.io.gfile.makedirs(target.rpartition("/")[0])
+                with tf.io.gfile.GFile(target, "wb") as file:
+                    file.write(path.read_bytes())
+        return address
+
+    return put
+
+
+class Gfile:
+    """tf.io.gfile whose `stat` and `GFile` fail for paths with `words` in them, a number of times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.faults: list[tuple[str, Exception]] = []
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+        for name in ("stat", "exists", "GFile"):
+            monkeypatch.setattr(tf.io.gfile, name, self._failing(name, getattr(tf.io.gfile, name)))
+
+    def fail(self, words: str, error: Exception, times: int) -> None:
+        self.faults += [(words, error)] * times
+
+    def _failing(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: str, *more: Any) -> Any:
+            with self._lock:
+                self.asked[name, path] += 1
+                for place, (words, error) in enumerate(self.faults):
+                    if words in path:
+                        del self.faults[place]
+                        raise error
+            return real(path, *more)
+
+        return call
+
+
+@pytest.fixture
+def gfile(monkeypatch: pytest.MonkeyPatch) -> Gfile:
+    return Gfile(monkeypatch)
+
+
+def ids(batches: Iterator[Batch]) -> list[list[int]]:
+    return [batch.ids.numpy().tolist() for batch in batches]
+
+
+def said(error: pytest.ExceptionInfo[LinewashError]) -> str:
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+# ---- opening -------------------------------------------------------------------------------------------
+
+
+def test_a_bucket_is_asked_for_each_shard_once_and_for_many_at_a_time(
+    bucket: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = bucket(train=48, shards=12)
+    asked, together = Counter(), threading.Barrier(12)
+    real = tf.io.gfile.stat
+
+    def stat(path: str) -> Any:
+        asked[path] += 1
+        if "/train/" in path:
+            together.wait(60)  # passed only when all twelve are asked for at the same time
+        return real(path)
+
+    monkeypatch.setattr(tf.io.gfile, "stat", stat)
+    monkeypatch.setattr(tf.io.gfile, "exists", lambda path: pytest.fail(f"{path} is asked for a second time"))
+    manifest = open_dataset(root)
+    names = [shard.name for split in manifest.splits.values() for shard in split.shards]
+    assert asked == Counter({f"{root}/{name}": 1 for name in names})
+
+
+def test_missing_and_changed_shards_of_a_bucket_are_named(bucket: Callable[..., str]) -> None:
+    root = bucket()
+    shard = f"{root}/train/train-00001-of-00003.tfrecord"
+    with tf.io.gfile.GFile(shard, "a") as file:
+        file.write("more")
+    with pytest.raises(WorkError, match=r"has 19,828 bytes, but the manifest says 19,824"):
+        open_dataset(root)
+    tf.io.gfile.remove(shard)
+    with pytest.raises(WorkError, match=f"{shard} is missing"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
+@pytest.mark.parametrize("kind", PASSING)
+def test_opening_waits_for_faults_that_pass(
+    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], words: str, kind: type
+) -> None:
+    root = bucket()
+    gfile.fail(words, fault(kind), storage.TRIES - 1)
+    open_dataset(root)
+    assert not gfile.faults
+    assert no_pause == [storage.PAUSE * 2**attempt for attempt in range(storage.TRIES - 1)]
+
+
+@pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
+def test_opening_names_a_network_that_does_not_come_back(
+    bucket: Callable[..., str], gfile: Gfile, words: str
+) -> None:
+    root = bucket()
+    gfile.fail(words, fault(errors.UnavailableError, "Could not resolve host"), 99)
+    with pytest.raises(WorkError) as error:
+        open_dataset(root)
+    for word in (words, "network or the storage", str(storage.TRIES), "Could not resolve host"):
+        assert word in said(error)
+    assert "damaged" not in said(error)
+
+
+@pytest.mark.parametrize("kind", [errors.PermissionDeniedError, errors.UnauthenticatedError])
+@pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
+def test_what_does_not_pass_is_said_at_once(
+    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], kind: type, words: str
+) -> None:
+    root = bucket()
+    gfile.fail(words, fault(kind, "caller has no access"), 1)
+    with pytest.raises(WorkError) as error:
+        open_dataset(root)
+    assert words in said(error)
+    assert "caller has no access" in said(error)
+    assert not no_pause
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/dataset", "http://example.org/dataset"])
+def test_a_kind_of_path_that_tensorflow_does_not_know_is_a_sentence(root: str) -> None:
+    with pytest.raises(UsageError) as error:
+        open_dataset(root)
+    for word in (f"data.root={root}", root.partition(":")[0], "gs://"):
+        assert word in said(error)
+
+
+def test_a_bucket_without_a_dataset_is_a_sentence() -> None:
+    with pytest.raises(UsageError, match=r"no manifest\.json in ram://nowhere/dataset"):
+        open_dataset("ram://nowhere/dataset")
+
+
+# ---- reading by stride ---------------------------------------------------------------------------------
+
+
+def test_a_bucket_gives_what_the_disk_gives(bucket: Callable[..., str], tmp_path: Path) -> None:
+    root = bucket()
+    manifest = open_dataset(root)
+    local = ids(train_batches(str(tmp_path / "dataset"), manifest, **SETTINGS))
+    assert ids(train_batches(root, manifest, **SETTINGS)) == local
+
+
+@pytest.mark.parametrize("kind", [*PASSING, errors.UnknownError])
+def test_a_fault_that_passes_changes_nothing(bucket: Callable[..., str], gfile: Gfile, kind: type) -> None:
+    root = bucket()
+    manifest = open_dataset(root)
+    expected = ids(train_batches(root, manifest, **SETTINGS))
+    gfile.fail("train-00002", fault(kind), storage.TRIES - 1)
+    assert ids(train_batches(root, manifest, **SETTINGS)) == expected
+    assert not gfile.faults
+
+
+def test_a_network_that_stays_away_is_no_damage(bucket: Callable[..., str], gfile: Gfile) -> None:
+    root = bucket()
+    manifest = open_dataset(root)
+    gfile.fail("train-00002", fault(errors.DeadlineExceededError, "timed out"), 99)
+    with pytest.raises(WorkError) as error:
+        ids(train_batches(root, manifest, **SETTINGS))
+    for word in ("train-00002", "network or the storage", "timed out", "run the same command again"):
+        assert word in said(error)
+    assert "damaged" not in said(error)
+
+
+def test_a_shard_that_is_gone_or_closed_to_us_is_no_damage(
+    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float]
+) -> None:
+    root = bucket()
+    manifest = open_dataset(root)
+    gfile.fail("train-00000", fault(errors.PermissionDeniedError, "no access any more"), 99)
+    with pytest.raises(WorkError, match=r"train-00000.*could not be read: no access any more"):
+        ids(train_batches(root, manifest, **SETTINGS))
+    gfile.faults.clear()
+    tf.io.gfile.remove(f"{root}/train/train-00001-of-00003.tfrecord")
+    with pytest.raises(WorkError, match=r"train-00001-of-00003.tfrecord is missing"):
+        ids(train_batches(root, manifest, **SETTINGS))
+    assert not no_pause
+
+
+def test_a_local_shard_that_cannot_be_read_is_no_damage(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset()
+    manifest = open_dataset(str(root))
+    shard = root / "train/train-00000-of-00003.tfrecord"
+    shard.unlink()
+    with pytest.raises(WorkError, match=r"train-00000-of-00003.tfrecord is missing"):
+        ids(train_batches(str(root), manifest, **SETTINGS))
+    shard.mkdir()
+    with pytest.raises(WorkError, match=r"train-00000-of-00003.tfrecord could not be read: Is a directory"):
+        ids(train_batches(str(root), manifest, **SETTINGS))
+
+
+# ---- reading with tf.data ------------------------------------------------------------------------------
+
+
+class Flaky:
+    """A dataset of `count` numbered batches whose iteration fails before some of them, so many times."""
+
+    def __init__(self, count: int, faults: dict[int, list[Exception]], first: int = 0) -> None:
+        self.count, self.faults, self.first = count, faults, first
+
+    def skip(self, count: int) -> Flaky:
+        return Flaky(self.count, self.faults, self.first + count)
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.first, self.count):
+            if self.faults.get(number):
+                raise self.faults[number].pop()
+            yield number
+
+
+@pytest.mark.parametrize("kind", [*PASSING, errors.UnknownError])
+def test_tf_data_goes_on_behind_the_last_batch(kind: type, no_pause: list[float]) -> None:
+    often = storage.TRIES - 1
+    flaky = Flaky(5, {0: [fault(kind)], 2: [fault(kind)] * often, 3: [fault(kind)] * often})
+    assert list(read(flaky, "gs://bucket/dataset")) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
+    assert len(no_pause) == 1 + 2 * often
+    assert no_pause[1:3] == [storage.PAUSE, 2 * storage.PAUSE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (errors.UnavailableError, ["network or the storage", "gs://bucket/dataset"]),
+        (errors.PermissionDeniedError, ["could not be read", "gs://bucket/dataset"]),
+        (errors.NotFoundError, ["missing", "gs://bucket/dataset"]),
+    ],
+)
+def test_tf_data_names_what_is_no_damage(kind: type, words: list[str]) -> None:
+    flaky = Flaky(3, {1: [fault(kind)] * 99})
+    with pytest.raises(WorkError) as error:
+        list(read(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
+    assert "damaged" not in said(error)
+    for word in words:
+        assert word in said(error)
+
+
+@pytest.mark.parametrize("kind", [errors.DataLossError, errors.InvalidArgumentError])
+def test_damage_is_not_read_again(kind: type, no_pause: list[float]) -> None:
+    flaky = Flaky(3, {1: [fault(kind, "corrupted record at 12")]})
+    with pytest.raises(WorkError, match=r"is damaged \(corrupted record at 12\)"):
+        list(read(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
+    assert not no_pause
+
+
+@pytest.mark.parametrize("kind", [errors.ResourceExhaustedError, errors.UnavailableError])
+def test_a_machine_out_of_memory_is_not_storage(kind: type) -> None:
+    """With a dataset on disk these come from the machine, and the trainer has sentences for them."""
+    flaky = Flaky(3, {1: [fault(kind)]})
+    with pytest.raises(kind):
+        list(read(flaky, "/disk/dataset"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_compressed_shards_are_the_same_when_begun_again(tiny_dataset: TinyDataset, skip: int) -> None:
+    """What `read` relies on: a real dataset, gone through again from a batch on, gives the same batches."""
+    root = tiny_dataset(compression="gzip")
+    manifest = open_dataset(str(root))
+    whole = list(eval_dataset(str(root), manifest, split="val", batch_size=3))
+    rest = list(eval_dataset(str(root), manifest, split="val", batch_size=3).skip(skip))
+    assert [b.ids.numpy().tolist() for b in rest] == [b.ids.numpy().tolist() for b in whole[skip:]]
+    from training.dataset import _by_record
+
+    dataset = _by_record(str(root), manifest, 5, 1, 2, 16, 0)
+    first = [b.ids.numpy().tolist() for b in dataset]
+    assert [b.ids.numpy().tolist() for b in dataset.skip(skip)] == first[skip:]
+
+
+# ---- how much is mixed ---------------------------------------------------------------------------------
+
+
+def manifest_like(size: int, dtype: str = "uint8") -> Any:
+    return type("Like", (), {"image_size": size, "label_dtype": dtype})
+
+
+SHUFFLE = compose(["data.root=x"]).data
+DEFAULT = (SHUFFLE.shuffle_buffer, SHUFFLE.shuffle_megabytes)
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(8, "uint8"), (128, "uint8"), (128, "uint16"), (256, "uint8"), (256, "uint16")]
+)
+def test_the_limit_of_what_is_mixed_changes_nothing_for_ordinary_images(size: int, dtype: str) -> None:
+    mixed = Mixed.of(manifest_like(size, dtype), *DEFAULT)
+    assert mixed == Mixed.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, None)
+    assert mixed == (2048, 256)
+
+
+@pytest.mark.parametrize("megabytes", [1, 64, 512])
+@pytest.mark.parametrize("size", [512, 1024, 2048, 4096])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_what_is_mixed_of_large_images_stays_below_the_limit(megabytes: int, size: int, dtype: str) -> None:
+    mixed = Mixed.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
+    record = size**2 // 8 + size**2 * np.dtype(dtype).itemsize
+    assert mixed.records >= 1
+    assert mixed.piece >= 1
+    most = mixed.records + mixed.piece - 1
+    assert most == 1 or most * record <= megabytes * 1_000_000
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_the_order_is_that_of_the_lowered_number_and_resumes_exactly(
+    tiny_dataset: TinyDataset, compression: str
+) -> None:
+    root = str(tiny_dataset(train=40, val=0, size=352, compression=compression))  # 0.14 MB a record
+    manifest = open_dataset(root)
+    limited = {**SETTINGS, "batch_size": 4, "shuffle_buffer": 2048, "shuffle_megabytes": 2}
+    whole = ids(train_batches(root, manifest, **limited))
+    assert len({number for batch in whole for number in batch}) == 40
+    assert whole != ids(train_batches(root, manifest, **{**limited, "shuffle_megabytes": None}))
+    mixed = Mixed.of(manifest, 2048, 2)
+    assert mixed.records < 15
+    assert ids(train_batches(root, manifest, **limited, skip=4)) == whole[4:]
+    assert ids(train_batches(root, manifest, **limited)) == whole
+
+
+def test_a_limit_below_a_megabyte_is_a_sentence() -> None:
+    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1 MB, or null; got 0"):
+        compose(["data.root=x", "data.shuffle_megabytes=0"])
+
+
+def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_path: Path) -> None:
+    config, manifest = compose([f"data.root={shared_dataset}"]), open_dataset(str(shared_dataset))
+    saved = dataclasses.asdict(config)
+    del saved["data"]["shuffle_megabytes"]
+    run = {
+        "config": saved, "model": {"name": "unet"}, "versions": {},
+        "dataset": {"root": str(shared_dataset), "fingerprint": manifest.dataset_fingerprint, "examples": {}},
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    check_same_run(tmp_path, config, manifest)
+    assert from_run(tmp_path, []).data.shuffle_megabytes is None
+    saved["data"]["shuffle_megabytes"] = 64
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(UsageError, match=r"data\.shuffle_megabytes=64 \(now 512\)"):
+        check_same_run(tmp_path, config, manifest)
+
+
+def test_storage_errors_are_pythons_own() -> None:
+    found = {
+        kind.__name__: type(schema.storage_error(fault(kind), "gs://b/f")).__name__
+        for kind in (errors.NotFoundError, errors.PermissionDeniedError, errors.UnavailableError)
+    }
+    assert found == {
+        "NotFoundError": "FileNotFoundError",
+        "PermissionDeniedError": "PermissionError",
+        "UnavailableError": "ConnectionError",
+    }
+    error = schema.storage_error(fault(errors.UnavailableError, ""), "gs://b/f")
+    assert (error.filename, error.strerror) == ("gs://b/f", "UnavailableError")
