@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from coloring.drawing import Drawing, even, read_drawing, shrink_lines
-from coloring.page import read_layer, read_page
+from coloring.page import paper_of, read_layer, read_page
 from coloring.sketches import (
     Pen,
     draw,
@@ -245,3 +245,104 @@ def test_sketches_are_the_same_every_time() -> None:
     assert len({sketch.name for sketch in one}) == len(one) >= 10
     for sketch in one:
         assert read_drawing(sketch.data).guide.any()
+
+
+# ------------------------------------------------------------------------------- paper below transparency
+
+
+def on_transparency(ink: np.ndarray, color: tuple[int, int, int], hidden: int = 0) -> np.ndarray:
+    """Strokes of one colour on nothing; `hidden` is the value that transparent pixels hold."""
+    rgba = np.full((*ink.shape, 4), hidden, np.uint8)
+    rgba[ink > 0, :3] = color
+    rgba[..., 3] = np.rint(ink * 255)
+    return rgba
+
+
+def premultiplied(rgba: np.ndarray) -> np.ndarray:
+    """As some programs save it: the rims of strokes are dark."""
+    rgb = np.rint(rgba[..., :3] * (rgba[..., 3:] / 255)).astype(np.uint8)
+    return np.dstack([rgb, rgba[..., 3]])
+
+
+def cut_out(rgb: np.ndarray, opaque: np.ndarray, hidden: int = 0) -> np.ndarray:
+    """`rgb` where `opaque`, bool [H, W], and transparent elsewhere."""
+    return np.dstack([np.where(opaque[..., None], rgb, hidden), opaque * 255]).astype(np.uint8)
+
+
+def transparent_pictures(ink: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
+    """Pictures with transparency, and the paper that each was drawn for."""
+    height, width = ink.shape
+    parts = cv2.connectedComponents((ink < 0.3).astype(np.uint8), connectivity=4)[1]
+    outside = (parts == parts[0, 0]) & (ink < 0.3)
+    margins = np.zeros(ink.shape, bool)
+    margins[height // 6 : -height // 6, width // 6 : -width // 6] = True
+    hole = cv2.ellipse(
+        np.ones(ink.shape, np.uint8), (width // 2, height // 2), (width // 3, height // 4), 0, 0, 360, 0, -1
+    )
+    colors = np.random.default_rng(0).integers(60, 256, (parts.max() + 1, 3))
+    art = (colors[parts] * (1 - ink[..., None])).astype(np.uint8)
+    art[outside] = 255
+    ring = cv2.dilate((~outside).astype(np.uint8), np.ones((13, 13), np.uint8)) == 1
+    mixed = on_transparency(ink, (255, 255, 255))
+    mixed[: height // 3, :, :3] = (220, 40, 40)
+    return {
+        "black ink": (on_transparency(ink, (0, 0, 0)), 255),
+        "black ink, white hidden": (on_transparency(ink, (0, 0, 0), 255), 255),
+        "red ink": (on_transparency(ink, (220, 30, 30)), 255),
+        "grey ink": (on_transparency(ink, (128, 128, 128)), 255),
+        "light ink": (on_transparency(ink, (250, 245, 225)), 0),
+        "light ink, white hidden": (on_transparency(ink, (250, 245, 225), 255), 0),
+        "light ink, premultiplied": (premultiplied(on_transparency(ink, (250, 250, 250))), 0),
+        "black ink, premultiplied": (premultiplied(on_transparency(ink, (0, 0, 0))), 255),
+        "light ink at half opacity": (on_transparency(ink * 0.5, (255, 255, 255)), 0),
+        "light and some red strokes": (mixed, 0),
+        "paper with transparent margins": (cut_out(on_white(ink), margins), 255),
+        "paper with transparent margins, white hidden": (cut_out(on_white(ink), margins, 255), 255),
+        "paper with a transparent hole": (cut_out(on_white(ink), hole == 1), 255),
+        "paper transparent between lines": (cut_out(on_white(ink), (parts % 2 == 0) | (ink > 0.3)), 255),
+        "paper transparent outside": (cut_out(on_white(ink), ~outside), 255),
+        "board with transparent margins": (cut_out(on_black(ink), margins), 0),
+        "board with a transparent hole": (cut_out(on_black(ink), hole == 1), 0),
+        "sticker with a white border": (cut_out(art, ring), 255),
+    }
+
+
+TRANSPARENT = transparent_pictures(draw(home, 600, 480, 3, seed=1))
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+def test_transparency_is_laid_on_the_paper_that_it_was_drawn_for(name: str, plain: Drawing) -> None:
+    rgba, paper = TRANSPARENT[name]
+    assert paper_of(rgba) == paper
+    drawing = read_drawing(encoded(rgba))
+    assert drawing.dark == (paper == 255)
+    assert (drawing.rgb[rgba[..., 3] == 0] == paper).all()
+    if "ink" in name:  # nothing is cut away: all lines are there
+        assert agreement(plain, drawing) > 0.97
+
+
+def test_large_and_small_pictures_are_laid_on_the_same_paper() -> None:
+    for width, line in ((160, 1.4), (2000, 7)):
+        ink = draw(home, width, width * 3 // 4, line, seed=1)
+        assert paper_of(on_transparency(ink, (250, 250, 240))) == 0
+        assert paper_of(on_transparency(ink, (20, 40, 90))) == 255
+        inside = np.zeros(ink.shape, bool)
+        inside[width // 8 : -width // 8, width // 8 : -width // 8] = True
+        assert paper_of(cut_out(on_white(ink), inside)) == 255
+
+
+def test_a_little_ink_or_none_is_enough_to_choose_paper() -> None:
+    page = np.zeros((1000, 1000), np.float32)
+    cv2.line(page, (450, 450), (560, 500), 1.0, 4)
+    assert paper_of(on_transparency(page, (255, 255, 255))) == 0
+    assert paper_of(on_transparency(page, (0, 0, 0))) == 255
+    assert paper_of(np.zeros((300, 300, 4), np.uint8)) == 255
+    silhouette = cv2.circle(np.zeros((300, 300), np.float32), (150, 150), 90, 1.0, -1)
+    assert paper_of(on_transparency(silhouette, (255, 255, 255))) == 0
+    assert paper_of(on_transparency(silhouette, (0, 0, 0))) == 255
+
+
+def test_the_paper_follows_what_is_said_of_the_lines(ink: np.ndarray) -> None:
+    data = encoded(on_transparency(ink, (128, 128, 128)))
+    assert (read_drawing(data, lines="light").rgb[0, 0] == 0).all()
+    assert (read_drawing(data, lines="dark").rgb[0, 0] == 255).all()
