@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from coloring.drawing import Drawing, even, read_drawing, shrink_lines
+from coloring import page
+from coloring.drawing import Drawing, even, guide_shape, read_drawing, shrink_lines
 from coloring.page import paper_of, read_layer, read_page
 from coloring.sketches import (
     Pen,
@@ -346,3 +348,87 @@ def test_the_paper_follows_what_is_said_of_the_lines(ink: np.ndarray) -> None:
     data = encoded(on_transparency(ink, (128, 128, 128)))
     assert (read_drawing(data, lines="light").rgb[0, 0] == 0).all()
     assert (read_drawing(data, lines="dark").rgb[0, 0] == 255).all()
+
+
+# -------------------------------------------------------------------------------- strips and large pages
+
+
+def circles(width: int, height: int, line: int) -> np.ndarray:
+    """A page of circles, drawn by a program: no grain, hard edges."""
+    page, radius = np.full((height, width, 3), 255, np.uint8), min(width, height) // 3
+    for x in range(width // 2 % (3 * radius), width, 3 * radius):
+        for y in range(height // 2 % (3 * radius), height, 3 * radius):
+            cv2.circle(page, (x, y), radius, (0, 0, 0), line)
+    return page
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "line"),
+    [(320, 8000, 2), (8000, 320, 2), (7000, 2000, 1), (60, 3000, 1), (24, 24, 1)],
+    ids=["tall strip", "long strip", "thin lines, large page", "narrow strip", "very small page"],
+)
+def test_lines_of_any_page_are_found_whole(width: int, height: int, line: int) -> None:
+    page = circles(width, height, line)
+    drawing = read_drawing(encoded(page))
+    rows, columns = np.nonzero(page[..., 0] == 0)
+    near = cv2.dilate(drawing.guide, np.ones((13, 13), np.uint8))
+    guide_rows, guide_columns = (
+        places * small // large
+        for places, small, large in zip((rows, columns), near.shape, (height, width), strict=True)
+    )
+    assert near[guide_rows, guide_columns].mean() > 0.98
+    assert drawing.ink[rows, columns].mean() > 0.5
+    assert drawing.guide.size <= 4 * 1024**2
+
+
+def test_the_guide_of_an_ordinary_page_is_as_it_was() -> None:
+    assert guide_shape(3000, 4000) == (768, 1024)
+    assert guide_shape(100, 400) == (128, 512)
+    assert guide_shape(600, 700, 384) == (329, 384)
+
+
+def test_a_thick_frame_does_not_hide_thin_lines() -> None:
+    page = circles(6600, 2000, 1)
+    cv2.rectangle(page, (40, 40), (6560, 1960), (0, 0, 0), 20)
+    guide = read_drawing(encoded(page)).guide
+    assert cv2.connectedComponents(guide, connectivity=8)[0] > 3  # the frame, and circles in it
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"<?xml version='1.0'?>\n<!-- made -->\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (b"gimp xcf v011", "GIMP"),
+        (b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/x-krita", "Krita"),
+        (b"PK\x03\x04" + bytes(60), "archive"),
+        (b"\xff\x0a" + bytes(20), "JPEG XL"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ],
+)
+def test_what_is_given_in_place_of_a_picture_is_named(head: bytes, words: str) -> None:
+    with pytest.raises(WorkError, match=words):
+        read_drawing(head)
+
+
+def test_avif_is_read_where_pillow_can(
+    ink: np.ndarray, plain: Drawing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "AVIF" in page.FORMATS:
+        assert agreement(plain, read_drawing(encoded(on_white(ink), "AVIF"))) > 0.97
+    monkeypatch.setattr(page, "FORMATS", ("PNG", "JPEG"))
+    with pytest.raises(WorkError, match="AVIF.*no decoder"):
+        read_drawing(b"\0\0\0\x18ftypavif" + bytes(20))
+
+
+def test_a_file_too_large_for_any_picture_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(60 << 30)  # sparse: takes no room on the disk
+    with pytest.raises(WorkError, match="576 MB"):
+        page.read_file(path)
+    with pytest.raises(WorkError, match="576 MB"):
+        page.read_file(Path("/dev/zero"))

@@ -40,20 +40,20 @@ def read_file(path: Path) -> bytes:
     """The bytes of a picture file.
 
     Raises:
-      WorkError: it cannot be read, or it is larger than any picture that would be taken; then nothing of a
-        regular file is read.
+      WorkError: it cannot be read, or it is larger than any picture that would be taken.
     """
     try:
-        with path.open("rb") as file:
-            data = b"" if path.stat().st_size > MAX_BYTES else file.read(MAX_BYTES + 1)
-            if len(data) > MAX_BYTES or path.stat().st_size > MAX_BYTES:
-                raise WorkError(
-                    f"it has over {MAX_BYTES >> 20} MB, more than a picture of {MAX_PIXELS:,} pixels can: "
-                    "make it smaller"
-                )
-            return data
+        # A device or a pipe has no size: the rest of it is left alone.
+        if path.stat().st_size <= MAX_BYTES:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+            if len(data) <= MAX_BYTES:
+                return data
     except OSError as e:
         raise WorkError(f"it could not be read: {e.strerror or e}") from None
+    raise WorkError(
+        f"it has over {MAX_BYTES >> 20} MB, more than any picture of {MAX_PIXELS:,} pixels: make it smaller"
+    )
 
 
 def read_page(data: bytes, most: int = MAX_PIXELS, paper: int | None = None) -> np.ndarray:
