@@ -373,7 +373,7 @@ def test_lines_of_any_page_are_found_whole(width: int, height: int, line: int) -
     rows, columns = np.nonzero(page[..., 0] == 0)
     near = cv2.dilate(drawing.guide, np.ones((13, 13), np.uint8))
     guide_rows, guide_columns = (
-        places * small // large
+        (2 * places + 1) * small // (2 * large)
         for places, small, large in zip((rows, columns), near.shape, (height, width), strict=True)
     )
     assert near[guide_rows, guide_columns].mean() > 0.98
@@ -420,15 +420,18 @@ def test_avif_is_read_where_pillow_can(
     if "AVIF" in page.FORMATS:
         assert agreement(plain, read_drawing(encoded(on_white(ink), "AVIF"))) > 0.97
     monkeypatch.setattr(page, "FORMATS", ("PNG", "JPEG"))
-    with pytest.raises(WorkError, match="AVIF.*no decoder"):
+    with pytest.raises(WorkError, match="no decoder"):
         read_drawing(b"\0\0\0\x18ftypavif" + bytes(20))
 
 
-def test_a_file_too_large_for_any_picture_is_not_read(tmp_path: Path) -> None:
+def test_a_file_too_large_for_any_picture_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:
         file.truncate(60 << 30)  # sparse: takes no room on the disk
     with pytest.raises(WorkError, match="576 MB"):
         page.read_file(path)
-    with pytest.raises(WorkError, match="576 MB"):
+    monkeypatch.setattr(page, "MAX_BYTES", 3 << 20)
+    with pytest.raises(WorkError, match="3 MB"):
         page.read_file(Path("/dev/zero"))
