@@ -67,19 +67,25 @@ class Drawing:
         darkness = even(grey_of(self.rgb, self.dark))
         # A little wider than what was found, so that the strokes' soft rims stay soft.
         near = cv2.dilate(self.strokes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+        # Work in place: each of these arrays takes hundreds of megabytes on a large page.
         near = cv2.resize(near.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(
             darkness, (self.strokes.shape[1], self.strokes.shape[0]), interpolation=cv2.INTER_AREA
         )
         full = float(np.percentile(small[self.strokes == 1], 75))
         faint = 0.2 * full
-        ink = np.clip((darkness - faint) / max(full - faint, 1e-3), 0, 1) * near
+        darkness -= faint
+        darkness /= max(full - faint, 1e-3)
+        ink = np.clip(darkness, 0, 1, out=darkness)
+        ink *= near
         # Within large inked areas there is no paper to compare with.
         depth = cv2.distanceTransform(self.strokes, cv2.DIST_L2, 5) / (
             SMALLEST_FILLED * page_side(small.shape)
         )
         solid = cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.maximum(ink, np.clip(2 * solid - 1, 0, 1))
+        solid *= 2
+        solid -= 1
+        return np.maximum(ink, np.clip(solid, 0, 1, out=solid), out=ink)
 
 
 class EmptyPageError(WorkError):
