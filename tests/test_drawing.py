@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from coloring.drawing import Drawing, even, read_drawing, shrink_lines
-from coloring.page import read_layer, read_page
+from coloring import page
+from coloring.drawing import Drawing, even, guide_shape, read_drawing, shrink_lines
+from coloring.page import paper_of, read_layer, read_page
 from coloring.sketches import (
     Pen,
     draw,
@@ -245,3 +247,191 @@ def test_sketches_are_the_same_every_time() -> None:
     assert len({sketch.name for sketch in one}) == len(one) >= 10
     for sketch in one:
         assert read_drawing(sketch.data).guide.any()
+
+
+# ------------------------------------------------------------------------------- paper below transparency
+
+
+def on_transparency(ink: np.ndarray, color: tuple[int, int, int], hidden: int = 0) -> np.ndarray:
+    """Strokes of one colour on nothing; `hidden` is the value that transparent pixels hold."""
+    rgba = np.full((*ink.shape, 4), hidden, np.uint8)
+    rgba[ink > 0, :3] = color
+    rgba[..., 3] = np.rint(ink * 255)
+    return rgba
+
+
+def premultiplied(rgba: np.ndarray) -> np.ndarray:
+    """As some programs save it: the rims of strokes are dark."""
+    rgb = np.rint(rgba[..., :3] * (rgba[..., 3:] / 255)).astype(np.uint8)
+    return np.dstack([rgb, rgba[..., 3]])
+
+
+def cut_out(rgb: np.ndarray, opaque: np.ndarray, hidden: int = 0) -> np.ndarray:
+    """`rgb` where `opaque`, bool [H, W], and transparent elsewhere."""
+    return np.dstack([np.where(opaque[..., None], rgb, hidden), opaque * 255]).astype(np.uint8)
+
+
+def transparent_pictures(ink: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
+    """Pictures with transparency, and the paper that each was drawn for."""
+    height, width = ink.shape
+    parts = cv2.connectedComponents((ink < 0.3).astype(np.uint8), connectivity=4)[1]
+    outside = (parts == parts[0, 0]) & (ink < 0.3)
+    margins = np.zeros(ink.shape, bool)
+    margins[height // 6 : -height // 6, width // 6 : -width // 6] = True
+    hole = cv2.ellipse(
+        np.ones(ink.shape, np.uint8), (width // 2, height // 2), (width // 3, height // 4), 0, 0, 360, 0, -1
+    )
+    colors = np.random.default_rng(0).integers(60, 256, (parts.max() + 1, 3))
+    art = (colors[parts] * (1 - ink[..., None])).astype(np.uint8)
+    art[outside] = 255
+    ring = cv2.dilate((~outside).astype(np.uint8), np.ones((13, 13), np.uint8)) == 1
+    mixed = on_transparency(ink, (255, 255, 255))
+    mixed[: height // 3, :, :3] = (220, 40, 40)
+    return {
+        "black ink": (on_transparency(ink, (0, 0, 0)), 255),
+        "black ink, white hidden": (on_transparency(ink, (0, 0, 0), 255), 255),
+        "red ink": (on_transparency(ink, (220, 30, 30)), 255),
+        "grey ink": (on_transparency(ink, (128, 128, 128)), 255),
+        "light ink": (on_transparency(ink, (250, 245, 225)), 0),
+        "light ink, white hidden": (on_transparency(ink, (250, 245, 225), 255), 0),
+        "light ink, premultiplied": (premultiplied(on_transparency(ink, (250, 250, 250))), 0),
+        "black ink, premultiplied": (premultiplied(on_transparency(ink, (0, 0, 0))), 255),
+        "light ink at half opacity": (on_transparency(ink * 0.5, (255, 255, 255)), 0),
+        "light and some red strokes": (mixed, 0),
+        "paper with transparent margins": (cut_out(on_white(ink), margins), 255),
+        "paper with transparent margins, white hidden": (cut_out(on_white(ink), margins, 255), 255),
+        "paper with a transparent hole": (cut_out(on_white(ink), hole == 1), 255),
+        "paper transparent between lines": (cut_out(on_white(ink), (parts % 2 == 0) | (ink > 0.3)), 255),
+        "paper transparent outside": (cut_out(on_white(ink), ~outside), 255),
+        "board with transparent margins": (cut_out(on_black(ink), margins), 0),
+        "board with a transparent hole": (cut_out(on_black(ink), hole == 1), 0),
+        "sticker with a white border": (cut_out(art, ring), 255),
+    }
+
+
+TRANSPARENT = transparent_pictures(draw(home, 600, 480, 3, seed=1))
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+def test_transparency_is_laid_on_the_paper_that_it_was_drawn_for(name: str, plain: Drawing) -> None:
+    rgba, paper = TRANSPARENT[name]
+    assert paper_of(rgba) == paper
+    drawing = read_drawing(encoded(rgba))
+    assert drawing.dark == (paper == 255)
+    assert (drawing.rgb[rgba[..., 3] == 0] == paper).all()
+    if "ink" in name:  # nothing is cut away: all lines are there
+        assert agreement(plain, drawing) > 0.97
+
+
+def test_large_and_small_pictures_are_laid_on_the_same_paper() -> None:
+    for width, line in ((160, 1.4), (2000, 7)):
+        ink = draw(home, width, width * 3 // 4, line, seed=1)
+        assert paper_of(on_transparency(ink, (250, 250, 240))) == 0
+        assert paper_of(on_transparency(ink, (20, 40, 90))) == 255
+        inside = np.zeros(ink.shape, bool)
+        inside[width // 8 : -width // 8, width // 8 : -width // 8] = True
+        assert paper_of(cut_out(on_white(ink), inside)) == 255
+
+
+def test_a_little_ink_or_none_is_enough_to_choose_paper() -> None:
+    page = np.zeros((1000, 1000), np.float32)
+    cv2.line(page, (450, 450), (560, 500), 1.0, 4)
+    assert paper_of(on_transparency(page, (255, 255, 255))) == 0
+    assert paper_of(on_transparency(page, (0, 0, 0))) == 255
+    assert paper_of(np.zeros((300, 300, 4), np.uint8)) == 255
+    silhouette = cv2.circle(np.zeros((300, 300), np.float32), (150, 150), 90, 1.0, -1)
+    assert paper_of(on_transparency(silhouette, (255, 255, 255))) == 0
+    assert paper_of(on_transparency(silhouette, (0, 0, 0))) == 255
+
+
+def test_the_paper_follows_what_is_said_of_the_lines(ink: np.ndarray) -> None:
+    data = encoded(on_transparency(ink, (128, 128, 128)))
+    assert (read_drawing(data, lines="light").rgb[0, 0] == 0).all()
+    assert (read_drawing(data, lines="dark").rgb[0, 0] == 255).all()
+
+
+# -------------------------------------------------------------------------------- strips and large pages
+
+
+def circles(width: int, height: int, line: int) -> np.ndarray:
+    """A page of circles, drawn by a program: no grain, hard edges."""
+    page, radius = np.full((height, width, 3), 255, np.uint8), min(width, height) // 3
+    for x in range(width // 2 % (3 * radius), width, 3 * radius):
+        for y in range(height // 2 % (3 * radius), height, 3 * radius):
+            cv2.circle(page, (x, y), radius, (0, 0, 0), line)
+    return page
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "line"),
+    [(320, 8000, 2), (8000, 320, 2), (7000, 2000, 1), (60, 3000, 1), (24, 24, 1)],
+    ids=["tall strip", "long strip", "thin lines, large page", "narrow strip", "very small page"],
+)
+def test_lines_of_any_page_are_found_whole(width: int, height: int, line: int) -> None:
+    page = circles(width, height, line)
+    drawing = read_drawing(encoded(page))
+    rows, columns = np.nonzero(page[..., 0] == 0)
+    near = cv2.dilate(drawing.guide, np.ones((13, 13), np.uint8))
+    guide_rows, guide_columns = (
+        (2 * places + 1) * small // (2 * large)
+        for places, small, large in zip((rows, columns), near.shape, (height, width), strict=True)
+    )
+    assert near[guide_rows, guide_columns].mean() > 0.98
+    assert drawing.ink[rows, columns].mean() > 0.5
+    assert drawing.guide.size <= 4 * 1024**2
+
+
+def test_the_guide_of_an_ordinary_page_is_as_it_was() -> None:
+    assert guide_shape(3000, 4000) == (768, 1024)
+    assert guide_shape(100, 400) == (128, 512)
+    assert guide_shape(600, 700, 384) == (329, 384)
+
+
+def test_a_thick_frame_does_not_hide_thin_lines() -> None:
+    page = circles(6600, 2000, 1)
+    cv2.rectangle(page, (40, 40), (6560, 1960), (0, 0, 0), 20)
+    guide = read_drawing(encoded(page)).guide
+    assert cv2.connectedComponents(guide, connectivity=8)[0] > 3  # the frame, and circles in it
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"<?xml version='1.0'?>\n<!-- made -->\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (b"gimp xcf v011", "GIMP"),
+        (b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/x-krita", "Krita"),
+        (b"PK\x03\x04" + bytes(60), "archive"),
+        (b"\xff\x0a" + bytes(20), "JPEG XL"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ],
+)
+def test_what_is_given_in_place_of_a_picture_is_named(head: bytes, words: str) -> None:
+    with pytest.raises(WorkError, match=words):
+        read_drawing(head)
+
+
+def test_avif_is_read_where_pillow_can(
+    ink: np.ndarray, plain: Drawing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "AVIF" in page.FORMATS:
+        assert agreement(plain, read_drawing(encoded(on_white(ink), "AVIF"))) > 0.97
+    monkeypatch.setattr(page, "FORMATS", ("PNG", "JPEG"))
+    with pytest.raises(WorkError, match="no decoder"):
+        read_drawing(b"\0\0\0\x18ftypavif" + bytes(20))
+
+
+def test_a_file_too_large_for_any_picture_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(60 << 30)  # sparse: takes no room on the disk
+    with pytest.raises(WorkError, match="576 MB"):
+        page.read_file(path)
+    monkeypatch.setattr(page, "MAX_BYTES", 3 << 20)
+    with pytest.raises(WorkError, match="3 MB"):
+        page.read_file(Path("/dev/zero"))

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from coloring.arguments import Parser as Parser
+from coloring.arguments import local_path, local_path_text, run
 from training.errors import UsageError, WorkError
-from training.words import exit_code
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from coloring.drawing import Drawing
     from coloring.network import Network
-    from coloring.outputs import Output
-    from coloring.picture import Picture, Settings
+    from coloring.outputs import Drawings, Output
+    from coloring.picture import Settings
+    from coloring.progress import Progress
 
 DESCRIPTION = "Colours line drawings: a photo of a pencil sketch, a scanned page, a PNG with transparency."
 EPILOG = """\
@@ -32,36 +28,26 @@ examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """One whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Wrong usage: one sentence, exit status 2."""
-        known = re.findall(r"(?<![\w-])--[\w-]+", self.format_help())
-        slip = re.search(r"unrecognized arguments:.*?(--[\w-]+)", message)
-        near = difflib.get_close_matches(slip[1], known, n=1) if slip else []
-        hint = f"; did you mean {near[0]}?" if near else "; --help lists all flags"
-        self.exit(2, f"{self.prog}: {message}{hint}\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Every flag."""
-    made = Parser(
-        prog="colorize", description=DESCRIPTION, epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    made = Parser("colorize", DESCRIPTION, EPILOG)
     add = made.add_argument
-    add("drawings", type=Path, nargs="+", metavar="DRAWING", help="pictures, or folders of pictures")
+    add("drawings", type=local_path, nargs="+", metavar="DRAWING", help="pictures, or folders of pictures")
     add_run(made)
-    add("-o", "--out", type=Path, required=True, help="a .png for one drawing, or a folder")
+    add("-o", "--out", type=local_path_text, required=True, help="a .png for one drawing, or a folder")
     add("--overlay", action="store_true", help="draw the lines on top of the colours")
-    add("--layers", type=Path, metavar="DIR", help="also a transparent PNG for each colour, and the lines")
-    add("--ora", type=Path, metavar="FILE", help="also an OpenRaster file, for Krita and GIMP")
-    add("--palette-out", "--palette", type=Path, metavar="FILE.gpl", help="also the network's palette")
+    add(
+        "--layers",
+        type=local_path,
+        metavar="DIR",
+        help="also a transparent PNG for each colour, and the lines",
+    )
+    add("--ora", type=local_path_text, metavar="FILE", help="also an OpenRaster file, for Krita and GIMP")
+    add("--palette-out", "--palette", type=local_path, metavar="FILE.gpl", help="also the network's palette")
     add("--variants", type=int, default=1, metavar="N", help="so many different colourings [1]")
     add(
         "--hints",
-        type=Path,
+        type=local_path,
         metavar="STROKES.png",
         help="a transparent picture of the drawing's size: each stroke says what is to be which colour",
     )
@@ -98,7 +84,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """The flag that names the network."""
     parser.add_argument(
         "--run",
-        type=Path,
+        type=local_path,
         metavar="RUN",
         help="a run directory, or an export of one; the starter model that comes along if left out",
     )
@@ -106,8 +92,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
-    typed = parser().parse_args(words)
-    return exit_code("colorize", lambda: work(typed))
+    return run(parser(), work, words, extra="onnx")
 
 
 def work(typed: argparse.Namespace) -> int:
@@ -121,11 +106,12 @@ def work(typed: argparse.Namespace) -> int:
     from coloring.network import STARTER, load
     from coloring.outputs import find_drawings, plan, write_palette
     from coloring.picture import Settings
+    from coloring.progress import Progress
 
     settings = Settings(typed.decode, typed.size, typed.variants, typed.seed, typed.temperature)
-    drawings = find_drawings(typed.drawings)
-    many = len(drawings) > 1 or typed.drawings[0].is_dir()
-    outputs = plan(drawings, typed.out, typed.layers, typed.ora, many)
+    drawings = find_drawings(typed.drawings, (Path(typed.out), typed.layers, typed.ora and Path(typed.ora)))
+    many = len(drawings.found) > 1 or typed.drawings[0].is_dir()
+    outputs = plan(drawings.found, typed.out, typed.layers, typed.ora, many)
     if typed.palette_out and typed.palette_out.suffix.lower() != ".gpl":
         raise UsageError(f"--palette-out {typed.palette_out}: type a name that ends in .gpl")
     if typed.hints and many:
@@ -139,55 +125,70 @@ def work(typed: argparse.Namespace) -> int:
     hints = _read_hints(typed.hints) if typed.hints else None
     if typed.palette_out:
         write_palette(typed.palette_out, network.palette)
-    paths = [path for path, _ in drawings]
-    failed = 0
-    # disable=None: only where stderr is a terminal.
-    for path, output in tqdm(zip(paths, outputs, strict=True), total=len(paths), unit="drawing",
-                             disable=None if many else True):  # fmt: skip
-        try:
-            _color(path, output, network, settings, hints, typed)
-        except WorkError as e:
-            failed += 1
-            _note(path, str(e))
+    steps = 2 + settings.variants * max((output.steps for output in outputs), default=0)
+    with Progress("colorize", len(outputs), steps) as progress:
+        failed = 0
+        for (path, _), output in zip(drawings.found, outputs, strict=True):
+            progress.begin(path)
+            try:
+                _color(path, output, network, settings, hints, typed, progress)
+            except WorkError as e:
+                failed += 1
+                progress.note(f"colorize: {path}: {e}")
+    return _tell(drawings, outputs, failed, many, typed)
+
+
+def _tell(
+    drawings: Drawings, outputs: list[Output], failed: int, many: bool, typed: argparse.Namespace
+) -> int:
+    """Says what was done and what was left out; returns the exit code."""
+    from coloring.progress import say
+
+    for folder, reason in drawings.unreadable:
+        say(f"colorize: {folder}: it could not be listed: {reason}")
     if many:
-        print(f"{len(paths) - failed} of {len(paths)} drawings coloured: look at {typed.out}")
+        print(f"{len(outputs) - failed} of {len(outputs)} drawings coloured: look at {typed.out}")
     elif not failed:
         print(f"look at {outputs[0].png.parent if typed.variants > 1 else outputs[0].png}")
-    return WorkError.exit_code if failed else 0
+    if skipped := str(drawings.skipped):
+        print(skipped)
+    return WorkError.exit_code if failed or drawings.unreadable else 0
 
 
 def _color(
     path: Path, output: Output, network: Network, settings: Settings, hints: np.ndarray | None,
-    typed: argparse.Namespace,
+    typed: argparse.Namespace, progress: Progress,
 ) -> None:  # fmt: skip
+    import cv2
+
+    from coloring.drawing import read_drawing
+    from coloring.page import read_file
     from coloring.picture import colorize
 
-    found: list[Picture] = colorize(_read_drawing(path, typed), network, settings, hints)
-    output.write(found, typed.overlay, numbered=settings.variants > 1)
-    if len(found) < settings.variants:
-        _note(path, f"the network sees only {len(found)} ways to colour it; --temperature 3 is bolder")
-
-
-def _read_drawing(path: Path, typed: argparse.Namespace) -> Drawing:
-    from coloring.drawing import read_drawing
-
     try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise WorkError(f"it could not be read: {e.strerror or e}") from None
-    return read_drawing(data, typed.lines, typed.source)
+        progress.step("finding its lines")
+        drawing = read_drawing(read_file(path), typed.lines, typed.source)
+        progress.step("choosing colours")
+        found = colorize(drawing, network, settings, hints)
+        output.write(found, typed.overlay, settings.variants > 1, progress)
+    except (MemoryError, cv2.error) as e:
+        if isinstance(e, cv2.error) and e.code != cv2.Error.StsNoMem:
+            raise
+        raise WorkError("there is not enough memory to colour it: make it smaller") from None
+    if len(found) < settings.variants:
+        ways = f"{len(found)} way{'s' * (len(found) > 1)}"
+        progress.note(
+            f"colorize: {path}: the network sees only {ways} to colour it; --temperature 3 is bolder"
+        )
 
 
 def _read_hints(path: Path) -> np.ndarray:
-    from coloring.page import read_layer
+    from coloring.page import read_file, read_layer
 
-    if not path.is_file():
-        raise UsageError(f"--hints {path} is not there: type the name of a transparent PNG with strokes")
+    if not path.exists() or path.is_dir():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise UsageError(f"--hints {path} {what}: type the name of a transparent PNG with strokes")
     try:
-        return read_layer(path.read_bytes())
+        return read_layer(read_file(path))
     except WorkError as e:
         raise UsageError(f"--hints {path}: {e}") from None
-
-
-def _note(path: Path, sentence: str) -> None:
-    tqdm.write(f"colorize: {path}: {sentence}", file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from coloring.ink import page_side
 from coloring.regions import nearest, renumber, segment
 from tfrecords_schema import Palette
 from training.colors import to_oklab
@@ -151,8 +152,10 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
       lines: uint8 [H, W] in {0, 1}, thin: where areas end. small_lines: the same at the field's size.
     """
     height, width = lines.shape
-    smooth = Field(diffuse(field.probabilities, small_lines, REACH * max(small_lines.shape)), field.colors)
-    areas = segment(lines, GAP * max(lines.shape))
+    smooth = Field(
+        diffuse(field.probabilities, small_lines, REACH * page_side(small_lines.shape)), field.colors
+    )
+    areas = segment(lines, GAP * page_side(lines.shape))
     # Beside a line the network speaks of the line, or of the other side.
     scale = max(lines.shape) / max(small_lines.shape)
     away = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale

@@ -1,18 +1,21 @@
 """A coloured picture as files: PNG, one layer a colour, OpenRaster for painting programs, a palette.
 
-Everything is made in memory, so that what is written is written whole.
+Layers are made one at a time: all layers of a large page together would take gigabytes.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from PIL import Image
 
+from coloring.page import STRIP
 from coloring.picture import LINE, Picture
 from tfrecords_schema import Palette
 
@@ -29,14 +32,19 @@ class Layer:
     rgba: np.ndarray
 
 
-def layers(picture: Picture) -> list[Layer]:
-    """The lines, then a layer for each colour that occurs, the commonest last: from top to bottom.
+def layers(picture: Picture) -> Iterator[Layer]:
+    """Yields the lines, then a layer for each colour that occurs, the commonest last: from top to bottom.
 
     The colours' layers are opaque or transparent, nothing between, and together cover each pixel once.
     """
-    labels, counts = np.unique(picture.labels, return_counts=True)
-    order = labels[np.argsort(counts, kind="stable")]
-    return [lines_layer(picture), *(_color_layer(picture, int(label)) for label in order)]
+    yield lines_layer(picture)
+    for label in _labels_by_area(picture):
+        yield _color_layer(picture, label)
+
+
+def layer_names(picture: Picture) -> list[str]:
+    """The names of `layers`, in the same order."""
+    return ["lines", *(color_name(picture.palette, label) for label in _labels_by_area(picture))]
 
 
 def lines_layer(picture: Picture) -> Layer:
@@ -61,22 +69,29 @@ def to_png(picture: Picture, overlay: bool = False) -> bytes:
 
 
 def to_ora(picture: Picture) -> bytes:
-    """An OpenRaster file (version 0.0.5 of its specification): what Krita and GIMP open with its layers."""
-    stack = layers(picture)
-    height, width = picture.labels.shape
-    merged = Image.fromarray(picture.rgb(overlay=True))
-    thumbnail = merged.copy()
-    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+    """An OpenRaster file in memory: see `write_ora`."""
     file = io.BytesIO()
+    write_ora(picture, file)
+    return file.getvalue()
+
+
+def write_ora(picture: Picture, file: IO[bytes]) -> None:
+    """Writes an OpenRaster file (version 0.0.5 of its specification): Krita and GIMP open it with its layers.
+
+    Args:
+      file: seekable, opened for writing.
+    """
+    height, width = picture.labels.shape
     with zipfile.ZipFile(file, "w") as archive:
         # First and stored, so that the file's type stands at a known place in it.
         _put(archive, "mimetype", b"image/openraster", zipfile.ZIP_STORED)
-        _put(archive, "stack.xml", _stack_xml(stack, width, height), zipfile.ZIP_DEFLATED)
-        for index, layer in enumerate(stack):
-            _put(archive, f"data/layer{index}.png", encode_png(layer.rgba), zipfile.ZIP_STORED)
-        _put(archive, "mergedimage.png", _png(merged), zipfile.ZIP_STORED)
-        _put(archive, "Thumbnails/thumbnail.png", _png(thumbnail), zipfile.ZIP_STORED)
-    return file.getvalue()
+        _put(archive, "stack.xml", _stack_xml(layer_names(picture), width, height), zipfile.ZIP_DEFLATED)
+        for index, layer in enumerate(layers(picture)):
+            _put_png(archive, f"data/layer{index}.png", Image.fromarray(layer.rgba))
+        merged = Image.fromarray(picture.rgb(overlay=True))
+        _put_png(archive, "mergedimage.png", merged)
+        merged.thumbnail((THUMBNAIL, THUMBNAIL))
+        _put_png(archive, "Thumbnails/thumbnail.png", merged)
 
 
 def to_gpl(palette: Palette) -> bytes:
@@ -89,6 +104,15 @@ def to_gpl(palette: Palette) -> bytes:
 def encode_png(pixels: np.ndarray) -> bytes:
     """The PNG file of uint8 [H, W, 3 or 4]."""
     return _png(Image.fromarray(pixels))
+
+
+def _labels_by_area(picture: Picture) -> list[int]:
+    """The labels that occur, the commonest last."""
+    counts = np.zeros(len(picture.palette), np.int64)
+    for top in range(0, len(picture.labels), STRIP):
+        counts += np.bincount(picture.labels[top : top + STRIP].ravel(), minlength=len(counts))
+    labels = np.flatnonzero(counts)
+    return [int(label) for label in labels[np.argsort(counts[labels], kind="stable")]]
 
 
 def _color_layer(picture: Picture, label: int) -> Layer:
@@ -113,11 +137,16 @@ def _put(archive: zipfile.ZipFile, name: str, data: bytes, how: int) -> None:
     archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), data, how)
 
 
-def _stack_xml(stack: list[Layer], width: int, height: int) -> bytes:
+def _put_png(archive: zipfile.ZipFile, name: str, image: Image.Image) -> None:
+    with archive.open(zipfile.ZipInfo(name, _ZIP_DATE), "w") as entry:
+        image.save(entry, "PNG")
+
+
+def _stack_xml(names: list[str], width: int, height: int) -> bytes:
     rows = [
-        f'    <layer name={quoteattr(layer.name)} src="data/layer{index}.png" x="0" y="0" opacity="1.0" '
+        f'    <layer name={quoteattr(name)} src="data/layer{index}.png" x="0" y="0" opacity="1.0" '
         'visibility="visible" composite-op="svg:src-over"/>'
-        for index, layer in enumerate(stack)
+        for index, name in enumerate(names)
     ]
     head = f'<image version="0.0.5" w="{width}" h="{height}" xres="72" yres="72">'
     return "\n".join(

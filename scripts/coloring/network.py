@@ -14,6 +14,7 @@ from training.colors import hint_table
 from training.errors import UsageError, WorkError
 from training.exported import EXPORT_NAME, Exported
 from training.record import RUN_NAME, Run
+from training.words import install_command
 
 # A small network that comes along, so that there are colours before any training.
 STARTER = Path(__file__).with_name("starter")
@@ -108,13 +109,13 @@ def _onnx(path: Path, about: Exported) -> Callable[[np.ndarray], np.ndarray]:
         import onnxruntime
     except ImportError:
         raise UsageError(
-            f"{path} needs onnxruntime, which is not installed: pip install 'linewash[onnx]'"
+            f"{path} needs onnxruntime, which is not installed: run {install_command('onnx')}"
         ) from None
     onnxruntime.set_default_logger_severity(4)  # what it says besides is said again by the exception
     try:
         if path.parent != STARTER:  # that is as much ours as this line
             _try_out(path, about)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(_model(path), providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's own, which share no base
         raise WorkError(f"{path} is damaged ({type(e).__name__}): export the run again") from None
     given, wanted = session.get_inputs()[0].name, session.get_outputs()[0].name
@@ -131,6 +132,15 @@ def _onnx(path: Path, about: Exported) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
+def _model(path: Path) -> str | bytes:
+    """What onnxruntime is given to open: it cannot be told a name that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.read_bytes()
+    return str(path)
+
+
 def _try_out(path: Path, about: Exported) -> None:
     """Colours a scrap of paper in little memory: what takes more than its bytes account for cannot."""
     import onnxruntime as ort
@@ -140,7 +150,7 @@ def _try_out(path: Path, about: Exported) -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most}))
     options = ort.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(_model(path), options, providers=["CPUExecutionProvider"])
     scrap = np.zeros((1, about.stride, about.stride, about.channels), np.float32)
     session.run(None, {session.get_inputs()[0].name: scrap})
 
@@ -157,7 +167,7 @@ def _keras(run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
         from training.losses import to_logits
     except ImportError:
         raise UsageError(
-            f"{path} needs TensorFlow, which is not installed: pip install 'linewash[train]', or use an "
+            f"{path} needs TensorFlow, which is not installed: run {install_command('train')}, or use an "
             "export of the run, which needs none"
         ) from None
     net = load_network(path, run.palette)

@@ -1,19 +1,35 @@
-"""Which files a colouring is written to: named before anything is coloured, each written whole."""
+"""Which drawings are coloured, and which files each becomes: named before anything is coloured."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coloring.layers import encode_png, layers, to_gpl, to_ora, to_png
+from PIL import Image
+
+from coloring.file_kinds import HEAD, is_picture
+from coloring.layers import layers, to_gpl, to_png, write_ora
+from coloring.page import FORMATS
 from coloring.picture import Picture
+from preprocess.file_types import Skipped, is_hidden
 from tfrecords_schema import Palette
-from training.atomic import replacing
+from training.atomic import UNFINISHED, replacing
 from training.errors import UsageError
 
-EXTENSIONS = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"])
+if TYPE_CHECKING:
+    from coloring.progress import Progress
+
+# What a file of a folder is taken for a picture by; without one of these its first bytes decide.
+EXTENSIONS = frozenset([
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".webp", ".gif", ".bmp", ".dib",
+    ".tif", ".tiff", *([".avif"] if "AVIF" in FORMATS else []),
+])  # fmt: skip
+OURS = "coloured by this command"
 _LAYER_NAME = re.compile(r"(lines|\d+-[0-9a-f]{6})\.png")
 
 
@@ -25,44 +41,87 @@ class Output:
     layers: Path | None
     ora: Path | None
 
-    def write(self, pictures: list[Picture], overlay: bool, numbered: bool) -> None:
-        """Writes the pictures; when `numbered` (variants) under NAME-1, NAME-2, ..."""
+    def write(
+        self,
+        pictures: list[Picture],
+        overlay: bool,
+        numbered: bool,
+        progress: Progress | None = None,
+    ) -> None:
+        """Writes the pictures; when `numbered` (variants) under NAME-1, NAME-2, ...
+
+        Every file is written whole or not at all.
+        """
+        say = progress.step if progress else _silent
+        detail = progress.detail if progress else _silent
         for number, picture in enumerate(pictures, 1):
             ending = f"-{number}" if numbered else ""
-            _write(_suffixed(self.png, ending), to_png(picture, overlay))
+            png = _suffixed(self.png, ending)
+            say(f"writing {png.name}")
+            _write(png, to_png(picture, overlay))
             if self.ora:
-                _write(_suffixed(self.ora, ending), to_ora(picture))
+                ora = _suffixed(self.ora, ending)
+                say(f"writing {ora.name}")
+                with replacing(ora) as temporary, temporary.open("wb") as file:
+                    write_ora(picture, file)
             if self.layers:
-                _write_layers(self.layers / ending.removeprefix("-"), picture)
+                say("writing layers")
+                _write_layers(self.layers / ending.removeprefix("-"), picture, detail)
+
+    @property
+    def steps(self) -> int:
+        """Files or folders that are written for one picture."""
+        return 1 + (self.ora is not None) + (self.layers is not None)
 
 
-def find_drawings(paths: list[Path]) -> list[tuple[Path, Path]]:
-    """Drawings, each with its name below the folder that was typed: files as they are, folders searched.
+@dataclass
+class Drawings:
+    """The drawings to colour, each with its name below the folder that was typed, and what was left out.
+
+    skipped: files of folders that are no pictures. unreadable: folders, and why each could not be listed.
+    """
+
+    found: list[tuple[Path, Path]] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=Skipped)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def find_drawings(paths: list[Path], ours: tuple[Path | None, ...] = ()) -> Drawings:
+    """The drawings among the files and folders that were typed: files as they are, folders searched.
+
+    Args:
+      ours: where the command writes. What lies there is skipped in a folder: it would be coloured again by
+        the next run.
 
     Raises:
-      UsageError: a path that is not there, a folder without pictures, or the same drawing twice.
+      UsageError: a path that is not there, nothing but folders without pictures, or the same drawing twice.
     """
-    found: list[tuple[Path, Path]] = []
+    drawings = Drawings()
+    written = frozenset(path.resolve() for path in ours if path is not None)
     for path in paths:
         if path.is_dir():
-            inside = [p for p in sorted(path.rglob("*")) if _is_picture(p, path)]
-            if not inside:
-                raise UsageError(f"{path} holds no picture ({', '.join(sorted(EXTENSIONS))})")
-            found += [(p, p.relative_to(path)) for p in inside]
-        elif path.is_file():
-            found.append((path, Path(path.name)))
+            _search(path, written, drawings)
+        elif path.exists():
+            drawings.found.append((path, Path(path.name)))
         else:
             raise UsageError(f"{path} is not there: give a drawing, or a folder of drawings")
-    twice = [path for path, count in Counter(p.resolve() for p, _ in found).items() if count > 1]
+    if not drawings.found and not drawings.unreadable:
+        listed = f" ({drawings.skipped})" if str(drawings.skipped) else ""
+        raise UsageError(
+            f"{', '.join(map(str, paths))} holds no picture{listed}: give drawings as {', '.join(FORMATS)}"
+        )
+    twice = [path for path, count in Counter(p.resolve() for p, _ in drawings.found).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice")
-    return found
+    return drawings
 
 
 def plan(
-    drawings: list[tuple[Path, Path]], out: Path, layers: Path | None, ora: Path | None, many: bool
+    drawings: list[tuple[Path, Path]], out: str, layers: Path | None, ora: str | None, many: bool
 ) -> list[Output]:
     """Where each drawing goes: into `out`, or with several drawings into the same names below it.
+
+    `out` and `ora` are folders where they end in a slash.
 
     Raises:
       UsageError: a name that does not fit what is written there, two drawings of one name, or a drawing
@@ -102,19 +161,71 @@ def write_palette(path: Path, palette: Palette) -> None:
     _write(path, to_gpl(palette))
 
 
-def _is_picture(path: Path, below: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not hidden
+def _search(folder: Path, written: frozenset[Path], drawings: Drawings) -> None:
+    """Adds what is in `folder` and below, in the order of paths."""
+    if folder.resolve() in written:
+        raise UsageError(
+            f"{folder} is both searched for drawings and written to, and the next run would colour its own "
+            f"pictures: type another folder to write to, such as {folder / 'colored'}"
+        )
+    files = sorted(_files(folder, written, drawings))
+    for path in files:
+        if path.resolve() in written:
+            drawings.skipped.add_file(path.name, OURS)
+        elif _is_picture(path):
+            drawings.found.append((path, path.relative_to(folder)))
+        else:
+            drawings.skipped.add_file(path.name)
 
 
-def _place(typed: Path, name: Path, suffix: str, flag: str, many: bool) -> Path:
-    if many and typed.suffix.lower() == suffix and not typed.is_dir():
+def _files(folder: Path, written: frozenset[Path], drawings: Drawings) -> Iterator[Path]:
+    """Yields the files below `folder` that users see, and takes down what is passed over."""
+
+    def on_error(error: OSError) -> None:
+        drawings.unreadable.append((Path(os.fsdecode(error.filename)), error.strerror or str(error)))
+
+    for place, folders, names in os.walk(folder, onerror=on_error):
+        below = Path(place)
+        for name in list(folders):
+            if is_hidden(name):
+                drawings.skipped.add_hidden_folder(str(below / name))
+            elif (below / name).resolve() in written:
+                drawings.skipped.folders[OURS] += 1
+            else:
+                continue
+            folders.remove(name)
+        for name in names:
+            if is_hidden(name):
+                drawings.skipped.add_file(name, "hidden")
+            else:
+                yield below / name
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file of a folder is taken for a drawing: by its extension, or else by its first bytes."""
+    if path.is_symlink() and not path.exists():
+        return path.suffix.lower() in EXTENSIONS  # a broken link: said when it is read
+    if not path.is_file():  # a device or a pipe might never end
+        return False
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    try:
+        with path.open("rb") as file:
+            return is_picture(file.read(HEAD), FORMATS)
+    except OSError:
+        return False
+
+
+def _place(typed: str, name: Path, suffix: str, flag: str, many: bool) -> Path:
+    path = Path(typed)
+    folder = typed.endswith("/") or path.is_dir()
+    if many and path.suffix.lower() == suffix and not folder:
         raise UsageError(f"{flag} {typed} is one file for several drawings: type the name of a folder")
-    if many or typed.is_dir() or not typed.suffix:
-        return typed / name.with_name(name.name + suffix)
-    if typed.suffix.lower() != suffix:
+    if many or folder or not path.suffix:
+        return path / name.with_name(name.name + suffix)
+    if path.suffix.lower() != suffix:
         raise UsageError(f"{flag} {typed}: type a name that ends in {suffix}, or the name of a folder")
-    return typed
+    return path
 
 
 def _suffixed(path: Path, ending: str) -> Path:
@@ -123,22 +234,30 @@ def _suffixed(path: Path, ending: str) -> Path:
 
 def _check_layers(directory: Path) -> None:
     for path in directory.iterdir():
-        if path.is_file() and not _LAYER_NAME.fullmatch(path.name):
+        # What a killed run left unfinished is not somebody else's.
+        if path.is_file() and not _LAYER_NAME.fullmatch(path.name) and not path.name.startswith(UNFINISHED):
             raise UsageError(
                 f"--layers {directory} holds other files ({path.name}), among which layers would be hard "
                 "to tell: type the name of a new folder"
             )
 
 
-def _write_layers(directory: Path, picture: Picture) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    stack = layers(picture)
-    for layer in stack:
-        _write(directory / f"{layer.name}.png", encode_png(layer.rgba))
-    names = {f"{layer.name}.png" for layer in stack}
+def _write_layers(directory: Path, picture: Picture, say: Callable[[str], None]) -> None:
+    names = set()
+    for layer in layers(picture):
+        path = directory / f"{layer.name}.png"
+        names.add(path.name)
+        say(f"writing {path.name}")
+        with replacing(path) as temporary:
+            Image.fromarray(layer.rgba).save(temporary, "PNG")
     for path in directory.iterdir():  # colours of an earlier picture would no longer cover each pixel once
-        if _LAYER_NAME.fullmatch(path.name) and path.name not in names:
+        unfinished = path.name.startswith(UNFINISHED)
+        if unfinished or (_LAYER_NAME.fullmatch(path.name) and path.name not in names):
             path.unlink()
+
+
+def _silent(doing: str) -> None:
+    """In place of a progress display."""
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from coloring import decode, strokes
 from coloring.drawing import Drawing
 from coloring.network import Network
+from coloring.page import STRIP
 from tfrecords_schema import Palette
 from training.errors import UsageError
 
@@ -58,11 +59,15 @@ class Picture:
 
     def rgb(self, overlay: bool = False) -> np.ndarray:
         """Its colours, and with `overlay` the drawing's lines on top: uint8 [H, W, 3]."""
-        flat = self.palette.to_rgb(self.labels)
-        if not overlay:
-            return flat
-        ink = self.drawing.ink[..., None]
-        return np.rint(flat + ink * (np.array(LINE, np.float32) - flat)).astype(np.uint8)
+        page = np.empty((*self.labels.shape, 3), np.uint8)
+        for top in range(0, len(page), STRIP):
+            rows = slice(top, top + STRIP)
+            flat = self.palette.to_rgb(self.labels[rows])
+            if overlay:
+                ink = self.drawing.ink[rows, :, None]
+                flat = np.rint(flat + ink * (np.array(LINE, np.float32) - flat))
+            page[rows] = flat
+        return page
 
 
 def colorize(
@@ -120,7 +125,7 @@ def enlarge(labels: np.ndarray, height: int, width: int) -> np.ndarray:
         mask = cv2.resize(
             mask, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         )
-        found[mask > best] = label
+        np.copyto(found, label, where=mask > best)
         np.maximum(best, mask, out=best)
     return found
 
