@@ -1,27 +1,19 @@
 """The verifier through its command: a whole dataset passes, and every fault is found and named."""
 
-import concurrent.futures
 import json
 import shutil
 from pathlib import Path
 
 import photos
 import pytest
-import verify_shards
-from commands import run_main, run_script
+from commands import run_script
+from jobs import verify
 
 from preprocess import receipts, sources
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shards import write_shard
 from tfrecords_schema import Manifest, decode_example, encode_example, frame_record, read_records
-
-
-def verify(root):
-    """The command in this process: threads check the shards, which it has processes for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(concurrent.futures, "ProcessPoolExecutor", concurrent.futures.ThreadPoolExecutor)
-        return run_main(verify_shards.main, root, "--workers", 1)
 
 
 def make(root, **layout):
