@@ -8,14 +8,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh dev
 
-pytest() { .venv/bin/python -m pytest --numprocesses 2 "$@"; }
+# A file's tests share what they make (a job's dataset, a trained network), so that one process runs them all.
+pytest() {
+    .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40 "$@"
+}
 
 case ${1:-} in
     "")
         .venv/bin/ruff format --check .
         .venv/bin/ruff check .
         .venv/bin/mypy
-        pytest -m "not slow and not flink and not browser and not faults"
+        pytest -m "not slow and not flink and not browser and not faults and not patient"
         ;;
     --slow) pytest -m "(slow or flink or browser or faults) and not patient" "${@:2}" ;;
     *) pytest "$@" ;;

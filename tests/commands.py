@@ -7,6 +7,7 @@ leaves is the same in this process, without the seconds that Python, Beam or Ten
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import signal
@@ -48,43 +49,40 @@ def _run(words: list[object], timeout: int, more: dict[str, Any]) -> subprocess.
 
 
 def run_main(
-    main: Callable[[list[str]], int | None],
-    *words: object,
-    cwd: Path = ROOT,
-    env: Mapping[str, str] | None = None,
+    main: Callable[[], int | None], *words: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command's `main(WORDS)` in this process, and returns what `run_module` would.
+    """Runs a command's `main` in this process, with `words` in sys.argv, and returns what `run_module` would.
 
     What it changes of the process is changed back: standard streams (caught at their file descriptors, so
     that C++ and forked workers are heard too), environment, directory, signal handlers, logging, warnings.
 
     Args:
-      main: takes the words and returns the exit code, or raises SystemExit as argparse does.
+      main: returns the exit code, or raises SystemExit as argparse does.
       words: what is typed after the command's name.
       cwd: where it is typed.
       env: the whole environment; None: this process's.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         with _as_a_process(cwd, env), _caught("stdout", out), _caught("stderr", errors):
-            code = _exit_code(main, list(map(str, words)))
+            sys.argv[:] = [inspect.getfile(main), *map(str, words)]
+            code = _exit_code(main)
         said = [(file.seek(0), file.read().decode())[1] for file in (out, errors)]
     return subprocess.CompletedProcess(list(map(str, words)), code, *said)
 
 
-def training_main(words: list[str]) -> int:
+def training_main() -> int:
     """`main` of `python -m training`, for `run_main`."""
     # The command sets this when it is imported, which happens once in this process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from training.__main__ import main
 
-    sys.argv[1:] = words
     return main()
 
 
-def _exit_code(main: Callable[[list[str]], int | None], words: list[str]) -> int:
+def _exit_code(main: Callable[[], int | None]) -> int:
     """What the interpreter would exit with."""
     try:
-        code: object = main(words)
+        code: object = main()
     except SystemExit as e:
         code = e.code
     except Exception:

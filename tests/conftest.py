@@ -130,6 +130,15 @@ def manifest_of(size: int) -> schema.Manifest:
     )  # fmt: skip
 
 
+# Files whose tests take the longest. They begin first: one that began last would keep one process waiting.
+LONG = ("test_readme", "test_faults", "test_resume", "test_models", "test_replicas", "test_export")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+
+
 Count = Callable[[str], None]
 
 

@@ -1,19 +1,29 @@
-"""Runs of the Beam job through its command, and what they leave.
+"""Runs of the Beam job, and of the verifier, and what they leave.
 
 In this process Beam is imported once, and all jobs share the server that their workers are forked from.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 from functools import partial
 from pathlib import Path
 
+import pytest
+import verify_shards
 from commands import run_main, run_module
 
 from preprocess.__main__ import main
 
 preprocess = partial(run_main, main)
 preprocess_in_a_process = partial(run_module, "preprocess")
+
+
+def verify(root):
+    """scripts/verify_shards.py in this process: threads check the shards, for which it has processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(concurrent.futures, "ProcessPoolExecutor", concurrent.futures.ThreadPoolExecutor)
+        return run_main(verify_shards.main, root, "--workers", 1)
 
 
 def files(root):

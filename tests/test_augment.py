@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_preview_draws_a_sheet(shared_dataset: Path, tmp_path: Path) -> None:
 
 
 def test_previews_mistakes_get_one_sentence(tmp_path: Path) -> None:
-    done = run_main(preview.main, "data.root=nowhere", cwd=tmp_path)
+    done = run_main(lambda: preview.main(sys.argv[1:]), "data.root=nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "no such directory" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+import bench_epochs
+import bench_report
 import photos
 import pytest
+from commands import run_main, run_script
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import bench_epochs  # noqa: E402
-
-
-def script(name: str, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / name, *words]
-    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=500)
+script = partial(run_script, timeout=500)
 
 
 def row(once: float, first: float, following: float) -> dict[str, float]:
@@ -57,7 +51,7 @@ def test_a_report_says_what_is_not_faster(tmp_path: Path) -> None:
 
 
 def test_a_report_of_nothing_is_a_sentence(tmp_path: Path) -> None:
-    result = script("bench_report.py", tmp_path)
+    result = run_main(bench_report.main, tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "run ./scripts/bench.sh PHOTOS first" in result.stderr
 
@@ -88,7 +82,7 @@ def test_steps_and_inference_are_measured(tmp_path: Path) -> None:
     assert (tmp_path / "bench.md").read_text().count("linewash") > 3
 
 
-@pytest.mark.patient
+@pytest.mark.slow
 def test_a_long_run_in_short_has_its_figures(tmp_path: Path) -> None:
     result = script("long_run.py", "--out", tmp_path, "--minutes", 0.5)
     assert result.returncode in (0, 1), result.stderr  # half a minute says nothing about growth

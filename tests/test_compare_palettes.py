@@ -1,24 +1,20 @@
-"""The palette comparison through its real command."""
+"""The palette comparison through its command."""
 
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
+import compare_palettes
 import photos
+from commands import run_main, run_script
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
-
-
-def compare(*args):
-    command = [sys.executable, "scripts/compare_palettes.py", *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+compare = partial(run_main, compare_palettes.main)
 
 
 def test_more_and_learnt_colours_come_nearer(tmp_path):
     folder = photos.folder(tmp_path / "images", 6)
     picture = tmp_path / "palettes.png"
-    result = compare("--images", folder, "--palettes", "grid:3", "grid:6", "kmeans:27", "--out", picture)
+    words = ("--images", folder, "--palettes", "grid:3", "grid:6", "kmeans:27", "--out", picture)
+    result = run_script("compare_palettes.py", *words)
     assert result.returncode == 0, result.stderr
     errors = {line.split()[0]: float(line.split()[-1]) for line in result.stdout.splitlines()}
     assert errors["grid:3"] > errors["grid:6"] > 0

@@ -25,7 +25,7 @@ import photos
 import pytest
 from commands import ROOT
 from conftest import Count
-from jobs import assert_one_sentence, children, files, preprocess, workers
+from jobs import assert_one_sentence, children, files, preprocess, preprocess_in_a_process, verify, workers
 from runs import SETTINGS, assert_same_end, flip_a_bit
 
 from tfrecords_schema import Manifest, ShardReceipt, decode_example, read_records
@@ -97,7 +97,7 @@ def plans(output: Path) -> Callable[[], object]:
 
 def assert_finishes(work: Work, output: Path) -> None:
     """A rerun ends well, with every file of an undisturbed dataset and no other; nothing may differ."""
-    result = preprocess(*work.args, "--output", output, timeout=PATIENCE)
+    result = preprocess(*work.args, "--output", output)
     assert result.returncode == 0, result.stderr
     assert files(output) == work.made
 
@@ -285,7 +285,7 @@ def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(
         room = f"size={sum(map(len, work.made.values())) * 9 // 10}"
     if not disk.mount(room):
         pytest.skip("may not mount a file system here")
-    result = preprocess(*work.args, "--output", disk.folder / "out")
+    result = preprocess_in_a_process(*work.args, "--output", disk.folder / "out")
     assert_one_sentence(result, 1, "No space left on device", str(disk.folder))
     count("full disks")
     disk.enlarge()
@@ -312,7 +312,7 @@ def test_a_full_folder_for_temporary_files_is_a_sentence(work: Work, disk: Disk,
         pytest.skip("may not mount a file system here")
     environment = {**os.environ, "TMPDIR": str(disk.folder)}
     output = disk.folder.parent / "out"
-    result = preprocess(*work.args, "--output", output, env=environment)
+    result = preprocess_in_a_process(*work.args, "--output", output, env=environment)
     assert_one_sentence(result, 1, str(disk.folder), "full")
     count("full disks")
     assert_finishes(work, output)
@@ -377,7 +377,7 @@ def test_inputs_that_shrink_and_vanish_while_they_are_read(work: Work, tmp_path:
     thread.join()
     assert code == 0, (tmp_path / "said").read_text()
     assert keys_of(tmp_path / "out") == expected
-    assert verify(tmp_path / "out") == ""
+    assert verdict(tmp_path / "out") == ""
     count("inputs spoilt while the job ran, 60 files at a time")
 
 
@@ -478,10 +478,9 @@ DAMAGE = [
 ]  # fmt: skip
 
 
-def verify(root: Path) -> str:
+def verdict(root: Path) -> str:
     """What the verifier finds: one sentence, or nothing."""
-    command = [sys.executable, "scripts/verify_shards.py", str(root), "--workers", "1"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    result = verify(root)
     assert (result.returncode, result.stderr.count("\n")) in [(0, 0), (1, 1)], result.stderr
     return result.stderr
 
@@ -502,7 +501,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Work:
     images = photos.folder(folder / "images", 16)
     args = ["--input", str(images), "--num_shards", "3", "--image_size", "32", "--val_fraction", "0.2"]
     assert preprocess(*args, "--output", folder / "made").returncode == 0
-    assert verify(folder / "made") == opening(folder / "made") == ""
+    assert verdict(folder / "made") == opening(folder / "made") == ""
     sizes = [shard.bytes for shard in Manifest.load(folder / "made").splits["train"].shards]
     assert sizes[0] == sizes[1] != sizes[2]
     return Work(args, files(folder / "made"), 0, 0)
@@ -529,7 +528,7 @@ def test_damage_is_mended_or_named(
         (root / each).write_bytes(content)
     harm(root, name)
     count("damaged files")
-    assert found in verify(root)
+    assert found in verdict(root)
     assert opened in opening(root) if opened else not opening(root)
     result = preprocess(*small.args, "--output", root)
     if rerun == REFUSED:
@@ -538,4 +537,4 @@ def test_damage_is_mended_or_named(
     assert result.returncode == 0, result.stderr
     left = {each: content for each, content in files(root).items() if rerun != STRAY or each in small.made}
     assert (left == small.made) == (rerun != LEFT)
-    assert (found in verify(root)) == (rerun in (LEFT, STRAY))
+    assert (found in verdict(root)) == (rerun in (LEFT, STRAY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -185,8 +186,7 @@ def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path
     assert not canary.exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["evaluate", "export", "scripts/colorize.py"])
+@pytest.mark.parametrize("command", ["training.evaluate", "training.export", "coloring.command"])
 def test_commands_refuse_networks_that_hold_code(
     command: str, run_dir: Path, tmp_path: Path, shared_dataset: Path
 ) -> None:
@@ -197,20 +197,12 @@ def test_commands_refuse_networks_that_hold_code(
     (run_dir / "run.json").write_text(json.dumps(run))
     drawing = tmp_path / "drawing.png"
     drawing.write_bytes(hostile.pages()["plain.png"])
+    words = [f"run={run_dir}"]
+    if command == "coloring.command":
+        words = ["--run", run_dir, drawing, "-o", tmp_path / "out.png"]
     for kind in ("lambda", "module", "pickle", "upwards"):
         write_network(run_dir, **evil_archives(canary)[kind])
-        if command.endswith(".py"):
-            words = [command, "--run", run_dir, drawing, "-o", tmp_path / "out.png"]
-        else:
-            words = ["-m", f"training.{command}", f"run={run_dir}"]
-        done = subprocess.run(
-            [sys.executable, *map(str, words)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_main(importlib.import_module(command).main, *words)
         assert done.returncode == 1, (kind, done.stderr)
         assert done.stderr.count("\n") == 1, (kind, done.stderr)
         assert "best.keras is damaged" in done.stderr

@@ -1,12 +1,12 @@
-"""The contact sheet through its real command."""
+"""The contact sheet through its command."""
 
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
+import inspect_shards
 import numpy as np
 import photos
 import pytest
+from commands import run_main, run_script
 from PIL import Image
 
 from preprocess import receipts, sources
@@ -14,12 +14,7 @@ from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shards import write_shard
 
-ROOT = Path(__file__).parent.parent
-
-
-def inspect(*args):
-    command = [sys.executable, "scripts/inspect_shards.py", *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+inspect = partial(run_main, inspect_shards.main)
 
 
 @pytest.fixture(scope="module", params=["none", "gzip"])
@@ -37,7 +32,8 @@ def dataset(request, tmp_path_factory):
 
 
 def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
-    result = inspect(dataset, "--out", tmp_path / "made/sheet.png", "--count", 4, "--columns", 2)
+    words = (dataset, "--out", tmp_path / "made/sheet.png", "--count", 4, "--columns", 2)
+    result = run_script("inspect_shards.py", *words)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"4 examples of {dataset} in {tmp_path / 'made/sheet.png'}\n"
     pixels = np.array(Image.open(tmp_path / "made/sheet.png").convert("RGB")).reshape(-1, 3)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import ROOT, run_main, training_main
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow  # each starts TensorFlow, some of them twice
 SMALL = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,1]", "trainer.batch_size=8",
@@ -162,9 +162,10 @@ def test_when_a_process_dies_the_others_say_so_and_all_go_on(
 def test_slips_are_sentences(
     overrides: list[str], env: dict[str, str], words: str, shared_dataset: Path, tmp_path: Path
 ) -> None:
-    _, errors = end(start(shared_dataset, tmp_path / "run", *overrides, **env), code=2)
-    assert len(errors.strip().splitlines()) == 1
-    assert words in errors
+    where = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run_main(training_main, *where, *SMALL, *overrides, env={**os.environ, **env})
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
+    assert words in done.stderr
 
 
 def test_a_batch_that_cannot_be_shared_is_a_sentence(shared_dataset: Path, tmp_path: Path) -> None:

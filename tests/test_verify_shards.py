@@ -1,7 +1,7 @@
-"""The verifier through its real command: a whole dataset passes, and every fault is found and named."""
+"""The verifier through its command: a whole dataset passes, and every fault is found and named."""
 
 import json
-import subprocess
+import shutil
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -9,19 +9,14 @@ from pathlib import Path
 import photos
 import pytest
 import verify_shards
+from commands import run_script
+from jobs import verify
 
 from preprocess import receipts, sources
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shards import write_shard
 from tfrecords_schema import Manifest, decode_example, encode_example, frame_record, read_records
-
-ROOT = Path(__file__).parent.parent
-
-
-def verify(root):
-    command = [sys.executable, "scripts/verify_shards.py", str(root), "--workers", "1"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
 def make(root, **layout):
@@ -35,9 +30,20 @@ def make(root, **layout):
     return root / "dataset"
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("packed"), compression="gzip")
+
+
 @pytest.fixture
-def dataset(tmp_path):
-    return make(tmp_path)
+def dataset(plain, tmp_path):
+    """A copy of a small dataset."""
+    return shutil.copytree(plain, tmp_path / "dataset")
 
 
 SHARD = "train/train-00000-of-00002.tfrecord"
@@ -67,15 +73,19 @@ def forge(root):
         (root / name).write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_a_whole_dataset_passes(tmp_path, compression):
-    root = make(tmp_path, compression=compression)
-    result = verify(root)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"{root} is whole: 24 examples, ")
+def test_a_whole_dataset_passes(plain, packed):
+    for root, run in ((plain, verify), (packed, verify), (plain, verify_in_processes)):
+        result = run(root)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(f"{root} is whole: 24 examples, ")
 
 
-def assert_fault(root, *words):
+def verify_in_processes(root):
+    """The real command."""
+    return run_script("verify_shards.py", root, "--workers", 2)
+
+
+def assert_fault(root, *words, verify=verify):
     result = verify(root)
     assert result.returncode == 1
     assert result.stdout == ""
@@ -90,7 +100,8 @@ def test_a_flipped_bit_is_found_in_its_record(dataset):
     data = bytearray((dataset / SHARD).read_bytes())
     data[2 * stride + stride // 2] ^= 4
     (dataset / SHARD).write_bytes(data)
-    assert_fault(dataset, SHARD, "record 2: the checksum of its bytes is wrong")
+    for run in (verify, verify_in_processes):
+        assert_fault(dataset, SHARD, "record 2: the checksum of its bytes is wrong", verify=run)
 
 
 def test_a_cut_shard_is_found(dataset):
@@ -157,8 +168,8 @@ def damage_stream(data):
 
 @pytest.mark.parametrize("change", [damage_stream, lambda d: d[:-9], lambda d: d[:5], lambda d: b"x" + d])
 @pytest.mark.parametrize("honest", [True, False])
-def test_a_damaged_compressed_shard_is_found(tmp_path, change, honest):
-    root, shard = make(tmp_path, compression="gzip"), f"{SHARD}.gz"
+def test_a_damaged_compressed_shard_is_found(packed, tmp_path, change, honest):
+    root, shard = shutil.copytree(packed, tmp_path / "dataset"), f"{SHARD}.gz"
     (root / shard).write_bytes(change((root / shard).read_bytes()))
     if not honest:
         forge(root)
