@@ -29,14 +29,14 @@ HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 
 def run_module(
-    module: str, *words: object, timeout: int = 120, **more: Any
+    module: str, *words: object, timeout: int = 300, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python -m MODULE WORDS` to its end; `more` are arguments of `subprocess.run`."""
     return _run(["-m", module, *words], timeout, more)
 
 
 def run_script(
-    name: str, *words: object, timeout: int = 120, **more: Any
+    name: str, *words: object, timeout: int = 300, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python scripts/NAME WORDS` to its end; `more` are arguments of `subprocess.run`."""
     return _run([ROOT / "scripts" / name, *words], timeout, more)

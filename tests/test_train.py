@@ -166,7 +166,7 @@ def test_says_whether_baselines_are_beaten(
 
 
 def test_minutes_end_a_run_in_mid_epoch(shared_dataset: Path, tmp_path: Path) -> None:
-    summary = run(shared_dataset, tmp_path, "trainer.epochs=null", "trainer.max_minutes=0.001")
+    summary = run(shared_dataset, tmp_path, "trainer.epochs=null", "trainer.max_minutes=0.0001")
     assert len(summary.epochs) == 1
     assert 1 <= summary.epochs[0].step < 6
     assert (tmp_path / "checkpoints/best.keras").exists()
