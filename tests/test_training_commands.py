@@ -5,7 +5,10 @@ from __future__ import annotations
 import builtins
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ from training.atomic import making, remove_unfinished, replacing
 from training.compose import compose
 from training.errors import UsageError, WorkError
 from training.overrides import nearest_setting
+from training.words import exit_code
+
+ROOT = Path(__file__).parent.parent
 
 Command = Callable[[list[str]], int]
 COMMANDS = [train_command.main, evaluate.main, export.main, compare.main, preview.main]
@@ -293,3 +299,30 @@ def test_a_directory_that_is_being_made_is_not_cleared_away(tmp_path: Path) -> N
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path: Path, shared_dataset: Path) -> None:
     assert preview.main([f"data.root={shared_dataset}", f"out={tmp_path / 'x.docx'}"]) == 2
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
+    """`>&-` leaves sys.stdout None, and file number 1 free for whatever is opened next."""
+    command = [sys.executable, "-m", "training.evaluate", "run=" + str(tmp_path / "none")]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert str(tmp_path / "none") in done.stderr
+
+
+def test_a_second_signal_does_not_interrupt_the_cleaning_up() -> None:
+    cleaned = []
+
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned.append(True)
+        return 0
+
+    assert exit_code("test", work) == 128 + signal.SIGTERM
+    assert cleaned
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -189,7 +189,7 @@ def _open_onnx(path: Path) -> Runner:
 def _open_litert(path: Path) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
-    run = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
+    run = Interpreter(str(path), num_threads=len(os.sched_getaffinity(0))).get_signature_runner()
     return lambda drawings: run(drawing=drawings)["logits"]
 
 

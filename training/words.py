@@ -65,6 +65,7 @@ def exit_code(command: str, work: Callable[[], int], extra: str = "train") -> in
     Returns:
       0 done, 1 the work failed, 2 wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name, or a Δ, that it cannot encode ends no work
             stream.reconfigure(errors="backslashreplace")
@@ -233,7 +234,16 @@ def _is_third_party(name: str | None) -> bool:
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):  # a second one must not interrupt the cleaning up
+        signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)
+
+
+def _open_closed_streams() -> None:
+    """Opens /dev/null for each closed standard stream (`>&-`): a file of ours could take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _flush_stdout() -> None:
