@@ -103,8 +103,6 @@ def load(path: str) -> Palette:
         if len(colors) > MOST_COLORS:
             raise ValueError(f"expected {MOST_COLORS} colours at most, got more")
         return Palette(_printable(file.name), tuple(colors))
-    except FileNotFoundError:
-        raise PaletteError(f"--palette {path}: there is no such file") from None
     except OSError as e:
         raise PaletteError(f"--palette {path} cannot be read: {e.strerror}") from None
     except (SchemaError, ValueError, RecursionError) as e:  # the last: a list a thousand deep
