@@ -71,8 +71,8 @@ def run(options: Options) -> Summary | None:
       JobError: shards are missing or too many images were rejected; what is done stays done.
     """
     storage.set_options(options.beam)
-    _check_directory(options.output)
-    with _lock(options.output):
+    made = _check_directory(options.output)
+    with _lock(options.output, made):
         skipped = Skipped()
         shards = make_plan(_images(options, skipped), options.layout, options.output, options.subset)
         if options.learn_colors:
@@ -298,14 +298,19 @@ def _check_rejects(options: Options, found: receipts.Receipts, images: int) -> N
         )
 
 
-def _check_directory(output: str) -> None:
-    """Makes it; refuses one that holds somebody's files, which "remove it and run again" would take along."""
+def _check_directory(output: str) -> list[Path]:
+    """Makes it; refuses one that holds somebody's files, which "remove it and run again" would take along.
+
+    Returns:
+      The local folders that were made, the innermost first.
+    """
     if storage.is_remote(output):
         try:  # before a long listing, not after it
             storage.write(output, f"{storage.WORK_DIR}/writable", b"")
         except storage.StorageError as e:
             raise receipts.OutputError(str(e)) from None
-        return
+        return []
+    missing = [folder for folder in (Path(output), *Path(output).parents) if not folder.exists()]
     try:
         storage.make_folder(Path(output))
     except OSError as e:
@@ -316,11 +321,15 @@ def _check_directory(output: str) -> None:
         raise receipts.OutputError(
             f"--output {output} holds other things ({other}): type the name of a new directory"
         )
+    return missing
 
 
 @contextlib.contextmanager
-def _lock(output: str) -> Iterator[None]:
-    """Keeps a second job out of a local dataset directory; the kernel lets go when the holder dies."""
+def _lock(output: str, made: list[Path]) -> Iterator[None]:
+    """Keeps a second job out of a local dataset directory; the kernel lets go when the holder dies.
+
+    A job that is refused before it begins leaves nothing: empty folders in `made` are removed.
+    """
     if storage.is_remote(output):
         yield
         return
@@ -329,6 +338,9 @@ def _lock(output: str) -> Iterator[None]:
             yield
         except (sources.SourceError, receipts.OutputError, palettes.PaletteError):
             _remove_work(output)  # nothing was begun
+            with contextlib.suppress(OSError):  # one that is not empty: a palette or an index was kept
+                for folder in made:
+                    folder.rmdir()
             raise
 
 

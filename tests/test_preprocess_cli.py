@@ -13,7 +13,7 @@ from pathlib import Path
 import photos
 import pytest
 from commands import ROOT
-from jobs import files
+from jobs import files, preprocess
 
 from preprocess import cli, job
 from preprocess.__main__ import main
@@ -250,3 +250,11 @@ def test_a_remote_job_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = options.parse(["--input", "x", "--output", "y", "--runner", "DirectRunner"])
     assert cli.exit_code(lambda: job._run_pipeline(chosen, []) or 0) == 143
     assert running.cancelled
+
+
+def test_a_job_that_is_refused_leaves_no_folder(tmp_path):
+    (tmp_path / "ours").mkdir()
+    for output in ("new/deeper/ds", "ours"):
+        result = preprocess("--input", tmp_path / "no*such", "--output", tmp_path / output)
+        assert result.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["ours"]
