@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preprocess.file_types import HEAD_BYTES, JPEG_MAGIC, Kind, is_hidden, is_image, kind_by_name
-from training.errors import UsageError
+from training.errors import UsageError, WorkError
 
 
 def photographs(folder: Path, jpeg_only: bool = False) -> list[Path]:
@@ -16,13 +16,14 @@ def photographs(folder: Path, jpeg_only: bool = False) -> list[Path]:
     A usual name is enough, else the first bytes decide; with `jpeg_only` they always do.
 
     Raises:
-      UsageError: it is no folder, or none is in it.
+      UsageError: it is no folder.
+      WorkError: none is in it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give one that holds photographs")
     found = sorted(path for path in _visible_files(folder) if _is_photograph(path, jpeg_only))
     if not found:
-        raise UsageError(f"there is no {'JPEG' if jpeg_only else 'JPEG or PNG'} in {folder}")
+        raise WorkError(f"no {'JPEG' if jpeg_only else 'usable photograph'} in {folder}")
     return found
 
 
