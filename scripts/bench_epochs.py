@@ -27,22 +27,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench_preprocess import copies, kept  # noqa: E402
+from coloring.arguments import Parser, at_least, local_path, run  # noqa: E402
 from measuring import in_own_process, options, tell  # noqa: E402
 
-import tfrecords_schema as schema  # noqa: E402
 from preprocess.cores import available_cores  # noqa: E402
-from preprocess.recipe import ARTICLE, DEFAULT, Recipe  # noqa: E402
-from preprocess.transform import to_pixels, transform  # noqa: E402
+from training.errors import WorkError  # noqa: E402
 
-RECIPES = {"full": ARTICLE, "reduced": DEFAULT}
+if TYPE_CHECKING:
+    import numpy as np
+
+    from preprocess.recipe import Recipe
+
+RECIPES = {"full": "ARTICLE", "reduced": "DEFAULT"}  # JPEGs decoded so, and the recipe's name
 BATCH = 64
 SLOW = 4  # images a batch and a process for the way in Python, which takes about a second for each
 EPOCHS = 3  # timed
@@ -51,7 +53,7 @@ NUMBERS = (1, 10, 100)  # epochs
 CORES = available_cores()
 
 # packed edges uint8 [B, S*S/8], labels uint8 [B, S, S], ids int32 [B]
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+Columns = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,7 @@ Epoch = Callable[[int], Iterable[Any]]
 
 def shards(data: Photographs) -> Epoch:
     """Ours: what the Beam job has left is read again."""
+    import tfrecords_schema as schema
     from training.dataset import train_batches
 
     manifest = schema.Manifest.load(data.dataset)
@@ -147,11 +150,16 @@ def _call(job: tuple[Callable[..., Columns], list[Path], Recipe]) -> Columns:
 
 
 def _draw(paths: list[Path], recipe: Recipe) -> Columns:
+    from preprocess.transform import transform
+
     return _columns([transform(path.read_bytes(), recipe) for path in paths])
 
 
 def _draw_in_python(paths: list[Path], recipe: Recipe) -> Columns:
+    import numpy as np
+
     from preprocess.edges import to_edges
+    from preprocess.transform import to_pixels
 
     colors = [tuple(color) for color in recipe.palette.colors]
 
@@ -169,6 +177,8 @@ def _draw_in_python(paths: list[Path], recipe: Recipe) -> Columns:
 
 
 def _columns(drawn: list[tuple[np.ndarray, np.ndarray]]) -> Columns:
+    import numpy as np
+
     edges, labels = map(np.stack, zip(*drawn, strict=True))
     return np.packbits(edges.reshape(len(drawn), -1), axis=1), labels, np.arange(len(drawn), dtype=np.int32)
 
@@ -191,8 +201,10 @@ def count_only(_: Photographs) -> Callable[[Any], None]:
 
 def learning(data: Photographs, model: str) -> Callable[[Any], None]:
     """A training step of `model` on a batch, compiled before the clock starts."""
+    import numpy as np
     import tensorflow as tf
 
+    import tfrecords_schema as schema
     from training.compose import compose
     from training.learner import Learner
     from training.models import build_model
@@ -238,7 +250,7 @@ def preprocess(folder: Path, dataset: Path, recipe: str) -> float:
     started = time.monotonic()
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"bench_epochs: {done.stderr.strip()}")
+        raise WorkError(done.stderr.strip() or f"preprocess ended with exit code {done.returncode}")
     return time.monotonic() - started
 
 
@@ -295,22 +307,34 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield (f"{row['decode']:9}{row['way']:27}{row['once_s']:8.1f}{epoch:12,.2f}{times}{even:>12}")
 
 
-def main() -> None:
-    """Prints the table; writes JSON with --json."""
-    parser = options(__doc__)
-    parser.add_argument("--images", type=Path, help="a folder of photographs")
-    parser.add_argument("--count", type=int, default=4000, help="photographs an epoch [4000]")
-    parser.add_argument(
-        "--train", metavar="MODEL", help="a network that learns from it [none: the input alone]"
-    )
+def parser() -> Parser:
+    """Every flag."""
+    made = options("bench_epochs", __doc__)
+    add = made.add_argument
+    add("--images", type=local_path, help="a folder of photographs")
+    add("--count", type=at_least(1), default=4000, help="photographs an epoch [4000]")
+    add("--train", metavar="MODEL", help="a network that learns from it [none: the input alone]")
     for hidden in ("--decode", "--folder", "--dataset"):  # one way, as a process of its own
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+        add(hidden, help=argparse.SUPPRESS)
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    made = parser()
+    return run(made, lambda args: work(args, made), words, extra="all")
+
+
+def work(args: argparse.Namespace, parser: Parser) -> int:
+    """Prints the table; writes JSON with --json; 0."""
     if args.way:
+        from preprocess import recipe
+
         paths = [Path(line) for line in sys.stdin.read().splitlines()]
-        data = Photographs(paths, Path(args.dataset), RECIPES[args.decode], Path(args.folder))
+        chosen = getattr(recipe, RECIPES[args.decode])
+        data = Photographs(paths, Path(args.dataset), chosen, Path(args.folder))
         print(json.dumps(time_way(args.way, data, args.train)))
-        return
+        return 0
     if not args.images:
         parser.error("--images FOLDER is needed")
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
@@ -322,7 +346,8 @@ def main() -> None:
         rows = measure(Path(temporary), args.train)
     print(f"{rows[0]['images']:,} photographs an epoch, {CORES} cores, network: {args.train or 'none'}")
     tell(show(rows), {"network": args.train, "cores": CORES, "rows": rows}, args.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

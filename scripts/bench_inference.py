@@ -11,6 +11,7 @@ load TensorFlow and the network from a .keras file and predict once.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import statistics
@@ -20,21 +21,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(ROOT), str(SCRIPTS)]
 
+from coloring.arguments import Parser, at_least, run  # noqa: E402
 from measuring import in_own_process, options, tell  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SIDES = (128, 256, 512)  # px
 TIMES = 20  # that a drawing is coloured
 STARTS = 5  # of a command, at most
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[["np.ndarray"], "np.ndarray"]
 
 
 def starter() -> Predict:
@@ -86,6 +89,8 @@ WAYS = {
 
 def time_way(name: str, repeats: int) -> dict[str, float]:
     """Median milliseconds for a drawing of each side."""
+    import numpy as np
+
     predict, generator = WAYS[name](), np.random.default_rng(0)
     times = {}
     for side in SIDES:
@@ -158,28 +163,41 @@ def show(found: dict[str, Any]) -> Iterator[str]:
     yield "whole command, s: " + ", ".join(f"{name} {s:.2f}" for name, s in found["command_s"].items())
 
 
-def main() -> None:
-    """Prints the tables; writes JSON with --json."""
-    parser = options(__doc__)
-    parser.add_argument("--repeats", type=int, default=TIMES, help=f"of which the median counts [{TIMES}]")
-    args = parser.parse_args()
+def parser() -> Parser:
+    """Every flag."""
+    made = options("bench_inference", __doc__)
+    made.add_argument(
+        "--repeats", type=at_least(1), default=TIMES, help=f"of which the median counts [{TIMES}]"
+    )
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="train,onnx")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the tables; writes JSON with --json; 0."""
+    import make_sketches
+
     if args.way:
         print(json.dumps(time_way(args.way, args.repeats)))
-        return
+        return 0
     found: dict[str, Any] = {
         "network_ms": {way: in_own_process(__file__, way, "--repeats", args.repeats) for way in WAYS}
     }
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder = Path(temporary)
-        sketches = [sys.executable, str(SCRIPTS / "make_sketches.py"), str(folder / "sketches")]
-        subprocess.run(sketches, check=True, capture_output=True)
+        make_sketches.main([str(folder / "sketches")])
         sketch = folder / "sketches/drawings/01-ink.png"
         found |= {
             "sketch_ms": whole(sketch, args.repeats),
             "command_s": commands(sketch, folder, args.repeats),
         }
     tell(show(found), found, args.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

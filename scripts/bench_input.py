@@ -5,9 +5,9 @@
 
 Every way delivers the same examples in shuffled batches of packed edges and labels. Each setting of each way
 is a process of its own, held to the same cores, which reads the data once to warm up and then some epochs
-more; the best setting of a way counts. The loaders come with pip install 'linewash[bench]'; one that is not
-installed is said to be missing. The article's ways have no shards: they start from photographs of 500 × 375
-and deliver what it delivers, edges and labels as float32, from threads.
+more; the best setting of a way counts. The loaders come with pip install --editable '.[bench]'; one that is
+not installed is said to be missing. The article's ways have no shards: they start from photographs of
+500 × 375 and deliver what it delivers, edges and labels as float32, from threads.
 """
 
 from __future__ import annotations
@@ -28,28 +28,34 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from coloring.arguments import Parser, at_least, local_path, run
+from measuring import WayFailedError, in_own_process, options, tell
 
-from measuring import WayFailedError, in_own_process, options, tell  # noqa: E402
+from training.errors import UsageError
 
-import tfrecords_schema as schema  # noqa: E402
+if TYPE_CHECKING:
+    import numpy as np
+
+    import tfrecords_schema as schema
 
 # ------------------------------------------------------------------------------------------------ data
 
 SHARD_EXAMPLES = 1000
 SIZE = 128
-PALETTE = schema.Palette.grid(4)
 
 
 def random_dataset(folder: Path, count: int) -> None:
     """Writes a dataset of `count` random examples: noise, since nothing here looks at the pixels."""
-    generator = np.random.default_rng(0)
-    histogram, edge_pixels, shards = np.zeros(len(PALETTE), np.int64), 0, []
+    import numpy as np
+
+    import tfrecords_schema as schema
+
+    generator, palette = np.random.default_rng(0), schema.Palette.grid(4)
+    histogram, edge_pixels, shards = np.zeros(len(palette), np.int64), 0, []
     of = -(-count // SHARD_EXAMPLES)
     (folder / "train").mkdir(parents=True)
     for index in range(of):
@@ -57,8 +63,8 @@ def random_dataset(folder: Path, count: int) -> None:
         content = bytearray()
         for number in numbers:
             edges = (generator.random((SIZE, SIZE)) < 0.1).astype(np.uint8)
-            labels = generator.integers(0, len(PALETTE), (SIZE, SIZE), np.uint8)
-            histogram += np.bincount(labels.ravel(), minlength=len(PALETTE))
+            labels = generator.integers(0, len(palette), (SIZE, SIZE), np.uint8)
+            histogram += np.bincount(labels.ravel(), minlength=len(palette))
             edge_pixels += int(edges.sum())
             key = f"n{number % 1000:08d}/{number:08d}.JPEG".encode()
             content += schema.frame_record(
@@ -72,7 +78,7 @@ def random_dataset(folder: Path, count: int) -> None:
     manifest = schema.Manifest(
         schema_version=schema.SCHEMA_VERSION, tool="bench_input", fingerprint="0" * 16,
         images_digest="0" * 16, image_size=SIZE, label_dtype="uint8", compression="none",
-        palette=PALETTE, recipe={}, seed=0, val_fraction=0, sources=[], splits={"train": split}, rejects={},
+        palette=palette, recipe={}, seed=0, val_fraction=0, sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
     (folder / schema.MANIFEST_NAME).write_bytes(manifest.to_json())
 
@@ -98,13 +104,17 @@ class Data:
 
     def records(self) -> Iterator[bytes]:
         """The training examples, still encoded."""
+        import tfrecords_schema as schema
+
         for path in self.shards:
             with path.open("rb") as file:
                 yield from schema.read_records(file)
 
     def parts(self) -> Iterator[tuple[str, bytes, bytes]]:
         """The training examples as key, edges and labels."""
-        return map(schema.decode_example, self.records())
+        from tfrecords_schema import decode_example
+
+        return map(decode_example, self.records())
 
     def once(self, name: str) -> tuple[Path, bool]:
         """A folder for the copy `name`, and whether it is new."""
@@ -287,6 +297,8 @@ def article_table(data: Data, threads: int) -> Epoch:
 
 def article(data: Data, threads: int) -> Epoch:
     """The article's generator: Canny and, pixel by pixel in Python, the nearest colour."""
+    import numpy as np
+
     colors = [tuple(color) for color in data.manifest.palette.colors]
 
     def nearest(rgb: np.ndarray) -> np.ndarray:
@@ -305,6 +317,7 @@ def article(data: Data, threads: int) -> Epoch:
 def _article(data: Data, threads: int, posterize: Callable[[np.ndarray], np.ndarray]) -> Epoch:
     """Threads that decode photographs, draw edges and posterize, over a queue of batches."""
     import cv2
+    import numpy as np
 
     cv2.setNumThreads(1)
     size, count = data.manifest.image_size, 4 if posterize.__name__ == "nearest" else 512
@@ -342,6 +355,8 @@ def _article(data: Data, threads: int, posterize: Callable[[np.ndarray], np.ndar
 
 
 def _stacked(rows: Iterable[bytes]) -> np.ndarray:
+    import numpy as np
+
     parts = list(rows)
     return np.frombuffer(b"".join(parts), np.uint8).reshape(len(parts), -1)
 
@@ -436,23 +451,44 @@ def show(table: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield f"{name:22}{rate:10,.0f}{ours / rate:9.1f}×{row['cpu_us']:14.1f}{row['setting']:9d}"
 
 
-def main() -> None:
-    """Prints the table; writes JSON with --json."""
-    parser = options(__doc__)
-    parser.add_argument("--dataset", type=Path, help="a dataset directory [random examples]")
-    parser.add_argument("--count", type=int, default=10_000, help="random examples [10000]")
-    parser.add_argument("--batch-size", type=int, default=64, help="[64]")
-    parser.add_argument("--epochs", type=int, default=5, help="timed, of each setting [5]")
-    parser.add_argument("--cores", type=int, default=2, help="every way is held to as many [2]")
-    parser.add_argument("--only", nargs="*", help="last words of ways, such as linewash dali")
+def parser() -> Parser:
+    """Every flag."""
+    made = options("bench_input", __doc__)
+    add = made.add_argument
+    add("--dataset", type=local_path, help="a dataset directory [random examples]")
+    add("--count", type=at_least(1), default=10_000, help="random examples [10000]")
+    add("--batch-size", type=at_least(1), default=64, help="[64]")
+    add("--epochs", type=at_least(1), default=5, help="timed, of each setting [5]")
+    add("--cores", type=at_least(1), default=2, help="every way is held to as many [2]")
+    add("--only", nargs="*", help="last words of ways, such as linewash dali")
     for hidden in ("--setting", "--folder"):  # one setting of one way, as a process of its own
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+        add(hidden, help=argparse.SUPPRESS)
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="all")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the table; writes JSON with --json; 0.
+
+    Raises:
+      UsageError: no such dataset.
+    """
+    from tfrecords_schema import Manifest, SchemaError
+
     if args.way:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
-        data = Data(args.dataset, schema.Manifest.load(args.dataset), Path(args.folder), args.batch_size)
+        data = Data(args.dataset, Manifest.load(args.dataset), Path(args.folder), args.batch_size)
         print(json.dumps(time_way(WAYS[args.way], data, int(args.setting), args.epochs)))
-        return
+        return 0
+    if args.dataset:
+        try:
+            Manifest.load(args.dataset)
+        except SchemaError as e:
+            raise UsageError(str(e)) from None
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder, root = Path(temporary), args.dataset or Path(temporary, "dataset")
         if not args.dataset:
@@ -460,7 +496,8 @@ def main() -> None:
         table = compare(root, folder, args)
     print(f"batches of {args.batch_size}, {args.cores} cores, medians of {args.epochs} epochs")
     tell(show(table), table, args.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,20 +17,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from coloring.arguments import Parser, at_least, positive, run
 from measuring import in_own_process, options, tell
 
-from preprocess.plan import Layout, make_plan
-from preprocess.sources import Image
+if TYPE_CHECKING:
+    from preprocess.sources import Image
 
 CLASSES = 1000
 
 
 def made_up(count: int) -> Iterator[Image]:
     """Images in a thousand class tars, as an index of them would give."""
+    from preprocess.sources import Image
+
     for i in range(count):
         name, place = f"n{i % CLASSES:08d}", i // CLASSES
         yield Image(
@@ -40,6 +43,8 @@ def made_up(count: int) -> Iterator[Image]:
 
 def plan(count: int) -> dict[str, float]:
     """Plans for `count` images; seconds, peak MB, shards."""
+    from preprocess.plan import Layout, make_plan
+
     before = peak_mb()
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as output:
         started = time.monotonic()
@@ -65,21 +70,33 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"each further million: {growth:.1f} MB"
 
 
-def main() -> None:
-    """Prints the table; writes JSON with --json."""
-    parser = options(__doc__)
-    parser.add_argument("--millions", type=float, nargs="+", default=[0.25, 0.5, 1, 2], help="sizes to plan")
-    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)  # one size, as a process of its own
-    args = parser.parse_args()
+def parser() -> Parser:
+    """Every flag."""
+    made = options("bench_listing", __doc__)
+    made.add_argument("--millions", type=positive, nargs="+", default=[0.25, 0.5, 1, 2], help="sizes to plan")
+    made.add_argument(
+        "--count", type=at_least(1), help=argparse.SUPPRESS
+    )  # one size, as a process of its own
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="preprocess")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the table; writes JSON with --json; 0."""
     if args.way:
         print(json.dumps(plan(args.count)))
-        return
+        return 0
     rows = []
     for count in (round(millions * 1e6) for millions in sorted(args.millions)):
-        rows.append(in_own_process(__file__, "plan", "--count", count))
+        rows.append(in_own_process(__file__, "plan", "--count", max(1, count)))
         print(rows[-1], file=sys.stderr, flush=True)
     tell(show(rows), rows, args.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

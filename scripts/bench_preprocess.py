@@ -27,17 +27,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from coloring.arguments import Parser, at_least, local_path, run  # noqa: E402
 from measuring import options, tell  # noqa: E402
+from photographs import photographs  # noqa: E402
 
 from preprocess.cores import available_cores  # noqa: E402
-from preprocess.decode import Rejected, decode  # noqa: E402
-from preprocess.edges import to_edges  # noqa: E402
-from preprocess.posterize import to_labels  # noqa: E402
-from preprocess.recipe import DEFAULT  # noqa: E402
-from preprocess.transform import resize, stretch, transform  # noqa: E402
-from tfrecords_schema import encode_example, frame_record, pack_edges  # noqa: E402
+from training.errors import UsageError, WorkError  # noqa: E402
 
-JPEG = (".jpeg", ".jpg")
 WAYS = ("pool", "linewash", "canonical")
 Table = dict[str, dict[str, float]]
 
@@ -82,6 +78,10 @@ def canonical_example(file: Any) -> bytes:
     import cv2
     import numpy as np
 
+    from preprocess.posterize import to_labels
+    from preprocess.recipe import DEFAULT
+    from tfrecords_schema import encode_example, pack_edges
+
     cv2.setNumThreads(1)
     bgr = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
     if bgr is None or min(bgr.shape[:2]) < DEFAULT.image_size:
@@ -100,8 +100,15 @@ def stages(images: Path) -> dict[str, float]:
     import cv2
     import simplejpeg
 
+    from preprocess.decode import decode
+    from preprocess.edges import to_edges
+    from preprocess.posterize import to_labels
+    from preprocess.recipe import DEFAULT
+    from preprocess.transform import resize, stretch, transform
+    from tfrecords_schema import encode_example, frame_record, pack_edges
+
     cv2.setNumThreads(1)
-    data = [path.read_bytes() for path in sorted(images.rglob("*")) if path.suffix.lower() in JPEG][:300]
+    data = [path.read_bytes() for path in photographs(images, jpeg_only=True)[:300]]
     data = [one for one in data if kept(one)]
     size = DEFAULT.image_size
     decoded = [decode(one, size, DEFAULT.max_pixels, True) for one in data]
@@ -133,6 +140,10 @@ def cpu(function: Callable[[Any], Any], items: list[Any]) -> float:
 
 def kept(data: bytes) -> bool:
     """Whether the recipe takes the image."""
+    from preprocess.decode import Rejected
+    from preprocess.recipe import DEFAULT
+    from preprocess.transform import transform
+
     try:
         transform(data, DEFAULT)
     except Rejected:
@@ -142,9 +153,7 @@ def kept(data: bytes) -> bool:
 
 def copies(images: Path, folder: Path, count: int) -> None:
     """Fills `folder` with `count` names for copies of the photographs in `images`, in class folders."""
-    found = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in JPEG]
-    if not found:
-        sys.exit(f"bench_preprocess: no JPEG below {images}")
+    found = photographs(images, jpeg_only=True)
     for i in range(count):
         path = found[i % len(found)]
         names = folder / path.parent.name
@@ -169,7 +178,7 @@ def measure(command: list[str]) -> dict[str, float]:
         wall = time.monotonic() - started
         if process.returncode:
             said.seek(0)
-            sys.exit(f"bench_preprocess: {' '.join(command)} failed: {said.read()[-2000:].strip()}")
+            raise WorkError(f"{' '.join(command)} failed: {said.read()[-2000:].strip()}")
     output = process.stdout.read() if process.stdout else ""
     inside = re.search(r"in ([\d.]+) s", output)
     workers = [mb for pid, mb in peaks.items() if pid != process.pid]
@@ -229,25 +238,34 @@ def command(way: str, folder: Path, output: Path) -> list[str]:
     return [sys.executable, __file__, "--way", way, "--images", str(folder), "--out", str(output)]
 
 
-def main() -> None:
-    """Prints the tables; writes JSON with --json."""
-    parser = options(__doc__)
-    parser.add_argument("--images", type=Path, help="a folder of photographs")
-    parser.add_argument("--count", type=int, default=8000, help="how many to convert [8000]")
-    parser.add_argument("--runs", type=int, default=3, help="of each way [3]")
-    parser.add_argument(
-        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which to run [all of them]"
-    )
-    parser.add_argument("--out", help=argparse.SUPPRESS)  # of a rival, as a process of its own
-    args = parser.parse_args()
-    if not args.images:
-        parser.error("--images FOLDER is needed")
+def parser() -> Parser:
+    """Every flag."""
+    made = options("bench_preprocess", __doc__)
+    add = made.add_argument
+    add("--images", type=local_path, required=True, help="a folder of photographs")
+    add("--count", type=at_least(1), default=8000, help="how many to convert [8000]")
+    add("--runs", type=at_least(1), default=3, help="of each way [3]")
+    add("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which to run [all of them]")
+    add("--out", help=argparse.SUPPRESS)  # of a rival, as a process of its own
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="preprocess")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the tables; writes JSON with --json; 0."""
     if args.way == "pool":
         pool_loop(args.images)
     elif args.way == "canonical":
         canonical_pipeline(args.images, args.out)
+    elif args.way:
+        raise UsageError(f"there is no way {args.way}")
     else:
         bench(args)
+    return 0
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -280,4 +298,4 @@ def show(table: Table, times: dict[str, float]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,41 +14,43 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from apache_beam.io.localfilesystem import LocalFileSystem
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preprocess.reading import AHEAD, read_all, read_image
-from preprocess.sources import Image
+from coloring.arguments import Parser, local_path, run
 
 
-class FarFileSystem(LocalFileSystem):
-    """far://PATH: the local file at PATH, opened `delay` seconds after it was asked for."""
-
-    delay = 0.0
-
-    @classmethod
-    def scheme(cls) -> str:
-        """What its paths begin with."""
-        return "far"
-
-    def open(self, path: str, *options: Any, **more: Any) -> IO[bytes]:
-        """Beam calls this."""
-        time.sleep(self.delay)
-        return super().open(path.removeprefix("far:/"), *options, **more)
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("bench_reading", __doc__)
+    made.add_argument("--images", type=local_path, required=True, help="a folder of JPEGs")
+    made.add_argument("--delay", type=_milliseconds, default=50, help="milliseconds before each answer [50]")
+    return made
 
 
-def main() -> None:
-    """Prints the two rates and their ratio."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, required=True, help="a folder of JPEGs")
-    parser.add_argument("--delay", type=float, default=50, help="milliseconds before each answer [50]")
-    args = parser.parse_args()
-    FarFileSystem.delay = args.delay / 1000
-    found = sorted(args.images.resolve().rglob("*.JPEG"))
-    images = [Image(path.name, f"far:/{path}") for path in found]
+def _milliseconds(text: str) -> float:
+    try:
+        delay = float(text)
+    except ValueError:
+        delay = -1.0
+    if not 0 <= delay < 60_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 60000")
+    return delay
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="preprocess")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the two rates and their ratio; 0."""
+    from photographs import photographs
+
+    from preprocess.reading import AHEAD, read_all, read_image
+    from preprocess.sources import Image
+
+    _add_far_storage(args.delay / 1000)
+    images = [Image(path.name, f"far:/{path}") for path in photographs(args.images.resolve(), jpeg_only=True)]
     started = time.monotonic()
     one_by_one = [read_image(image) for image in images]
     middle = time.monotonic()
@@ -58,7 +60,28 @@ def main() -> None:
     slow, fast = len(images) / (middle - started), len(images) / (ended - middle)
     print(f"{len(images)} images, each answer after {args.delay:g} ms")
     print(f"one at a time: {slow:.0f} images/s; {AHEAD} ahead: {fast:.0f} images/s; {fast / slow:.1f} times")
+    return 0
+
+
+def _add_far_storage(delay: float) -> None:
+    """Makes Beam know far://PATH: the local file at PATH, opened `delay` seconds after it was asked for."""
+    from apache_beam.io.localfilesystem import LocalFileSystem
+
+    class FarFileSystem(LocalFileSystem):
+        @classmethod
+        def scheme(cls) -> str:
+            return "far"
+
+        def open(self, path: str, *options: Any, **more: Any) -> IO[bytes]:
+            time.sleep(delay)
+            return super().open(path.removeprefix("far:/"), *options, **more)
+
+    _far_storages.append(FarFileSystem)
+
+
+# Beam finds file systems among the subclasses that are alive.
+_far_storages: list[type] = []
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,10 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preprocess.cores import available_cores  # noqa: E402
+from coloring.arguments import Parser, local_path, run
+
+from preprocess.cores import available_cores
+from training.atomic import replacing
+from training.errors import UsageError, WorkError
 
 PACKAGES = (
     "linewash", "tensorflow", "keras", "numpy", "opencv-python-headless", "simplejpeg", "apache-beam",
@@ -183,27 +186,52 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main() -> None:
-    """Writes both files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("directory", type=Path, help="where the figures are")
-    directory = parser.parse_args().directory
-    found = {
-        name: json.loads((directory / f"{name}.json").read_text())
-        for name in TABLES
-        if (directory / f"{name}.json").exists()
-    }
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("bench_report", __doc__)
+    made.add_argument("directory", type=local_path, help="where the figures are")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="all")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Writes both files; 0.
+
+    Raises:
+      UsageError: there is no such folder.
+      WorkError: there are no figures in it, or they are damaged.
+    """
+    if not args.directory.is_dir():
+        raise UsageError(f"{args.directory} is not a folder: run ./scripts/bench.sh PHOTOS first")
+    paths = {name: args.directory / f"{name}.json" for name in TABLES}
+    found, tables = {}, []
+    for name, path in paths.items():
+        if not path.exists():
+            continue
+        try:
+            found[name] = json.loads(path.read_text())
+            tables.append(TABLES[name](found[name]))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration):
+            raise WorkError(
+                f"{path} does not hold the figures of bench_{name}.py: measure them again"
+            ) from None
     if not found:
-        sys.exit(f"bench_report: no figures in {directory}: run ./scripts/bench.sh PHOTOS first")
+        raise WorkError(f"no figures in {args.directory}: run ./scripts/bench.sh PHOTOS first")
     where, what = machine(), versions()
-    tables = [TABLES[name](figures) for name, figures in found.items()]
     report: dict[str, Any] = {"machine": where, "versions": what, "results": found}
     report["tables"] = [table._asdict() for table in tables]
-    (directory / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
-    (directory / "bench.md").write_text(markdown(tables, where, what))
+    for name, text in (
+        ("bench.json", json.dumps(report, indent=2) + "\n"),
+        ("bench.md", markdown(tables, where, what)),
+    ):
+        with replacing(args.directory / name) as temporary:
+            temporary.write_text(text)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,6 +10,7 @@ them. Each way is a process of its own; the median of the steps that follow a fe
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
@@ -18,17 +19,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from bench_input import random_dataset
+from coloring.arguments import Parser, at_least, run
+from measuring import in_own_process, options, tell
 
-from bench_input import random_dataset  # noqa: E402
-from measuring import in_own_process, options, tell  # noqa: E402
-
-import tfrecords_schema as schema  # noqa: E402
+if TYPE_CHECKING:
+    import numpy as np
 
 WARM = 3  # steps that are not timed
 MODELS = ("unet",)
@@ -40,6 +40,10 @@ class Examples:
     """A batch of random examples, as noise: no step looks at the pixels."""
 
     def __init__(self, folder: Path, batch: int) -> None:
+        import numpy as np
+
+        import tfrecords_schema as schema
+
         random_dataset(folder, batch)
         self.root = folder
         self.manifest = schema.Manifest.load(folder)
@@ -53,6 +57,7 @@ class Examples:
 
 def linewash(data: Examples, model: str) -> Step:
     """Ours, without augmentation."""
+    import numpy as np
     import tensorflow as tf
 
     from training.learner import Learner
@@ -67,17 +72,20 @@ def linewash(data: Examples, model: str) -> Step:
 
 def fit_integers(data: Examples, model: str) -> Step:
     """Keras's fit with labels as integers."""
-    return _fit(data, model, "sparse_categorical_crossentropy", data.labels.astype(np.int32))
+    return _fit(data, model, "sparse_categorical_crossentropy", data.labels.astype("int32"))
 
 
 def fit_one_hot(data: Examples, model: str) -> Step:
     """Keras's fit with labels one-hot, float32."""
+    import numpy as np
+
     one_hot = np.eye(len(data.manifest.palette), dtype=np.float32)[data.labels]
     return _fit(data, model, "categorical_crossentropy", one_hot)
 
 
 def _fit(data: Examples, model: str, loss: str, truth: np.ndarray) -> Step:
     import keras
+    import numpy as np
 
     config, net = network(data, model)
     side = data.manifest.image_size
@@ -129,16 +137,26 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    """Prints the table; writes JSON with --json."""
-    parser = options(__doc__)
-    parser.add_argument("--models", nargs="+", default=MODELS, help=f"[{' '.join(MODELS)}]")
-    parser.add_argument("--batch-size", type=int, default=16, help="[16]")
-    parser.add_argument("--steps", type=int, default=20, help="timed, of each way [20]")
-    args = parser.parse_args()
+def parser() -> Parser:
+    """Every flag."""
+    made = options("bench_step", __doc__)
+    add = made.add_argument
+    add("--models", nargs="+", default=MODELS, help=f"[{' '.join(MODELS)}]")
+    add("--batch-size", type=at_least(1), default=16, help="[16]")
+    add("--steps", type=at_least(1), default=20, help="timed, of each way [20]")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="train")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the table; writes JSON with --json; 0."""
     if args.way:
         print(json.dumps(time_way(args.way, args.models[0], args.batch_size, args.steps)))
-        return
+        return 0
     rows = []
     for model in args.models:
         for way in WAYS:
@@ -147,7 +165,8 @@ def main() -> None:
             print(rows[-1], file=sys.stderr, flush=True)
     print(f"batches of {args.batch_size}, medians of {args.steps} steps")
     tell(show(rows), rows, args.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

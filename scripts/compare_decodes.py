@@ -10,24 +10,22 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from coloring.arguments import Parser, local_path, run
 
-from coloring.decode import Decode  # noqa: E402
-from coloring.drawing import Drawing  # noqa: E402
-from coloring.layers import encode_png  # noqa: E402
-from coloring.network import STARTER, Network, load  # noqa: E402
-from coloring.picture import Settings, colorize  # noqa: E402
+from training.atomic import replacing
+from training.errors import UsageError
 
-from preprocess.decode import Rejected  # noqa: E402
-from preprocess.recipe import DEFAULT, Recipe  # noqa: E402
-from preprocess.transform import transform  # noqa: E402
-from training.atomic import replacing  # noqa: E402
-from training.ciede import difference_table  # noqa: E402
-from training.errors import LinewashError, UsageError  # noqa: E402
+if TYPE_CHECKING:
+    import numpy as np
+    from coloring.decode import Decode
+    from coloring.drawing import Drawing
+    from coloring.network import Network
+
+    from preprocess.recipe import Recipe
 
 DECODES: tuple[Decode, ...] = ("vote", "argmax", "mean")
 SHOWN, GAP = 8, 6
@@ -35,6 +33,9 @@ SHOWN, GAP = 8, 6
 
 def pairs(paths: list[Path], recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields edges and labels, [S, S] each, of each usable image."""
+    from preprocess.decode import Rejected
+    from preprocess.transform import transform
+
     for path in paths:
         try:
             yield transform(path.read_bytes(), recipe)
@@ -44,12 +45,17 @@ def pairs(paths: list[Path], recipe: Recipe) -> Iterator[tuple[np.ndarray, np.nd
 
 def as_drawing(edges: np.ndarray) -> Drawing:
     """Canny's own lines as a drawing: there is no hand's stroke to be thinned."""
+    import numpy as np
+    from coloring.drawing import Drawing
+
     white = np.full((*edges.shape, 3), 255, np.uint8)
     return Drawing(white, edges, edges, dark=True)
 
 
 def lone(labels: np.ndarray) -> float:
     """Share of the pixels that differ from all four neighbours: speckle."""
+    import numpy as np
+
     inner = labels[1:-1, 1:-1]
     around = [labels[:-2, 1:-1], labels[2:, 1:-1], labels[1:-1, :-2], labels[1:-1, 2:]]
     return float(np.mean(np.all([inner != other for other in around], axis=0)))
@@ -61,6 +67,12 @@ def compare(network: Network, paths: list[Path]) -> tuple[dict[str, np.ndarray],
     Raises:
       UsageError: none of the images can be used.
     """
+    import numpy as np
+    from coloring.picture import Settings, colorize
+
+    from preprocess.recipe import DEFAULT
+    from training.ciede import difference_table
+
     recipe = dataclasses.replace(DEFAULT, image_size=network.image_size, palette=network.palette)
     differences = difference_table(network.palette.rgb)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in DECODES}
@@ -82,26 +94,38 @@ def compare(network: Network, paths: list[Path]) -> tuple[dict[str, np.ndarray],
     return {name: np.mean(scores, axis=0) for name, scores in found.items()}, np.concatenate(rows)
 
 
-def main() -> int:
-    """Prints the table; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, required=True, help="folder of JPEGs that it did not train on")
-    parser.add_argument("--run", type=Path, default=STARTER, help="a run or an export [the starter model]")
-    parser.add_argument("--out", type=Path, help="PNG: drawing | truth | vote | argmax | mean")
-    typed = parser.parse_args()
-    try:
-        paths = sorted(p for p in typed.images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-        if not paths:
-            raise UsageError(f"--images {typed.images} holds no JPEG")
-        scores, sheet = compare(load(typed.run), paths)
-        if typed.out:
-            with replacing(typed.out) as temporary:
-                temporary.write_bytes(encode_png(sheet))
-    except LinewashError as e:
-        print(f"compare_decodes: {e}", file=sys.stderr)
-        return e.exit_code
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("compare_decodes", __doc__)
+    add = made.add_argument
+    add("--images", type=local_path, required=True, help="folder of photographs that it did not train on")
+    add("--run", type=local_path, help="a run or an export [the starter model]")
+    add(
+        "-o", "--out", "--output", type=local_path, help="PNG: drawing | truth | vote | argmax | mean"
+    )  # fmt: skip
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="all,onnx")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the table; 0.
+
+    Raises:
+      UsageError: no photographs, or no network.
+      WorkError: the network is damaged.
+    """
+    from coloring.layers import encode_png
+    from coloring.network import STARTER, load
+    from photographs import photographs
+
+    scores, sheet = compare(load(args.run or STARTER), photographs(args.images))
+    if args.out:
+        with replacing(args.out) as temporary:
+            temporary.write_bytes(encode_png(sheet))
     print(f"{'decode':8} {'ΔE':>7} {'accuracy':>9} {'lone pixels':>12}")
     for name, (difference, accuracy, speckle) in scores.items():
         print(f"{name:8} {difference:7.2f} {accuracy:9.3f} {speckle:12.2%}")

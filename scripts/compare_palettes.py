@@ -9,28 +9,30 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image as Picture
-from PIL import ImageDraw, ImageFont
-from skimage.color import deltaE_ciede2000, rgb2lab
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from coloring.arguments import Parser, at_least, local_path, local_path_text, run
 
-from preprocess import palettes  # noqa: E402
-from preprocess.decode import Rejected  # noqa: E402
-from preprocess.posterize import to_labels  # noqa: E402
-from preprocess.recipe import DEFAULT  # noqa: E402
-from preprocess.sources import Image  # noqa: E402
-from preprocess.transform import to_pixels  # noqa: E402
-from tfrecords_schema import Palette, SchemaError  # noqa: E402
+from training.atomic import replacing
+from training.errors import UsageError, WorkError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image as Picture
+
+    from tfrecords_schema import Palette
 
 TILE, GAP, HEAD = 192, 8, 40
 
 
 def pixels(paths: list[Path]) -> Iterator[np.ndarray]:
     """Yields what the default recipe makes of each usable photograph, uint8 [S, S, 3]."""
+    from preprocess.decode import Rejected
+    from preprocess.recipe import DEFAULT
+    from preprocess.transform import to_pixels
+
     for path in paths:
         try:
             yield to_pixels(path.read_bytes(), DEFAULT)
@@ -42,9 +44,17 @@ def make_palette(name: str, paths: list[Path]) -> Palette:
     """The palette that `name` asks for: grid:N, kmeans:K or a file.
 
     Raises:
+      UsageError: N or K is no number.
       PaletteError, SchemaError, ValueError: it cannot be made.
     """
+    from preprocess import palettes
+    from preprocess.recipe import DEFAULT
+    from preprocess.sources import Image
+    from tfrecords_schema import Palette
+
     kind, _, number = name.partition(":")
+    if kind in ("grid", "kmeans") and not (number.isascii() and number.isdecimal()) and name != "grid":
+        raise UsageError(f"--palettes {name}: type grid:3, kmeans:27, or a file")
     if kind == "grid":
         return Palette.grid(int(number or 3))
     if kind == "kmeans":
@@ -54,16 +64,25 @@ def make_palette(name: str, paths: list[Path]) -> Palette:
 
 def difference(images: list[np.ndarray], palette: Palette) -> float:
     """Mean CIEDE2000 (Sharma et al. 2005) between `images` and their posterized copies."""
-    return float(np.mean([_difference(image, palette) for image in images]))
+    return sum(_difference(image, palette) for image in images) / len(images)
 
 
 def _difference(image: np.ndarray, palette: Palette) -> float:
+    from preprocess.posterize import to_labels
+    from training.ciede import ciede2000
+    from training.colors import to_cielab
+
     posterized = palette.to_rgb(to_labels(image, palette))
-    return float(deltaE_ciede2000(rgb2lab(image), rgb2lab(posterized)).mean())
+    return float(ciede2000(to_cielab(image), to_cielab(posterized)).mean())
 
 
 def draw(images: list[np.ndarray], found: dict[str, tuple[Palette, float]]) -> Picture.Image:
     """A row a photograph: itself, then posterized with each palette; the palette's colours below its name."""
+    from PIL import Image as Picture
+    from PIL import ImageDraw, ImageFont
+
+    from preprocess.posterize import to_labels
+
     columns = 1 + len(found)
     sheet = Picture.new(
         "RGB", (GAP + columns * (TILE + GAP), HEAD + GAP + len(images) * (TILE + GAP)), (250, 249, 246)
@@ -84,39 +103,64 @@ def draw(images: list[np.ndarray], found: dict[str, tuple[Palette, float]]) -> P
     return sheet
 
 
-def main() -> int:
-    """Prints the table and draws the picture; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, required=True, help="a folder of photographs")
-    parser.add_argument(
-        "--palettes", nargs="+", default=["grid:3", "kmeans:27", "kmeans:64"], metavar="PALETTE"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="PICTURE.png", help="where to draw the first --rows of them"
-    )
-    parser.add_argument("--rows", type=int, default=3, help="photographs in the picture [3]")
-    args = parser.parse_args()
-    paths = sorted(
-        path for path in args.images.rglob("*") if path.suffix.lower() in (".jpeg", ".jpg", ".png")
-    )
-    images = list(pixels(paths[: palettes.SAMPLE_IMAGES]))
+def _palette_name(text: str) -> str:
+    """A palette as it is typed: with `~` expanded, if it is a file."""
+    return text if text.partition(":")[0] in ("grid", "kmeans") else local_path_text(text)
+
+
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("compare_palettes", __doc__)
+    add = made.add_argument
+    add("--images", type=local_path, required=True, help="a folder of photographs")
+    add(
+        "--palettes", type=_palette_name, nargs="+", default=["grid:3", "kmeans:27", "kmeans:64"],
+        metavar="PALETTE", help="grid:N, kmeans:K, or a file [grid:3 kmeans:27 kmeans:64]",
+    )  # fmt: skip
+    add(
+        "-o", "--out", "--output", type=local_path, metavar="PICTURE.png",
+        help="where to draw the first --rows of them",
+    )  # fmt: skip
+    add("--rows", type=at_least(1), default=3, help="photographs in the picture [3]")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="all")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Prints the table and draws the picture; 0.
+
+    Raises:
+      UsageError: a folder or a name that cannot be meant.
+      WorkError: no usable photograph, or a palette that cannot be made.
+    """
+    from photographs import photographs
+    from PIL import Image as Picture
+
+    from preprocess import palettes
+    from tfrecords_schema import SchemaError
+
+    if args.out and args.out.suffix.lower() not in Picture.registered_extensions():
+        raise UsageError(f"--out {args.out}: type a name that ends in .png")
+    paths = photographs(args.images)[: palettes.SAMPLE_IMAGES]
+    images = list(pixels(paths))
     if not images:
-        print(f"compare_palettes: no usable photograph in {args.images}", file=sys.stderr)
-        return 1
+        raise WorkError(f"no usable photograph in {args.images}")
     found: dict[str, tuple[Palette, float]] = {}
-    try:
-        for name in args.palettes:
-            palette = make_palette(name, paths[: palettes.SAMPLE_IMAGES])
-            found[name] = palette, difference(images, palette)
-            print(f"{name:12} {len(palette):5} colours   mean CIEDE2000 {found[name][1]:.2f}", flush=True)
-    except (palettes.PaletteError, SchemaError, ValueError) as e:
-        print(f"compare_palettes: {e}", file=sys.stderr)
-        return 1
+    for name in args.palettes:
+        try:
+            palette = make_palette(name, paths)
+        except (palettes.PaletteError, SchemaError, ValueError) as e:
+            raise WorkError(str(e)) from None
+        found[name] = palette, difference(images, palette)
+        print(f"{name:12} {len(palette):5} colours   mean CIEDE2000 {found[name][1]:.2f}", flush=True)
     if args.out:
         spread = images[:: max(1, len(images) // args.rows)][: args.rows]
-        draw(spread, found).save(args.out)
+        with replacing(args.out) as temporary:
+            draw(spread, found).save(temporary)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Hostile bytes for everything that reads a file of somebody else's: fuzzing guided by coverage, and replays.
 
-    pip install '.[all,fuzz]'
+    pip install --editable '.[all,fuzz]'
     python scripts/fuzz.py TARGET [--seconds N]
     python scripts/fuzz.py TARGET --replay FILE...
 
@@ -26,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from coloring.arguments import Parser, at_least, local_path, run  # noqa: E402
 
 CORPUS = ROOT / "tests" / "testdata" / "hostile"
 SECONDS = 5  # for one input
@@ -286,15 +288,23 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> int:
-    """Fuzzes or replays; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("target", choices=TARGETS, help="what is fuzzed")
-    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long [60]")
-    parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="try just these, and measure")
-    args = parser.parse_args()
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("fuzz", __doc__)
+    add = made.add_argument
+    add("target", choices=TARGETS, help="what is fuzzed")
+    add("--seconds", type=at_least(1), default=60, metavar="N", help="how long [60]")
+    add("--replay", type=local_path, nargs="+", metavar="FILE", help="try just these, and measure")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="fuzz")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Fuzzes or replays; 0."""
     if args.replay:
         print(json.dumps(replay(args.target, args.replay)))
     else:

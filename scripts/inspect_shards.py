@@ -8,25 +8,26 @@ from __future__ import annotations
 import argparse
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from coloring.arguments import Parser, at_least, local_path, run
 
-from tfrecords_schema import (  # noqa: E402
-    Manifest,
-    SchemaError,
-    Split,
-    decode_example,
-    read_records,
-    unpack_edges,
-)
+from training.atomic import replacing
+from training.errors import UsageError, WorkError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    from tfrecords_schema import Manifest, Split
+
+MOST_PIXELS = 1 << 28  # of a sheet: about as large as viewers open
 SMALLEST_TILE = 192  # px, side of one map on the sheet; a whole multiple of the map's own
 GAP = 12
 INK = (40, 40, 46)
@@ -36,6 +37,10 @@ PAPER = (250, 249, 246)
 
 def examples(root: Path, manifest: Manifest, split: Split) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yields (key, edges uint8 [S, S], labels [S, S]) of a split, in the order of its shards."""
+    import numpy as np
+
+    from tfrecords_schema import decode_example, read_records, unpack_edges
+
     size = manifest.image_size
     for shard in split.shards:
         opened = gzip.open if shard.name.endswith(".gz") else open
@@ -49,14 +54,26 @@ def examples(root: Path, manifest: Manifest, split: Split) -> Iterator[tuple[str
 def sheet(
     manifest: Manifest, split: str, shown: list[tuple[str, np.ndarray, np.ndarray]], columns: int
 ) -> Image.Image:
-    """Lays the examples out in pairs, `columns` pairs a row, under a heading and a strip of the palette."""
+    """Lays the examples out in pairs, `columns` pairs a row, under a heading and a strip of the palette.
+
+    Raises:
+      UsageError: the sheet would be larger than `MOST_PIXELS`.
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw
+
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
     tile = manifest.image_size * -(-SMALLEST_TILE // manifest.image_size)
     pair = 2 * tile + 2
     width = max(columns * (pair + GAP) + GAP, 640)
     top = 112
-    picture = Image.new("RGB", (width, top + rows * (tile + 30) + GAP), PAPER)
+    height = top + rows * (tile + 30) + GAP
+    if width * height > MOST_PIXELS:
+        raise UsageError(
+            f"a sheet of {len(shown)} examples would be {width} x {height} pixels: type a smaller --count"
+        )
+    picture = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(picture)
     _heading(draw, manifest, split)
     _palette_strip(draw, manifest, split, width)
@@ -85,6 +102,8 @@ def _heading(draw: ImageDraw.ImageDraw, manifest: Manifest, split: str) -> None:
 
 def _palette_strip(draw: ImageDraw.ImageDraw, manifest: Manifest, split: str, width: int) -> None:
     """One swatch a colour, as wide as all others; under it a bar as long as the colour is common."""
+    import numpy as np
+
     histogram = np.array(manifest.splits[split].label_histogram, float)
     shares = histogram / max(1, histogram.max())
     step = (width - 2 * GAP) / len(manifest.palette)
@@ -96,10 +115,14 @@ def _palette_strip(draw: ImageDraw.ImageDraw, manifest: Manifest, split: str, wi
 
 def _tile(pixels: np.ndarray, side: int) -> Image.Image:
     """Pixels, uint8 [S, S, 3], `side` px large, with hard edges as they are in the shard."""
-    return Image.fromarray(pixels.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
+    from PIL import Image
+
+    return Image.fromarray(pixels.astype("uint8")).resize((side, side), Image.Resampling.NEAREST)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
     return ImageFont.load_default(size)
 
 
@@ -114,41 +137,68 @@ def _fitted(
     return "…" + text
 
 
-def main() -> int:
-    """Writes the sheet; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("dataset", type=Path, help="a dataset directory made by python -m preprocess")
-    parser.add_argument("--out", type=Path, required=True, metavar="SHEET.png", help="the picture to write")
-    parser.add_argument("--split", default="train", choices=["train", "val"], help="[train]")
-    parser.add_argument("--count", type=int, default=12, help="how many examples [12]")
-    parser.add_argument("--columns", type=int, default=3, help="examples a row [3]")
-    parser.add_argument("--key", help="only the example with this key")
-    args = parser.parse_args()
-    if args.count < 1 or args.columns < 1:
-        parser.error("--count and --columns must be at least 1")
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("inspect_shards", __doc__)
+    add = made.add_argument
+    add("dataset", type=local_path, help="a dataset directory made by python -m preprocess")
+    add(
+        "-o", "--out", "--output", type=local_path, required=True, metavar="SHEET.png",
+        help="the picture to write",
+    )  # fmt: skip
+    add("--split", default="train", choices=["train", "val"], help="[train]")
+    add("--count", type=at_least(1), default=12, help="how many examples [12]")
+    add("--columns", type=at_least(1), default=3, help="examples a row [3]")
+    add("--key", help="only the example with this key")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="onnx")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Writes the sheet; 0.
+
+    Raises:
+      UsageError: no dataset, or a name that no picture can have.
+      WorkError: the dataset is damaged, or has no such example.
+    """
+    from PIL import Image
+
+    from tfrecords_schema import Manifest, SchemaError
+
+    if args.out.suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"--out {args.out}: type a name that ends in .png")
     try:
         manifest = Manifest.load(args.dataset)
     except SchemaError as e:
-        parser.exit(2, f"inspect_shards: {e}\n")
+        raise UsageError(str(e)) from None
     try:
-        order = [args.split, *(name for name in manifest.splits if name != args.split)]
-        if args.key:
-            found = chain.from_iterable(examples(args.dataset, manifest, manifest.splits[s]) for s in order)
-            shown = list(islice((one for one in found if one[0] == args.key), 1))
-        else:
-            shown = list(islice(examples(args.dataset, manifest, manifest.splits[args.split]), args.count))
-        if not shown:
-            what = f"key {args.key}" if args.key else f"example in the {args.split} split"
-            raise SchemaError(f"{args.dataset} has no {what}")
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        sheet(manifest, args.split, shown, args.columns).save(args.out)
-    except (SchemaError, OSError, EOFError, ValueError) as e:
-        print(f"inspect_shards: {e}", file=sys.stderr)
-        return 1
+        shown = _chosen(args, manifest)
+    except (SchemaError, EOFError, ValueError, zlib.error) as e:
+        raise WorkError(str(e)) from None
+    picture = sheet(manifest, args.split, shown, args.columns)
+    with replacing(args.out) as temporary:
+        picture.save(temporary)
     print(f"{len(shown)} examples of {args.dataset} in {args.out}")
     return 0
+
+
+def _chosen(args: argparse.Namespace, manifest: Manifest) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    if args.split not in manifest.splits:
+        raise WorkError(f"{args.dataset} has no {args.split} split")
+    if args.key:
+        order = [args.split, *(name for name in manifest.splits if name != args.split)]
+        found = chain.from_iterable(examples(args.dataset, manifest, manifest.splits[s]) for s in order)
+        shown = list(islice((one for one in found if one[0] == args.key), 1))
+    else:
+        shown = list(islice(examples(args.dataset, manifest, manifest.splits[args.split]), args.count))
+    if not shown:
+        what = f"key {args.key}" if args.key else f"example in the {args.split} split"
+        raise WorkError(f"{args.dataset} has no {what}")
+    return shown
 
 
 if __name__ == "__main__":

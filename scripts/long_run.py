@@ -36,16 +36,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench_preprocess import copies, descendants  # noqa: E402
+from coloring.arguments import Parser, local_path, positive, run  # noqa: E402
 
 from preprocess.cores import available_cores  # noqa: E402
-from tfrecords_schema import RECEIPTS_DIR, ShardReceipt  # noqa: E402
+from training.atomic import replacing  # noqa: E402
+from training.errors import WorkError  # noqa: E402
 
 SCENES = 1000
 RATE = 500  # images a second and core, more than are converted beside the other two
@@ -107,35 +106,41 @@ def prepare(folder: Path, minutes: float) -> int:
     draw = python("scripts/make_storybook.py", scenes, "--count", SCENES, "--seed", 0)
     convert = python("-m", "preprocess", "--input", scenes, "--output", dataset)
     for command in (draw, convert):
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            raise WorkError(f"{' '.join(command)} failed: {done.stderr[-1000:].strip()}")
     count = round(RATE * available_cores() * 60 * (minutes + 5))
     copies(scenes, folder / "links", count)
     return count
 
 
-def start(folder: Path) -> tuple[list[Watched], str]:
-    """Starts the three; the address of the page."""
+def start(folder: Path, watched: list[Watched]) -> str:
+    """Starts preprocessing, training and serving, adds them to `watched`, and returns the page's address.
+
+    Raises:
+      WorkError: the page does not start.
+    """
 
     def command(name: str, unit: str, *words: object) -> Watched:
         log = (folder / f"{name}.log").open("w")
         out = subprocess.PIPE if name == "serving" else log
         started = subprocess.Popen(python(*words), cwd=ROOT, stdout=out, stderr=log, text=True)
-        return Watched(name, unit, started)
+        watched.insert(0, Watched(name, unit, started))
+        return watched[0]
 
     serving = command("serving", "drawings", "scripts/serve.py", "--port", 0)
     assert serving.process.stdout
     address = re.search(r"http://\S+?(?=/?\s)", serving.process.stdout.readline() + " ")
     if not address:
-        sys.exit(f"long_run: the page did not start: see {folder / 'serving.log'}")
+        raise WorkError(f"the page did not start: {tail(folder / 'serving.log')}")
     job = ["-m", "preprocess", "--input", folder / "links", "--output", folder / "converted"]
     training = [
         "-m", "training", f"data.root={folder / 'dataset'}", "experiment=storybook", "trainer.epochs=null",
         "trainer.max_minutes=100000", f"hydra.run.dir={folder / 'run'}",
     ]  # fmt: skip
-    found = [
-        command("preprocessing", "images", *job), command("training", "images", *training), serving
-    ]  # fmt: skip
-    return found, address[0]
+    command("training", "images", *training)
+    command("preprocessing", "images", *job)
+    return address[0]
 
 
 # ---------------------------------------------------------------------------------------- what they do
@@ -143,6 +148,9 @@ def start(folder: Path) -> tuple[list[Watched], str]:
 
 def send_drawings(address: str, over: threading.Event, told: Callable[[], None]) -> None:
     """Sends drawings until it is over, each another."""
+    import cv2
+    import numpy as np
+
     generator = np.random.default_rng(0)
     while not over.is_set():
         page = np.full((512, 512), 255, np.uint8)
@@ -163,6 +171,8 @@ def send_drawings(address: str, over: threading.Event, told: Callable[[], None])
 
 def new_receipts(folder: Path, seen: set[str]) -> Iterator[tuple[float, float]]:
     """When shards were done since the last call, and with how many images."""
+    from tfrecords_schema import ShardReceipt
+
     if not folder.is_dir():
         return
     for entry in os.scandir(folder):
@@ -182,6 +192,8 @@ def epochs_done(history: Path) -> int:
 
 def watch(folder: Path, watched: list[Watched], address: str, minutes: float) -> None:
     """Samples for so many minutes from when each has got something done; what was before is forgotten."""
+    from tfrecords_schema import RECEIPTS_DIR
+
     preprocessing, training, serving = watched
     over = threading.Event()
     sender = threading.Thread(
@@ -213,17 +225,21 @@ def watch(folder: Path, watched: list[Watched], address: str, minutes: float) ->
 
 
 def check(watched: list[Watched], sender: threading.Thread, folder: Path) -> None:
-    """Ends the script if one of the commands has ended, or a drawing was not answered."""
+    """Looks whether all are at work.
+
+    Raises:
+      WorkError: one of the commands has ended, or a drawing was not answered.
+    """
     for one in watched:
         if one.process.poll() is not None:
-            sys.exit(f"long_run: {one.name} ended by itself: {tail(folder / f'{one.name}.log')}")
+            raise WorkError(f"{one.name} ended by itself: {tail(folder / f'{one.name}.log')}")
     if not sender.is_alive():
-        sys.exit(f"long_run: a drawing was not answered: {tail(folder / 'serving.log')}")
+        raise WorkError(f"a drawing was not answered: {tail(folder / 'serving.log')}")
 
 
 def tail(log: Path) -> str:
     """The end of what a command has said."""
-    return log.read_text()[-1000:].strip()
+    return log.read_text(errors="replace")[-1000:].strip()
 
 
 def stop(watched: list[Watched]) -> dict[str, int | None]:
@@ -264,6 +280,8 @@ def rates(one: Watched, seconds: float) -> list[tuple[float, float]]:
 
 def cpu_at(one: Watched, moment: float) -> float:
     """CPU seconds that it had used by then."""
+    import numpy as np
+
     moments, _, _, cpu = zip(*one.samples, strict=True)
     return float(np.interp(moment, np.array(moments), np.array(cpu)))
 
@@ -334,25 +352,35 @@ def plot(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> int:
-    """Runs it all; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("long_run", __doc__)
+    made.add_argument(
+        "-o", "--out", "--output", type=local_path, required=True, help="a folder for the figures"
     )
-    parser.add_argument("--out", type=Path, required=True, help="a folder for the figures")
-    parser.add_argument("--minutes", type=float, default=60, help="[60]")
-    args = parser.parse_args()
+    made.add_argument("--minutes", type=positive, default=60, help="[60]")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    return run(parser(), work, words, extra="all,demo")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Runs it all; 0, or 1 if something grew or slowed down."""
     args.out.mkdir(parents=True, exist_ok=True)
     # A shell that starts this in the background has Ctrl-C ignored, which commands would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the three would outlive it
     with tempfile.TemporaryDirectory(prefix="linewash-long-") as temporary:
         folder = Path(temporary)
         print(
-            f"{prepare(folder, args.minutes):,} names for {SCENES:,} scenes; {args.minutes:g} minutes begin"
+            f"{prepare(folder, args.minutes):,} names for {SCENES:,} scenes; {args.minutes:g} minutes begin",
+            flush=True,
         )
-        watched, address = start(folder)
+        watched: list[Watched] = []
         try:
+            address = start(folder, watched)
             watch(folder, watched, address, args.minutes)
             found = {one.name: judge(one, args.minutes * 60) for one in watched}
             plot(found, args.out / "long_run.png")
@@ -362,7 +390,8 @@ def main() -> int:
                 one.process.kill()
             for log in folder.glob("*.log"):
                 (args.out / log.name).write_bytes(log.read_bytes())
-    (args.out / "long_run.json").write_text(json.dumps({"exit_codes": codes, "commands": found}) + "\n")
+    with replacing(args.out / "long_run.json") as written:
+        written.write_text(json.dumps({"exit_codes": codes, "commands": found}) + "\n")
     print("\n".join(show(found)))
     print("exit codes after Ctrl-C: " + ", ".join(f"{name} {code}" for name, code in codes.items()))
     return int(any(one["wrong"] for one in found.values()))

@@ -3,55 +3,57 @@
 Usage: python scripts/make_storybook.py OUT --count N --seed S [--workers N]
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import NoReturn
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from storybook.book import BookError, write_book  # noqa: E402
+from coloring.arguments import Parser, at_least, local_path, run
 
-from preprocess.cores import available_cores  # noqa: E402
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Wrong usage: one sentence, exit status 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
+from preprocess.cores import available_cores
+from training.errors import WorkError
 
 
-def _at_least(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
-        return int(text)
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("make_storybook", "Draw coloured picture-book scenes as JPEGs into class folders.")
+    add = made.add_argument
+    add("out", metavar="OUT", type=local_path, help="folder to write (new, or of this seed)")
+    add("--count", type=at_least(1), required=True, help="how many pictures")
+    add("--seed", type=at_least(0), required=True, help="which pictures")
+    add("--workers", type=at_least(1), default=available_cores(), help="processes [one a core]")
+    return made
 
-    return parse
+
+def main(words: list[str] | None = None) -> int:
+    """Answers the command line; returns the exit code."""
+    made = parser()
+    return run(made, lambda args: work(args, made), words, extra="all")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line, write the book; exit status 0 done, 1 failed, 2 wrong usage, 130 stopped."""
-    parser = _Parser(description="Draw coloured picture-book scenes as JPEGs into class folders.")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write (new, or of this seed)")
-    parser.add_argument("--count", type=_at_least(1), required=True, help="how many pictures")
-    parser.add_argument("--seed", type=_at_least(0), required=True, help="which pictures")
-    processors = available_cores()
-    parser.add_argument("--workers", type=_at_least(1), default=processors, help="default: one per CPU")
-    args = parser.parse_args(arguments)
+def work(args: argparse.Namespace, parser: Parser) -> int:
+    """Draws the scenes that are missing; 0.
+
+    Raises:
+      SystemExit: OUT is something else, or of another seed.
+      WorkError: a process that draws has ended.
+    """
+    from concurrent.futures import BrokenExecutor
+
+    from storybook.book import BookError, write_book
+
     try:
         drawn = write_book(args.out, args.count, args.seed, args.workers)
     except BookError as reason:
-        parser.error(str(reason))
-    except (OSError, BrokenExecutor) as reason:
-        print(f"{parser.prog}: {reason}", file=sys.stderr)
-        return 1
+        parser.exit(2, f"{parser.prog}: {reason}\n")
+    except BrokenExecutor as reason:
+        raise WorkError(f"{reason} Run it again to go on.") from None
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; run it again to go on.", file=sys.stderr)
-        return 130
+        raise
     print(f"{args.out}: {args.count} pictures of seed {args.seed}, {drawn} drawn now.")
     return 0
 

@@ -34,10 +34,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}{hint}\n")
 
     def print_help(self, file: IO[str] | None = None) -> None:  # type: ignore[override]
-        """Prints the help at once, so that a full device is noticed here and not at Python's exit."""
-        super().print_help(file)
-        if file is None and sys.stdout is not None:
-            sys.stdout.flush()
+        """Prints the help at once; argparse itself passes over a device that is full."""
+        print(self.format_help(), end="", file=file, flush=True)
 
 
 def run(

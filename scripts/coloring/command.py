@@ -34,7 +34,10 @@ def parser() -> Parser:
     add = made.add_argument
     add("drawings", type=local_path, nargs="+", metavar="DRAWING", help="pictures, or folders of pictures")
     add_run(made)
-    add("-o", "--out", type=local_path_text, required=True, help="a .png for one drawing, or a folder")
+    add(
+        "-o", "--out", "--output", type=local_path_text, required=True,
+        help="a .png for one drawing, or a folder",
+    )  # fmt: skip
     add("--overlay", action="store_true", help="draw the lines on top of the colours")
     add(
         "--layers",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO
 from xml.sax.saxutils import quoteattr
@@ -75,18 +75,22 @@ def to_ora(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def write_ora(picture: Picture, file: IO[bytes]) -> None:
+def write_ora(picture: Picture, file: IO[bytes], say: Callable[[str], None] | None = None) -> None:
     """Writes an OpenRaster file (version 0.0.5 of its specification): Krita and GIMP open it with its layers.
 
     Args:
       file: seekable, opened for writing.
+      say: is told which layer comes next, if not None.
     """
+    names = layer_names(picture)
     height, width = picture.labels.shape
     with zipfile.ZipFile(file, "w") as archive:
         # First and stored, so that the file's type stands at a known place in it.
         _put(archive, "mimetype", b"image/openraster", zipfile.ZIP_STORED)
-        _put(archive, "stack.xml", _stack_xml(layer_names(picture), width, height), zipfile.ZIP_DEFLATED)
+        _put(archive, "stack.xml", _stack_xml(names, width, height), zipfile.ZIP_DEFLATED)
         for index, layer in enumerate(layers(picture)):
+            if say:
+                say(f"writing OpenRaster, layer {index + 1} of {len(names)}")
             _put_png(archive, f"data/layer{index}.png", Image.fromarray(layer.rgba))
         merged = Image.fromarray(picture.rgb(overlay=True))
         _put_png(archive, "mergedimage.png", merged)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from coloring.file_kinds import HEAD, is_picture
-from coloring.layers import layers, to_gpl, to_png, write_ora
+from coloring.layers import layer_names, layers, to_gpl, to_png, write_ora
 from coloring.page import FORMATS
 from coloring.picture import Picture
 from preprocess.file_types import Skipped, is_hidden
@@ -52,20 +52,19 @@ class Output:
 
         Every file is written whole or not at all.
         """
-        say = progress.step if progress else _silent
-        detail = progress.detail if progress else _silent
+        step, detail = (progress.step, progress.detail) if progress else (_silent, _silent)
         for number, picture in enumerate(pictures, 1):
             ending = f"-{number}" if numbered else ""
             png = _suffixed(self.png, ending)
-            say(f"writing {png.name}")
+            step("writing the picture")
             _write(png, to_png(picture, overlay))
             if self.ora:
                 ora = _suffixed(self.ora, ending)
-                say(f"writing {ora.name}")
+                step("writing OpenRaster")
                 with replacing(ora) as temporary, temporary.open("wb") as file:
-                    write_ora(picture, file)
+                    write_ora(picture, file, detail)
             if self.layers:
-                say("writing layers")
+                step("writing layers")
                 _write_layers(self.layers / ending.removeprefix("-"), picture, detail)
 
     @property
@@ -243,11 +242,10 @@ def _check_layers(directory: Path) -> None:
 
 
 def _write_layers(directory: Path, picture: Picture, say: Callable[[str], None]) -> None:
-    names = set()
-    for layer in layers(picture):
+    names = [f"{name}.png" for name in layer_names(picture)]
+    for number, layer in enumerate(layers(picture), 1):
+        say(f"writing layer {number} of {len(names)}")
         path = directory / f"{layer.name}.png"
-        names.add(path.name)
-        say(f"writing {path.name}")
         with replacing(path) as temporary:
             Image.fromarray(layer.rgba).save(temporary, "PNG")
     for path in directory.iterdir():  # colours of an earlier picture would no longer cover each pixel once

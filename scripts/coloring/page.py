@@ -143,8 +143,8 @@ def _without_fringe(rgba: np.ndarray) -> np.ndarray:
 
 def _spread(colors: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Gives each pixel of uint8 [H, W, 3] the colour of the nearest known one, bool [H, W]."""
-    rows, columns = np.indices(known.shape, np.int32)
-    return colors[nearest(rows, known), nearest(columns, known)]
+    places = np.arange(known.size, dtype=np.int32).reshape(known.shape)
+    return colors.reshape(-1, 3)[nearest(places, known)]
 
 
 def _is_broad(depth: np.ndarray, reach: float) -> bool:

@@ -64,8 +64,9 @@ class Picture:
             rows = slice(top, top + STRIP)
             flat = self.palette.to_rgb(self.labels[rows])
             if overlay:
-                ink = self.drawing.ink[rows, :, None]
-                flat = np.rint(flat + ink * (np.array(LINE, np.float32) - flat))
+                inked = self.drawing.ink[rows] > 0
+                below, ink = flat[inked], self.drawing.ink[rows][inked][:, None]
+                flat[inked] = np.rint(below + ink * (np.array(LINE, np.float32) - below))
             page[rows] = flat
         return page
 

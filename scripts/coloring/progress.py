@@ -8,13 +8,14 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Never
 
 from tqdm import tqdm
 
 QUIET = 1.0  # seconds before there is a bar: most drawings are coloured in less
 TICK = 0.5  # seconds between two looks at the clock, so that the bar shows how time passes
 MINUTE = 60.0  # seconds between two lines where there is no terminal
-NAME = 24  # characters of a file's name that are shown
+NAME = 20  # characters of a file's name that are shown
 
 
 class Progress:
@@ -28,7 +29,7 @@ class Progress:
         self._drawing, self._done, self._step, self._name, self._doing = 0, 0, 0, "", ""
         self._started = time.monotonic()
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         self._lock, self._over = threading.Lock(), threading.Event()
         self._clock = threading.Thread(target=self._tick, daemon=True)
 
@@ -79,16 +80,19 @@ class Progress:
 
     def _draw(self) -> None:
         if self._bar is None:
-            self._bar = tqdm(
-                total=self._total * self._steps, leave=False, file=sys.stderr, dynamic_ncols=True,
-                bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}",
-            )  # fmt: skip
-            self._bar.start_t -= time.monotonic() - self._started
+            self._bar = self._new_bar()
         self._bar.n = self._done
         width = shutil.get_terminal_size().columns - 30  # what the rest of the line needs
-        self._bar.set_description_str(
-            _short(f"{self._count()}{self._name}, {self._doing}", width), refresh=True
-        )
+        doing = _short(f"{self._count()}{self._name}, {self._doing}", width)
+        self._bar.set_description_str(doing, refresh=True)
+
+    def _new_bar(self) -> tqdm[Never]:
+        bar: tqdm[Never] = tqdm(
+            total=self._total * self._steps, leave=False, file=sys.stderr, dynamic_ncols=True,
+            bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}",
+        )  # fmt: skip
+        bar.start_t -= time.monotonic() - self._started
+        return bar
 
     def _count(self) -> str:
         return f"{self._drawing} of {self._total}, " if self._total > 1 else ""

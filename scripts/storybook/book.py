@@ -42,8 +42,12 @@ def encode(pixels: np.ndarray) -> bytes:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` under a temporary name, then rename, so that no half-written file is ever seen."""
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_pages(out: Path, seed: int, indices: list[int]) -> int:
@@ -63,7 +67,7 @@ def claim(out: Path, seed: int, count: int) -> None:
     if out.exists() and not out.is_dir():
         raise BookError(f"{out} is not a folder.")
     if mark.exists():
-        if mark.read_text() != ours:
+        if mark.read_bytes() != ours.encode():
             raise BookError(f"{out} holds a storybook of another seed or edition; choose another folder.")
         pages = sum(1 for _ in out.glob("*/*.JPEG"))
         if pages > count:
@@ -95,12 +99,16 @@ def _run(work: "partial[int]", batches: list[list[int]], workers: int) -> Iterat
     if workers <= 1:
         yield from map(work, batches)
         return
-    # Ctrl-C reaches every process of a terminal: only the first is to answer it.
-    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=deaf) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_signals) as pool:
         try:
             for future in as_completed([pool.submit(work, batch) for batch in batches]):
                 yield future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)  # only what is under way is finished
             raise
+
+
+def _ignore_signals() -> None:
+    """Ctrl-C, and a terminal that is closed, reach every process of it: only the first is to answer."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
