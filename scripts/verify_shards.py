@@ -22,30 +22,39 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from preprocess.cores import available_cores  # noqa: E402
-from preprocess.plan import digest_keys  # noqa: E402
-from preprocess.posterize import label_histogram  # noqa: E402
-from preprocess.recipe import fingerprint  # noqa: E402
-from tfrecords_schema import (  # noqa: E402
-    MANIFEST_NAME,
-    RECEIPTS_DIR,
-    Manifest,
-    Readable,
-    SchemaError,
-    ShardInfo,
-    ShardReceipt,
-    decode_example,
-    read_records,
-    user_path,
-)
+from coloring.arguments import Parser, at_least, local_path, run  # noqa: E402
+
 from training import words  # noqa: E402
 from training.errors import WorkError  # noqa: E402
+
+try:
+    import numpy as np
+    from tqdm import tqdm
+
+    from preprocess.cores import available_cores
+    from preprocess.plan import digest_keys
+    from preprocess.posterize import label_histogram
+    from preprocess.recipe import fingerprint
+    from tfrecords_schema import (
+        MANIFEST_NAME,
+        RECEIPTS_DIR,
+        Manifest,
+        Readable,
+        SchemaError,
+        ShardInfo,
+        ShardReceipt,
+        decode_example,
+        read_records,
+    )
+except ModuleNotFoundError as missing:
+    # The worker processes import this file too, so that its imports cannot wait for `work`.
+    error = words.explain_error(missing, "preprocess")
+    if error is None or __name__ != "__main__":
+        raise
+    sys.exit(words.complain("verify_shards", error))
 
 CHUNK = 1 << 20
 
@@ -227,22 +236,27 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def main() -> int:
+def parser() -> Parser:
+    """Every flag."""
+    made = Parser("verify_shards", __doc__)
+    made.add_argument("dataset", type=local_path, help="a dataset directory made by python -m preprocess")
+    made.add_argument(
+        "--workers", type=at_least(1), default=available_cores(), metavar="N", help="processes [all cores]"
+    )
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
     """Checks; returns the exit code of `words.exit_code`, 1 for a fault of the dataset."""
-    return words.exit_code("verify_shards", _main, "preprocess")
+    return run(parser(), work, argv, extra="preprocess")
 
 
-def _main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("dataset", type=_folder, help="a dataset directory made by python -m preprocess")
-    parser.add_argument(
-        "--workers", type=int, default=available_cores(), metavar="N", help="processes [all cores]"
-    )
-    args = parser.parse_args()
-    if args.workers < 1:
-        parser.error("--workers must be at least 1")
+def work(args: argparse.Namespace) -> int:
+    """Checks the dataset that was typed, and prints what was checked; 0.
+
+    Raises:
+      WorkError: a fault of the dataset, or a worker process was killed.
+    """
     started = time.monotonic()
     try:
         examples, size = check_dataset(args.dataset, args.workers)
@@ -256,13 +270,6 @@ def _main() -> int:
     rate = megabytes / (time.monotonic() - started)
     print(f"{args.dataset} is whole: {examples:,} examples, {megabytes:,.1f} MB, {rate:,.0f} MB/s")
     return 0
-
-
-def _folder(typed: str) -> Path:
-    try:
-        return Path(user_path(typed))
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 if __name__ == "__main__":
