@@ -389,6 +389,9 @@ def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_
     (tmp_path / "run.json").write_text(json.dumps(run))
     check_same_run(tmp_path, config, manifest)
     assert from_run(tmp_path, []).data.shuffle_megabytes is None
+    saved["data"]["shuffle_megabytes"] = None  # as it is written when the run goes on
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    check_same_run(tmp_path, config, manifest)
     saved["data"]["shuffle_megabytes"] = 64
     (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(UsageError, match=r"data\.shuffle_megabytes=64 \(now 512\)"):

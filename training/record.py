@@ -26,7 +26,7 @@ LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take
 # another run. That the dataset is the same is checked by its content.
 MAY_CHANGE = ("data.root", "trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
 
-# Settings that runs begun by older versions do not have: they may go on without them.
+# Settings that runs begun by older versions do not have, or have as null: they may go on without them.
 ADDED = ("data.shuffle_megabytes",)
 
 
@@ -261,7 +261,7 @@ def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest
     differing = {
         key: values
         for key, values in differences(saved, typed).items()
-        if key not in MAY_CHANGE and (key in saved or key not in ADDED)
+        if key not in MAY_CHANGE and (key not in ADDED or saved.get(key) is not None)
     }
     if differing:
         listed = ", ".join(f"{key}={then} (now {now})" for key, (then, now) in differing.items())
