@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -135,17 +136,16 @@ def install_command(extras: str) -> str:
     linewash is on no package index, so that the command names a checkout or the file it was installed from.
     """
     root = Path(__file__).resolve().parent.parent
-    python = sys.executable or "python3"
+    pip = f"{shlex.quote(sys.executable or 'python3')} -m pip install"
     if (root / "pyproject.toml").is_file():
-        return f"{python} -m pip install --editable '{root}[{extras}]'"
+        return f"{pip} --editable {shlex.quote(f'{root}[{extras}]')}"
     try:
         told = importlib.metadata.distribution("linewash").read_text("direct_url.json")
         url = json.loads(told or "{}").get("url", "")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         url = ""
-    return f"{python} -m pip install '" + (
-        f"linewash[{extras}] @ {url}'" if url else f"PATH_TO_LINEWASH[{extras}]'"
-    )
+    source = f"linewash[{extras}] @ {url}" if url else f"PATH_TO_LINEWASH[{extras}]"
+    return f"{pip} {shlex.quote(source)}"
 
 
 @contextmanager
@@ -168,9 +168,8 @@ def termination_as_interrupt() -> Iterator[None]:
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    for (
-        each
-    ) in _SIGNALS:  # a closed terminal sends both: the second must not end the removal of temporary files
+    # A closed terminal sends both: the second must not interrupt the removal of temporary files.
+    for each in _SIGNALS:
         if signal.getsignal(each) is _raise_terminated:
             signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)

@@ -15,10 +15,10 @@ import cv2
 import msgspec
 import numpy as np
 
-from preprocess.decode import Rejected
 from preprocess.oklab import to_oklab, to_rgb
 from preprocess.reading import read_all
 from preprocess.recipe import Recipe
+from preprocess.rejects import Rejected
 from preprocess.sources import Image
 from preprocess.text_files import read_text
 from preprocess.transform import to_pixels

@@ -10,8 +10,8 @@ from functools import partial
 from itertools import islice
 
 from preprocess import storage
-from preprocess.decode import Rejected
 from preprocess.recipe import DEFAULT
+from preprocess.rejects import Rejected
 from preprocess.sources import Image
 
 UNREADABLE = "unreadable"  # the reason when storage is to blame, not the image

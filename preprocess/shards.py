@@ -13,11 +13,11 @@ import numpy as np
 
 from preprocess import storage
 from preprocess.claims import InHand
-from preprocess.decode import Rejected
 from preprocess.plan import Shard, read_plan
 from preprocess.posterize import label_histogram
 from preprocess.reading import read_all
 from preprocess.recipe import Recipe
+from preprocess.rejects import Rejected
 from preprocess.sources import Image
 from preprocess.transform import transform
 from tfrecords_schema import (

@@ -7,10 +7,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from preprocess.decode import Rejected, decode
+from preprocess.decode import decode
 from preprocess.edges import to_edges
 from preprocess.posterize import to_labels
 from preprocess.recipe import Recipe
+from preprocess.rejects import Rejected
 
 _INTERPOLATION = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
 

@@ -140,8 +140,8 @@ def cpu(function: Callable[[Any], Any], items: list[Any]) -> float:
 
 def kept(data: bytes) -> bool:
     """Whether the recipe takes the image."""
-    from preprocess.decode import Rejected
     from preprocess.recipe import DEFAULT
+    from preprocess.rejects import Rejected
     from preprocess.transform import transform
 
     try:

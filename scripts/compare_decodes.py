@@ -33,7 +33,7 @@ SHOWN, GAP = 8, 6
 
 def pairs(paths: list[Path], recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields edges and labels, [S, S] each, of each usable image."""
-    from preprocess.decode import Rejected
+    from preprocess.rejects import Rejected
     from preprocess.transform import transform
 
     for path in paths:

@@ -29,8 +29,8 @@ TILE, GAP, HEAD = 192, 8, 40
 
 def pixels(paths: list[Path]) -> Iterator[np.ndarray]:
     """Yields what the default recipe makes of each usable photograph, uint8 [S, S, 3]."""
-    from preprocess.decode import Rejected
     from preprocess.recipe import DEFAULT
+    from preprocess.rejects import Rejected
     from preprocess.transform import to_pixels
 
     for path in paths:

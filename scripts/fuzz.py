@@ -42,8 +42,8 @@ Target = Callable[[bytes], None]
 
 def photo(data: bytes) -> None:
     """An image of `python -m preprocess`, by both recipes."""
-    from preprocess.decode import Rejected
     from preprocess.recipe import Recipe
+    from preprocess.rejects import Rejected
     from preprocess.transform import transform
 
     for decode in ("reduced", "full"):

@@ -12,8 +12,8 @@ import numpy as np
 import photos
 import pytest
 
-from preprocess.decode import Rejected
 from preprocess.recipe import ARTICLE
+from preprocess.rejects import Rejected
 from preprocess.transform import transform
 
 FOLDER = os.environ.get("LINEWASH_PHOTOS", "")

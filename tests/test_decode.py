@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from preprocess.decode import Rejected, decode, exif_orientation, jpeg_shape, scans_and_end
+from preprocess.decode import decode
+from preprocess.jpeg_segments import exif_orientation, jpeg_shape, scans_and_end
+from preprocess.rejects import Rejected
 
 IMAGE = photos.picture(1, height=150, width=200)
 JPEG = photos.jpeg(IMAGE)

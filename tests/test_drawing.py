@@ -435,3 +435,18 @@ def test_a_file_too_large_for_any_picture_is_not_read(
     monkeypatch.setattr(page, "MAX_BYTES", 3 << 20)
     with pytest.raises(WorkError, match="3 MB"):
         page.read_file(Path("/dev/zero"))
+
+
+def test_a_film_behind_a_photo_of_a_page_does_no_harm() -> None:
+    """Motion photos end in a film, whose bytes may look like the beginnings of hundreds of scans."""
+    photo = encoded(on_white(draw(sea, 320, 240, 4, seed=2)), "JPEG")
+    film = b"\0\0\0\x18ftypmp42" + b"\xff\xda\x12\x34" * 500
+    np.testing.assert_array_equal(read_page(photo + film), read_page(photo))
+
+
+def test_a_jpeg_of_too_many_scans_is_refused() -> None:
+    photo = encoded(on_white(draw(sea, 320, 240, 4, seed=2)), "JPEG")
+    scan = photo.index(b"\xff\xda")
+    many = photo[:scan] + photo[scan:-2] * 101 + photo[-2:]
+    with pytest.raises(WorkError, match="over 100 scans"):
+        read_page(many)

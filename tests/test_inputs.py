@@ -24,10 +24,10 @@ from jobs import preprocess
 
 from preprocess import reading, storage
 from preprocess.catalog import Subset
-from preprocess.decode import Rejected
 from preprocess.file_types import Skipped
 from preprocess.options import UsageError, check_beam_flags, parse
 from preprocess.plan import Layout, make_plan, read_plan
+from preprocess.rejects import Rejected
 from preprocess.sources import Image, SourceError, images
 
 

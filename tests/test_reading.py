@@ -8,9 +8,9 @@ import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from preprocess import reading, sources, storage
-from preprocess.decode import Rejected
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
+from preprocess.rejects import Rejected
 from preprocess.shards import write_shard
 from preprocess.sources import Image
 

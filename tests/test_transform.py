@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from preprocess.decode import Rejected
 from preprocess.edges import canny_thresholds
 from preprocess.posterize import to_labels
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe
+from preprocess.rejects import Rejected
 from preprocess.transform import centre_square, stretch, transform
 from tfrecords_schema import Palette
 

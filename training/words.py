@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import sys
 import threading
@@ -101,8 +102,13 @@ def explain_error(error: Exception, extra: str = "train") -> LinewashError | Non
     """The sentence for an error that is not a bug: of the file system, a missing package, text, or memory."""
     if isinstance(error, LinewashError):
         return error
-    if isinstance(error, ModuleNotFoundError) and _is_third_party(error.name):
-        return UsageError(f"{error.name} is not installed: run {install_command(extra)}")
+    if isinstance(error, ImportError) and _is_third_party(error.name):
+        if isinstance(error, ModuleNotFoundError):
+            return UsageError(f"{error.name} is not installed: run {install_command(extra)}")
+        # As OpenCV says of a missing system library.
+        return WorkError(
+            f"{error.name} is installed but cannot be imported ({error}): run {install_command(extra)}"
+        )
     if isinstance(error, OSError):
         file = error.filename
         if isinstance(error, FileNotFoundError) and file is None and not _has_working_directory():
@@ -186,14 +192,14 @@ def install_command(extra: str) -> str:
     """
     root = Path(__file__).resolve().parent.parent
     if (root / "pyproject.toml").is_file():
-        return f"{_python()} -m pip install --editable '{root}[{extra}]'"
+        return f"{_python()} -m pip install --editable {shlex.quote(f'{root}[{extra}]')}"
     try:
         told = importlib.metadata.distribution("linewash").read_text("direct_url.json")
         url = json.loads(told or "{}").get("url", "")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         url = ""
     source = f"linewash[{extra}] @ {url}" if url else f"PATH_TO_LINEWASH[{extra}]"
-    return f"{_python()} -m pip install '{source}'"
+    return f"{_python()} -m pip install {shlex.quote(source)}"
 
 
 def _explain_tensorflow(error: Exception) -> LinewashError | None:
@@ -223,7 +229,7 @@ def _has_working_directory() -> bool:
 
 def _python() -> str:
     """How the running interpreter is called: by its path when a plain `python` would be another one."""
-    return sys.executable or "python3"
+    return shlex.quote(sys.executable or "python3")
 
 
 def _is_third_party(name: str | None) -> bool:

@@ -14,6 +14,8 @@ from coloring.file_kinds import what_else
 from coloring.ink import even, find_strokes, grey_of, page_side, resized
 from coloring.regions import nearest
 from coloring.thinning import thin
+from preprocess.jpeg_segments import MOST_SCANS, scans_and_end
+from preprocess.rejects import Rejected
 from training.errors import WorkError
 
 # Pillow reads AVIF where it was built with a decoder.
@@ -22,7 +24,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.
 MAX_PIXELS = 1 << 26
 MAX_BYTES = 9 * MAX_PIXELS  # of a file: so many pixels without any compression, at 16 bits a channel
 MIN_SIDE = 16
-MOST_SCANS = 100  # as many as preprocess takes: each is a walk over the whole picture, empty or not
 STRIP = 512  # rows that are worked on at a time: what is between takes several times the memory
 OPAQUE = 128  # alpha from which a pixel counts as drawn
 # Ours is the stricter limit, and it gives a sentence.
@@ -194,11 +195,21 @@ def _stroke_length(page: np.ndarray, dark: bool, where: np.ndarray | None = None
     return float(found.sum() + strokes.any())
 
 
+def _has_too_many_scans(data: bytes) -> bool:
+    """Each scan is a walk over the whole picture. What follows the picture (a film) does not count."""
+    if data.count(b"\xff\xda") <= MOST_SCANS:  # quick, and never too small
+        return False
+    try:
+        return scans_and_end(data)[0] > MOST_SCANS
+    except Rejected:
+        return True
+
+
 def _open(data: bytes, most: int) -> Image.Image:
     """Reads the header alone, and refuses what should not be decoded."""
     if not data:
         raise WorkError("it is empty")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MOST_SCANS:
+    if data.startswith(b"\xff\xd8") and _has_too_many_scans(data):
         raise WorkError(f"it is a JPEG of over {MOST_SCANS} scans: save it again")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
