@@ -20,7 +20,7 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), what, advice)
     for pattern, what, advice in (
         (rb"8BP[SB]", "a Photoshop document", _AS_PNG),
-        (_AVIF.pattern, "an AVIF, for which Pillow has no decoder here", f"{_AS_PNG}, or install a newer Pillow"),
+        (_AVIF.pattern, "an AVIF, for which Pillow has no decoder here", _AS_PNG),
         (rb".{4}ftyp(?:hei[cfsmx]|hev[cmsx]|mif1|msf1)", "a HEIC photo", "save it as a JPEG or a PNG"),
         (rb".{4}ftyp", "a film", "save one frame of it as a PNG"),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "save it as a PNG"),
@@ -28,9 +28,9 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (rb"%PDF", "a PDF", _PAGE_AS_PNG),
         (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file", _PAGE_AS_PNG),
         (rb"gimp xcf", "a GIMP document (XCF)", _AS_PNG),
-        (rb"PK\x03\x04.{26}mimetype(?:image/openraster|application/x-krita)", "a Krita or OpenRaster document",
+        (rb"PK\x03\x04.{26}mimetype(?:image/openraster|application/x-krita)", "a Krita or OpenRaster file",
          _AS_PNG),
-        (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ", "an archive", "unpack it, and give what is in it"),
+        (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ", "an archive", "unpack it"),
         (rb"\0\0[\1\2]\0", "an icon file", "save it as a PNG"),
         (rb"version https://git-lfs", "a Git LFS pointer", "run git lfs pull"),
         (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?|<!--.*?)?(?:<!doctype svg.*?)?<svg[\s>:]",
