@@ -7,6 +7,7 @@
 # COUNT=8000 is how many photographs the Beam job converts (they are linked under new names until there are as
 # many), and half as many an epoch has.
 set -euo pipefail
+unset CDPATH # with it, cd prints where it goes
 if [ $# -ne 1 ] || ! photographs=$(cd -- "$1" 2>/dev/null && pwd); then
     echo "usage: $0 PHOTOS, a folder of JPEGs (./scripts/quickstart.sh leaves drawn ones in out/quickstart/images)" >&2
     exit 2

@@ -234,7 +234,9 @@ def compare(folder: Path, count: int, runs: int, ways: list[str]) -> Table:
 def command(way: str, folder: Path, output: Path) -> list[str]:
     """What to type for one of the ways."""
     if way == "linewash":
-        return [sys.executable, "-m", "preprocess", "--input", str(folder), "--output", str(output)]
+        paths = ["--input", str(folder), "--output", str(output)]
+        # None to judge by: of few images none may fall to it, which would end the job.
+        return [sys.executable, "-m", "preprocess", *paths, "--val_fraction", "0"]
     return [sys.executable, __file__, "--way", way, "--images", str(folder), "--out", str(output)]
 
 

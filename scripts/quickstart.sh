@@ -6,7 +6,13 @@
 #
 # Trains for three or four minutes; MINUTES=15 for as many. What is already there is not made again.
 set -euo pipefail
-[ $# -le 1 ] || { echo "usage: $0 [IMAGES_DIR]" >&2; exit 2; }
+unset CDPATH # with it, cd prints where it goes
+usage="usage: $0 [IMAGES_DIR]"
+case "$#${1:-}" in
+    1-h | 1--help) echo "$usage: from nothing but python3 to a coloured drawing; MINUTES=15 trains for fifteen"; exit ;;
+    0* | 1[!-]*) ;;
+    *) echo "$usage" >&2; exit 2 ;;
+esac
 photographs=
 if [ $# -eq 1 ] && ! photographs=$(cd -- "$1" 2>/dev/null && pwd); then
     echo "$0: $1 is not a folder; give one that holds JPEGs, or nothing to use drawn scenes" >&2
@@ -16,7 +22,7 @@ cd "$(dirname "$0")/.."
 . scripts/venv.sh all,demo
 
 if [ -n "$photographs" ]; then
-    out=out/$(basename "$photographs")
+    out=out/$(basename -- "$photographs")
     images=$photographs
 else
     out=out/quickstart

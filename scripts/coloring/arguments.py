@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -58,6 +59,8 @@ def run(
     Raises:
       SystemExit: --help, or wrong usage.
     """
+    if sys.stdout is None:  # closed by the shell: a file that is written would take its place
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that are not UTF-8, and terminals without a ×
         sys.stdout.reconfigure(errors="backslashreplace")
     return exit_code(parser.prog, lambda: work(parser.parse_args(words)), extra)
