@@ -26,9 +26,10 @@ settings.load_profile("linewash")
 with contextlib.redirect_stderr(sys.__stderr__):
     import absl.logging  # noqa: F401
 
-# A shell ignores Ctrl-C for what it runs in the background; then no test of it could pass.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Shells ignore Ctrl-C for what runs in the background, and nohup SIGHUP; then no test of them could pass.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TinyDataset = Callable[..., Path]
 

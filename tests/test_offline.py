@@ -7,6 +7,8 @@ network. The colouring page is asked for one drawing.
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import conftest
@@ -36,8 +38,10 @@ finally:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Away:
-    return Away.make(tmp_path)
+def away() -> Iterator[Away]:
+    """In a folder with a short name: that of a socket below TMPDIR may have some 100 characters."""
+    with tempfile.TemporaryDirectory(prefix="away-") as folder:
+        yield Away.make(Path(folder))
 
 
 def commands_all_succeed(away: Away, *commands: list[object]) -> None:

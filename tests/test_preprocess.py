@@ -424,7 +424,7 @@ def test_a_palette_from_a_file(many, tmp_path):
         (["--palette", "kmeans:1"], "2 to 4096 colours"),
         (["--palette", "kmeans:many"], "2 to 4096 colours"),
         (["--palette", "rainbow"], "expected grid, kmeans:K, or a file"),
-        (["--palette", "none.hex"], "none.hex: there is no such file"),
+        (["--palette", "none.hex"], "none.hex cannot be read"),
         (["--palette", "kmeans:9", "--num_values", "4"], "drop one"),
     ],
 )

@@ -701,7 +701,7 @@ sys.exit(main(["--port", "0"]))
 
 
 @pytest.mark.parametrize(
-    "package", ["anyio", "cv2", "msgspec", "numpy", "onnxruntime", "PIL", "starlette", "tqdm", "uvicorn"]
+    "package", ["anyio", "cv2", "msgspec", "numpy", "onnxruntime", "PIL", "starlette", "uvicorn"]
 )
 def test_a_missing_package_is_a_sentence_with_the_command_that_installs_it(package: str) -> None:
     done = subprocess.run(

@@ -109,7 +109,7 @@ def test_an_unknown_kind_of_storage_is_a_sentence(
         assert command(["data.root=s3://bucket/set"]) == 2
         said = capfd.readouterr().err.strip().splitlines()[-1]
         assert "s3://" in said
-        assert "local folder" in said
+        assert "gs://" in said
 
 
 # ------------------------------------------------------------- C8: what is suggested, and what is checked

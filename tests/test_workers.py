@@ -57,8 +57,8 @@ def test_each_image_is_noted_before_it_is_read(
     real = shards.read_all
     seen = []
 
-    def watched(images):  # type: ignore[no-untyped-def]
-        for number, (image, data) in enumerate(real(images)):
+    def watched(images, max_pixels):  # type: ignore[no-untyped-def]
+        for number, (image, data) in enumerate(real(images, max_pixels)):
             seen.append((number, begun[-1]))
             yield image, data
 

@@ -172,8 +172,10 @@ def _unfrozen(kind: type) -> type:
         else hints[field.name]
         for field in dataclasses.fields(kind)
     }
+    # A default is kept: runs begun before a setting existed do not have it.
+    fields = [(f.name, types[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind)]
     bases = tuple(_unfrozen(base) for base in kind.__bases__ if dataclasses.is_dataclass(base))
-    return dataclasses.make_dataclass(kind.__name__, list(types.items()), bases=bases)
+    return dataclasses.make_dataclass(kind.__name__, fields, bases=bases)
 
 
 def _refuse_not_finite(plain: dict[Any, Any]) -> None:
