@@ -21,6 +21,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs import preprocess
+from photos import tar
 
 from preprocess import reading, storage
 from preprocess.catalog import Subset
@@ -72,17 +73,6 @@ def keys(*patterns, **more):
 def planned(patterns, output, **layout):
     shards = make_plan(images(patterns, str(output)), Layout(val_fraction=0, **layout), str(output))
     return [image for shard in shards for image in read_plan(shard.plan)]
-
-
-def tar(files):
-    """A tar of {name: bytes}, as bytes."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 # ------------------------------------------------------------------------- what is taken, what is skipped

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from photos import tar
 
 from preprocess import storage
 from preprocess.file_types import Skipped
@@ -133,17 +134,6 @@ def test_remote_keys_follow_the_same_rule():
 
 
 # ----------------------------------------------------------------------------------------------- tars
-
-
-def tar(files):
-    """A tar of {name: bytes}, as bytes."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 @pytest.fixture
