@@ -102,7 +102,8 @@ def load(path: str) -> Palette:
         colors = list(islice(read(read_text(file)), MOST_COLORS + 1))
         if len(colors) > MOST_COLORS:
             raise ValueError(f"expected {MOST_COLORS} colours at most, got more")
-        return Palette(_printable(file.name), tuple(colors))
+        # Artists' palettes may hold a colour under two names. A label stands for the first of them.
+        return Palette(_printable(file.name), tuple(dict.fromkeys(colors)))
     except OSError as e:
         raise PaletteError(f"--palette {path} cannot be read: {e.strerror}") from None
     except (SchemaError, ValueError, RecursionError) as e:  # the last: a list a thousand deep

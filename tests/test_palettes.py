@@ -350,3 +350,9 @@ def test_labels_of_an_own_palette_come_out_of_the_whole_recipe():
     _, labels = transform(photos.png(rgb), Recipe(palette=FLAG))
     assert labels.max() < len(FLAG)
     assert len(np.unique(labels)) > 2
+
+
+def test_a_colour_under_two_names_is_one_label(tmp_path):
+    path = tmp_path / "two.gpl"
+    path.write_text("GIMP Palette\nName: Two\n#\n0 0 0\tink\n255 0 0\tred\n0 0 0\tshadow\n9 9 9\n")
+    assert palettes.load(str(path)).colors == ((0, 0, 0), (255, 0, 0), (9, 9, 9))
