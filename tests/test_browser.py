@@ -228,7 +228,8 @@ def test_a_dropped_picture_becomes_the_page_and_can_be_drawn_on(page: Page, tmp_
     with page.expect_file_chooser() as chooser:
         page.click("#open")
     chooser.value.set_files(wrong)
-    expect(page.locator("#status")).to_have_text(
+    # AVIF follows where Pillow has a decoder for it.
+    expect(page.locator("#status")).to_contain_text(
         "letter.png: it is no picture that can be read: save it as one of PNG, JPEG, WEBP, GIF, BMP, TIFF"
     )
     assert (canvas(page, "ink")[..., 3] > 128).sum() > 1000  # the page is as it was

@@ -12,7 +12,7 @@ from pathlib import Path
 import photos
 import pytest
 from commands import ROOT
-from jobs import files, preprocess
+from jobs import files, preprocess_in_a_process
 
 from preprocess import job, shards
 from preprocess.claims import Claims, InHand
@@ -162,7 +162,7 @@ def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher()
 
 # Loaded by each Python that starts: lets the worker that comes to one image die in a given way.
 POISON = """
-import os, signal, sys
+import signal, sys
 
 class Finder:
     def find_spec(self, name, path, target=None):
@@ -172,7 +172,7 @@ class Finder:
             ordinary = shards.transform
             def transform(data, recipe):
                 if len(data) == SIZE:
-                    os.kill(os.getpid(), signal.HOW)
+                    signal.raise_signal(signal.HOW)  # of this thread: another would let it go on
                 return ordinary(data, recipe)
             shards.transform = transform
 
@@ -195,7 +195,7 @@ def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="lw") as temporary:
         env = {**os.environ, "PYTHONPATH": str(hook), "TMPDIR": temporary, "LINEWASH_DEBUG": "1"}
         args = ["--input", tmp_path / "images", "--num_shards", 4, "--image_size", 32]
-        result = preprocess(*args, "--output", tmp_path / "out", env=env)
+        result = preprocess_in_a_process(*args, "--output", tmp_path / "out", env=env)
         assert list(Path(temporary).iterdir()) == []
         assert result.returncode == 1, result.stderr
         last = result.stderr.splitlines()[-1]
@@ -206,6 +206,6 @@ def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
             "the workers' own words are kept"
         )
         poison.unlink()
-        assert preprocess(*args, "--output", tmp_path / "out", env=env).returncode == 0
-        assert preprocess(*args, "--output", tmp_path / "whole", env=env).returncode == 0
+        assert preprocess_in_a_process(*args, "--output", tmp_path / "out", env=env).returncode == 0
+        assert preprocess_in_a_process(*args, "--output", tmp_path / "whole", env=env).returncode == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")
