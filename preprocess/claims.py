@@ -15,9 +15,8 @@ from pathlib import Path
 from preprocess.plan import Shard, read_plan
 from preprocess.sources import Image
 
-_STAKE = struct.Struct(
-    "<qq"
-)  # what a stake holds: a worker's process id, and the number of the image in hand
+# What a stake holds: a worker's process id, and the number of the image in hand.
+_STAKE = struct.Struct("<qq")
 _NOBODY = 0
 _NO_IMAGE = -1
 

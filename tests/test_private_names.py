@@ -114,9 +114,6 @@ NAMES = [
         "it is overridden: under another name replicas would add their gradients up twice",
         ("grads_and_vars",),
     ),
-    Private("omegaconf:DictConfig._set_flag", "training/compose.py", "no setting can be changed", ("flags",)),
-    Private("omegaconf:DictConfig._get_node", "training/compose.py", "no setting can be changed", ("key",)),
-    Private("omegaconf:DictConfig._is_missing", "training/compose.py", "no setting can be changed"),
 ]  # fmt: skip
 
 

@@ -68,9 +68,8 @@ def _run(words: list[str] | None) -> int:
     with Signals() as signals:
         try:
             typed = parser().parse_args(words)
-        except (
-            SystemExit
-        ) as e:  # --help or wrong usage: exit_code then writes what is buffered, or says it cannot
+        except SystemExit as e:
+            # After --help or wrong usage. `exit_code` then flushes stdout, or reports that it cannot.
             return int(e.code or 0)
         return serve(typed, signals)
 
