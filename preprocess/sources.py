@@ -285,9 +285,11 @@ def _chosen(each: _Input, output: str, skipped: Skipped) -> Iterator[tuple[_File
         yield _named_file(each)
         return
     remote = storage.is_remote(each.path)
-    files = _remote_files(each, output, skipped) if remote else _LocalSearch(each, output, skipped).files()
+    found_files = (
+        _remote_files(each, output, skipped) if remote else _LocalSearch(each, output, skipped).files()
+    )
     unsure: list[_File] = []
-    for file in files:
+    for file in found_files:
         kind = kind_by_name(file.path)
         if kind is Kind.OTHER:
             skipped.add_file(posixpath.basename(file.path))
@@ -318,16 +320,16 @@ def _named_file(each: _Input) -> tuple[_File, Kind]:
     raise SourceError(f"{each.pattern} {describe(each.pattern, head)}")
 
 
-def _by_content(files: list[_File], skipped: Skipped) -> Iterator[tuple[_File, Kind]]:
-    """Yields the images among `files`, whose names do not say what they are; counts the others."""
-    if not files:
+def _by_content(unsure: list[_File], skipped: Skipped) -> Iterator[tuple[_File, Kind]]:
+    """Yields the images among `unsure`, whose names do not say what they are; counts the others."""
+    if not unsure:
         return
-    if storage.is_remote(files[0].path):
+    if storage.is_remote(unsure[0].path):
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            heads = list(pool.map(_head, files))
+            heads = list(pool.map(_head, unsure))
     else:
-        heads = [_head(file) for file in files]
-    for file, head in zip(files, heads, strict=True):
+        heads = [_head(file) for file in unsure]
+    for file, head in zip(unsure, heads, strict=True):
         if isinstance(head, OSError):
             skipped.add_file(file.path, _why_unreadable(file, head))
         elif is_image(head):

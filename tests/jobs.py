@@ -26,7 +26,7 @@ def verify(root):
         return run_main(verify_shards.main, root, "--workers", 1)
 
 
-def files(root):
+def file_contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 

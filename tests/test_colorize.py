@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from coloring import decode, strokes
+from coloring import decode
 from coloring.command import main
 from coloring.drawing import read_drawing
 from coloring.layers import color_name, layers, to_ora, to_png
@@ -21,6 +21,7 @@ from coloring.network import load
 from coloring.picture import Picture, Settings, colorize, enlarge, working_shape
 from coloring.regions import segment
 from coloring.sketches import draw, encoded, hint_strokes, home, on_white
+from coloring.strokes import resize
 from networks import PALETTE, STRIDE, write_export
 from PIL import Image
 
@@ -344,7 +345,7 @@ def test_strokes_survive_any_resizing() -> None:
     labels = np.zeros((100, 80), np.int64)
     labels[10, 10], labels[50:60, 40:60] = 2, 1
     for height, width in ((10, 8), (33, 47), (100, 80), (250, 200)):
-        small = strokes.resize(labels, height, width)
+        small = resize(labels, height, width)
         assert small.shape == (height, width)
         assert set(np.unique(small)) == {0, 1, 2}
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from coloring import page
 from coloring.drawing import Drawing, even, guide_shape, read_drawing, shrink_lines
-from coloring.page import paper_of, read_layer, read_page
+from coloring.page import FORMATS, paper_of, read_file, read_layer, read_page
 from coloring.sketches import (
     Pen,
     draw,
@@ -417,9 +416,9 @@ def test_what_is_given_in_place_of_a_picture_is_named(head: bytes, words: str) -
 def test_avif_is_read_where_pillow_can(
     ink: np.ndarray, plain: Drawing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "AVIF" in page.FORMATS:
+    if "AVIF" in FORMATS:
         assert agreement(plain, read_drawing(encoded(on_white(ink), "AVIF"))) > 0.97
-    monkeypatch.setattr(page, "FORMATS", ("PNG", "JPEG"))
+    monkeypatch.setattr("coloring.page.FORMATS", ("PNG", "JPEG"))
     with pytest.raises(WorkError, match="no decoder"):
         read_drawing(b"\0\0\0\x18ftypavif" + bytes(20))
 
@@ -431,10 +430,10 @@ def test_a_file_too_large_for_any_picture_is_not_read(
     with path.open("wb") as file:
         file.truncate(60 << 30)  # sparse: takes no room on the disk
     with pytest.raises(WorkError, match="576 MB"):
-        page.read_file(path)
-    monkeypatch.setattr(page, "MAX_BYTES", 3 << 20)
+        read_file(path)
+    monkeypatch.setattr("coloring.page.MAX_BYTES", 3 << 20)
     with pytest.raises(WorkError, match="3 MB"):
-        page.read_file(Path("/dev/zero"))
+        read_file(Path("/dev/zero"))
 
 
 def test_a_film_behind_a_photo_of_a_page_does_no_harm() -> None:

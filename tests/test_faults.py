@@ -25,7 +25,15 @@ import photos
 import pytest
 from commands import ROOT
 from conftest import Count
-from jobs import assert_one_sentence, children, files, preprocess, preprocess_in_a_process, verify, workers
+from jobs import (
+    assert_one_sentence,
+    children,
+    file_contents,
+    preprocess,
+    preprocess_in_a_process,
+    verify,
+    workers,
+)
 from runs import SETTINGS, assert_same_end, flip_a_bit
 
 from tfrecords_schema import Manifest, ShardReceipt, decode_example, read_records
@@ -99,7 +107,7 @@ def assert_finishes(work: Work, output: Path) -> None:
     """A rerun ends well, with every file of an undisturbed dataset and no other; nothing may differ."""
     result = preprocess(*work.args, "--output", output)
     assert result.returncode == 0, result.stderr
-    assert files(output) == work.made
+    assert file_contents(output) == work.made
 
 
 @pytest.fixture(scope="session")
@@ -118,8 +126,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     working = time.monotonic()
     assert job.wait(PATIENCE) == 0, (folder / "said").read_text()
     ended = time.monotonic()
-    assert files(folder / "first") == files(folder / "made")
-    return Work(args, files(folder / "made"), ended - began, ended - working)
+    assert file_contents(folder / "first") == file_contents(folder / "made")
+    return Work(args, file_contents(folder / "made"), ended - began, ended - working)
 
 
 # ------------------------------------------------------------------------------------------- the trainer
@@ -245,7 +253,7 @@ def test_jobs_started_at_once_agree(work: Work, tmp_path: Path, seed: int, count
             assert (code, text.count("\n")) == (2, 1), text
             assert f"another job is writing to {output}" in text
             count("jobs refused while another was writing")
-    assert files(output) == work.made
+    assert file_contents(output) == work.made
 
 
 # --------------------------------------------------------------------------------------- no room, no file
@@ -504,7 +512,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Work:
     assert verdict(folder / "made") == opening(folder / "made") == ""
     sizes = [shard.bytes for shard in Manifest.load(folder / "made").splits["train"].shards]
     assert sizes[0] == sizes[1] != sizes[2]
-    return Work(args, files(folder / "made"), 0, 0)
+    return Work(args, file_contents(folder / "made"), 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -535,6 +543,8 @@ def test_damage_is_mended_or_named(
         assert_one_sentence(result, 2, str(root), "give another --output")
         return
     assert result.returncode == 0, result.stderr
-    left = {each: content for each, content in files(root).items() if rerun != STRAY or each in small.made}
+    left = {
+        each: content for each, content in file_contents(root).items() if rerun != STRAY or each in small.made
+    }
     assert (left == small.made) == (rerun != LEFT)
     assert (found in verdict(root)) == (rerun in (LEFT, STRAY))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import photos
 import pytest
-from jobs import assert_one_sentence, files, preprocess, preprocess_in_a_process, workers
+from jobs import assert_one_sentence, file_contents, preprocess, preprocess_in_a_process, workers
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
@@ -64,7 +64,7 @@ def test_the_dataset_is_laid_out_as_promised(dataset):
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     expected = {"manifest.json", "rejects.jsonl"} | {shard.name for shard in shards}
     expected |= {f"receipts/{Path(shard.name).stem}.json" for shard in shards}
-    assert set(files(dataset)) == expected
+    assert set(file_contents(dataset)) == expected
     assert manifest.rejects == REASONS
     for shard in shards:
         data = (dataset / shard.name).read_bytes()
@@ -105,14 +105,14 @@ def test_the_ledger_names_every_image_left_out(dataset):
 def test_other_workers_same_bytes(dataset, images, tmp_path):
     args = ["--input", images, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
     assert preprocess(*args, "--direct_num_workers", 1).returncode == 0
-    assert files(tmp_path / "out") == files(dataset)
+    assert file_contents(tmp_path / "out") == file_contents(dataset)
 
 
 def test_another_runner_same_bytes(dataset, images, tmp_path):
     args = ["--input", images, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
     result = preprocess(*args, "--runner", "DirectRunner", "--direct_running_mode", "in_memory")
     assert result.returncode == 0, result.stderr
-    assert files(tmp_path / "out") == files(dataset)
+    assert file_contents(tmp_path / "out") == file_contents(dataset)
 
 
 def test_a_complete_dataset_is_left_alone(dataset, images):
@@ -132,7 +132,7 @@ def test_a_rerun_mends_what_is_missing(dataset, images, tmp_path, harm):
     victim = next(iter(output.glob(pattern)))
     victim.unlink() if how == "gone" else victim.write_bytes(victim.read_bytes()[:-10])
     assert preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2).returncode == 0
-    assert files(output) == files(dataset)
+    assert file_contents(output) == file_contents(dataset)
 
 
 def test_retry_rejects_reads_again_what_could_not_be_read(images, dataset, tmp_path):
@@ -150,8 +150,10 @@ def test_retry_rejects_reads_again_what_could_not_be_read(images, dataset, tmp_p
     assert "Nothing to do" in preprocess(*args).stdout
     result = preprocess(*args, "--retry_rejects")
     assert result.returncode == 0
-    shards = {name: data for name, data in files(dataset).items() if "tfrecord" in name}
-    assert {name: data for name, data in files(tmp_path / "out").items() if "tfrecord" in name} == shards
+    shards = {name: data for name, data in file_contents(dataset).items() if "tfrecord" in name}
+    assert {
+        name: data for name, data in file_contents(tmp_path / "out").items() if "tfrecord" in name
+    } == shards
     assert Manifest.load(tmp_path / "out").rejects == REASONS
 
 
@@ -188,7 +190,7 @@ def many(tmp_path_factory):
 def undisturbed(many, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     assert preprocess("--input", many, "--output", output).returncode == 0
-    return files(output)
+    return file_contents(output)
 
 
 def start(many, output):
@@ -219,7 +221,7 @@ def test_a_killed_launcher_takes_its_workers_along_and_a_rerun_finishes(many, un
     assert not (tmp_path / "out/manifest.json").exists()
     done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     assert preprocess("--input", many, "--output", tmp_path / "out").returncode == 0
-    assert files(tmp_path / "out") == undisturbed
+    assert file_contents(tmp_path / "out") == undisturbed
     assert {path: path.stat().st_mtime_ns for path in done} == done, "finished shards were made again"
 
 
@@ -230,7 +232,7 @@ def test_a_killed_worker_does_not_stop_the_job(many, undisturbed, tmp_path):
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
     assert "starting again with what is missing" in errors
-    assert files(tmp_path / "out") == undisturbed
+    assert file_contents(tmp_path / "out") == undisturbed
 
 
 def test_ctrl_c_says_how_to_go_on(many, tmp_path):
@@ -311,22 +313,22 @@ def test_an_output_that_is_a_file_is_refused(images, tmp_path):
 
 
 def test_another_recipe_is_refused_with_both_fingerprints(dataset, images):
-    before = files(dataset)
+    before = file_contents(dataset)
     result = preprocess("--input", images, "--output", dataset, "--image_size", 64)
     other = Manifest.load(dataset).fingerprint
     assert_one_sentence(result, 2, other, "(image_size 128 (now 64))", "give another --output")
-    assert files(dataset) == before
+    assert file_contents(dataset) == before
 
 
 def test_a_folder_with_other_things_is_no_output(images, tmp_path):
     """Neither the photographs' own folder, nor one with a letter in it."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("mine")
-    before = files(images)
+    before = file_contents(images)
     for output, what in ((images, "n00000000"), (tmp_path / "other", "letter.txt")):
         result = preprocess("--input", images, "--output", output)
         assert_one_sentence(result, 2, what, "type the name of a new directory")
-    assert files(images) == before
+    assert file_contents(images) == before
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["letter.txt"]
 
 
@@ -345,10 +347,10 @@ def test_photographs_in_train_and_val_are_no_dataset(tmp_path):
 
 @pytest.mark.parametrize("args", [("--num_shards", 9), ("--seed", 5), ("--compression", "gzip")])
 def test_another_layout_is_refused(dataset, images, args):
-    before = files(dataset)
+    before = file_contents(dataset)
     result = preprocess("--input", images, "--output", dataset, *args)
     assert_one_sentence(result, 2, "--num_shards", "give another --output")
-    assert files(dataset) == before
+    assert file_contents(dataset) == before
 
 
 def test_other_images_are_refused(dataset, images):
@@ -365,7 +367,7 @@ def test_too_many_rejects_fail_the_job_and_can_be_accepted(images, dataset, tmp_
     result = preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2)
     assert result.returncode == 0
     assert "Nothing to do" in result.stdout
-    assert files(output) == files(dataset)
+    assert file_contents(output) == file_contents(dataset)
 
 
 @pytest.mark.faults
@@ -403,12 +405,12 @@ def test_a_learnt_palette_is_learnt_once(many, tmp_path):
     manifest = Manifest.load(tmp_path / "out")
     assert len(manifest.palette) == 9
     assert manifest.palette.name == manifest.recipe["palette"] == "kmeans:9"
-    before = files(tmp_path / "out")
+    before = file_contents(tmp_path / "out")
     assert "Nothing to do" in preprocess(*args).stdout
-    assert files(tmp_path / "out") == before
+    assert file_contents(tmp_path / "out") == before
     shutil.rmtree(tmp_path / "out")
     assert preprocess(*args).returncode == 0
-    assert files(tmp_path / "out") == before
+    assert file_contents(tmp_path / "out") == before
 
 
 def test_a_palette_from_a_file(many, tmp_path):

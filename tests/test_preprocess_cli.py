@@ -13,7 +13,7 @@ from pathlib import Path
 import photos
 import pytest
 from commands import ROOT
-from jobs import files, preprocess
+from jobs import file_contents, preprocess
 
 from preprocess import cli, job
 from preprocess.__main__ import main
@@ -205,7 +205,7 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
     assert len(list(tmp_path.glob("out/train/*"))) == 1
     assert work(str(tmp_path / "out"), None) == 0
     assert work(str(tmp_path / "whole"), None) == 0
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert file_contents(tmp_path / "out") == file_contents(tmp_path / "whole")
 
 
 def test_signals_are_heard_only_meanwhile_and_ignored_ones_stay_ignored() -> None:

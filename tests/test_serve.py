@@ -321,13 +321,15 @@ def test_a_full_queue_turns_away_with_a_sentence(
     assert len({answer.content for answer in found if answer.status_code == 200}) == 1
 
 
-def held(app: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]) -> tuple[int, str]:
+def held(
+    application: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]
+) -> tuple[int, str]:
     """Status and sentence of a POST whose body is asked for with `body`: a function of no arguments."""
-    return asyncio.run(posted(app, path, headers, body))
+    return asyncio.run(posted(application, path, headers, body))
 
 
 async def posted(
-    app: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]
+    application: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]
 ) -> tuple[int, str]:
     sent: list[dict[str, Any]] = []
 
@@ -344,7 +346,7 @@ async def posted(
         "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
         "headers": given, "http_version": "1.1", "scheme": "http", "server": ("localhost", 80),
     }  # fmt: skip
-    await app(scope, receive, send)
+    await application(scope, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])["error"]
 
 
@@ -360,7 +362,7 @@ def test_a_full_queue_turns_away_before_a_body_is_read(
     network: Network, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(server, "available_cores", lambda: 1)
-    app = server.make_app(network, most_waiting=1)
+    application = server.make_app(network, most_waiting=1)
 
     async def ask_three_times() -> None:
         came, end = asyncio.Semaphore(0), asyncio.Event()
@@ -370,13 +372,13 @@ def test_a_full_queue_turns_away_before_a_body_is_read(
             await end.wait()
             return {"type": "http.disconnect"}
 
-        both = [asyncio.create_task(posted(app, path, {}, slow)) for _ in range(2)]
+        both = [asyncio.create_task(posted(application, path, {}, slow)) for _ in range(2)]
         for _ in both:  # both bodies are under way: all places are taken
             await came.acquire()
-        assert await posted(app, path, {}, never_read) == (503, TOO_MANY)
+        assert await posted(application, path, {}, never_read) == (503, TOO_MANY)
         end.set()
         assert [status for status, _ in await asyncio.gather(*both)] == [400, 400]
-        came_again = asyncio.create_task(posted(app, path, {}, slow))  # there is room again
+        came_again = asyncio.create_task(posted(application, path, {}, slow))  # there is room again
         await came.acquire()
         await came_again
 
@@ -438,8 +440,8 @@ OURS, FORWARDED = "localhost:8765", "draw.example.org"
     ids=str,
 )
 def test_another_sites_page_may_not_ask(network: Network, path: str, headers: dict[str, str]) -> None:
-    app = server.make_app(network, forwarded=[FORWARDED])
-    status, sentence = held(app, path, {"Host": OURS} | headers, never_read)
+    application = server.make_app(network, forwarded=[FORWARDED])
+    status, sentence = held(application, path, {"Host": OURS} | headers, never_read)
     assert status == 403
     assert "--allowed-host" in sentence
 
@@ -459,8 +461,8 @@ def test_another_sites_page_may_not_ask(network: Network, path: str, headers: di
     ids=str,
 )
 def test_the_pages_own_requests_and_other_programs_may_ask(network: Network, headers: dict[str, str]) -> None:
-    app = server.make_app(network, forwarded=[FORWARDED])
-    client = TestClient(app, base_url="http://localhost")
+    application = server.make_app(network, forwarded=[FORWARDED])
+    client = TestClient(application, base_url="http://localhost")
     assert client.post("/color", content=b"", headers={"Host": OURS} | headers).status_code == 400
     assert client.get("/", headers={"Host": OURS} | headers).status_code == 200
 

@@ -156,7 +156,7 @@ def images(tmp_path_factory):
     return root
 
 
-def files(root):
+def file_contents(root):
     """The dataset's files, without the index of where images lie, which names the place."""
     found = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     return {name: data for name, data in found.items() if not name.startswith(storage.INDEX_DIR)}
@@ -175,7 +175,7 @@ def dataset(images, tmp_path_factory):
     output = tmp_path_factory.mktemp("dataset") / "made"
     result = preprocess("--input", images, "--output", output, *ARGS)
     assert result.returncode == 0, result.stderr
-    return files(output)
+    return file_contents(output)
 
 
 def without_sources(found):
@@ -318,7 +318,7 @@ def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path)
     folder = photos.folder(tmp_path / "images", 900)
     args = ["--input", folder, "--image_size", 64, "--num_shards", 12]
     assert preprocess(*args, "--output", tmp_path / "out").returncode == 0
-    expected = files(tmp_path / "out")
+    expected = file_contents(tmp_path / "out")
     args += ["--output", f"{bucket.url}/out", *bucket.flags]
     command = [sys.executable, "-m", "preprocess", *map(str, args)]
     job = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **NO_KEYS, **bucket.env})

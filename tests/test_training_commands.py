@@ -16,19 +16,20 @@ from typing import Any
 import pytest
 from conftest import write_dataset
 
-from training import __main__ as train_command
-from training import compare, evaluate, export, preview
+from training import compare, preview
 from training.__main__ import main
 from training.atomic import making, remove_unfinished, replacing
 from training.compose import compose
 from training.errors import UsageError, WorkError
+from training.evaluate import main as evaluate_main
+from training.export import main as export_main
 from training.overrides import nearest_setting
 from training.words import exit_code
 
 ROOT = Path(__file__).parent.parent
 
 Command = Callable[[list[str]], int]
-COMMANDS = [train_command.main, evaluate.main, export.main, compare.main, preview.main]
+COMMANDS = [main, evaluate_main, export_main, compare.main, preview.main]
 COMMAND_IDS = ["training", "evaluate", "export", "compare", "preview"]
 each_command = pytest.mark.parametrize("command", COMMANDS, ids=COMMAND_IDS)
 
@@ -59,7 +60,7 @@ def test_a_missing_package_is_a_sentence_with_the_line_that_installs_it(
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "tfrecords_schema")
     monkeypatch.setattr(builtins, "__import__", without)
-    words = ["x"] if command is compare.main else ["run=x"] if command in (evaluate.main, export.main) else []
+    words = ["x"] if command is compare.main else ["run=x"] if command in (evaluate_main, export_main) else []
     assert command(words) == 2
     said = complaint(capsys)
     assert "is not installed" in said

@@ -12,7 +12,7 @@ from pathlib import Path
 import photos
 import pytest
 from commands import ROOT
-from jobs import files, preprocess_in_a_process
+from jobs import file_contents, preprocess_in_a_process
 
 from preprocess import job, shards
 from preprocess.claims import Claims, InHand
@@ -208,4 +208,4 @@ def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
         poison.unlink()
         assert preprocess_in_a_process(*args, "--output", tmp_path / "out", env=env).returncode == 0
         assert preprocess_in_a_process(*args, "--output", tmp_path / "whole", env=env).returncode == 0
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert file_contents(tmp_path / "out") == file_contents(tmp_path / "whole")
