@@ -54,7 +54,8 @@ def _prepare(chosen: Options) -> None:
     Raises:
       UsageError: a flag is unknown, or what Dataflow needs is missing.
     """
-    from preprocess import options, worker
+    from preprocess import options
+    from preprocess.runners import worker
 
     if chosen.local:
         # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
@@ -65,7 +66,7 @@ def _prepare(chosen: Options) -> None:
         logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
         logging.getLogger().handlers[0].addFilter(_short)
     options.check_beam_flags(chosen.beam)
-    from preprocess import dataflow
+    from preprocess.runners import dataflow
 
     dataflow.check(chosen)
 

@@ -1,7 +1,7 @@
 """How `python -m preprocess` ends: exit codes, one-sentence errors, signals.
 
 Imports the standard library only, so that a missing package can still be reported in a sentence.
-`training/words.py` does the same for the other half, which this half must not import.
+`training/cli.py` does the same for the other half, which this half must not import.
 """
 
 from __future__ import annotations

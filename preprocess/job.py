@@ -19,13 +19,15 @@ from typing import IO, Any
 
 import msgspec
 
-from preprocess import cli, dataflow, palettes, progress, receipts, sources, storage
-from preprocess.claims import Claims, place
+from preprocess import cli, palettes, progress, receipts, sources
 from preprocess.cores import available_cores
 from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
-from preprocess.worker import WorkerDiedError
+from preprocess.runners import dataflow
+from preprocess.runners.shard_queue import Claims, place
+from preprocess.runners.worker import WorkerDiedError
+from preprocess.storage import files
 from tfrecords_schema import (
     MANIFEST_NAME,
     RECEIPTS_DIR,
@@ -70,7 +72,7 @@ def run(options: Options) -> Summary | None:
       SourceError, OutputError: the input or the output cannot be used; nothing was written.
       JobError: shards are missing or too many images were rejected; what is done stays done.
     """
-    storage.set_options(options.beam)
+    files.set_options(options.beam)
     made = _check_directory(options.output)
     with _lock(options.output, made):
         skipped = Skipped()
@@ -109,11 +111,11 @@ def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
     lists = (read_plan(shard.plan) for shard in shards if shard.split == "train")
     sample = list(islice(chain.from_iterable(lists), palettes.SAMPLE_IMAGES))
     of = digest_keys([options.recipe.fingerprint, *(image.key for image in sample)])
-    name = f"{storage.INDEX_DIR}/kmeans-{options.learn_colors}-{of}.json"
-    saved = storage.join(options.output, name)
-    if storage.size(saved) < 0:
-        storage.write(options.output, name, msgspec.json.encode(_learn(options, sample)))
-    palette = palettes.relearnt(storage.read(saved), saved)
+    name = f"{files.INDEX_DIR}/kmeans-{options.learn_colors}-{of}.json"
+    saved = files.join(options.output, name)
+    if files.size(saved) < 0:
+        files.write(options.output, name, msgspec.json.encode(_learn(options, sample)))
+    palette = palettes.relearnt(files.read(saved), saved)
     return dataclasses.replace(options, recipe=dataclasses.replace(options.recipe, palette=palette))
 
 
@@ -142,7 +144,7 @@ def _learn(options: Options, sample: list[sources.Image]) -> Palette:
 def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
     """Runs the pipeline over `todo`. Receipts that cannot be trusted go first, and so does the manifest."""
     for stale in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in todo)]:
-        storage.remove(options.output, stale)
+        files.remove(options.output, stale)
     images = sum(shard.images for shard in todo)
     with progress.shown(options.output, images, {ShardReceipt.name(name) for name in done}):
         try:
@@ -200,7 +202,7 @@ def _run_here(options: Options, todo: list[Shard]) -> None:
     """Runs the pipeline on the cores of this machine."""
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-    from preprocess import local
+    from preprocess.runners import local
 
     # An explicit list: without one Beam would parse this program's own command line.
     flags = PipelineOptions(options.beam)
@@ -269,7 +271,7 @@ def _finish(options: Options, shards: list[Shard], images: int, seconds: float) 
             options.output, found, options.recipe, options.layout, _patterns(options)
         )
     except SchemaError as e:
-        folder = storage.join(options.output, RECEIPTS_DIR)
+        folder = files.join(options.output, RECEIPTS_DIR)
         raise JobError(f"a receipt in {folder} is damaged ({e}): remove the folder and run again") from None
     return Summary(manifest, images, seconds)
 
@@ -289,7 +291,7 @@ def _check_rejects(options: Options, found: receipts.Receipts, images: int) -> N
         advice = (
             "nothing is left to train on"
             if not kept
-            else f"look at {storage.join(options.output, REJECTS_NAME)}, then run again with a larger "
+            else f"look at {files.join(options.output, REJECTS_NAME)}, then run again with a larger "
             "--max_reject_fraction to accept them (no image is converted again)"
         )
         raise JobError(
@@ -304,15 +306,15 @@ def _check_directory(output: str) -> list[Path]:
     Returns:
       The local folders that were made, the innermost first.
     """
-    if storage.is_remote(output):
+    if files.is_remote(output):
         try:  # before a long listing, not after it
-            storage.write(output, f"{storage.WORK_DIR}/writable", b"")
-        except storage.StorageError as e:
+            files.write(output, f"{files.WORK_DIR}/writable", b"")
+        except files.StorageError as e:
             raise receipts.OutputError(str(e)) from None
         return []
     missing = [folder for folder in (Path(output), *Path(output).parents) if not folder.exists()]
     try:
-        storage.make_folder(Path(output))
+        files.make_folder(Path(output))
     except OSError as e:
         raise receipts.OutputError(
             f"--output {output} is not a directory that can be made: {e.strerror}"
@@ -330,7 +332,7 @@ def _lock(output: str, made: list[Path]) -> Iterator[None]:
 
     A job that is refused before it begins leaves nothing: empty folders in `made` are removed.
     """
-    if storage.is_remote(output):
+    if files.is_remote(output):
         yield
         return
     with _locked_file(output):
@@ -346,7 +348,7 @@ def _lock(output: str, made: list[Path]) -> Iterator[None]:
 
 def _locked_file(output: str) -> IO[str]:
     """The lock of a local dataset directory, held until the file is closed."""
-    path = Path(output, storage.WORK_DIR, LOCK)
+    path = Path(output, files.WORK_DIR, LOCK)
     busy = receipts.OutputError(f"another job is writing to {output}: wait until it is done")
     for _ in range(LOCK_TRIES):
         try:
@@ -371,13 +373,13 @@ def _locked_file(output: str) -> IO[str]:
 
 def _remove_work(output: str) -> None:
     """Removes the folder of unfinished things; of a local one the lock last, for then another may begin."""
-    if not storage.is_remote(output):
-        for path in Path(output, storage.WORK_DIR).iterdir():
+    if not files.is_remote(output):
+        for path in Path(output, files.WORK_DIR).iterdir():
             if path.is_dir():
-                storage.remove_folder(output, f"{storage.WORK_DIR}/{path.name}")
+                files.remove_folder(output, f"{files.WORK_DIR}/{path.name}")
             elif path.name != LOCK:
-                storage.remove(output, f"{storage.WORK_DIR}/{path.name}")
-    storage.remove_folder(output, storage.WORK_DIR)
+                files.remove(output, f"{files.WORK_DIR}/{path.name}")
+    files.remove_folder(output, files.WORK_DIR)
 
 
 def _cause(error: Exception) -> str:
@@ -393,9 +395,9 @@ def _cause(error: Exception) -> str:
 
 def _keep(output: str, error: Exception) -> str:
     """Saves Beam's whole report for who wants it; gives the words that say where."""
-    name = f"{storage.WORK_DIR}/error.txt"
+    name = f"{files.WORK_DIR}/error.txt"
     try:
-        storage.write(output, name, "".join(traceback.format_exception(error)).encode())
+        files.write(output, name, "".join(traceback.format_exception(error)).encode())
     except OSError:
         return ""
-    return f" (full report: {storage.join(output, name)})"
+    return f" (full report: {files.join(output, name)})"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
-from preprocess.catalog import Subset
+from preprocess.image_index import Subset
 from preprocess.plan import Layout, SplitBy
 from preprocess.recipe import RECIPES, Recipe
 from tfrecords_schema import Palette, user_path

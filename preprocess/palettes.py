@@ -15,8 +15,8 @@ import cv2
 import msgspec
 import numpy as np
 
+from preprocess.image_reader import read_all
 from preprocess.oklab import to_oklab, to_rgb
-from preprocess.reading import read_all
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
 from preprocess.sources import Image

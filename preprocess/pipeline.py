@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from preprocess.claims import Claims
 from preprocess.plan import Shard
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.runners.shard_queue import Claims
+from preprocess.shard_writer import write_shard
 from tfrecords_schema import Compression, ShardReceipt
 
 

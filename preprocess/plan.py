@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Literal
 
-from preprocess import storage
-from preprocess.catalog import HASH_BITS, Catalog, Entry, Subset, open_catalog
+from preprocess.image_index import HASH_BITS, Catalog, Entry, Subset, open_catalog
 from preprocess.sources import Image, SourceError
+from preprocess.storage import files
 from tfrecords_schema import SPLITS, Compression, shard_name
 
 # About 19 MB at 128 px: small enough to lose one and to share out evenly, large enough to stream.
@@ -131,13 +131,13 @@ def by_shard(entries: Iterator[Entry], hashes: tuple[int, int], of: int) -> Iter
 def _write_list(
     split: str, index: int, of: int, images: list[Image], compression: Compression, output: str
 ) -> Shard:
-    plan = f"{storage.WORK_DIR}/plan/{split}-{index:05d}.jsonl"
+    plan = f"{files.WORK_DIR}/plan/{split}-{index:05d}.jsonl"
     lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
-    storage.write(output, plan, "".join(lines).encode())
+    files.write(output, plan, "".join(lines).encode())
     return Shard(
         split=split,
         name=shard_name(split, index, of, compression),
-        plan=storage.join(output, plan),
+        plan=files.join(output, plan),
         images=len(images),
         images_digest=digest_keys(image.key for image in images),
         key_bytes=max((len(image.key.encode()) for image in images), default=1),
@@ -154,5 +154,5 @@ def digest_keys(keys: Iterable[str]) -> str:
 
 def read_plan(path: str) -> list[Image]:
     """A shard's images, in the order in which they stand in it."""
-    rows = (json.loads(line) for line in storage.read(path).splitlines())
+    rows = (json.loads(line) for line in files.read(path).splitlines())
     return [Image(key, path, offset, size, fault=fault) for key, path, offset, size, fault in rows]

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from preprocess import cli, storage
+from preprocess import cli
+from preprocess.storage import files
 from tfrecords_schema import RECEIPTS_DIR, SchemaError, ShardReceipt
 
 T = TypeVar("T")
@@ -63,17 +64,17 @@ def shown(output: str, total: int, done: set[str]) -> Iterator[None]:
 
 
 def _watch(output: str, seen: set[str], show: _Bar | _Lines, stop: threading.Event) -> None:
-    interval = REMOTE_INTERVAL if storage.is_remote(output) else LOCAL_INTERVAL
+    interval = REMOTE_INTERVAL if files.is_remote(output) else LOCAL_INTERVAL
     images = rejects = 0
     last = False
     while not last:
         last = stop.wait(interval)  # one more look after the end, so that the bar fills
         names: list[str] = []
         with contextlib.suppress(OSError):  # a bar may miss a look
-            names = storage.names(output, f"{RECEIPTS_DIR}/*.json")
+            names = files.names(output, f"{RECEIPTS_DIR}/*.json")
         for name in sorted(set(names) - seen):
             with contextlib.suppress(SchemaError, OSError):
-                receipt = ShardReceipt.from_json(storage.read(storage.join(output, name)), name)
+                receipt = ShardReceipt.from_json(files.read(files.join(output, name)), name)
                 seen.add(name)
                 rejects += len(receipt.rejects)
                 images += receipt.shard.examples + len(receipt.rejects)

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from preprocess import storage
+from preprocess.image_reader import UNREADABLE
 from preprocess.plan import Layout, Shard, digest_keys
-from preprocess.reading import UNREADABLE
 from preprocess.recipe import Recipe
+from preprocess.storage import files
 from tfrecords_schema import (
     MANIFEST_NAME,
     RECEIPTS_DIR,
@@ -79,8 +79,8 @@ def load(output: str, shards: Collection[str] | None = None) -> Receipts:
     One that cannot be read counts as absent, and so does one that stands in another's place.
     """
     found = Receipts()
-    names = storage.names(output, f"{RECEIPTS_DIR}/*.json")
-    contents = storage.read_each(storage.join(output, name) for name in names)
+    names = files.names(output, f"{RECEIPTS_DIR}/*.json")
+    contents = files.read_each(files.join(output, name) for name in names)
     for name, data in zip(names, contents, strict=True):
         with contextlib.suppress(SchemaError):
             receipt = ShardReceipt.from_json(data, name)
@@ -118,7 +118,7 @@ def _difference(output: str, fingerprint: str, recipe: Recipe) -> str:
     if fingerprint == recipe.version_1_fingerprint:
         return f" (version 1 (now {recipe.version}))"
     with contextlib.suppress(SchemaError, OSError):
-        manifest = Manifest.from_json(storage.read(storage.join(output, MANIFEST_NAME)))
+        manifest = Manifest.from_json(files.read(files.join(output, MANIFEST_NAME)))
         if manifest.fingerprint == fingerprint:
             then, now = manifest.recipe, recipe.as_dict()
             found = [f"{key} {then[key]} (now {now.get(key)})" for key in then if then[key] != now.get(key)]
@@ -132,7 +132,7 @@ def foreign(output: str) -> str | None:
     Names that begin with a dot do not count.
     """
     top = {path.name for path in Path(output).iterdir()}
-    if top & {MANIFEST_NAME, RECEIPTS_DIR, storage.WORK_DIR, storage.INDEX_DIR}:
+    if top & {MANIFEST_NAME, RECEIPTS_DIR, files.WORK_DIR, files.INDEX_DIR}:
         return None
     others = top - {*SPLITS, REJECTS_NAME}
     for split in SPLITS:
@@ -146,7 +146,7 @@ def standing(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
     """The names of the planned shards that are done: receipt there, shard there, of the size it says."""
     sizes: dict[str, int] = {}
     for split in SPLITS if receipts else ():
-        sizes |= storage.sizes(output, f"{split}/*")
+        sizes |= files.sizes(output, f"{split}/*")
     return {
         shard.name
         for shard in shards
@@ -176,7 +176,7 @@ def write_rejects(output: str, receipts: Receipts) -> None:
         for _, receipt in sorted(receipts.items())
         for reject in receipt.rejects
     ]
-    storage.write(output, REJECTS_NAME, b"".join(lines))
+    files.write(output, REJECTS_NAME, b"".join(lines))
 
 
 def write_manifest(
@@ -199,7 +199,7 @@ def write_manifest(
         splits=dict(_splits(receipts, len(recipe.palette))),
         rejects=dict(rejected(receipts)),
     )
-    storage.write(output, MANIFEST_NAME, manifest.to_json())
+    files.write(output, MANIFEST_NAME, manifest.to_json())
     return manifest
 
 

@@ -20,7 +20,6 @@ from stat import S_ISDIR
 
 import msgspec
 
-from preprocess import storage
 from preprocess.file_types import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
@@ -33,7 +32,8 @@ from preprocess.file_types import (
     is_tar,
     kind_by_name,
 )
-from preprocess.stores import CONNECTIONS, before_magic, matcher
+from preprocess.storage import files
+from preprocess.storage.registry import CONNECTIONS, before_magic, matcher
 from preprocess.tars import Member, TarError, members
 
 _INDEX_FORMAT = 2  # part of a saved index's name, so that one of an earlier version is not read
@@ -145,7 +145,7 @@ def key_of(path: str, root: str) -> str:
 
 def _below(path: str, root: str) -> str:
     below = path.removeprefix(root.rstrip("/") + "/")
-    return posixpath.normpath(below).lstrip("/") if storage.is_remote(path) else below
+    return posixpath.normpath(below).lstrip("/") if files.is_remote(path) else below
 
 
 def _as_text(name: str) -> str:
@@ -178,7 +178,7 @@ def _input_names(roots: set[str]) -> dict[str, str]:
 
 
 def _input(pattern: str) -> _Input:
-    return _remote_input(pattern) if storage.is_remote(pattern) else _local_input(pattern)
+    return _remote_input(pattern) if files.is_remote(pattern) else _local_input(pattern)
 
 
 def _remote_input(pattern: str) -> _Input:
@@ -284,7 +284,7 @@ def _chosen(each: _Input, output: str, skipped: Skipped) -> Iterator[tuple[_File
     if each.is_file:
         yield _named_file(each)
         return
-    remote = storage.is_remote(each.path)
+    remote = files.is_remote(each.path)
     found_files = (
         _remote_files(each, output, skipped) if remote else _LocalSearch(each, output, skipped).files()
     )
@@ -305,7 +305,7 @@ def _chosen(each: _Input, output: str, skipped: Skipped) -> Iterator[tuple[_File
 
 def _named_file(each: _Input) -> tuple[_File, Kind]:
     """A file that the command line names: an image or a tar, by its name or else by its first bytes."""
-    remote = storage.is_remote(each.path)
+    remote = files.is_remote(each.path)
     file = _File(each.path, _size(each.path) if remote else -1)
     if remote and file.size < 0:
         raise SourceError(_nothing_found(each, Skipped()))
@@ -324,7 +324,7 @@ def _by_content(unsure: list[_File], skipped: Skipped) -> Iterator[tuple[_File, 
     """Yields the images among `unsure`, whose names do not say what they are; counts the others."""
     if not unsure:
         return
-    if storage.is_remote(unsure[0].path):
+    if files.is_remote(unsure[0].path):
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             heads = list(pool.map(_head, unsure))
     else:
@@ -341,9 +341,9 @@ def _by_content(unsure: list[_File], skipped: Skipped) -> Iterator[tuple[_File, 
 def _head(file: _File) -> bytes | OSError:
     """The first bytes of a file, or why they cannot be read."""
     try:
-        if storage.is_remote(file.path):
-            return storage.read(file.path, 0, min(file.size, HEAD_BYTES))
-        with storage.open_binary(file.path) as opened:
+        if files.is_remote(file.path):
+            return files.read(file.path, 0, min(file.size, HEAD_BYTES))
+        with files.open_binary(file.path) as opened:
             return opened.read(HEAD_BYTES)
     except OSError as e:
         return e
@@ -367,7 +367,7 @@ def _why_unreadable(file: _File, error: OSError) -> str:
 def _size(path: str) -> int:
     """The size of a remote file in bytes; -1 where there is none."""
     try:
-        return storage.size(path)
+        return files.size(path)
     except OSError as e:
         raise SourceError(str(e)) from None
 
@@ -378,11 +378,11 @@ def _remote_files(each: _Input, output: str, skipped: Skipped) -> Iterator[_File
     meant = [part for part in each.rest.split("/") if part.startswith(_HIDING) or not glob.has_magic(part)]
     # All below a folder that was named by a wildcard is meant. Stores list by the prefix in any case.
     matches = [matcher(pattern).match for pattern in (each.path, f"{each.path}/**")] if each.rest else []
-    dataset = storage.join(output, "")
-    searched = not storage.join(each.root, "").startswith(dataset)  # around the dataset, not in it
+    dataset = files.join(output, "")
+    searched = not files.join(each.root, "").startswith(dataset)  # around the dataset, not in it
     found = False
     try:
-        for stored in storage.listing(f"{before_magic(each.path) if each.rest else f'{each.path}/'}**"):
+        for stored in files.listing(f"{before_magic(each.path) if each.rest else f'{each.path}/'}**"):
             found = True
             # Not a folder's own entry, as some programs make it, nor a file of the dataset.
             if stored.path.endswith("/") or (searched and stored.path.startswith(dataset)):
@@ -395,7 +395,7 @@ def _remote_files(each: _Input, output: str, skipped: Skipped) -> Iterator[_File
                 below = "/".join("-" if any(fnmatch.fnmatchcase(p, m) for m in meant) else p for p in parts)
             if not skipped.add_hidden(below, each.root):
                 yield _File(stored.path, stored.size)
-    except storage.StorageError as e:
+    except files.StorageError as e:
         raise SourceError(str(e)) from None
     if not (found or each.rest) and (size := _size(each.path)) >= 0:
         head = _head(_File(each.path, size))
@@ -413,7 +413,7 @@ class _LocalSearch:
     def __init__(self, each: _Input, output: str, skipped: Skipped) -> None:
         self._each = each
         self._skipped = skipped
-        self._output = "" if storage.is_remote(output) else os.path.realpath(output)
+        self._output = "" if files.is_remote(output) else os.path.realpath(output)
 
     def files(self) -> Iterator[_File]:
         """Yields every file, visible and not in the dataset; links are followed, each real folder once."""
@@ -508,13 +508,13 @@ class _LocalSearch:
 def _indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Member]:
     """The images of a tar from its saved index, or from the tar itself, which then is indexed."""
     with _telling(path):
-        size = storage.size(path)
-        state = f"{_INDEX_FORMAT} {path} {size} {storage.modified(path)}".encode("utf-8", "surrogatepass")
+        size = files.size(path)
+        state = f"{_INDEX_FORMAT} {path} {size} {files.modified(path)}".encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(state).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]", "_", posixpath.basename(path), flags=re.ASCII)[:100]
-    name = f"{storage.INDEX_DIR}/{stem}-{digest}.jsonl"
-    saved = storage.join(output, name)
-    if storage.size(saved) < 0:
+    name = f"{files.INDEX_DIR}/{stem}-{digest}.jsonl"
+    saved = files.join(output, name)
+    if files.size(saved) < 0:
         _write_index(path, output, name)
     yield from _read_index(saved, size, skipped)
 
@@ -522,7 +522,7 @@ def _indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Membe
 def _write_index(path: str, output: str, name: str) -> None:
     """Saves one line for each image of the tar at `path`, and a last one for what was skipped in it."""
     here = Skipped()
-    with storage.write_atomically(output, name) as index:
+    with files.write_atomically(output, name) as index:
         for member in _members(path, here):
             line = [member.name, member.offset, member.size, member.fault]
             index.write(json.dumps(line).encode() + b"\n")
@@ -530,7 +530,7 @@ def _write_index(path: str, output: str, name: str) -> None:
 
 
 def _members(path: str, skipped: Skipped) -> Iterator[Member]:
-    with _telling(path), storage.open_binary(path) as archive:
+    with _telling(path), files.open_binary(path) as archive:
         yield from members(archive, path, skipped)
 
 
@@ -547,7 +547,7 @@ def _telling(path: str) -> Iterator[None]:
 
 def _read_index(saved: str, size: int, skipped: Skipped) -> Iterator[Member]:
     whole = False
-    with storage.open_binary(saved) as lines:
+    with files.open_binary(saved) as lines:
         for line in lines:
             place = None if whole else _saved_line(line, size)
             if isinstance(place, Member):
@@ -587,7 +587,7 @@ def _nothing_found(each: _Input, skipped: Skipped) -> str:
     passed = f"; {skipped}" if str(skipped) else ""
     if each.rest and passed:
         return f"no image matches {each.pattern}{passed}"
-    if passed or not (each.rest or each.is_file or storage.is_remote(each.path)):
+    if passed or not (each.rest or each.is_file or files.is_remote(each.path)):
         looked = ", ".join((*IMAGE_SUFFIXES[:3], TAR_SUFFIX))
         return (
             f"no image in the folder {each.pattern}: looked for {looked} and the like in it and all folders "

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from preprocess.decode import decode
-from preprocess.edges import to_edges
+from preprocess.lines.canny import to_edges
 from preprocess.posterize import to_labels
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected

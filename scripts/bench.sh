@@ -19,7 +19,7 @@ mkdir -p "$out"
 
 bench() { # FIGURES NAME ARGUMENTS: the figures of one benchmark, and what it says
     echo "== $1"
-    .venv/bin/python "scripts/bench_$2.py" "${@:3}" --json "$out/$1.json" | tee "$out/$1.txt"
+    .venv/bin/python "scripts/bench/$2.py" "${@:3}" --json "$out/$1.json" | tee "$out/$1.txt"
 }
 
 bench preprocess preprocess --images "$photographs" --count "$count"
@@ -28,5 +28,5 @@ bench step step
 bench inference inference
 bench epochs epochs --images "$photographs" --count $((count / 2))
 bench epochs_training epochs --images "$photographs" --count $((count / 8)) --train unet
-.venv/bin/python scripts/bench_report.py "$out"
+.venv/bin/python scripts/bench/report.py "$out"
 echo "== $out/bench.md, $out/bench.json"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuilds the starter model, scripts/coloring/starter: storybook scenes, shards, training, export.
+# Rebuilds the starter model, scripts/linewash/coloring/starter: storybook scenes, shards, training, export.
 # About 40 minutes on two quiet CPU cores; what is already there is not made again.
 #
 #   ./scripts/build_starter.sh              then look at what changed: git diff --stat
@@ -14,6 +14,6 @@ out=out/starter
 .venv/bin/python -m training data.root="$out/dataset" experiment=starter hydra.run.dir="$out/run"
 .venv/bin/python -m training.export run="$out/run" out="$out/export" formats=onnx
 # The card's pictures and numbers are of this very network: all of it comes along.
-rm -rf scripts/coloring/starter
-cp -r "$out/export" scripts/coloring/starter
+rm -rf scripts/linewash/coloring/starter
+cp -r "$out/export" scripts/linewash/coloring/starter
 .venv/bin/python -m pytest tests/test_starter.py

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coloring.arguments import Parser, local_path, run
+from linewash.coloring.arguments import Parser, local_path, run
 
-from training.atomic import replacing
+from training.atomic_files import replacing
 from training.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
-    from coloring.decode import Decode
-    from coloring.drawing import Drawing
-    from coloring.network import Network
+    from linewash.coloring.label_decoding import Decode
+    from linewash.coloring.line_extraction import Drawing
+    from linewash.coloring.model_loader import Network
 
     from preprocess.recipe import Recipe
 
@@ -46,7 +46,7 @@ def pairs(paths: list[Path], recipe: Recipe) -> Iterator[tuple[np.ndarray, np.nd
 def as_drawing(edges: np.ndarray) -> Drawing:
     """Canny's own lines as a drawing: there is no hand's stroke to be thinned."""
     import numpy as np
-    from coloring.drawing import Drawing
+    from linewash.coloring.line_extraction import Drawing
 
     white = np.full((*edges.shape, 3), 255, np.uint8)
     return Drawing(white, edges, edges, dark=True)
@@ -68,10 +68,10 @@ def compare(network: Network, paths: list[Path]) -> tuple[dict[str, np.ndarray],
       UsageError: none of the images can be used.
     """
     import numpy as np
-    from coloring.picture import Settings, colorize
+    from linewash.coloring.colorize import Settings, colorize
 
     from preprocess.recipe import DEFAULT
-    from training.ciede import difference_table
+    from training.metrics.ciede2000 import difference_table
 
     recipe = dataclasses.replace(DEFAULT, image_size=network.image_size, palette=network.palette)
     differences = difference_table(network.palette.rgb)
@@ -118,8 +118,8 @@ def work(args: argparse.Namespace) -> int:
       UsageError: no photographs, or no network.
       WorkError: the network is damaged.
     """
-    from coloring.layers import encode_png
-    from coloring.network import STARTER, load
+    from linewash.coloring.model_loader import STARTER, load
+    from linewash.coloring.openraster import encode_png
     from photographs import photographs
 
     scores, sheet = compare(load(args.run or STARTER), photographs(args.images))

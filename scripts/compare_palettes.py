@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coloring.arguments import Parser, at_least, local_path, local_path_text, run
+from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, run
 
-from training.atomic import replacing
+from training.atomic_files import replacing
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def difference(images: list[np.ndarray], palette: Palette) -> float:
 
 def _difference(image: np.ndarray, palette: Palette) -> float:
     from preprocess.posterize import to_labels
-    from training.ciede import ciede2000
-    from training.colors import to_cielab
+    from training.metrics.ciede2000 import ciede2000
+    from training.metrics.color_spaces import to_cielab
 
     posterized = palette.to_rgb(to_labels(image, palette))
     return float(ciede2000(to_cielab(image), to_cielab(posterized)).mean())

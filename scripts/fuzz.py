@@ -27,13 +27,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from coloring.arguments import Parser, at_least, local_path, run  # noqa: E402
+from linewash.coloring.arguments import Parser, at_least, local_path, run
 
 CORPUS = ROOT / "tests" / "testdata" / "hostile"
 SECONDS = 5  # for one input
 MEGABYTES = 1024  # for one input, beyond what stood before
 LARGEST = 1 << 16  # bytes of the inputs that are tried
-INSTRUMENTED = ["preprocess", "training", "coloring", "tfrecords_schema", "tarfile", "PIL"]
+INSTRUMENTED = ["preprocess", "training", "linewash", "tfrecords_schema", "tarfile", "PIL"]
 
 Target = Callable[[bytes], None]
 
@@ -68,7 +68,7 @@ def records(data: bytes) -> None:
     import numpy as np
 
     import tfrecords_schema as schema
-    from training import strides
+    from training.data import direct_reader
 
     with contextlib.suppress(schema.SchemaError):
         for record in schema.read_records(io.BytesIO(data)):
@@ -79,15 +79,17 @@ def records(data: bytes) -> None:
     path.write_bytes(data)
     info = schema.ShardInfo("train/shard.tfrecord", examples, examples * layout.stride, "", layout)
     with contextlib.suppress(schema.SchemaError):
-        for piece in strides.pieces_of(str(path), info):
+        for piece in direct_reader.pieces_of(str(path), info):
             buffer = np.empty(piece.records * layout.stride, np.uint8)
-            strides.read_chunk([piece], lambda keys: np.zeros(len(keys)), np.random.default_rng(0), buffer)
+            direct_reader.read_chunk(
+                [piece], lambda keys: np.zeros(len(keys)), np.random.default_rng(0), buffer
+            )
 
 
 def shard(data: bytes) -> None:
     """A shard as TensorFlow reads it to judge a network: of 8 px and two colours."""
     from tfrecords_schema import Manifest, Palette, ShardInfo, Split
-    from training.dataset import eval_dataset, read
+    from training.data.dataset import eval_dataset, read
     from training.errors import WorkError
 
     root = _folder()
@@ -107,7 +109,7 @@ def shard(data: bytes) -> None:
 def manifest(data: bytes) -> None:
     """manifest.json, and the layouts of the shards that it names."""
     from tfrecords_schema import Manifest, SchemaError
-    from training.strides import pieces_of
+    from training.data.direct_reader import pieces_of
 
     with contextlib.suppress(SchemaError):
         found = Manifest.from_json(data)
@@ -155,7 +157,7 @@ def _palette(name: str, data: bytes) -> None:
 def export_json(data: bytes) -> None:
     """export.json, and where it says that the network lies."""
     from training.errors import LinewashError
-    from training.exported import EXPORT_NAME, Exported
+    from training.export.metadata import EXPORT_NAME, Exported
 
     root = _folder() / "export"
     root.mkdir(exist_ok=True)
@@ -167,9 +169,9 @@ def export_json(data: bytes) -> None:
 
 def run_json(data: bytes) -> None:
     """run.json, as it is read to judge, to compare, and to go on."""
-    from training.compose import from_run
     from training.errors import LinewashError
-    from training.record import RUN_NAME, Run, read_run
+    from training.hydra_config import from_run
+    from training.run.run_info import RUN_NAME, Run, read_run
 
     root = _folder()
     (root / RUN_NAME).write_bytes(data)
@@ -180,7 +182,7 @@ def run_json(data: bytes) -> None:
 
 def state(data: bytes) -> None:
     """The state of a run, with the digest that makes it look whole."""
-    from training.state import DamagedStateError, read_state
+    from training.loop.checkpoint_file import DamagedStateError, read_state
 
     path = _folder() / "1.state"
     path.write_bytes(data + hashlib.sha256(data).digest())
@@ -190,7 +192,7 @@ def state(data: bytes) -> None:
 
 def page(data: bytes) -> None:
     """A drawing that somebody sends."""
-    from coloring.page import read_page
+    from linewash.coloring.image_io import read_page
 
     from training.errors import LinewashError
 
@@ -200,7 +202,7 @@ def page(data: bytes) -> None:
 
 def layer(data: bytes) -> None:
     """A picture of hints that somebody sends."""
-    from coloring.page import read_layer
+    from linewash.coloring.image_io import read_layer
 
     from training.errors import LinewashError
 
@@ -210,8 +212,8 @@ def layer(data: bytes) -> None:
 
 def drawing(data: bytes) -> None:
     """The lines of a small drawing."""
-    from coloring.drawing import read_drawing
-    from coloring.page import read_page
+    from linewash.coloring.image_io import read_page
+    from linewash.coloring.line_extraction import read_drawing
 
     from training.errors import LinewashError
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coloring.arguments import Parser, at_least, local_path, run
+from linewash.coloring.arguments import Parser, at_least, local_path, run
 
-from training.atomic import replacing
+from training.atomic_files import replacing
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:

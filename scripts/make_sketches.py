@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coloring.arguments import Parser, at_least, local_path, run
+from linewash.coloring.arguments import Parser, at_least, local_path, run
 
-from training.atomic import replacing
+from training.atomic_files import replacing
 
 
 def parser() -> Parser:
@@ -31,7 +31,7 @@ def main(words: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Writes the sketches; 0."""
-    from coloring.sketches import sketches
+    from linewash.samples.sketches import sketches
 
     for sketch in sketches(args.seed):
         for folder, data in (("drawings", sketch.data), ("hints", sketch.hints)):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coloring.arguments import Parser, at_least, local_path, run
+from linewash.coloring.arguments import Parser, at_least, local_path, run
 
 from preprocess.cores import available_cores
 from training.errors import WorkError
@@ -43,7 +43,7 @@ def work(args: argparse.Namespace, parser: Parser) -> int:
     """
     from concurrent.futures import BrokenExecutor
 
-    from storybook.book import BookError, write_book
+    from linewash.storybook.writer import BookError, write_book
 
     try:
         drawn = write_book(args.out, args.count, args.seed, args.workers)

@@ -10,7 +10,7 @@ if __name__ == "__main__":
         from pathlib import Path
 
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        from serving.command import main
+        from linewash.serving.cli import main
 
         code = main()
     except KeyboardInterrupt:  # before the command handles signals itself

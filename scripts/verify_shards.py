@@ -25,10 +25,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from coloring.arguments import Parser, at_least, local_path, run  # noqa: E402
+from linewash.coloring.arguments import Parser, at_least, local_path, run
 
-from training import words  # noqa: E402
-from training.errors import WorkError  # noqa: E402
+from training import cli
+from training.errors import WorkError
 
 try:
     import numpy as np
@@ -51,10 +51,10 @@ try:
     )
 except ModuleNotFoundError as missing:
     # The worker processes import this file too, so that its imports cannot wait for `work`.
-    error = words.explain_error(missing, "preprocess")
+    error = cli.explain_error(missing, "preprocess")
     if error is None or __name__ != "__main__":
         raise
-    sys.exit(words.complain("verify_shards", error))
+    sys.exit(cli.complain("verify_shards", error))
 
 CHUNK = 1 << 20
 

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
+import helper_photos
 import numpy as np
-import photos
 import pytest
 
 from preprocess.recipe import ARTICLE
@@ -45,23 +45,24 @@ def narrowed(image, low, high):
     return (low + image / 255 * (high - low)).astype(np.uint8)
 
 
-PICTURE = photos.picture(1, 300, 400)
+PICTURE = helper_photos.picture(1, 300, 400)
 NOISE = np.random.default_rng(0).integers(0, 256, PICTURE.shape, dtype=np.uint8)
 ALL_VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(12, axis=0).repeat(12, axis=1)
 KINDS = {
-    "wide": photos.jpeg(photos.picture(2, 150, 700)),
-    "high": photos.jpeg(photos.picture(3, 700, 150)),
-    "of the very size": photos.jpeg(photos.picture(4, 128, 128)),
-    "large": photos.jpeg(photos.picture(5, 1200, 1600)),
-    "grey": photos.jpeg(PICTURE[..., 0]),
-    "noise": photos.jpeg(NOISE),
-    "turned": photos.with_orientation(photos.jpeg(PICTURE), 6),
-    "16 bits": photos.png(PICTURE.astype(np.uint16) * 250),
-    "two values": photos.png((PICTURE > 120).astype(np.uint8) + 7),
-    "all values": photos.png(ALL_VALUES),
-    **{f"contrast {low} to {high}": photos.png(narrowed(PICTURE, low, high))
+    "wide": helper_photos.jpeg(helper_photos.picture(2, 150, 700)),
+    "high": helper_photos.jpeg(helper_photos.picture(3, 700, 150)),
+    "of the very size": helper_photos.jpeg(helper_photos.picture(4, 128, 128)),
+    "large": helper_photos.jpeg(helper_photos.picture(5, 1200, 1600)),
+    "grey": helper_photos.jpeg(PICTURE[..., 0]),
+    "noise": helper_photos.jpeg(NOISE),
+    "turned": helper_photos.with_orientation(helper_photos.jpeg(PICTURE), 6),
+    "16 bits": helper_photos.png(PICTURE.astype(np.uint16) * 250),
+    "two values": helper_photos.png((PICTURE > 120).astype(np.uint8) + 7),
+    "all values": helper_photos.png(ALL_VALUES),
+    **{f"contrast {low} to {high}": helper_photos.png(narrowed(PICTURE, low, high))
        for low, high in ((0, 255), (1, 255), (0, 254), (3, 250), (100, 131), (17, 202))},
-    **{f"picture {seed}": photos.jpeg(photos.picture(seed, 200 + 7 * seed, 300)) for seed in range(10, 20)},
+    **{f"picture {seed}": helper_photos.jpeg(helper_photos.picture(seed, 200 + 7 * seed, 300))
+       for seed in range(10, 20)},
 }  # fmt: skip
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import ROOT, run_main, run_module
+from helper_commands import ROOT, run_main, run_module
 from PIL import Image
 
 from training import preview
-from training.augment import augment, drop_specks, flip
-from training.compose import compose
 from training.config import AugmentConfig
-from training.draws import Draws
+from training.data.augment import augment, drop_specks, flip
+from training.data.stateless_random import Draws
+from training.hydra_config import compose
 from training.preview import columns
 
 NONE, HANDS = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))

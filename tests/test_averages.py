@@ -10,12 +10,12 @@ import pytest
 import tensorflow as tf
 from conftest import manifest_of
 
-from training.compose import compose
-from training.dataset import open_dataset
-from training.learner import Learner
+from training.data.dataset import open_dataset
+from training.hydra_config import compose
+from training.loop.distribution import Replicas
+from training.loop.step import Learner
+from training.loop.train import evaluate, train
 from training.models import build_model
-from training.replicas import Replicas
-from training.train import evaluate, train
 
 SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coloring.network import STARTER
-from coloring.sketches import draw, encoded, on_white, photographed, sea
+from helper_servers import served
+from linewash.coloring.model_loader import STARTER
+from linewash.samples.sketches import draw, encoded, on_white, photographed, sea
 from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
-from servers import served
 
 from tfrecords_schema import Palette
-from training.colors import to_oklab
-from training.exported import Exported
+from training.export.metadata import Exported
+from training.metrics.color_spaces import to_oklab
 
 pytestmark = pytest.mark.browser
 QUICK = (

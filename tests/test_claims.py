@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
-from preprocess.claims import Claims
 from preprocess.plan import Shard
+from preprocess.runners.shard_queue import Claims
 
 
 def some_shards(count: int) -> list[Shard]:

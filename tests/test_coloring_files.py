@@ -15,16 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from coloring import layers as layers_module
-from coloring import outputs, page, progress
-from coloring.command import main
-from coloring.drawing import read_drawing
-from coloring.network import load
-from coloring.outputs import find_drawings
-from coloring.picture import Picture, colorize
-from coloring.progress import Progress
-from coloring.sketches import draw, encoded, home, on_white
-from networks import write_export
+from helper_networks import write_export
+from linewash.coloring import image_io, output_paths, progress
+from linewash.coloring import openraster as layers_module
+from linewash.coloring.cli import main
+from linewash.coloring.colorize import Picture, colorize
+from linewash.coloring.line_extraction import read_drawing
+from linewash.coloring.model_loader import load
+from linewash.coloring.output_paths import find_drawings
+from linewash.coloring.progress import Progress
+from linewash.samples.sketches import draw, encoded, home, on_white
 
 from training.errors import UsageError
 
@@ -263,14 +263,14 @@ def test_no_memory_for_one_drawing_is_said_of_it_and_the_others_go_on(
 ) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(sketch)
-    real = page.read_file
+    real = image_io.read_file
 
     def read_file(path: Path) -> bytes:
         if path.name == "a.png":
             raise MemoryError
         return real(path)
 
-    monkeypatch.setattr(page, "read_file", read_file)
+    monkeypatch.setattr(image_io, "read_file", read_file)
     assert main(["--run", str(export), str(tmp_path), "-o", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
     assert "a.png: there is not enough memory" in said.err
@@ -291,7 +291,7 @@ def test_layers_are_made_one_at_a_time(picture: Picture, tmp_path: Path) -> None
     tracemalloc.start()
     with (tmp_path / "a.ora").open("wb") as file:
         layers_module.write_ora(large, file)
-    outputs._write_layers(tmp_path / "layers", large, lambda doing: None)
+    output_paths._write_layers(tmp_path / "layers", large, lambda doing: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(names(tmp_path / "layers")) == 7

@@ -13,16 +13,16 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from coloring import decode
-from coloring.command import main
-from coloring.drawing import read_drawing
-from coloring.layers import color_name, layers, to_ora, to_png
-from coloring.network import load
-from coloring.picture import Picture, Settings, colorize, enlarge, working_shape
-from coloring.regions import segment
-from coloring.sketches import draw, encoded, hint_strokes, home, on_white
-from coloring.strokes import resize
-from networks import PALETTE, STRIDE, write_export
+from helper_networks import PALETTE, STRIDE, write_export
+from linewash.coloring import label_decoding
+from linewash.coloring.cli import main
+from linewash.coloring.colorize import Picture, Settings, colorize, enlarge, working_shape
+from linewash.coloring.hint_strokes import resize
+from linewash.coloring.line_extraction import read_drawing
+from linewash.coloring.model_loader import load
+from linewash.coloring.openraster import color_name, layers, to_ora, to_png
+from linewash.coloring.segmentation import segment
+from linewash.samples.sketches import draw, encoded, hint_strokes, home, on_white
 from PIL import Image
 
 from training.errors import UsageError, WorkError
@@ -174,9 +174,9 @@ def lonely(labels: np.ndarray) -> float:
 
 def test_the_vote_is_without_speckle_and_nearer_the_truth() -> None:
     lines, truth, logits = noisy_house()
-    field = decode.Field.of(logits)
-    plain = decode.by_argmax(field, 128, 128).labels
-    vote = decode.by_vote(field, lines, lines).labels
+    field = label_decoding.Field.of(logits)
+    plain = label_decoding.by_argmax(field, 128, 128).labels
+    vote = label_decoding.by_vote(field, lines, lines).labels
     assert np.array_equal(plain, logits.argmax(-1))
     assert lonely(plain) > 0.1
     assert lonely(vote) == 0
@@ -189,25 +189,25 @@ def test_an_open_page_may_have_two_colours() -> None:
     logits[:48, :, 0] = logits[48:, :, 1] = 2
     lines = np.zeros((96, 128), np.uint8)
     lines[10, 10:20] = 1
-    labels = decode.by_vote(decode.Field.of(logits), lines, lines).labels
+    labels = label_decoding.by_vote(label_decoding.Field.of(logits), lines, lines).labels
     assert (labels[:40] == 0).all()
     assert (labels[56:] == 1).all()
 
 
 def test_the_annealed_mean_lies_between_mode_and_mean() -> None:
-    field = decode.Field.of(noisy_house()[2])
-    cold = decode.by_mean(field, PALETTE, 128, 128, temperature=0.01).labels
-    assert np.mean(cold == decode.by_argmax(field, 128, 128).labels) > 0.97
-    assert lonely(decode.by_mean(field, PALETTE, 128, 128, temperature=1.0).labels) < lonely(cold)
+    field = label_decoding.Field.of(noisy_house()[2])
+    cold = label_decoding.by_mean(field, PALETTE, 128, 128, temperature=0.01).labels
+    assert np.mean(cold == label_decoding.by_argmax(field, 128, 128).labels) > 0.97
+    assert lonely(label_decoding.by_mean(field, PALETTE, 128, 128, temperature=1.0).labels) < lonely(cold)
 
 
 def test_large_palettes_are_cut_to_the_likely_colours() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (8, 8, 512)).astype(np.float32)
     logits[..., 400] += 9
-    field = decode.Field.of(logits)
-    assert len(field.colors) == decode.MOST_COLORS
+    field = label_decoding.Field.of(logits)
+    assert len(field.colors) == label_decoding.MOST_COLORS
     assert np.allclose(field.probabilities.sum(-1), 1)
-    assert (decode.by_argmax(field, 8, 8).labels == 400).all()
+    assert (label_decoding.by_argmax(field, 8, 8).labels == 400).all()
 
 
 def test_labels_are_enlarged_smoothly_and_nothing_is_invented() -> None:
@@ -221,10 +221,12 @@ def test_labels_are_enlarged_smoothly_and_nothing_is_invented() -> None:
     assert lonely(found) == 0
 
 
-def painted(areas: np.ndarray) -> decode.Painting:
+def painted(areas: np.ndarray) -> label_decoding.Painting:
     """Every area in the first of four colours, and unsure of it."""
     count = int(areas.max()) + 1
-    return decode.Painting(areas, np.zeros(count, int), np.full((count, 4), 0.25), np.array([2, 5, 7, 9]))
+    return label_decoding.Painting(
+        areas, np.zeros(count, int), np.full((count, 4), 0.25), np.array([2, 5, 7, 9])
+    )
 
 
 def test_a_hint_colours_its_area_and_not_the_one_it_brushes() -> None:
@@ -232,17 +234,17 @@ def test_a_hint_colours_its_area_and_not_the_one_it_brushes() -> None:
     areas[:, 60:] = 1
     hints = np.zeros((100, 100), np.int64)
     hints[50:53, 40:62] = 8  # label 7, a little over the border
-    labels = decode.with_hints(painted(areas), hints).labels
+    labels = label_decoding.with_hints(painted(areas), hints).labels
     assert (labels[:, :60] == 7).all()
     assert (labels[:, 60:] == 2).all()
-    for other in decode.with_hints(painted(areas), hints).variants(4, seed=0):
+    for other in label_decoding.with_hints(painted(areas), hints).variants(4, seed=0):
         assert (other[:, :60] == 7).all()
 
 
 def test_an_area_with_two_hints_is_parted_between_them() -> None:
     hints = np.zeros((100, 100), np.int64)
     hints[20:24, 50:54], hints[76:80, 50:54] = 6, 10
-    labels = decode.with_hints(painted(np.zeros((100, 100), np.int32)), hints).labels
+    labels = label_decoding.with_hints(painted(np.zeros((100, 100), np.int32)), hints).labels
     assert (labels[:48] == 5).all()
     assert (labels[52:] == 9).all()
 
@@ -471,7 +473,7 @@ def test_colouring_with_an_export_needs_neither_tensorflow_nor_beam(
     tmp_path: Path, export: Path, house: Path
 ) -> None:
     program = (
-        "import sys\nfrom coloring.command import main\n"
+        "import sys\nfrom linewash.coloring.cli import main\n"
         f"assert main(['--run', {str(export)!r}, {str(house)!r}, '-o', {str(tmp_path / 'x.png')!r}]) == 0\n"
         "barred = {'tensorflow', 'keras', 'apache_beam', 'simplejpeg', 'hydra', 'matplotlib'}\n"
         "assert not barred & set(sys.modules), barred & set(sys.modules)"

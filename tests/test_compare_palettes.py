@@ -3,15 +3,15 @@
 from functools import partial
 
 import compare_palettes
-import photos
-from commands import run_main, run_script
+import helper_photos
+from helper_commands import run_main, run_script
 from PIL import Image
 
 compare = partial(run_main, compare_palettes.main)
 
 
 def test_more_and_learnt_colours_come_nearer(tmp_path):
-    folder = photos.folder(tmp_path / "images", 6)
+    folder = helper_photos.folder(tmp_path / "images", 6)
     picture = tmp_path / "palettes.png"
     words = ("--images", folder, "--palettes", "grid:3", "grid:6", "kmeans:27", "--out", picture)
     result = run_script("compare_palettes.py", *words)
@@ -24,6 +24,6 @@ def test_more_and_learnt_colours_come_nearer(tmp_path):
 
 def test_faults_are_sentences(tmp_path):
     assert compare("--images", tmp_path).stderr == f"compare_palettes: no usable photograph in {tmp_path}\n"
-    folder = photos.folder(tmp_path / "images", 1)
+    folder = helper_photos.folder(tmp_path / "images", 1)
     result = compare("--images", folder, "--palettes", "grid:99")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from training.compose import CONF_DIR, compose
 from training.config import ArticleLogitsConfig, TrainConfig, UNetConfig
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import UsageError
+from training.hydra_config import CONF_DIR, compose
 from training.models import build_model
 
 OPTIONS = sorted(

@@ -14,19 +14,19 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
-from commands import ROOT, run_main, run_module
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcp_storage_emulator.server import create_server
 from google.cloud import storage as google_storage
+from helper_commands import ROOT, run_main, run_module
 
-from preprocess import packaging
 from preprocess.__main__ import main
 from preprocess.options import _parser
+from preprocess.runners import worker_wheel
 
 BUCKET = "linewash-tests"
 
@@ -93,7 +93,7 @@ def cloud(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", env["STORAGE_EMULATOR_HOST"])
         bucket = google_storage.Client.create_anonymous_client().create_bucket(BUCKET)
-        for path in photos.folder(folder / "images", 40).rglob("*.JPEG"):
+        for path in helper_photos.folder(folder / "images", 40).rglob("*.JPEG"):
             name = f"images/{path.relative_to(folder / 'images').as_posix()}"
             bucket.blob(name).upload_from_filename(path)
         yield Cloud(bucket, handler, env, f"http://localhost:{api.server_port}")
@@ -246,7 +246,9 @@ def test_the_wheel_asks_for_what_the_project_says_at_the_pinned_versions(tmp_pat
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     said = [*project["dependencies"], *project["optional-dependencies"]["preprocess"]]
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in said}
-    asked = [line.decode().partition(": ")[2] for line in requirements(packaging.build_wheel(str(tmp_path)))]
+    asked = [
+        line.decode().partition(": ")[2] for line in requirements(worker_wheel.build_wheel(str(tmp_path)))
+    ]
     assert {re.match(r"[\w-]+", requirement)[0] for requirement in asked} == names
     constraints = pinned((ROOT / "scripts/constraints.txt").read_text().splitlines())
     assert pinned(asked) == {name: constraints[name] for name in names - {"protobuf"}}
@@ -254,33 +256,37 @@ def test_the_wheel_asks_for_what_the_project_says_at_the_pinned_versions(tmp_pat
 
 def test_an_installed_linewash_packs_the_same_wheel(tmp_path):
     """No checkout: the wheel is made from the files that a wheel has put there."""
-    wheel = Path(packaging.build_wheel(str(tmp_path)))
+    wheel = Path(worker_wheel.build_wheel(str(tmp_path)))
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     (tmp_path / "again").mkdir()
-    code = f"from preprocess import packaging; packaging.build_wheel({str(tmp_path / 'again')!r})"
+    code = (
+        f"from preprocess.runners import worker_wheel; worker_wheel.build_wheel({str(tmp_path / 'again')!r})"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "site", check=True, timeout=60)
     assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def test_s3_brings_its_client_along(tmp_path):
-    lines = requirements(packaging.build_wheel(str(tmp_path), ["boto3"]))
+    lines = requirements(worker_wheel.build_wheel(str(tmp_path), ["boto3"]))
     assert any(line.startswith(b"Requires-Dist: boto3==") for line in lines)
 
 
 def test_no_source_files_is_a_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr(packaging.preprocess, "__file__", str(tmp_path / "app.zip" / "__init__.py"))
-    with pytest.raises(packaging.PackagingError, match=r"no folder of source files.*--sdk_container_image"):
-        packaging.build_wheel(str(tmp_path))
+    monkeypatch.setattr(worker_wheel.preprocess, "__file__", str(tmp_path / "app.zip" / "__init__.py"))
+    with pytest.raises(
+        worker_wheel.PackagingError, match=r"no folder of source files.*--sdk_container_image"
+    ):
+        worker_wheel.build_wheel(str(tmp_path))
 
 
 @pytest.mark.slow
 def test_the_wheel_alone_serves_as_a_worker(tmp_path):
     """A bare environment with the wheel, no checkout and no TensorFlow works for a launcher elsewhere."""
-    images = photos.folder(tmp_path / "images", 60)
+    images = helper_photos.folder(tmp_path / "images", 60)
     args = ["--input", images, "--image_size", 64, "--num_shards", 4]
     assert preprocess(*args, "--output", tmp_path / "local").returncode == 0
-    python = bare_environment(tmp_path / "venv", packaging.build_wheel(str(tmp_path)))
+    python = bare_environment(tmp_path / "venv", worker_wheel.build_wheel(str(tmp_path)))
     away = tmp_path / "elsewhere"
     away.mkdir()
     with socket.socket() as free:
@@ -361,7 +367,12 @@ def test_what_the_image_copies_builds_the_wheel_that_it_installs(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     expected = {f"preprocess/{path.name}" for path in (ROOT / "preprocess").glob("*.py")}
-    expected |= {"tfrecords_schema.py", "conf/train.yaml", "coloring/command.py", "serving/page/index.html"}
+    expected |= {
+        "tfrecords_schema.py",
+        "conf/train.yaml",
+        "linewash/coloring/cli.py",
+        "linewash/serving/static/index.html",
+    }
     assert expected <= inside
     entry = re.search(r"^ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/(\S+)$", dockerfile, re.MULTILINE)[1]
     assert (tmp_path / entry).is_file()

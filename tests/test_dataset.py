@@ -13,14 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrecords_schema as schema
-from training import strides
-from training.dataset import (
-    eval_dataset,
-    examples,
-    judged_split,
-    open_dataset,
-    train_batches,
-)
+from training.data import direct_reader
+from training.data.dataset import eval_dataset, examples, judged_split, open_dataset, train_batches
 from training.errors import UsageError, WorkError
 
 
@@ -241,19 +235,19 @@ def test_batches_that_are_held_keep_their_values(tiny_dataset: TinyDataset) -> N
 
 
 def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strides, "PIECE_RECORDS", 4)
+    monkeypatch.setattr(direct_reader, "PIECE_RECORDS", 4)
     root = tiny_dataset()
     manifest = open_dataset(str(root))
     shard = root / manifest.splits["train"].shards[0].name
-    pieces = strides.pieces_of(str(shard), manifest.splits["train"].shards[0])
+    pieces = direct_reader.pieces_of(str(shard), manifest.splits["train"].shards[0])
     assert [piece.records for piece in pieces] == [4, 4, 4, 4]
     options = {"identify": as_they_are, "batch_size": 4, "seed": 0, "epoch": 1, "at_once": 4}
-    rows = list(strides.batches(pieces, **options, skip=0))
+    rows = list(direct_reader.batches(pieces, **options, skip=0))
     shard.write_bytes(bytes(shard.stat().st_size))
     with pytest.raises(schema.SchemaError, match=r"record (0|4|8|12): its length"):
-        list(strides.batches(pieces, **options, skip=3))
+        list(direct_reader.batches(pieces, **options, skip=3))
     assert len(rows) == 4
-    assert list(strides.batches(pieces, **options, skip=4)) == []
+    assert list(direct_reader.batches(pieces, **options, skip=4)) == []
 
 
 @given(
@@ -275,7 +269,7 @@ def test_every_record_once_whatever_the_sizes(
     """Shards of other lengths and strides, pieces of four: all keys come once, and skipping drops."""
     folder, pieces, keys = tmp_path_factory.mktemp("strides"), [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strides, "PIECE_RECORDS", 4)
+        patch.setattr(direct_reader, "PIECE_RECORDS", 4)
         for index, count in enumerate(shards):
             mine = [b"%d/%d" % (index, number) + b"x" * index for number in range(count)]
             content = b"".join(
@@ -284,21 +278,21 @@ def test_every_record_once_whatever_the_sizes(
             (folder / str(index)).write_bytes(content)
             layout = schema.RecordLayout.of(len(mine[0]), 8, 64)
             info = schema.ShardInfo(str(index), count, len(content), "", layout)
-            pieces += strides.pieces_of(str(folder / str(index)), info)
+            pieces += direct_reader.pieces_of(str(folder / str(index)), info)
             keys += mine
     options = {
         "identify": as_they_are, "batch_size": batch_size, "seed": 1, "epoch": epoch, "at_once": at_once,
     }  # fmt: skip
-    found = [rows.ids.tolist() for rows in strides.batches(pieces, **options, skip=0)]
+    found = [rows.ids.tolist() for rows in direct_reader.batches(pieces, **options, skip=0)]
     flat = [key for batch in found for key in batch]
     assert len(found) == sum(shards) // batch_size
     assert all(len(batch) == batch_size for batch in found)
     assert len(flat) == len(set(flat))
     assert set(flat) <= set(keys)
     skip = data.draw(st.integers(0, len(found)))
-    assert [rows.ids.tolist() for rows in strides.batches(pieces, **options, skip=skip)] == found[skip:]
+    assert [rows.ids.tolist() for rows in direct_reader.batches(pieces, **options, skip=skip)] == found[skip:]
     # All of them held at once: no memory is used twice.
-    for rows in list(strides.batches(pieces, **options, skip=0)):
+    for rows in list(direct_reader.batches(pieces, **options, skip=0)):
         assert [bytes(row) for row in rows.labels] == [key[:1] * 64 for key in rows.ids]
 
 

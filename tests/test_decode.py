@@ -3,8 +3,8 @@
 import io
 
 import cv2
+import helper_photos
 import numpy as np
-import photos
 import pytest
 import simplejpeg
 from hypothesis import given, settings
@@ -15,8 +15,8 @@ from preprocess.decode import decode
 from preprocess.jpeg_segments import exif_orientation, jpeg_shape, scans_and_end
 from preprocess.rejects import Rejected
 
-IMAGE = photos.picture(1, height=150, width=200)
-JPEG = photos.jpeg(IMAGE)
+IMAGE = helper_photos.picture(1, height=150, width=200)
+JPEG = helper_photos.jpeg(IMAGE)
 
 
 def pixels(data, reduced=False):
@@ -36,12 +36,12 @@ def reason(data, **changes):
 
 def test_jpeg_and_png_are_told_by_their_bytes():
     assert near(pixels(JPEG), IMAGE)
-    np.testing.assert_array_equal(pixels(photos.png(IMAGE)), IMAGE)
+    np.testing.assert_array_equal(pixels(helper_photos.png(IMAGE)), IMAGE)
 
 
 def test_grey_jpeg_becomes_three_equal_channels():
     grey = IMAGE[..., 0]
-    assert near(pixels(photos.jpeg(grey)), np.stack([grey] * 3, axis=-1))
+    assert near(pixels(helper_photos.jpeg(grey)), np.stack([grey] * 3, axis=-1))
 
 
 def test_cmyk_jpeg_becomes_rgb():
@@ -54,11 +54,11 @@ def test_cmyk_jpeg_becomes_rgb():
 
 
 def test_sixteen_bit_png_is_scaled_to_eight():
-    np.testing.assert_array_equal(pixels(photos.png(IMAGE.astype(np.uint16) * 257)), IMAGE)
+    np.testing.assert_array_equal(pixels(helper_photos.png(IMAGE.astype(np.uint16) * 257)), IMAGE)
 
 
 def test_reduced_decode_stays_at_or_above_the_smallest_side():
-    large = photos.jpeg(photos.picture(2, height=1000, width=1600))
+    large = helper_photos.jpeg(helper_photos.picture(2, height=1000, width=1600))
     height, width, _ = pixels(large, reduced=True).shape
     assert 128 <= height < 1000
     assert 128 <= width < 1600
@@ -66,7 +66,7 @@ def test_reduced_decode_stays_at_or_above_the_smallest_side():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_turned_as_opencv_turns_it(orientation):
-    data = photos.with_orientation(JPEG, orientation)
+    data = helper_photos.with_orientation(JPEG, orientation)
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert exif_orientation(data) == orientation
     assert near(pixels(data), expected)
@@ -79,7 +79,7 @@ def test_stray_bytes_between_segments_do_no_harm():
 
 def test_size_comes_from_the_frame_header():
     assert jpeg_shape(JPEG) == (150, 200, 3)
-    assert jpeg_shape(photos.with_orientation(JPEG, 6)) == (150, 200, 3)
+    assert jpeg_shape(helper_photos.with_orientation(JPEG, 6)) == (150, 200, 3)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_size_comes_from_the_frame_header():
         (JPEG[: len(JPEG) // 2], "truncated"),
         (JPEG[:-2], "truncated"),
         (JPEG[:3000] + b"\xff\xd5" * 40 + JPEG[3080:], "corrupt"),
-        (photos.png(IMAGE)[:15], "corrupt"),
-        (photos.png(IMAGE)[:200], "corrupt"),
-        (photos.jpeg(IMAGE[:1, :1]), "too_small"),
-        (photos.jpeg(IMAGE[:127]), "too_small"),
-        (photos.with_size(JPEG, 150, 0), "too_small"),
-        (photos.with_size(JPEG, 65000, 65000), "too_large"),
-        (photos.png(np.zeros((128, 40000), np.uint8)), "too_large"),
+        (helper_photos.png(IMAGE)[:15], "corrupt"),
+        (helper_photos.png(IMAGE)[:200], "corrupt"),
+        (helper_photos.jpeg(IMAGE[:1, :1]), "too_small"),
+        (helper_photos.jpeg(IMAGE[:127]), "too_small"),
+        (helper_photos.with_size(JPEG, 150, 0), "too_small"),
+        (helper_photos.with_size(JPEG, 65000, 65000), "too_large"),
+        (helper_photos.png(np.zeros((128, 40000), np.uint8)), "too_large"),
     ],
 )
 def test_what_cannot_be_used_is_rejected_with_its_reason(data, expected):
@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_rejected_with_its_reason(data, expected):
 
 
 def test_a_65000_pixel_wide_header_is_not_decoded_into_memory():
-    assert reason(photos.with_size(JPEG, 1000, 65000), reduced=True) in ("truncated", "corrupt")
+    assert reason(helper_photos.with_size(JPEG, 1000, 65000), reduced=True) in ("truncated", "corrupt")
 
 
 @settings(max_examples=300, deadline=None)
@@ -146,7 +146,7 @@ def stacked(*layers):
 @pytest.mark.parametrize("colors", [1, 3])
 def test_partial_transparency_is_laid_on_white(colors, bits):
     values = stacked(IMAGE[..., :colors], ALPHA).astype(int) * (257 if bits == 16 else 1)
-    data = photos.raw_png(values, bits, color_type={1: 4, 3: 6}[colors])
+    data = helper_photos.raw_png(values, bits, color_type={1: 4, 3: 6}[colors])
     rgb = np.broadcast_to(IMAGE[..., :colors], IMAGE.shape)
     np.testing.assert_array_equal(pixels(data), on_white(rgb, ALPHA))
 
@@ -156,8 +156,10 @@ def test_a_palettes_transparent_colours_are_laid_on_white(bits):
     colors = np.random.default_rng(0).integers(0, 256, (2**bits, 3)).astype(np.uint8)
     alphas = np.random.default_rng(1).integers(0, 256, 2 ** (bits - 1)).astype(np.uint8)  # of the first half
     index = (IMAGE[..., 0] >> (8 - bits)).astype(int)
-    data = photos.raw_png(index[..., None], bits, color_type=3)
-    data = photos.with_chunk(photos.with_chunk(data, b"PLTE", colors.tobytes()), b"tRNS", alphas.tobytes())
+    data = helper_photos.raw_png(index[..., None], bits, color_type=3)
+    data = helper_photos.with_chunk(
+        helper_photos.with_chunk(data, b"PLTE", colors.tobytes()), b"tRNS", alphas.tobytes()
+    )
     alpha = np.concatenate([alphas, np.full(len(colors) - len(alphas), 255, np.uint8)])
     np.testing.assert_array_equal(pixels(data), on_white(colors[index], alpha[index]))
 
@@ -166,7 +168,9 @@ def test_a_palettes_transparent_colours_are_laid_on_white(bits):
 def test_the_transparent_value_of_a_grey_png_is_white(bits):
     grey = (IMAGE[..., 0] >> max(8 - bits, 0)).astype(int) * (257 if bits == 16 else 1)
     hidden = int(grey[70, 90])
-    data = photos.with_chunk(photos.raw_png(grey[..., None], bits, 0), b"tRNS", hidden.to_bytes(2, "big"))
+    data = helper_photos.with_chunk(
+        helper_photos.raw_png(grey[..., None], bits, 0), b"tRNS", hidden.to_bytes(2, "big")
+    )
     shown = grey * 255 // (2**bits - 1)
     expected = np.where(grey == hidden, 255, shown).astype(np.uint8)
     np.testing.assert_array_equal(pixels(data), np.stack([expected] * 3, axis=-1))
@@ -177,7 +181,7 @@ def test_the_transparent_colour_of_an_rgb_png_is_white(bits):
     scale = 257 if bits == 16 else 1
     flat = np.where(HIDDEN[..., None], np.array([9, 200, 30]), IMAGE).astype(int)
     key = b"".join((value * scale).to_bytes(2, "big") for value in (9, 200, 30))
-    data = photos.with_chunk(photos.raw_png(flat * scale, bits, 2), b"tRNS", key)
+    data = helper_photos.with_chunk(helper_photos.raw_png(flat * scale, bits, 2), b"tRNS", key)
     np.testing.assert_array_equal(pixels(data), np.where(HIDDEN[..., None], 255, flat))
 
 
@@ -185,16 +189,16 @@ def test_the_transparent_colour_of_an_rgb_png_is_white(bits):
 def test_an_opaque_alpha_changes_nothing(bits):
     deep = IMAGE.astype(int) * (256 if bits == 16 else 1) + (77 if bits == 16 else 0)
     opaque = np.full(IMAGE.shape[:2], 2**bits - 1)
-    expected = pixels(photos.raw_png(deep, bits, 2))
-    np.testing.assert_array_equal(pixels(photos.raw_png(stacked(deep, opaque), bits, 6)), expected)
+    expected = pixels(helper_photos.raw_png(deep, bits, 2))
+    np.testing.assert_array_equal(pixels(helper_photos.raw_png(stacked(deep, opaque), bits, 6)), expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_transparent_png_is_turned_upright_as_an_opaque_one_is(orientation):
-    exif = photos.orientation_tiff(orientation)
-    plain = photos.with_chunk(photos.raw_png(IMAGE, 8, 2), b"eXIf", exif)
-    clear = photos.raw_png(stacked(IMAGE, np.full(IMAGE.shape[:2], 255)), 8, 6)
-    upright = pixels(photos.with_chunk(clear, b"eXIf", exif))
+    exif = helper_photos.orientation_tiff(orientation)
+    plain = helper_photos.with_chunk(helper_photos.raw_png(IMAGE, 8, 2), b"eXIf", exif)
+    clear = helper_photos.raw_png(stacked(IMAGE, np.full(IMAGE.shape[:2], 255)), 8, 6)
+    upright = pixels(helper_photos.with_chunk(clear, b"eXIf", exif))
     assert upright.shape == (IMAGE.shape if orientation < 5 else IMAGE.swapaxes(0, 1).shape)
     np.testing.assert_array_equal(upright, pixels(plain))
 
@@ -207,7 +211,7 @@ TAILS = {
     "fill bytes": b"\xff" * 20_000,
     "a film": b"\0\0\0\x18ftypmp42" + np.random.default_rng(0).bytes(60_000),
     "many scans": b"\xff\xda" * 200,
-    "a picture": photos.jpeg(IMAGE[:60, :60]) + photos.png(IMAGE),
+    "a picture": helper_photos.jpeg(IMAGE[:60, :60]) + helper_photos.png(IMAGE),
     "a cut picture": JPEG[:3000],
 }
 
@@ -245,7 +249,7 @@ def test_what_follows_a_jpegs_end_does_no_harm(kind, tail):
 
 @pytest.mark.parametrize("tail", TAILS)
 def test_what_follows_a_pngs_end_does_no_harm(tail):
-    np.testing.assert_array_equal(pixels(photos.png(IMAGE) + TAILS[tail]), IMAGE)
+    np.testing.assert_array_equal(pixels(helper_photos.png(IMAGE) + TAILS[tail]), IMAGE)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from coloring.drawing import Drawing, even, guide_shape, read_drawing, shrink_lines
-from coloring.page import FORMATS, paper_of, read_file, read_layer, read_page
-from coloring.sketches import (
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from linewash.coloring.image_io import FORMATS, paper_of, read_file, read_layer, read_page
+from linewash.coloring.line_extraction import Drawing, even, guide_shape, read_drawing, shrink_lines
+from linewash.coloring.thinning import prune, thin
+from linewash.samples.sketches import (
     Pen,
     draw,
     encoded,
@@ -25,10 +29,6 @@ from coloring.sketches import (
     sea,
     sketches,
 )
-from coloring.thinning import prune, thin
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from training.errors import WorkError
@@ -150,7 +150,7 @@ def test_a_marker_and_a_thin_pen_draw_the_same_lines() -> None:
 
 
 def sun_only(pen: Pen) -> None:
-    from coloring.sketches import house
+    from linewash.samples.sketches import house
 
     house(pen, 0.2, 0.85, 0.6, 0.4)
 
@@ -185,7 +185,7 @@ def test_exif_is_obeyed(ink: np.ndarray, orientation: int, turns: int) -> None:
 
 
 def test_a_photograph_is_drawn_by_the_recipe() -> None:
-    from preprocess.edges import to_edges
+    from preprocess.lines.canny import to_edges
     from preprocess.recipe import DEFAULT
 
     rng = np.random.default_rng(0)
@@ -418,7 +418,7 @@ def test_avif_is_read_where_pillow_can(
 ) -> None:
     if "AVIF" in FORMATS:
         assert agreement(plain, read_drawing(encoded(on_white(ink), "AVIF"))) > 0.97
-    monkeypatch.setattr("coloring.page.FORMATS", ("PNG", "JPEG"))
+    monkeypatch.setattr("linewash.coloring.image_io.FORMATS", ("PNG", "JPEG"))
     with pytest.raises(WorkError, match="no decoder"):
         read_drawing(b"\0\0\0\x18ftypavif" + bytes(20))
 
@@ -431,7 +431,7 @@ def test_a_file_too_large_for_any_picture_is_not_read(
         file.truncate(60 << 30)  # sparse: takes no room on the disk
     with pytest.raises(WorkError, match="576 MB"):
         read_file(path)
-    monkeypatch.setattr("coloring.page.MAX_BYTES", 3 << 20)
+    monkeypatch.setattr("linewash.coloring.image_io.MAX_BYTES", 3 << 20)
     with pytest.raises(WorkError, match="3 MB"):
         read_file(Path("/dev/zero"))
 

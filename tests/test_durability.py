@@ -6,14 +6,15 @@ import errno
 import os
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
 
-from preprocess import receipts, storage
+from preprocess import receipts
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 from preprocess.sources import images
+from preprocess.storage import files
 from tfrecords_schema import MANIFEST_NAME, REJECTS_NAME, ShardReceipt
 
 
@@ -58,8 +59,8 @@ def test_shard_then_receipt_then_ledger_then_manifest(tmp_path: Path, events: li
         Recipe(image_size=32),
         Layout(val_fraction=0, num_shards=2),
     )
-    photos.folder(tmp_path / "images", 6)
-    storage.make_folder(Path(output))
+    helper_photos.folder(tmp_path / "images", 6)
+    files.make_folder(Path(output))
     planned = make_plan(images([str(tmp_path / "images")], output), layout, output)
     assert events == [("fsync", ".."), *[("rename", f".work/plan/train-{i:05d}.jsonl") for i in (0, 1)]], (
         "lists of images are written anew by each run"
@@ -78,12 +79,10 @@ def test_shard_then_receipt_then_ledger_then_manifest(tmp_path: Path, events: li
     assert events == [*lasting(REJECTS_NAME), *lasting(MANIFEST_NAME)]
 
 
-@pytest.mark.parametrize(
-    "name", [f"{storage.INDEX_DIR}/n01.tar-0.jsonl", f"{storage.INDEX_DIR}/kmeans-9.json"]
-)
+@pytest.mark.parametrize("name", [f"{files.INDEX_DIR}/n01.tar-0.jsonl", f"{files.INDEX_DIR}/kmeans-9.json"])
 def test_indices_and_learnt_palettes(tmp_path: Path, events: list[tuple[str, str]], name: str) -> None:
-    (tmp_path / "out" / storage.INDEX_DIR).mkdir(parents=True)
-    storage.write(str(tmp_path / "out"), name, b"x")
+    (tmp_path / "out" / files.INDEX_DIR).mkdir(parents=True)
+    files.write(str(tmp_path / "out"), name, b"x")
     assert events == lasting(name)
 
 
@@ -91,8 +90,8 @@ def test_a_removed_manifest_does_not_come_back(tmp_path: Path, events: list[tupl
     """Or it would vouch for shards that are written anew."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / MANIFEST_NAME).write_text("old")
-    storage.remove(str(tmp_path / "out"), MANIFEST_NAME)
-    storage.remove(str(tmp_path / "out"), MANIFEST_NAME)
+    files.remove(str(tmp_path / "out"), MANIFEST_NAME)
+    files.remove(str(tmp_path / "out"), MANIFEST_NAME)
     assert events == [("unlink", MANIFEST_NAME), ("fsync", ".")]
 
 
@@ -104,10 +103,10 @@ def test_a_disk_that_is_full_at_the_very_last_leaves_nothing(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    storage.write(str(tmp_path), "a.json", b"old")
+    files.write(str(tmp_path), "a.json", b"old")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as error:
-        storage.write(str(tmp_path), "a.json", b"new")
+        files.write(str(tmp_path), "a.json", b"new")
     assert error.value.filename == f"{tmp_path}/a.json"
     assert (tmp_path / "a.json").read_bytes() == b"old"
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.json"]
@@ -124,15 +123,15 @@ def test_a_file_system_that_cannot_synchronise_a_folder_will_do(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refuse)
-    storage.write(str(tmp_path), "a/b.json", b"x")
+    files.write(str(tmp_path), "a/b.json", b"x")
     assert (tmp_path / "a/b.json").read_bytes() == b"x"
 
 
 def test_temporary_names_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that write one file at once do not write into each other's."""
     with (
-        storage.write_atomically(str(tmp_path), "a") as one,
-        storage.write_atomically(str(tmp_path), "a") as two,
+        files.write_atomically(str(tmp_path), "a") as one,
+        files.write_atomically(str(tmp_path), "a") as two,
     ):
         one.write(b"one")
         two.write(b"two")

@@ -13,14 +13,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from commands import run_module
 from conftest import write_dataset
+from helper_commands import run_module
 from PIL import Image
 
 import tfrecords_schema as schema
-from training.compose import compose
-from training.dataset import open_dataset
-from training.evaluate import main
+from training.data.dataset import open_dataset
+from training.evaluate.__main__ import main
+from training.hydra_config import compose
 
 ROOT = Path(__file__).resolve().parent.parent
 BASES = np.array([2**16, 2**8, 1])  # a colour as one number
@@ -33,7 +33,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a short run."""
-    from training.train import train
+    from training.loop.train import train
 
     run_dir = tmp_path_factory.mktemp("evaluated") / "run"
     train(compose([f"data.root={shared_dataset}", *SMALL]), open_dataset(str(shared_dataset)), run_dir)
@@ -88,7 +88,7 @@ def test_another_dataset_and_the_last_network(
 def test_tables_too_large_for_memory_are_left_out(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training import evaluation
+    from training.evaluate import evaluation
 
     monkeypatch.setattr(evaluation, "LARGEST_TABLE", 1)
     assert main([f"run={finished}"]) == 0
@@ -193,7 +193,7 @@ def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
 
 @pytest.mark.parametrize("num_values", [2, 3, 6])
 def test_confusion_of_any_palette_is_drawn(tmp_path: Path, num_values: int) -> None:
-    from training.confusion import write_confusion
+    from training.evaluate.confusion_plot import write_confusion
 
     palette = schema.Palette.grid(num_values)
     confusion = np.random.default_rng(0).integers(0, 100, (len(palette),) * 2)

@@ -17,14 +17,14 @@ from conftest import draw_example, write_dataset
 from PIL import Image
 
 import tfrecords_schema as schema
-from training.compose import compose
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import UsageError, WorkError
-from training.export import chosen_formats, main
-from training.exported import FORMATS, Exported
+from training.export.__main__ import chosen_formats, main
+from training.export.metadata import FORMATS, Exported
+from training.hydra_config import compose
 from training.models import build_model
-from training.predict import predict_labels
-from training.record import write_run
+from training.models.predict import predict_labels
+from training.run.run_info import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 PALETTE = schema.Palette.grid(2)
@@ -214,7 +214,7 @@ def test_the_card_s_own_program_colours_a_drawing(
 def test_export_json_is_read_without_tensorflow(export_dir: Path) -> None:
     program = WITHOUT.format(barred=("tensorflow", "keras", "hydra", "PIL", "onnxruntime")) + (
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "import training\nfrom training.exported import Exported\n"
+        "import training\nfrom training.export.metadata import Exported\n"
         "exported = Exported.load('.')\n"
         "assert exported.file('.', 'onnx').name == 'model.onnx' and len(exported.palette) == 8\n"
     )
@@ -263,8 +263,8 @@ def test_every_network_says_the_same_in_every_format(
 
 
 def test_the_article_s_scores_become_the_logits_it_was_trained_on() -> None:
-    from training.losses import to_logits
-    from training.portable import inference_copy, portable_copy
+    from training.export.portable import inference_copy, portable_copy
+    from training.metrics.losses import to_logits
 
     net = build_model(compose(["data.root=x", *NETWORKS["article"]]).model, 5, seed=0)
     copy = inference_copy(net, gives_logits=False)
@@ -347,7 +347,7 @@ def test_a_format_that_says_something_else_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from training import parity
+    from training.export import parity
 
     def opened(path: Path) -> parity.Runner:
         # As if a colour had been forgotten; or nothing had come out at all.
@@ -365,25 +365,25 @@ def test_a_format_that_says_something_else_leaves_nothing(
 def test_what_stops_it_leaves_nothing(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training import exporting
+    from training.export import formats
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "model.onnx")
 
-    monkeypatch.setattr(exporting, "_write_onnx", fail)
+    monkeypatch.setattr(formats, "_write_onnx", fail)
     words = (f"run={run_dir}", f"out={tmp_path / 'export'}", "formats=onnx")
     assert "model.onnx could not be read or written: No space left" in complaint(capsys, 1, *words)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "_write_onnx", interrupt)
+    monkeypatch.setattr(formats, "_write_onnx", interrupt)
     assert main(list(words)) == 130
 
     def break_down(*_: object) -> None:
         raise RuntimeError("an op without a name\nand a page of text")
 
-    monkeypatch.setattr(exporting, "_write_onnx", break_down)
+    monkeypatch.setattr(formats, "_write_onnx", break_down)
     said = complaint(capsys, 1, *words)
     assert "onnx could not be made of this network (RuntimeError: an op without a name)" in said
     assert "leave it out with formats=keras,saved_model,litert" in said
@@ -391,9 +391,9 @@ def test_what_stops_it_leaves_nothing(
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import export
+    from training.export import __main__
 
-    monkeypatch.setitem(export.NEEDS, "onnx", ("no_such_package", "onnx"))
+    monkeypatch.setitem(__main__.NEEDS, "onnx", ("no_such_package", "onnx"))
     with pytest.raises(WorkError, match=r"onnx needs no_such_package: .* -m pip install .*\[export\]"):
         chosen_formats(None)
     assert chosen_formats("saved_model,keras") == ["keras", "saved_model"]
@@ -444,7 +444,7 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_export_is_cleared_away_by_training_and_by_the_next_export(tmp_path: Path) -> None:
-    from training.atomic import making, remove_unfinished
+    from training.atomic_files import making, remove_unfinished
 
     half = tmp_path / ".writing.export/saved_model"
     half.mkdir(parents=True)

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
-from commands import ROOT
 from conftest import Count
-from jobs import (
+from helper_commands import ROOT
+from helper_jobs import (
     assert_one_sentence,
     children,
     file_contents,
@@ -34,10 +34,10 @@ from jobs import (
     verify,
     workers,
 )
-from runs import SETTINGS, assert_same_end, flip_a_bit
+from helper_runs import SETTINGS, assert_same_end, flip_a_bit
 
 from tfrecords_schema import Manifest, ShardReceipt, decode_example, read_records
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import LinewashError
 
 pytestmark = pytest.mark.faults
@@ -117,7 +117,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     for i in range(90):
         path = folder / f"images/n{i % 3:08d}/{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(photos.jpeg(photos.picture(i, 600, 900)))
+        path.write_bytes(helper_photos.jpeg(helper_photos.picture(i, 600, 900)))
     args = ["--input", str(folder / "images"), *LAYOUT, *SLOWLY]
     assert preprocess(*args, "--output", folder / "first").returncode == 0
     began = time.monotonic()
@@ -337,7 +337,7 @@ def keys_of(root: Path) -> list[str]:
 
 def test_what_cannot_be_read_is_in_the_ledger(tmp_path: Path, count: Count) -> None:
     """Root may read anything, so these are files that nobody can read; waiting for one would never end."""
-    images = photos.folder(tmp_path / "images", 12) / "n00000000"
+    images = helper_photos.folder(tmp_path / "images", 12) / "n00000000"
     os.mkfifo(images / "pipe.jpg")
     links = {"nowhere": "gone", "itself": "itself.jpg", "endless": "/dev/zero", "torn": "/proc/self/mem"}
     for name, target in {**links, "folder": images.parent}.items():
@@ -506,7 +506,7 @@ def opening(root: Path) -> str:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Work:
     """The dataset that is damaged: 16 images, three shards and one for validation."""
     folder = tmp_path_factory.mktemp("small")
-    images = photos.folder(folder / "images", 16)
+    images = helper_photos.folder(folder / "images", 16)
     args = ["--input", str(images), "--num_shards", "3", "--image_size", "32", "--val_fraction", "0.2"]
     assert preprocess(*args, "--output", folder / "made").returncode == 0
     assert verdict(folder / "made") == opening(folder / "made") == ""

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import helper_photos
 import numpy as np
-import photos
 import pytest
 import verify_shards
 
-from preprocess import receipts, storage
+from preprocess import receipts
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 from preprocess.sources import images
+from preprocess.storage import files
 from tfrecords_schema import SCHEMA_VERSION, Manifest, Palette, ShardInfo, ShardReceipt
 
 LAYOUT = Layout(val_fraction=0, num_shards=20)
@@ -27,11 +28,11 @@ LAYOUT = Layout(val_fraction=0, num_shards=20)
 def dataset(tmp_path: Path) -> Path:
     """Twenty shards, most of them empty, of a recipe of 1,000 colours."""
     output, recipe = str(tmp_path / "out"), Recipe(image_size=32, palette=Palette.grid(10))
-    photos.folder(tmp_path / "images", 5)
+    helper_photos.folder(tmp_path / "images", 5)
     for shard in make_plan(images([str(tmp_path / "images")], output), LAYOUT, output):
         write_shard(shard, recipe, "none", output)
     receipts.write_manifest(output, receipts.load(output), recipe, LAYOUT, ["images"])
-    storage.remove_folder(output, storage.WORK_DIR)
+    files.remove_folder(output, files.WORK_DIR)
     return tmp_path / "out"
 
 
@@ -96,9 +97,9 @@ def test_a_receipt_with_a_number_out_of_range_counts_as_damaged(dataset: Path) -
 
 def test_only_so_many_files_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    monkeypatch.setattr(storage, "read", lambda path: read.append(path) or path.encode())
-    found = storage.read_each(str(number) for number in range(1000))
+    monkeypatch.setattr(files, "read", lambda path: read.append(path) or path.encode())
+    found = files.read_each(str(number) for number in range(1000))
     assert [next(found), next(found)] == [b"0", b"1"]
-    assert len(read) <= storage.CONNECTIONS + 2
+    assert len(read) <= files.CONNECTIONS + 2
     assert len(list(found)) == 998
     assert sorted(read, key=int) == [str(number) for number in range(1000)]

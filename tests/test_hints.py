@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tfrecords_schema import Palette
-from training.colors import HINT_CHANNELS
-from training.compose import compose
 from training.config import HintsConfig
-from training.draws import Draws
-from training.hints import dabs, simulate, to_channels
+from training.data.hints import dabs, simulate, to_channels
+from training.data.stateless_random import Draws
+from training.hydra_config import compose
+from training.metrics.color_spaces import HINT_CHANNELS
 from training.models import build_model
 
 SIZE = 32

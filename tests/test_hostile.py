@@ -14,14 +14,14 @@ import zipfile
 from pathlib import Path
 
 import fuzz
-import hostile
+import helper_hostile
 import numpy as np
 import pytest
-from commands import ROOT, run_main, training_main
+from helper_commands import ROOT, run_main, training_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.state import DamagedStateError, read_state
+from training.loop.checkpoint_file import DamagedStateError, read_state
 
 # TensorFlow reads the shards with threads of its own: in a process that can be ended, and nowhere else.
 HERE = [name for name in fuzz.TARGETS if name != "shard"]
@@ -32,7 +32,7 @@ PATIENCE = 6 * fuzz.SECONDS
 
 @pytest.mark.parametrize("target", ALL)
 def test_what_is_kept_is_refused_quickly_and_in_little_memory(target: str, tmp_path: Path) -> None:
-    for name, data in hostile.large(target).items():
+    for name, data in helper_hostile.large(target).items():
         (tmp_path / name).write_bytes(data)
     paths = [*fuzz.corpus(target), *tmp_path.iterdir()]
     done = subprocess.run(
@@ -64,7 +64,7 @@ def mutated(draw: st.DrawFn, sound: bytes) -> bytes:
 @settings(max_examples=30)
 @given(st.data())
 def test_sound_files_that_were_damaged_are_read_or_refused(target: str, data: st.DataObject) -> None:
-    sound = data.draw(st.sampled_from(sorted(hostile.SOUND[target].values())))
+    sound = data.draw(st.sampled_from(sorted(helper_hostile.SOUND[target].values())))
     fuzz.TARGETS[target](data.draw(mutated(sound)))
 
 
@@ -125,7 +125,7 @@ def evil_networks(canary: Path) -> dict[str, dict]:
 def run_dir(tmp_path: Path) -> Path:
     """A run without a network."""
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    content = hostile.plain_run()
+    content = helper_hostile.plain_run()
     (tmp_path / "run/run.json").write_text(json.dumps(content))
     return tmp_path / "run"
 
@@ -172,11 +172,11 @@ def evil_archives(canary: Path) -> dict[str, dict]:
 
 @pytest.mark.parametrize("kind", list(evil_archives(Path("x"))))
 def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path: Path) -> None:
-    from coloring.network import load
+    from linewash.coloring.model_loader import load
 
     from training.errors import WorkError
-    from training.evaluation import load_network
-    from training.record import Run
+    from training.evaluate.evaluation import load_network
+    from training.run.run_info import Run
 
     canary = tmp_path / "canary"
     path = write_network(run_dir, **evil_archives(canary)[kind])
@@ -186,19 +186,19 @@ def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("command", ["training.evaluate", "training.export", "coloring.command"])
+@pytest.mark.parametrize("command", ["training.evaluate", "training.export", "linewash.coloring.cli"])
 def test_commands_refuse_networks_that_hold_code(
     command: str, run_dir: Path, tmp_path: Path, shared_dataset: Path
 ) -> None:
     canary = tmp_path / "canary"
     palette = json.loads((shared_dataset / "manifest.json").read_bytes())["palette"]
-    run = hostile.plain_run() | {"palette": palette}
+    run = helper_hostile.plain_run() | {"palette": palette}
     run["dataset"]["root"] = str(shared_dataset)
     (run_dir / "run.json").write_text(json.dumps(run))
     drawing = tmp_path / "drawing.png"
-    drawing.write_bytes(hostile.pages()["plain.png"])
+    drawing.write_bytes(helper_hostile.pages()["plain.png"])
     words = [f"run={run_dir}"]
-    if command == "coloring.command":
+    if command == "linewash.coloring.cli":
         words = ["--run", run_dir, drawing, "-o", tmp_path / "out.png"]
     for kind in ("lambda", "module", "pickle", "upwards"):
         write_network(run_dir, **evil_archives(canary)[kind])
@@ -232,8 +232,8 @@ def test_commands_refuse_networks_that_hold_code(
 )
 def test_a_network_is_what_its_archive_declares(archive: dict, words: str, run_dir: Path) -> None:
     from training.errors import WorkError
-    from training.evaluation import load_network
-    from training.record import Run
+    from training.evaluate.evaluation import load_network
+    from training.run.run_info import Run
 
     path, palette = write_network(run_dir, **archive), Run.read(run_dir).palette
     before = fuzz._fresh_peak()
@@ -263,8 +263,8 @@ def constant(sides: list[int]) -> bytes:
 
 @pytest.mark.parametrize("weights", [400_000_000, 10**10, 10**15])
 def test_an_export_that_takes_more_memory_than_its_bytes_is_refused(weights: int, tmp_path: Path) -> None:
-    from coloring.network import load
-    from networks import write_export
+    from helper_networks import write_export
+    from linewash.coloring.model_loader import load
 
     from training.errors import WorkError
 
@@ -280,17 +280,17 @@ def test_an_export_that_takes_more_memory_than_its_bytes_is_refused(weights: int
 # -------------------------------------------------------------------------------- what lies beside a network
 
 
-@pytest.mark.parametrize("name", list(hostile.bad_evaluations()))
+@pytest.mark.parametrize("name", list(helper_hostile.bad_evaluations()))
 def test_a_judgement_that_is_none_is_passed_over(name: str, run_dir: Path) -> None:
-    from training.exporting import Source, _read_evaluation
-    from training.record import Run
+    from training.export.formats import Source, _read_evaluation
+    from training.run.run_info import Run
 
     run = Run.read(run_dir)
     source = Source(run, {}, write_network(run_dir, {}), run.root, None)
     path = run_dir / "evaluation.json"
-    path.write_text(json.dumps(hostile.plain_evaluation()))
-    assert _read_evaluation(path, source) == hostile.plain_evaluation()
-    path.write_bytes(hostile.bad_evaluations()[name])
+    path.write_text(json.dumps(helper_hostile.plain_evaluation()))
+    assert _read_evaluation(path, source) == helper_hostile.plain_evaluation()
+    path.write_bytes(helper_hostile.bad_evaluations()[name])
     assert _read_evaluation(path, source) is None
 
 
@@ -300,10 +300,10 @@ def test_a_judgement_that_is_none_is_passed_over(name: str, run_dir: Path) -> No
 def test_a_run_that_is_none_is_a_sentence(
     name: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.export import main
+    from training.export.__main__ import main
 
     write_network(run_dir, dense(2))
-    (run_dir / "run.json").write_bytes(hostile.bad_runs()[name])
+    (run_dir / "run.json").write_bytes(helper_hostile.bad_runs()[name])
     assert main([f"run={run_dir}", "formats=keras"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -319,7 +319,7 @@ def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: 
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss/evil.yaml").write_text(f"a: !!python/object/apply:os.system ['touch {canary}']\n")
     (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Touch(canary)))
-    content = hostile.plain_run()
+    content = helper_hostile.plain_run()
     content["config"]["model"] |= {"_target_": "os.system", "command": f"touch {canary}"}
     (run_dir / "run.json").write_text(json.dumps(content))
     for words in (
@@ -341,8 +341,8 @@ def test_settings_that_would_run_something_are_refused(tmp_path: Path, run_dir: 
 
 def test_an_export_that_keeps_its_weights_elsewhere_is_refused(tmp_path: Path) -> None:
     import onnx
-    from coloring.network import load
-    from networks import write_export
+    from helper_networks import write_export
+    from linewash.coloring.model_loader import load
 
     from training.errors import WorkError
 

@@ -14,22 +14,23 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import helper_photos
 import numpy as np
-import photos
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
+from helper_jobs import preprocess
+from helper_photos import tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobs import preprocess
-from photos import tar
 
-from preprocess import reading, storage
-from preprocess.catalog import Subset
+from preprocess import image_reader
 from preprocess.file_types import Skipped
+from preprocess.image_index import Subset
 from preprocess.options import UsageError, check_beam_flags, parse
 from preprocess.plan import Layout, make_plan, read_plan
 from preprocess.rejects import Rejected
 from preprocess.sources import Image, SourceError, images
+from preprocess.storage import files
 
 
 class FarFileSystem(LocalFileSystem):
@@ -49,8 +50,8 @@ class FarFileSystem(LocalFileSystem):
         return super().open(path.removeprefix("far:/"), *args, **kwargs)
 
 
-JPEG = photos.jpeg(photos.picture(1, 40, 40))
-PNG = photos.png(photos.picture(2, 40, 40))
+JPEG = helper_photos.jpeg(helper_photos.picture(1, 40, 40))
+PNG = helper_photos.png(helper_photos.picture(2, 40, 40))
 WEBP = b"RIFF\x20\0\0\0WEBPVP8 "
 BMP = b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0"
 
@@ -157,7 +158,7 @@ def test_every_route_takes_and_counts_the_same(route, tmp_path):
 def test_images_found_by_content_are_read_from_where_they_lie(tmp_path):
     write(tmp_path / "photos", MIXED)
     for image in found(as_tar_of_tars(tmp_path), output=tmp_path / "out"):
-        assert storage.read(image.path, image.offset, image.size) == MIXED[image.key]
+        assert files.read(image.path, image.offset, image.size) == MIXED[image.key]
 
 
 @pytest.mark.parametrize("name", [".cache", "@eaDir", "lost+found", "Temporary Items"])
@@ -190,8 +191,8 @@ def test_the_dataset_itself_is_not_searched(tmp_path):
 
 def test_usual_names_are_not_opened(tmp_path, monkeypatch):
     write(tmp_path, {"n01/a.JPEG": JPEG, "n01/b.png": PNG, "n01/c.json": b"{}", "n01/d.txt": b""})
-    monkeypatch.setattr(storage, "open_binary", None)
-    monkeypatch.setattr(storage, "read", None)
+    monkeypatch.setattr(files, "open_binary", None)
+    monkeypatch.setattr(files, "read", None)
     assert keys(tmp_path) == keys(f"far:/{tmp_path}") == ["n01/a.JPEG", "n01/b.png"]
 
 
@@ -213,7 +214,7 @@ def test_what_was_skipped_stands_in_the_message_where_nothing_was_found(tmp_path
 
 
 def test_the_end_of_a_job_and_of_its_rerun_says_what_was_skipped(tmp_path):
-    photos.folder(tmp_path / "photos", 4)
+    helper_photos.folder(tmp_path / "photos", 4)
     write(
         tmp_path / "photos/n1", {"._x.jpg": b"x", "a.webp": WEBP, "n\u202fm.jpg": JPEG, "\u3000.jfif": JPEG}
     )
@@ -359,7 +360,7 @@ def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
     for output in (tmp_path / "out", tmp_path / "out"):
         skipped = Skipped()
         images = {image.key: image for image in found(f"{far}{path}", output=output, skipped=skipped)}
-        sound = {key: storage.read(i.path, i.offset, i.size) for key, i in images.items() if not i.fault}
+        sound = {key: files.read(i.path, i.offset, i.size) for key, i in images.items() if not i.fault}
         assert sound == {
             "blobs/5f": PNG, "n00/early.jpg": JPEG, "n01/a.jpg": JPEG, "n02/hard.jpg": JPEG, "n02/name": JPEG,
             "n02/blob.jpg": PNG, "n02/chain.jpg": PNG, "n02/through.jpg": JPEG,
@@ -371,7 +372,7 @@ def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
     with pytest.raises(
         Rejected, match=r"unreadable: a link to \.\./\.\./elsewhere\.jpg, which is not in the"
     ):
-        reading.read_image(images["n02/away.jpg"])
+        image_reader.read_image(images["n02/away.jpg"])
 
 
 def test_hard_links_in_a_tar_of_tars(tmp_path):
@@ -382,7 +383,7 @@ def test_hard_links_in_a_tar_of_tars(tmp_path):
     (tmp_path / "all.tar").write_bytes(tar({"n01.tar": inner}))
     images = found(tmp_path / "all.tar", output=tmp_path / "out")
     assert [image.key for image in images] == ["n01/a.jpg", "n01/b.jpg"]
-    assert {storage.read(i.path, i.offset, i.size) for i in images} == {JPEG}
+    assert {files.read(i.path, i.offset, i.size) for i in images} == {JPEG}
 
 
 @pytest.mark.skipif(not shutil.which("tar"), reason="Python's tarfile writes no sparse files")
@@ -423,7 +424,7 @@ def test_inputs_with_the_same_keys_can_be_told_apart(tmp_path, monkeypatch):
     expected = {"a/cats/1.jpg": JPEG, "b/cats/1.jpg": PNG, "b/2.jpg": PNG}
     monkeypatch.chdir(tmp_path / "a")
     for inputs in ([a, b], [f"{b}/", "."], ["../b/**", "../a/*"], [f"far:/{a}", f"far:/{b}"]):
-        got = {i.key: storage.read(i.path) for i in planned(inputs, tmp_path / "out", keys_with_input=True)}
+        got = {i.key: files.read(i.path) for i in planned(inputs, tmp_path / "out", keys_with_input=True)}
         assert got == expected
 
 
@@ -479,7 +480,7 @@ def test_a_name_of_unusual_letters_is_a_name(tmp_path, name, route):
     write(tmp_path / "photos", {f"n01/{name}.jpg": JPEG})
     (image,) = planned([str(route(tmp_path))], tmp_path / "out")
     assert (image.key, image.fault) == (f"n01/{name}.jpg", "")
-    assert reading.read_image(image) == JPEG
+    assert image_reader.read_image(image) == JPEG
 
 
 def test_a_name_in_another_encoding_in_a_tar_is_a_reject(tmp_path):
@@ -497,9 +498,9 @@ def test_an_input_folder_in_another_encoding_is_read(tmp_path, below):
     (tmp_path / "n02.tar").write_bytes(tar({"t.jpg": JPEG}))
     shutil.move(tmp_path / "n02.tar", f"{root}/n\udcfc.tar")
     got = {i.key: i for i in planned([f"{root}{below}"], tmp_path / "out")}
-    assert reading.read_image(got["n01/a.jpg"]) == JPEG
+    assert image_reader.read_image(got["n01/a.jpg"]) == JPEG
     if not below:
-        assert reading.read_image(got["b\\udcfccher/flat.jpg"]) == PNG
+        assert image_reader.read_image(got["b\\udcfccher/flat.jpg"]) == PNG
         assert got["n\\udcfc/t.jpg"].fault == ""
 
 
@@ -509,7 +510,7 @@ def test_a_broken_link_is_a_reject_on_every_route(tmp_path, pattern):
     (tmp_path / "in/n01/broken.jpg").symlink_to("nowhere")
     got = {image.key: image for image in found(tmp_path / pattern)}
     with pytest.raises(Rejected, match="unreadable: the file is gone"):
-        reading.read_image(got["n01/broken.jpg"])
+        image_reader.read_image(got["n01/broken.jpg"])
 
 
 def test_links_and_pipes_without_an_images_name_are_counted(tmp_path):
@@ -527,7 +528,7 @@ def test_a_fault_that_may_pass_is_no_reason_to_skip_a_file(tmp_path, monkeypatch
     def fail(path):
         raise OSError(errno.EIO, "Input/output error", path)
 
-    monkeypatch.setattr(storage, "open_binary", fail)
+    monkeypatch.setattr(files, "open_binary", fail)
     with pytest.raises(SourceError, match=r"cannot read .*n01/b: Input/output error"):
         found(tmp_path)
 
@@ -547,7 +548,7 @@ def test_a_huge_file_is_rejected_before_it_is_read(tmp_path, monkeypatch):
     for pattern in (tmp_path, f"far:/{tmp_path}"):
         for image in planned([str(pattern)], tmp_path / "out"):
             try:
-                assert reading.read_image(image, reading.most_bytes(1 << 20)) == JPEG
+                assert image_reader.read_image(image, image_reader.most_bytes(1 << 20)) == JPEG
             except Rejected as e:
                 faults[image.key] = e
         assert {key: fault.reason for key, fault in faults.items()} == {
@@ -559,7 +560,7 @@ def test_a_huge_file_is_rejected_before_it_is_read(tmp_path, monkeypatch):
 
 def test_no_sound_image_is_larger_than_the_limit():
     noise = np.random.default_rng(0).integers(0, 1 << 16, (256, 256, 4), np.uint16)
-    assert len(cv2.imencode(".png", noise)[1]) < reading.most_bytes(256 * 256)
+    assert len(cv2.imencode(".png", noise)[1]) < image_reader.most_bytes(256 * 256)
 
 
 # ------------------------------------------------------------------------------------- files that are named

@@ -2,17 +2,17 @@
 
 from functools import partial
 
+import helper_photos
 import inspect_shards
 import numpy as np
-import photos
 import pytest
-from commands import run_main, run_script
+from helper_commands import run_main, run_script
 from PIL import Image
 
 from preprocess import receipts, sources
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 
 inspect = partial(run_main, inspect_shards.main)
 
@@ -21,7 +21,7 @@ inspect = partial(run_main, inspect_shards.main)
 def dataset(request, tmp_path_factory):
     """A dataset made without a runner: the same functions, called one after the other."""
     root = tmp_path_factory.mktemp(request.param)
-    photos.folder(root / "images", 20)
+    helper_photos.folder(root / "images", 20)
     layout, recipe = Layout(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
     for shard in make_plan(
         sources.images([str(root / "images")], str(root / "out")), layout, str(root / "out")

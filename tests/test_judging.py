@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords_schema import Palette
-from training.baselines import best_map, commonest_everywhere, count_places, position_prior
-from training.ciede import ciede2000, difference_table
-from training.colors import to_cielab, to_oklab
-from training.compose import compose
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import UsageError
-from training.losses import Objective, class_weights, cross_entropy, neighbour_targets
-from training.metrics import Scores, Tally, tally_pixels, total
+from training.hydra_config import compose
+from training.metrics.baselines import best_map, commonest_everywhere, count_places, position_prior
+from training.metrics.ciede2000 import ciede2000, difference_table
+from training.metrics.color_spaces import to_cielab, to_oklab
+from training.metrics.losses import Objective, class_weights, cross_entropy, neighbour_targets
+from training.metrics.scores import Scores, Tally, tally_pixels, total
 
 # ------------------------------------------------------------------------------------------- losses
 

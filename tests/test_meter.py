@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import pytest
 
-from training.meter import Meter, _clock_time
-from training.quiet import announced
+from training.run.progress import Meter, _clock_time
+from training.tf_startup import announced
 
 
 class Clock:

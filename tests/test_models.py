@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 from conftest import manifest_of
 
-from training.checkpoint import save_net
-from training.compose import compose
 from training.config import TrainConfig
-from training.learner import Learner
+from training.hydra_config import compose
+from training.loop.checkpoint import save_net
+from training.loop.distribution import Replicas
+from training.loop.step import Learner
 from training.models import build_model
-from training.predict import predict_labels
-from training.replicas import Replicas
+from training.models.predict import predict_labels
 
 SMALL = {
     "unet": ["experiment=smoke"],

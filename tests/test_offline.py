@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import conftest
-import photos
+import helper_photos
 import pytest
 from helper_offline import ROOT, Away
 
@@ -52,7 +52,7 @@ def commands_all_succeed(away: Away, *commands: list[object]) -> None:
 
 
 def job(away: Away, *more: object) -> list[object]:
-    photos.folder(away.keep / "photos", 12)
+    helper_photos.folder(away.keep / "photos", 12)
     places = ["--input", away.keep / "photos", "--output", away.keep / "made", "--val_fraction", 0.3]
     return ["-m", "preprocess", *places, "--image_size", 32, *more]
 
@@ -65,7 +65,7 @@ def drawing(away: Away) -> Path:
     page = np.full((200, 200, 3), 255, np.uint8)
     cv2.circle(page, (100, 100), 60, (0, 0, 0), 3)
     path = away.keep / "drawing.png"
-    path.write_bytes(photos.png(page))
+    path.write_bytes(helper_photos.png(page))
     return path
 
 

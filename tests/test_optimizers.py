@@ -12,16 +12,16 @@ import pytest
 import tensorflow as tf
 from conftest import manifest_of
 
-from training import optimizers
-from training.checkpoint import load_progress
-from training.compose import compose
 from training.config import TrainConfig
 from training.errors import WorkError
-from training.learner import Learner
+from training.hydra_config import compose
+from training.loop import optimizers
+from training.loop.checkpoint import load_progress
+from training.loop.checkpoint_file import Array, Progress, write_state
+from training.loop.distribution import Replicas
+from training.loop.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
+from training.loop.step import Learner
 from training.models import build_model, first_and_last
-from training.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
-from training.replicas import Replicas
-from training.state import Array, Progress, write_state
 
 SMALL = {
     "unet": ["experiment=smoke", "model.widths=[16,24,32]", "model.blocks=[0,0,1]"],
@@ -147,7 +147,7 @@ def test_keras_still_has_every_method_that_we_override(ours: type) -> None:
     ]
     of_our_own = {"_orthogonal"}
     missing = [name for name in overridden if name not in of_our_own and not hasattr(kerass, name)]
-    assert not missing, f"Keras {keras.__version__} has renamed {missing}: see training/optimizers.py"
+    assert not missing, f"Keras {keras.__version__} has renamed {missing}: see training/loop/optimizers.py"
     assert "_all_reduce_sum_gradients" in overridden
 
 
@@ -160,7 +160,9 @@ def test_keras_still_has_everything_that_we_use() -> None:
         "_get_variable_index", "_trainable_variables", "assign_add", "assign_sub",
     ]  # fmt: skip
     missing = [name for name in used if not hasattr(optimizer, name)]
-    assert not missing, f"Keras {keras.__version__} has no {missing} any more: see training/optimizers.py"
+    assert not missing, (
+        f"Keras {keras.__version__} has no {missing} any more: see training/loop/optimizers.py"
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])

@@ -1,7 +1,7 @@
 """The Beam graph by itself, run inside this process: its elements and its counters."""
 
 import apache_beam as beam
-import photos
+import helper_photos
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
@@ -10,12 +10,12 @@ from preprocess import receipts, sources
 from preprocess.pipeline import build
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 
 
 def test_shards_become_receipts_and_counters(tmp_path):
     folder, output, recipe = (
-        photos.folder(tmp_path / "images", 30),
+        helper_photos.folder(tmp_path / "images", 30),
         str(tmp_path / "out"),
         Recipe(image_size=32),
     )
@@ -43,7 +43,7 @@ def test_shards_become_receipts_and_counters(tmp_path):
 
 def test_a_shard_that_stands_is_not_written_again(tmp_path):
     folder, output, recipe = (
-        photos.folder(tmp_path / "images", 6),
+        helper_photos.folder(tmp_path / "images", 6),
         str(tmp_path / "out"),
         Recipe(image_size=32),
     )

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess import storage
-from preprocess.catalog import Subset
+from preprocess.image_index import Subset
 from preprocess.plan import Layout, default_num_shards, make_plan, read_plan
 from preprocess.sources import Image, SourceError
+from preprocess.storage import files
 
 
 def some(count):
@@ -102,7 +102,7 @@ def test_a_layout_out_of_range_is_refused(layout):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     def write_half():
-        with storage.write_atomically(str(tmp_path), "a/b") as file:
+        with files.write_atomically(str(tmp_path), "a/b") as file:
             file.write(b"half")
             raise RuntimeError("as if killed")
 

@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import helper_photos
 import numpy as np
-import photos
 import pytest
-from jobs import assert_one_sentence, file_contents, preprocess, preprocess_in_a_process, workers
+from helper_jobs import assert_one_sentence, file_contents, preprocess, preprocess_in_a_process, workers
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
@@ -30,18 +30,18 @@ def records(path):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """60 good images and one of every bad kind, in class folders."""
-    root = photos.folder(tmp_path_factory.mktemp("images"), 60)
-    good = photos.jpeg(photos.picture(99))
+    root = helper_photos.folder(tmp_path_factory.mktemp("images"), 60)
+    good = helper_photos.jpeg(helper_photos.picture(99))
     odd = root / "n99999999"
     odd.mkdir()
     (odd / "empty.JPEG").write_bytes(b"")
     (odd / "truncated.JPEG").write_bytes(good[: len(good) // 2])
     (odd / "text.JPEG").write_bytes(b"not an image")
-    (odd / "dot.JPEG").write_bytes(photos.jpeg(photos.picture(1, 1, 1)))
-    (odd / "constant.JPEG").write_bytes(photos.jpeg(np.full((200, 200, 3), 77, np.uint8)))
-    (odd / "wide.JPEG").write_bytes(photos.with_size(good, 65000, 65000))
-    (odd / "png_inside.JPEG").write_bytes(photos.png(photos.picture(98)))
-    (odd / "turned.JPEG").write_bytes(photos.with_orientation(good, 6))
+    (odd / "dot.JPEG").write_bytes(helper_photos.jpeg(helper_photos.picture(1, 1, 1)))
+    (odd / "constant.JPEG").write_bytes(helper_photos.jpeg(np.full((200, 200, 3), 77, np.uint8)))
+    (odd / "wide.JPEG").write_bytes(helper_photos.with_size(good, 65000, 65000))
+    (odd / "png_inside.JPEG").write_bytes(helper_photos.png(helper_photos.picture(98)))
+    (odd / "turned.JPEG").write_bytes(helper_photos.with_orientation(good, 6))
     return root
 
 
@@ -183,7 +183,7 @@ def test_gzip_shards_hold_the_same_records(dataset, images, tmp_path):
 @pytest.fixture(scope="session")
 def many(tmp_path_factory):
     """Enough images that a job over them can be killed on its way."""
-    return photos.folder(tmp_path_factory.mktemp("many"), 1500)
+    return helper_photos.folder(tmp_path_factory.mktemp("many"), 1500)
 
 
 @pytest.fixture(scope="session")
@@ -340,7 +340,7 @@ def test_a_dataset_may_have_other_things_beside(dataset, images):
 
 
 def test_photographs_in_train_and_val_are_no_dataset(tmp_path):
-    photos.folder(tmp_path / "all/train", 3)
+    helper_photos.folder(tmp_path / "all/train", 3)
     result = preprocess("--input", tmp_path / "all", "--output", tmp_path / "all")
     assert_one_sentence(result, 2, "train/n00000000", "type the name of a new directory")
 

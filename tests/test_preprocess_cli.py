@@ -10,10 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
-from commands import ROOT
-from jobs import file_contents, preprocess
+from helper_commands import ROOT
+from helper_jobs import file_contents, preprocess
 
 from preprocess import cli, job
 from preprocess.__main__ import main
@@ -103,7 +103,7 @@ def test_what_the_system_refuses_is_a_sentence_and_code_1(
 def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The bytes of a folder's name do not matter, for it is not part of what is written."""
     folder = tmp_path / os.fsdecode(b"p\xff")
-    photos.folder(folder, 1)
+    helper_photos.folder(folder, 1)
     assert main(["--input", str(folder), "--output", str(tmp_path / "out"), "--val_fraction", "0"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["--input", f"{folder}x", "--output", str(tmp_path / "out")]) == 2
@@ -123,7 +123,7 @@ def test_a_working_directory_that_was_removed(
 def test_no_folder_for_temporary_files(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from preprocess import worker
+    from preprocess.runners import worker
 
     def refuse() -> None:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
@@ -173,10 +173,10 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The finished shard stays, temporary folders go, and the same command ends with the same bytes."""
-    from preprocess import local
-    from preprocess.shards import write_shard
+    from preprocess.runners import local
+    from preprocess.shard_writer import write_shard
 
-    photos.folder(tmp_path / "images", 12)
+    helper_photos.folder(tmp_path / "images", 12)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     argv = ["--input", str(tmp_path / "images"), "--image_size", "32", "--num_shards", "2"]

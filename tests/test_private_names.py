@@ -32,53 +32,54 @@ class Private:
 
 NAMES = [
     Private(
-        f"{PORTABILITY}.fn_runner:FnApiRunner", "preprocess/local.py",
+        f"{PORTABILITY}.fn_runner:FnApiRunner", "preprocess/runners/local.py",
         "the local runner cannot be told that its workers are ours",
         ("default_environment", "provision_info"),
     ),
     Private(
-        f"{PORTABILITY}.fn_runner:ExtendedProvisionInfo", "preprocess/local.py",
+        f"{PORTABILITY}.fn_runner:ExtendedProvisionInfo", "preprocess/runners/local.py",
         "local workers do not get the pipeline's options, with which buckets are opened", ("provision_info",),
     ),
     Private(
-        f"{PORTABILITY}.worker_handlers:WorkerHandler.register_environment", "preprocess/local.py",
+        f"{PORTABILITY}.worker_handlers:WorkerHandler.register_environment", "preprocess/runners/local.py",
         "the local runner starts Beam's own workers, whose deaths nobody notices", ("urn", "payload_type"),
     ),
     Private(
-        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler", "preprocess/local.py",
+        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler", "preprocess/runners/local.py",
         "local workers cannot be started",
         ("state", "provision_info", "grpc_server"),
     ),
     Private(
-        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.start_worker", "preprocess/local.py",
+        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.start_worker", "preprocess/runners/local.py",
         "it is overridden: under another name Beam would not start our workers",
     ),
     Private(
-        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.stop_worker", "preprocess/local.py",
+        f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.stop_worker", "preprocess/runners/local.py",
         "it is overridden: under another name workers would live on after the job",
     ),
     Private(
-        f"{BEAM}.transforms.environments:SubprocessSDKEnvironment.from_command_string", "preprocess/local.py",
+        f"{BEAM}.transforms.environments:SubprocessSDKEnvironment.from_command_string",
+        "preprocess/runners/local.py",
         "the local runner cannot be told that its workers are ours", ("command_string",),
     ),
     Private(
-        f"{BEAM}.portability:python_urns.SUBPROCESS_SDK", "preprocess/local.py",
+        f"{BEAM}.portability:python_urns.SUBPROCESS_SDK", "preprocess/runners/local.py",
         "the local runner cannot be told that its workers are ours",
     ),
     Private(
-        f"{BEAM}.runners.job.utils:dict_to_struct", "preprocess/local.py",
+        f"{BEAM}.runners.job.utils:dict_to_struct", "preprocess/runners/local.py",
         "local workers do not get the pipeline's options", ("dict_obj",),
     ),
     Private(
-        f"{BEAM}.runners.worker.sdk_worker_main:main", "preprocess/worker.py",
+        f"{BEAM}.runners.worker.sdk_worker_main:main", "preprocess/runners/worker.py",
         "local workers cannot be started", ("unused_argv",),
     ),
     Private(
-        f"{BEAM}.io.filesystems:FileSystems._pipeline_options", "preprocess/stores.py",
+        f"{BEAM}.io.filesystems:FileSystems._pipeline_options", "preprocess/storage/registry.py",
         "credentials and endpoints given as Beam's flags are not used",
     ),
     Private(
-        f"{BEAM}.io.filesystem:FileSystem.translate_pattern", "preprocess/stores.py",
+        f"{BEAM}.io.filesystem:FileSystem.translate_pattern", "preprocess/storage/registry.py",
         "globs over buckets cannot be matched", ("pattern",),
     ),
     Private(
@@ -86,31 +87,32 @@ NAMES = [
         "misspelt flags of Beam are passed over in silence", ("parser",),
     ),
     Private(
-        f"{BEAM}.io.gcp.gcsio:create_storage_client", "preprocess/gcs.py",
+        f"{BEAM}.io.gcp.gcsio:create_storage_client", "preprocess/storage/gcs.py",
         "gs:// cannot be opened", ("pipeline_options", "use_credentials"),
     ),
     Private(
-        f"{BEAM}.runners.dataflow.internal.apiclient:DataflowApplicationClient", "preprocess/dataflow.py",
+        f"{BEAM}.runners.dataflow.internal.apiclient:DataflowApplicationClient",
+        "preprocess/runners/dataflow.py",
         "a missing package for Dataflow is found only when the job is handed in",
     ),
     Private(
-        "google.cloud.storage:Client._http", "preprocess/gcs.py",
+        "google.cloud.storage:Client._http", "preprocess/storage/gcs.py",
         "sixteen readers share ten connections, and the client warns at each read",
     ),
     Private(
-        "keras.optimizers:Muon._should_use_adamw", "training/optimizers.py",
+        "keras.optimizers:Muon._should_use_adamw", "training/loop/optimizers.py",
         "it is overridden: under another name all kernels of convolutions would get AdamW", ("variable",),
     ),
     Private(
-        "keras.optimizers:Muon.zeropower_via_newtonschulz5", "training/optimizers.py",
+        "keras.optimizers:Muon.zeropower_via_newtonschulz5", "training/loop/optimizers.py",
         "Muon's update of a convolution is not made orthogonal", ("x", "steps"),
     ),
     Private(
-        "keras.optimizers:Muon._get_variable_index", "training/optimizers.py",
+        "keras.optimizers:Muon._get_variable_index", "training/loop/optimizers.py",
         "Muon does not find the momentum of a kernel", ("variable",),
     ),
     Private(
-        "keras.optimizers:Optimizer._all_reduce_sum_gradients", "training/optimizers.py",
+        "keras.optimizers:Optimizer._all_reduce_sum_gradients", "training/loop/optimizers.py",
         "it is overridden: under another name replicas would add their gradients up twice",
         ("grads_and_vars",),
     ),
@@ -144,7 +146,7 @@ def test_instances_have_what_their_constructors_set() -> None:
     muon = keras.optimizers.Muon()
     muon.build([keras.Variable([[1.0]])])
     for name in ("rms_rate", "ns_steps", "momentums", "_trainable_variables"):
-        assert hasattr(muon, name), f"training/optimizers.py: ConvMuon uses {name} of Keras's Muon"
+        assert hasattr(muon, name), f"training/loop/optimizers.py: ConvMuon uses {name} of Keras's Muon"
 
 
 # Public, in spite of how they are spelt.

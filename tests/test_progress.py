@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
 
 from preprocess import progress
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 from preprocess.sources import images
 
 
@@ -32,7 +32,7 @@ def test_a_line_says_what_is_done_how_fast_and_what_is_left(images: int, seconds
 def make_shards(tmp_path: Path) -> int:
     """Writes two shards of 9 images, one of them a reject, while progress is shown."""
     output = str(tmp_path / "out")
-    photos.folder(tmp_path / "images", 8)
+    helper_photos.folder(tmp_path / "images", 8)
     (tmp_path / "images/n00000000/empty.JPEG").write_bytes(b"")
     found = progress.counted(images([str(tmp_path / "images")], output), "listing")
     planned = make_plan(found, Layout(val_fraction=0, num_shards=2), output)

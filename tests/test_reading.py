@@ -3,16 +3,17 @@
 import threading
 import time
 
-import photos
+import helper_photos
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-from preprocess import reading, sources, storage
+from preprocess import image_reader, sources
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 from preprocess.sources import Image
+from preprocess.storage import files
 
 
 class SlowFileSystem(LocalFileSystem):
@@ -57,7 +58,7 @@ class SlowFileSystem(LocalFileSystem):
 def slow(monkeypatch):
     monkeypatch.setattr(SlowFileSystem, "most_at_once", 0)
     monkeypatch.setattr(SlowFileSystem, "failures", {})
-    monkeypatch.setattr(reading, "PAUSE", 0.001)
+    monkeypatch.setattr(image_reader, "PAUSE", 0.001)
     return SlowFileSystem
 
 
@@ -70,19 +71,19 @@ def write(pattern, output, **recipe):
 
 
 def test_remote_images_are_read_many_at_a_time_and_written_in_order(slow, tmp_path):
-    folder = photos.folder(tmp_path / "images", 60)
+    folder = helper_photos.folder(tmp_path / "images", 60)
     slow.delay = 0.01
     far, _ = write(f"slow:/{folder}", tmp_path / "far")
     near, _ = write(str(folder), tmp_path / "near")
     assert far == near
-    assert slow.most_at_once >= reading.AHEAD / 2
+    assert slow.most_at_once >= image_reader.AHEAD / 2
 
 
 def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
-    folder = photos.folder(tmp_path / "images", 10)
+    folder = helper_photos.folder(tmp_path / "images", 10)
     slow.delay = 0
     paths = [f"slow:/{path}" for path in sorted(folder.rglob("*.JPEG"))]
-    slow.failures = {paths[0]: reading.TRIES - 1, paths[1]: reading.TRIES}
+    slow.failures = {paths[0]: image_reader.TRIES - 1, paths[1]: image_reader.TRIES}
     _, receipts = write(f"slow:/{folder}", tmp_path / "out")
     rejects = [reject for receipt in receipts for reject in receipt.rejects]
     assert [(r.key, r.reason, r.detail) for r in rejects] == [
@@ -91,14 +92,14 @@ def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
 
 
 def test_a_file_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "PAUSE", 1000)
+    monkeypatch.setattr(image_reader, "PAUSE", 1000)
     with pytest.raises(Rejected, match="unreadable: the file is gone"):
-        reading.read_image(Image("a/b.JPEG", str(tmp_path / "b.JPEG")))
+        image_reader.read_image(Image("a/b.JPEG", str(tmp_path / "b.JPEG")))
 
 
 def test_reading_stops_when_nobody_asks_any_more(slow, tmp_path):
-    folder = photos.folder(tmp_path / "images", 40)
-    found = reading.read_all(
+    folder = helper_photos.folder(tmp_path / "images", 40)
+    found = image_reader.read_all(
         Image(str(i), f"slow:/{p}") for i, p in enumerate(sorted(folder.rglob("*.JPEG")))
     )
     assert next(found)[1].startswith(b"\xff\xd8")
@@ -107,5 +108,5 @@ def test_reading_stops_when_nobody_asks_any_more(slow, tmp_path):
 
 
 def test_remote_files_are_told_from_local_ones():
-    assert storage.is_remote("gs://bucket/a")
-    assert not storage.is_remote("/photos/a")
+    assert files.is_remote("gs://bucket/a")
+    assert not files.is_remote("/photos/a")

@@ -27,16 +27,16 @@ from functools import cache
 from pathlib import Path
 
 import boto3
-import photos
+import helper_photos
 import pytest
-from commands import ROOT
 from conftest import write_dataset
+from helper_commands import ROOT
 from moto.server import ThreadedMotoServer
 
 from preprocess.options import UsageError, _parser, check_beam_flags
 from tfrecords_schema import Manifest, SchemaError
-from training.compose import compose
 from training.errors import LinewashError
+from training.hydra_config import compose
 
 README = (ROOT / "README.md").read_text()
 
@@ -68,13 +68,13 @@ EXCEPTED = {
     "pip install '.[onnx]'": NETWORK,
     "pip install '.[bench,demo]'": NETWORK,
     "./scripts/bench.sh photos": "it makes an environment: test_bench.py runs what it runs",
-    "python scripts/bench_input.py": "wants the loaders of the extra bench",
-    "python scripts/bench_step.py": "test_bench.py::test_steps_and_inference_are_measured",
-    "python scripts/bench_inference.py": "test_bench.py::test_steps_and_inference_are_measured",
-    "python scripts/bench_epochs.py --images photos --train unet": (
+    "python scripts/bench/input.py": "wants the loaders of the extra bench",
+    "python scripts/bench/step.py": "test_bench.py::test_steps_and_inference_are_measured",
+    "python scripts/bench/inference.py": "test_bench.py::test_steps_and_inference_are_measured",
+    "python scripts/bench/epochs.py --images photos --train unet": (
         "test_bench.py::test_every_way_to_n_epochs_is_measured"
     ),
-    "python scripts/long_run.py --out out/long_run": (
+    "python scripts/bench/soak.py --out out/soak": (
         "an hour: test_bench.py::test_a_long_run_in_short_has_its_figures"
     ),
     "./scripts/build_starter.sh": "an hour: test_starter.py::test_it_is_as_accurate_as_was_measured judges",
@@ -108,9 +108,9 @@ SMALLER = {
     "-m training *model=article*": f"{SHORT} model.width=0.01",
     "-m training *": f"{SHORT} model.full_width=8 model.widths=[8,16] model.blocks=[0,0]",
     "scripts/make_storybook.py *": "--count 64",
-    "scripts/bench_preprocess.py *": "--count 24 --runs 1",
-    "scripts/bench_listing.py *": "--millions 0.002",
-    "scripts/bench_reading.py *": "--delay 1",
+    "scripts/bench/preprocess.py *": "--count 24 --runs 1",
+    "scripts/bench/planning.py *": "--millions 0.002",
+    "scripts/bench/prefetch.py *": "--delay 1",
     "scripts/serve.py *": "--port 0",
     "-m tensorboard.main *": "--port 0",
 }
@@ -392,10 +392,10 @@ class Reader:
         subprocess.run(stamp, shell=True, cwd=self.checkout, check=True)
 
     def _take_photographs(self) -> None:
-        train = photos.folder(self.checkout / "imagenet/train", 48)
+        train = helper_photos.folder(self.checkout / "imagenet/train", 48)
         shutil.copytree(train, self.checkout / "imagenette/train")
-        photos.folder(self.checkout / "photos", 24)
-        photos.folder(self.content / "home/Pictures", 48)
+        helper_photos.folder(self.checkout / "photos", 24)
+        helper_photos.folder(self.content / "home/Pictures", 48)
         (self.checkout / "mine.gpl").write_text("GIMP Palette\n0 0 0 ink\n250 240 220 paper\n200 40 40 red\n")
         drive = self.content / "drive/MyDrive"
         drive.mkdir(parents=True)

@@ -5,13 +5,13 @@ import json
 import sys
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
 
 from preprocess import receipts, sources
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import ARTICLE, DEFAULT, VERSION, Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 from tfrecords_schema import Palette
 
 LAYOUT = Layout(val_fraction=0.3, num_shards=2)
@@ -59,7 +59,7 @@ def rewrite(path, **changes):
 def old(tmp_path):
     """A dataset as version 1 left it: its recipe has no `stretch`."""
     recipe, output = Recipe(image_size=32), str(tmp_path / "old")
-    images = photos.folder(tmp_path / "images", 24)
+    images = helper_photos.folder(tmp_path / "images", 24)
     plan = make_plan(sources.images([str(images)], output), LAYOUT, output)
     for shard in plan:
         write_shard(shard, recipe, "none", output)
@@ -80,7 +80,7 @@ def test_a_dataset_of_version_1_is_verified(old, monkeypatch, capsys):
 
 
 def test_a_dataset_of_version_1_is_trained_on(old):
-    from training.dataset import open_dataset
+    from training.data.dataset import open_dataset
 
     manifest = open_dataset(str(old[0]))
     assert manifest.recipe["version"] == 1

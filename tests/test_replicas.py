@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import ROOT, run_main, training_main
+from helper_commands import ROOT, run_main, training_main
 
 pytestmark = pytest.mark.slow  # each starts TensorFlow, some of them twice
 SMALL = [

@@ -17,23 +17,24 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from helper_runs import SETTINGS, assert_same_end, flip_a_bit, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import SETTINGS, assert_same_end, flip_a_bit, rows
 
-from training import command, journal
-from training import train as train_module
+from training import command
 from training.__main__ import main
-from training.compose import compose, from_run
+from training.cli import Terminated
 from training.config import TrainConfig
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import UsageError, WorkError
-from training.interrupts import Interrupted, Interrupts
-from training.lock import only_trainer
-from training.metrics import Scores
-from training.state import Array, DamagedStateError, Progress, read_state, write_state
-from training.train import Summary, train
-from training.words import Terminated
+from training.hydra_config import compose, from_run
+from training.loop import train as train_module
+from training.loop.checkpoint_file import Array, DamagedStateError, Progress, read_state, write_state
+from training.loop.lock import only_trainer
+from training.loop.signals import Interrupted, Interrupts
+from training.loop.train import Summary, train
+from training.metrics.scores import Scores
+from training.run import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,7 +51,7 @@ def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
 def quick_curves() -> Iterator[None]:
     """curves.png is drawn after each epoch, and takes longer than these epochs do; test_train looks at it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.curves.write_curves", lambda path, *_: path.touch())
+        patch.setattr("training.run.plots.write_curves", lambda path, *_: path.touch())
         yield
 
 
@@ -83,9 +84,10 @@ import json, os, signal, sys
 from pathlib import Path
 
 import keras
-from training import curves, journal, state, train
-from training.compose import compose
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
+from training.hydra_config import compose
+from training.loop import checkpoint_file, train
+from training.run import artifacts, plots
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -108,11 +110,11 @@ def nothing(_):
 
 moments = {
     "step": (train, "learning_rate", nothing),
-    "writing a state": (state, "_chunks", half_a_state),
+    "writing a state": (checkpoint_file, "_chunks", half_a_state),
     "validating": (train, "evaluate", nothing),
-    "before the networks": (journal.Journal, "write", nothing),
+    "before the networks": (artifacts.Journal, "write", nothing),
     "writing a network": (keras.Model, "save", half_a_network),
-    "None": (state, "_chunks", nothing),
+    "None": (checkpoint_file, "_chunks", nothing),
 }
 def run_until(where, name, deadly, count):
     ordinary, calls = getattr(where, name), iter(range(1, 10**6))
@@ -121,7 +123,7 @@ def run_until(where, name, deadly, count):
     train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(run_dir))
 
 root, run_dir, kills, *settings = sys.argv[1:]
-curves.write_curves = lambda path, *args: path.touch()
+plots.write_curves = lambda path, *args: path.touch()
 for moment, count, _ in json.loads(kills):
     if not os.fork():
         run_until(*moments[str(moment)], count)
@@ -503,7 +505,7 @@ def test_a_full_disk_is_named_with_how_to_go_on(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal.history, "to_csv", full)
+    monkeypatch.setattr(artifacts.history, "to_csv", full)
     words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
     assert main(words) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()

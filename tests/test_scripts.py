@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import helper_photos
 import numpy as np
-import photos
 import pytest
-from coloring.arguments import Parser, at_least, local_path, local_path_text, positive, run
+from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, positive, run
 from PIL import Image
 
 from training.errors import UsageError, WorkError
@@ -21,22 +21,22 @@ from training.errors import UsageError, WorkError
 ROOT = Path(__file__).resolve().parent.parent
 # Of each script: words that are right as far as the parser can tell, and what else may be missing.
 SCRIPTS = {
-    "coloring.command": "a.png -o b.png",
+    "linewash.coloring.cli": "a.png -o b.png",
     "inspect_shards": "dataset -o sheet.png",
     "compare_palettes": "--images photos",
     "compare_decodes": "--images photos",
     "make_sketches": "sketches",
     "make_storybook": "book --count 1 --seed 0",
     "fuzz": "page --replay a.png",
-    "long_run": "-o figures",
-    "bench_report": "figures",
-    "bench_input": "--count 10",
-    "bench_listing": "--way plan --count 10",
-    "bench_reading": "--images photos",
-    "bench_step": "--way linewash",
-    "bench_inference": "",
-    "bench_preprocess": "--images photos",
-    "bench_epochs": "--images photos",
+    "bench.soak": "-o figures",
+    "bench.report": "figures",
+    "bench.input": "--count 10",
+    "bench.planning": "--way plan --count 10",
+    "bench.prefetch": "--images photos",
+    "bench.step": "--way linewash",
+    "bench.inference": "",
+    "bench.preprocess": "--images photos",
+    "bench.epochs": "--images photos",
 }
 
 
@@ -50,9 +50,13 @@ def call(name: str, *words: object) -> int:
 
 def test_every_script_is_here() -> None:
     called = "    sys.exit(main())"
-    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py") if called in path.read_text()}
-    elsewhere = {"colorize", "serve", "verify_shards"}  # coloring.command; tests of their own
-    assert scripts - elsewhere == set(SCRIPTS) - {"coloring.command"}
+    folder = ROOT / "scripts"
+    paths = [
+        path for path in (*folder.glob("*.py"), *folder.glob("bench/*.py")) if called in path.read_text()
+    ]
+    scripts = {".".join(path.relative_to(folder).with_suffix("").parts) for path in paths}
+    elsewhere = {"colorize", "serve", "verify_shards"}  # linewash.coloring.cli; tests of their own
+    assert scripts - elsewhere == set(SCRIPTS) - {"linewash.coloring.cli"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -63,7 +67,9 @@ def test_help_is_printed_and_a_slip_is_one_line(name: str, capsys: pytest.Captur
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-    assert said.err.startswith(f"{name.removesuffix('.command').replace('coloring', 'colorize')}: ")
+    assert said.err.startswith(
+        "colorize: " if name == "linewash.coloring.cli" else f"{name.replace('.', '/')}: "
+    )
 
 
 MISSING = """
@@ -110,7 +116,7 @@ print(json.dumps(found))
         ),
         (
             ["cv2", "PIL", "apache_beam", "simplejpeg", "onnxruntime", "tensorflow", "keras"],
-            {"bench_input", "bench_listing", "bench_preprocess"},
+            {"bench.input", "bench.planning", "bench.preprocess"},
         ),
     ],
     ids=["nothing installed", "no extra installed"],
@@ -122,7 +128,7 @@ def test_without_its_packages_a_script_has_its_help_and_says_what_to_install(
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "photos" / "a.jpg")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     # The first of these reads and writes text alone; the others start processes, in which all is installed.
-    content = content | {"bench_report", "long_run", "bench_inference"}
+    content = content | {"bench.report", "bench.soak", "bench.inference"}
     scripts = {name: words for name, words in SCRIPTS.items() if name not in content}
     program = MISSING.format(blocked=blocked, root=str(ROOT), scripts=scripts)
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
@@ -140,7 +146,7 @@ def test_without_its_packages_a_script_has_its_help_and_says_what_to_install(
 def test_a_reader_that_has_read_enough_is_no_failure_and_a_full_device_is() -> None:
     program = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'scripts')!r}]\n"
-        "from coloring.command import main\nsys.exit(main(['--help']))"
+        "from linewash.coloring.cli import main\nsys.exit(main(['--help']))"
     )
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
@@ -219,15 +225,15 @@ def test_a_report_of_damaged_figures_names_the_file(
 ) -> None:
     for text in ("{", "[]", '{"ways": {}}'):
         (tmp_path / "preprocess.json").write_text(text)
-        assert call("bench_report", tmp_path) == 1
+        assert call("bench.report", tmp_path) == 1
         assert str(tmp_path / "preprocess.json") in capsys.readouterr().err
-    assert call("bench_report", tmp_path / "nowhere") == 2
+    assert call("bench.report", tmp_path / "nowhere") == 2
 
 
 def test_palettes_are_compared_on_photographs_of_any_spelling(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = photos.folder(tmp_path / "images", 3)
+    folder = helper_photos.folder(tmp_path / "images", 3)
     for path in sorted(folder.rglob("*.JPEG")):
         path.rename(path.with_suffix(".jfif"))
     picture = tmp_path / "made" / "palettes.png"
@@ -250,7 +256,7 @@ def test_palettes_are_compared_on_photographs_of_any_spelling(
 def test_palettes_that_cannot_be_compared_are_sentences(
     words: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = photos.folder(tmp_path / "images", 2)
+    folder = helper_photos.folder(tmp_path / "images", 2)
     assert call("compare_palettes", "--images", folder, *words) == code
     err = capsys.readouterr().err
     assert said in err
@@ -274,7 +280,7 @@ def test_a_sheet_too_large_or_of_a_split_that_is_not_there_is_a_sentence(
 def test_sketches_are_the_files_of_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from coloring import sketches
+    from linewash.samples import sketches
 
     made = [sketches.Sketch("a.png", b"1"), sketches.Sketch("b.png", b"2", b"3")]
     monkeypatch.setattr(sketches, "sketches", lambda seed: made)
@@ -286,7 +292,7 @@ def test_sketches_are_the_files_of_a_folder(
 
 
 def test_a_storybook_leaves_no_half_written_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from storybook.book import write_atomically
+    from linewash.storybook.writer import write_atomically
 
     def full(self: Path, target: object) -> Path:
         raise OSError(28, "No space left on device", str(self))

@@ -26,18 +26,28 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from coloring.network import Network, load
-from coloring.sketches import draw, encoded, hint_strokes, home, on_black, on_white, pet, photographed, sea
-from networks import PALETTE, write_export
+from helper_networks import PALETTE, write_export
+from helper_servers import ROOT, SCRIPT, served
+from linewash.coloring.model_loader import Network, load
+from linewash.samples.sketches import (
+    draw,
+    encoded,
+    hint_strokes,
+    home,
+    on_black,
+    on_white,
+    pet,
+    photographed,
+    sea,
+)
+from linewash.serving import app, cli, limits, service
+from linewash.serving.cli import main
+from linewash.serving.service import FINEST, Question, colorings
 from PIL import Image
-from servers import ROOT, SCRIPT, served
-from serving import answers, command, limits, server
-from serving.answers import FINEST, Question, colorings
-from serving.command import main
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from training.words import install_command
+from training.cli import install_command
 
 WIDTH, HEIGHT = 400, 300
 
@@ -54,7 +64,7 @@ def network(hinted: Path) -> Network:
 
 @pytest.fixture(scope="module")
 def client(network: Network) -> TestClient:
-    return TestClient(server.make_app(network), base_url="http://localhost")
+    return TestClient(app.make_app(network), base_url="http://localhost")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +156,7 @@ def test_layers_are_downloaded_as_openraster(client: TestClient, page: bytes) ->
     ("file", "most"),
     [
         (encoded(on_black(draw(sea, 820, 640, 4, seed=1))), 820),
-        (encoded(photographed(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"), answers.PAGE_SIDE),
+        (encoded(photographed(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"), service.PAGE_SIDE),
     ],
     ids=["light on black", "a phone's photo"],
 )
@@ -163,13 +173,13 @@ def test_a_photographs_lines_are_drawn(client: TestClient) -> None:
     photo = np.full((200, 300, 3), (90, 160, 220), np.uint8)
     photo[120:] = (30, 90, 30)
     ink = pixels(client.post("/lines?source=photo", content=encoded(photo, "JPEG")).content, "RGBA")
-    assert ink.shape[1] == answers.PAGE_SIDE
+    assert ink.shape[1] == service.PAGE_SIDE
     drawn = np.flatnonzero((ink[..., 3] > 128).any(1)) / len(ink)
     assert drawn.size
     assert 0.57 < drawn.min() <= drawn.max() < 0.63  # where sky and meadow meet, and nowhere else
 
 
-@pytest.mark.parametrize("name", answers.EXAMPLES)
+@pytest.mark.parametrize("name", service.EXAMPLES)
 def test_examples_are_drawings_that_can_be_coloured(client: TestClient, name: str) -> None:
     answer = client.get(f"/examples/{name}")
     assert answer.headers["content-type"] == "image/png"
@@ -214,7 +224,7 @@ def test_too_large_files_are_refused_before_they_are_read_to_the_end(client: Tes
             yield b"x" * (1 << 20)
 
     refused(client.post("/lines", content=chunks()), 413, "24 MB")
-    refused(client.post("/color", content=b"x" * (server.QUESTION_BYTES + 1)), 413, "6 MB")
+    refused(client.post("/color", content=b"x" * (app.QUESTION_BYTES + 1)), 413, "6 MB")
 
 
 @pytest.mark.parametrize(
@@ -242,8 +252,8 @@ def test_wrong_hints_are_refused(client: TestClient, page: bytes) -> None:
 
 def test_a_network_without_hints_says_so(tmp_path: Path, page: bytes) -> None:
     plain = load(write_export(tmp_path / "plain"))
-    assert answers.about(plain)["hints"] is False
-    client = TestClient(server.make_app(plain), base_url="http://localhost")
+    assert service.about(plain)["hints"] is False
+    client = TestClient(app.make_app(plain), base_url="http://localhost")
     strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", PALETTE.colors[3])])
     answer = client.post("/color", content=json.dumps({"drawing": text(page), "hints": text(strokes)}))
     refused(answer, 400, "takes no hints")
@@ -271,9 +281,9 @@ def test_only_the_pages_own_files_are_served(client: TestClient, path: str) -> N
 
 
 def test_the_page_asks_nobody_else(client: TestClient) -> None:
-    for path, (name, _) in server.PAGE.items():
+    for path, (name, _) in app.PAGE.items():
         answer = client.get(path)
-        assert answer.content == (ROOT / "scripts" / "serving" / "page" / name).read_bytes()
+        assert answer.content == (ROOT / "scripts/linewash/serving/static" / name).read_bytes()
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         links = answer.text.replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in links
@@ -308,9 +318,9 @@ def test_fifty_questions_at_once_get_each_its_own_answer(hinted: Path, network: 
 def test_a_full_queue_turns_away_with_a_sentence(
     network: Network, page: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "available_cores", lambda: 1)
+    monkeypatch.setattr(app, "available_cores", lambda: 1)
     with (
-        TestClient(server.make_app(network, most_waiting=1), base_url="http://localhost") as client,
+        TestClient(app.make_app(network, most_waiting=1), base_url="http://localhost") as client,
         ThreadPoolExecutor(12) as pool,
     ):
         question = json.dumps({"drawing": text(page)})
@@ -361,8 +371,8 @@ POSTS = ["/lines", "/color", "/download"]
 def test_a_full_queue_turns_away_before_a_body_is_read(
     network: Network, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(server, "available_cores", lambda: 1)
-    application = server.make_app(network, most_waiting=1)
+    monkeypatch.setattr(app, "available_cores", lambda: 1)
+    application = app.make_app(network, most_waiting=1)
 
     async def ask_three_times() -> None:
         came, end = asyncio.Semaphore(0), asyncio.Event()
@@ -391,7 +401,7 @@ TOO_MANY = "too many drawings are waiting: try again in a few seconds"
 @pytest.mark.parametrize("path", POSTS)
 def test_a_body_that_says_it_is_too_large_is_not_read(network: Network, path: str) -> None:
     status, sentence = held(
-        server.make_app(network), path, {"Content-Length": str(server.FILE_BYTES + 1)}, never_read
+        app.make_app(network), path, {"Content-Length": str(app.FILE_BYTES + 1)}, never_read
     )
     assert (status, "make it smaller" in sentence) == (413, True)
 
@@ -440,7 +450,7 @@ OURS, FORWARDED = "localhost:8765", "draw.example.org"
     ids=str,
 )
 def test_another_sites_page_may_not_ask(network: Network, path: str, headers: dict[str, str]) -> None:
-    application = server.make_app(network, forwarded=[FORWARDED])
+    application = app.make_app(network, forwarded=[FORWARDED])
     status, sentence = held(application, path, {"Host": OURS} | headers, never_read)
     assert status == 403
     assert "--allowed-host" in sentence
@@ -461,14 +471,14 @@ def test_another_sites_page_may_not_ask(network: Network, path: str, headers: di
     ids=str,
 )
 def test_the_pages_own_requests_and_other_programs_may_ask(network: Network, headers: dict[str, str]) -> None:
-    application = server.make_app(network, forwarded=[FORWARDED])
+    application = app.make_app(network, forwarded=[FORWARDED])
     client = TestClient(application, base_url="http://localhost")
     assert client.post("/color", content=b"", headers={"Host": OURS} | headers).status_code == 400
     assert client.get("/", headers={"Host": OURS} | headers).status_code == 200
 
 
 def test_listening_everywhere_every_name_is_right_but_not_every_site(network: Network) -> None:
-    client = TestClient(server.make_app(network, [server.ANY]), base_url="http://localhost")
+    client = TestClient(app.make_app(network, [app.ANY]), base_url="http://localhost")
     assert client.get("/", headers={"Host": "studio.lan:8765"}).status_code == 200
     foreign = {"Host": "studio.lan:8765", "Origin": "http://evil.example"}
     refused(client.post("/color", content=b"", headers=foreign), 403, "another site")
@@ -482,8 +492,8 @@ def port(network: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The page, served by a thread of this process; it takes three connections."""
     monkeypatch.setattr(limits, "MOST_CONNECTIONS", 3)
     listens = threading.Event()
-    with command._listening("127.0.0.1", 0) as listener:
-        running = command._server(network, "127.0.0.1", [], listens.set)
+    with cli._listening("127.0.0.1", 0) as listener:
+        running = cli._server(network, "127.0.0.1", [], listens.set)
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         try:
@@ -605,7 +615,9 @@ def test_uvicorn_still_has_what_the_limits_rest_on() -> None:
         for name in names
         if not hasattr(kind, name) and name not in inspect.getsource(kind)
     ]
-    assert not missing, f"uvicorn {uvicorn.__version__} has no {missing}: see scripts/serving/limits.py"
+    assert not missing, (
+        f"uvicorn {uvicorn.__version__} has no {missing}: see scripts/linewash/serving/limits.py"
+    )
 
 
 # ---- the command -----------------------------------------------------------------------------------
@@ -653,10 +665,10 @@ class Ending:
     should_exit = force_exit = False
 
 
-@pytest.mark.parametrize("number", command.SIGNALS)
+@pytest.mark.parametrize("number", cli.SIGNALS)
 def test_signals_end_the_server_and_a_second_one_at_once(number: int) -> None:
     ending, before = Ending(), signal.getsignal(number)
-    with command.Signals() as signals:
+    with cli.Signals() as signals:
         signals.end_server(ending)  # type: ignore[arg-type]
         signal.raise_signal(number)
         assert (ending.should_exit, ending.force_exit) == (True, False)
@@ -666,13 +678,13 @@ def test_signals_end_the_server_and_a_second_one_at_once(number: int) -> None:
     assert signal.getsignal(number) == before
 
 
-@pytest.mark.parametrize("number", command.SIGNALS)
+@pytest.mark.parametrize("number", cli.SIGNALS)
 def test_before_anything_is_served_a_signal_ends_the_process(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
     monkeypatch.setattr("os._exit", codes.append)
-    with command.Signals() as signals:
+    with cli.Signals() as signals:
         signals.end_server = None  # type: ignore[assignment]
         with suppress(AttributeError):  # as os._exit returns, which it does not do
             signal.raise_signal(number)
@@ -682,7 +694,7 @@ def test_before_anything_is_served_a_signal_ends_the_process(
 def test_an_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with command.Signals() as signals:
+        with cli.Signals() as signals:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             signal.raise_signal(signal.SIGHUP)
         assert signals.arrived == []
@@ -697,7 +709,7 @@ class Missing:
         if name.partition(".")[0] == sys.argv[1]:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
-from serving.command import main
+from linewash.serving.cli import main
 sys.exit(main(["--port", "0"]))
 """
 
@@ -737,7 +749,7 @@ def test_where_there_is_no_browser_the_address_is_said(
     opened: Callable[[str], bool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webbrowser.open", opened)
-    command._open("http://127.0.0.1:8765")
+    cli._open("http://127.0.0.1:8765")
     said = capsys.readouterr().err
     assert "no browser" in said
     assert "http://127.0.0.1:8765" in said

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from photos import tar
+from helper_photos import tar
 
-from preprocess import storage
 from preprocess.file_types import Skipped
 from preprocess.sources import SourceError, images, key_of
+from preprocess.storage import files
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_tars_give_the_keys_that_their_folders_would(photos_folder, archives, tm
 @pytest.mark.parametrize("pattern", ["tars", "ILSVRC2012_img_train.tar"])
 def test_offsets_lead_to_the_bytes(archives, tmp_path, pattern):
     for image in found(archives / pattern, output=tmp_path / "out"):
-        assert storage.read(image.path, image.offset, image.size) == image.key.rpartition("/")[2].encode()
+        assert files.read(image.path, image.offset, image.size) == image.key.rpartition("/")[2].encode()
 
 
 def test_a_tar_is_indexed_once(archives, tmp_path):
@@ -200,9 +200,9 @@ def test_a_link_out_of_a_tar_is_listed(tmp_path):
 
 def test_reading_past_the_end_of_a_file_is_an_error(tmp_path):
     (tmp_path / "short").write_bytes(b"12345")
-    assert storage.read(str(tmp_path / "short"), 2, 3) == b"345"
+    assert files.read(str(tmp_path / "short"), 2, 3) == b"345"
     with pytest.raises(OSError, match="ends before byte 8"):
-        storage.read(str(tmp_path / "short"), 4, 4)
+        files.read(str(tmp_path / "short"), 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_reading_past_the_end_of_a_file_is_an_error(tmp_path):
 def test_a_damaged_index_of_a_tar_is_named(archives, tmp_path, line):
     output, path = tmp_path / "dataset", archives / "ILSVRC2012_img_train.tar"
     assert found(path, output=output)
-    (index,) = (output / storage.INDEX_DIR).iterdir()
+    (index,) = (output / files.INDEX_DIR).iterdir()
     index.write_bytes(line + b"\n")
     with pytest.raises(SourceError, match=re.escape(f"{index} is damaged: remove it")):
         found(path, output=output)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coloring.command import main
-from coloring.network import STARTER, load
-from coloring.sketches import sketches
+from linewash.coloring.cli import main
+from linewash.coloring.model_loader import STARTER, load
+from linewash.samples.sketches import sketches
+from linewash.storybook.writer import write_book
 from PIL import Image
-from storybook.book import write_book
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
-from training.exported import Exported
+from training.export.metadata import Exported
 
 # On these very scenes, which it never saw: the share of pixels it colours right, and always the commonest.
 MEASURED, COMMONEST = 0.625, 0.0745

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrecords_schema as schema
-from training.augment import flip
-from training.losses import Objective, cross_entropy, to_logits
-from training.metrics import Scores, pixel_sums
-from training.pixels import unpack_edges
+from training.data.augment import flip
+from training.data.unpack import unpack_edges
+from training.metrics.losses import Objective, cross_entropy, to_logits
+from training.metrics.scores import Scores, pixel_sums
 
 
 def eager(function: Callable[..., Any]) -> Callable[..., Any]:

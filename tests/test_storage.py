@@ -9,17 +9,18 @@ import tarfile
 import time
 
 import boto3
-import photos
+import helper_photos
 import pytest
-from commands import ROOT, run_main, run_module
 from gcp_storage_emulator.server import create_server
 from google.cloud import storage as google_storage
+from helper_commands import ROOT, run_main, run_module
 from moto.server import ThreadedMotoServer
 
-from preprocess import shards, sources, storage, stores
+from preprocess import shard_writer, sources
 from preprocess.__main__ import main
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
+from preprocess.storage import files, registry
 
 BUCKET = "linewash-tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -105,9 +106,9 @@ def bucket(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in bucket.env.items():
             patch.setenv(name, value)
-        storage.set_options(bucket.flags)
+        files.set_options(bucket.flags)
         yield bucket
-    storage.set_options([])
+    files.set_options([])
 
 
 def environment(env=()):
@@ -147,7 +148,7 @@ def tar_of(folder):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """80 images in two class folders and a class tar."""
-    root = photos.folder(tmp_path_factory.mktemp("images"), 80)
+    root = helper_photos.folder(tmp_path_factory.mktemp("images"), 80)
     last = sorted(root.iterdir())[-1]
     root.joinpath(f"{last.name}.tar").write_bytes(tar_of(last))
     for path in last.iterdir():
@@ -159,12 +160,12 @@ def images(tmp_path_factory):
 def file_contents(root):
     """The dataset's files, without the index of where images lie, which names the place."""
     found = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-    return {name: data for name, data in found.items() if not name.startswith(storage.INDEX_DIR)}
+    return {name: data for name, data in found.items() if not name.startswith(files.INDEX_DIR)}
 
 
 def files_in(bucket, folder):
     names = [name.removeprefix(f"{folder}/") for name in bucket.changed(folder + "/")]
-    return {name: bucket.get(f"{folder}/{name}") for name in names if not name.startswith(storage.INDEX_DIR)}
+    return {name: bucket.get(f"{folder}/{name}") for name in names if not name.startswith(files.INDEX_DIR)}
 
 
 ARGS = ["--image_size", 64, "--num_shards", 3, "--val_fraction", 0.2]
@@ -197,7 +198,7 @@ def test_a_whole_job_through_a_bucket_is_byte_identical(bucket, images, dataset)
     assert (result.returncode, result.stderr) == (0, "")
     assert without_sources(files_in(bucket, f"{bucket.folder}/out")) == without_sources(dataset)
     left = bucket.changed(f"{bucket.folder}/out")
-    assert not [name for name in left if storage.WORK_DIR in name]
+    assert not [name for name in left if files.WORK_DIR in name]
 
 
 @pytest.mark.slow
@@ -227,11 +228,11 @@ def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
 def write_shards(bucket, folder):
     """The work of a job, in this process."""
     plan = make_plan(sources.images([str(folder)], bucket.url), Layout(val_fraction=0), bucket.url)
-    return [shards.write_shard(shard, Recipe(image_size=32), "none", bucket.url) for shard in plan]
+    return [shard_writer.write_shard(shard, Recipe(image_size=32), "none", bucket.url) for shard in plan]
 
 
 def test_a_shard_appears_whole_and_its_receipt_after_it(bucket, images, monkeypatch):
-    store, written = stores.store(bucket.url), []
+    store, written = registry.store(bucket.url), []
 
     def write(path, file, temporary, upload=store.write):
         upload(path, file, temporary)
@@ -245,14 +246,14 @@ def test_a_shard_appears_whole_and_its_receipt_after_it(bucket, images, monkeypa
 
 
 def test_a_shard_cut_short_leaves_nothing(bucket, images, monkeypatch):
-    def transform(data, recipe, good=shards.transform, left=[20]):  # noqa: B006
+    def transform(data, recipe, good=shard_writer.transform, left=[20]):  # noqa: B006
         left[0] -= 1
         if left[0] < 0:
             raise OSError("gone wrong")
         return good(data, recipe)
 
-    monkeypatch.setattr(shards, "transform", transform)
-    with pytest.raises(shards.ImageError, match=r"image 21 of 40 of train/.*gone wrong"):
+    monkeypatch.setattr(shard_writer, "transform", transform)
+    with pytest.raises(shard_writer.ImageError, match=r"image 21 of 40 of train/.*gone wrong"):
         write_shards(bucket, images)
     assert not [name for name in bucket.changed(bucket.folder) if "tfrecord" in name or "receipts" in name]
 
@@ -261,7 +262,7 @@ def test_reading_one_image_of_a_large_tar_fetches_no_more_than_it(bucket, monkey
     data = os.urandom(20 << 20)
     bucket.put(f"{bucket.folder}/large.tar", data)
     fetched = []
-    client = stores.store(bucket.url)._client
+    client = registry.store(bucket.url)._client
     if bucket.scheme == "s3":
 
         def count(parsed, **_):
@@ -276,9 +277,9 @@ def test_reading_one_image_of_a_large_tar_fetches_no_more_than_it(bucket, monkey
 
         monkeypatch.setitem(client._http.hooks, "response", [count])
     path = f"{bucket.url}/large.tar"
-    assert storage.read(path, 12_345_678, 110_000) == data[12_345_678:][:110_000]
+    assert files.read(path, 12_345_678, 110_000) == data[12_345_678:][:110_000]
     assert fetched == [110_000]
-    with storage.open_binary(path) as file:  # an index is read on, and skips what it can
+    with files.open_binary(path) as file:  # an index is read on, and skips what it can
         assert (file.read(512), file.seek(19 << 20), file.read(3)) == (
             data[:512], 19 << 20, data[19 << 20 :][:3],
         )  # fmt: skip
@@ -288,34 +289,34 @@ def test_reading_one_image_of_a_large_tar_fetches_no_more_than_it(bucket, monkey
 
 def test_files_of_a_bucket(bucket):
     for name, data in {"a/x.json": b"12", "a/y.txt": b"", "a/b/z.json": b"123", "ab.json": b"1"}.items():
-        storage.write(bucket.url, name, data)
-    assert storage.names(bucket.url, "a/*.json") == ["a/x.json"]
-    assert storage.sizes(bucket.url, "**") == {"a/b/z.json": 3, "a/x.json": 2, "a/y.txt": 0, "ab.json": 1}
-    assert [storage.size(f"{bucket.url}/{name}") for name in ("a/x.json", "a/y.txt", "a", "c")] == [
+        files.write(bucket.url, name, data)
+    assert files.names(bucket.url, "a/*.json") == ["a/x.json"]
+    assert files.sizes(bucket.url, "**") == {"a/b/z.json": 3, "a/x.json": 2, "a/y.txt": 0, "ab.json": 1}
+    assert [files.size(f"{bucket.url}/{name}") for name in ("a/x.json", "a/y.txt", "a", "c")] == [
         2,
         0,
         -1,
         -1,
     ]
-    assert abs(storage.modified(f"{bucket.url}/a/x.json") - time.time()) < 60
-    assert storage.read(f"{bucket.url}/a/y.txt") == b""
-    assert storage.read(f"{bucket.url}/a/b/z.json", 1) == b"23"
-    assert storage.read(f"{bucket.url}/a/b/z.json", 1, 1) == b"2"
+    assert abs(files.modified(f"{bucket.url}/a/x.json") - time.time()) < 60
+    assert files.read(f"{bucket.url}/a/y.txt") == b""
+    assert files.read(f"{bucket.url}/a/b/z.json", 1) == b"23"
+    assert files.read(f"{bucket.url}/a/b/z.json", 1, 1) == b"2"
     with pytest.raises(OSError, match="ends before byte 9"):
-        storage.read(f"{bucket.url}/a/b/z.json", 1, 8)
-    for missing in (lambda path: storage.read(path), lambda path: storage.open_binary(path).__enter__()):
+        files.read(f"{bucket.url}/a/b/z.json", 1, 8)
+    for missing in (lambda path: files.read(path), lambda path: files.open_binary(path).__enter__()):
         with pytest.raises(FileNotFoundError):
             missing(f"{bucket.url}/a/nothing")
-    storage.remove(bucket.url, "a/x.json")
-    storage.remove(bucket.url, "a/x.json")
-    storage.remove_folder(bucket.url, "a")
-    assert storage.names(bucket.url, "**") == ["ab.json"]
-    assert list(storage.read_each([f"{bucket.url}/ab.json"] * 3)) == [b"1"] * 3
+    files.remove(bucket.url, "a/x.json")
+    files.remove(bucket.url, "a/x.json")
+    files.remove_folder(bucket.url, "a")
+    assert files.names(bucket.url, "**") == ["ab.json"]
+    assert list(files.read_each([f"{bucket.url}/ab.json"] * 3)) == [b"1"] * 3
 
 
 @pytest.mark.slow
 def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path):
-    folder = photos.folder(tmp_path / "images", 900)
+    folder = helper_photos.folder(tmp_path / "images", 900)
     args = ["--input", folder, "--image_size", 64, "--num_shards", 12]
     assert preprocess(*args, "--output", tmp_path / "out").returncode == 0
     expected = file_contents(tmp_path / "out")
@@ -327,7 +328,7 @@ def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path)
     job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
     left = files_in(bucket, f"{bucket.folder}/out")
-    whole = {name: data for name, data in left.items() if not name.startswith(storage.WORK_DIR)}
+    whole = {name: data for name, data in left.items() if not name.startswith(files.WORK_DIR)}
     assert whole
     assert whole.items() < expected.items()
     assert all(name.replace("receipts", "train").replace("json", "tfrecord") in whole or "val" in name

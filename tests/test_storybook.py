@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from storybook.book import MARK, BookError, page_path, write_book
-from storybook.scenes import SCENES, SIDES, draw, scene_name
+from linewash.storybook.scenes import SCENES, SIDES, draw, scene_name
+from linewash.storybook.writer import MARK, BookError, page_path, write_book
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_storybook.py"
 

@@ -12,13 +12,13 @@ import pytest
 from conftest import TinyDataset
 from PIL import Image
 
-from training.baselines import Baselines
-from training.compose import compose
 from training.config import TrainConfig
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import UsageError, WorkError
-from training.replicas import Replicas
-from training.train import Summary, evaluate, train
+from training.hydra_config import compose
+from training.loop.distribution import Replicas
+from training.loop.train import Summary, evaluate, train
+from training.metrics.baselines import Baselines
 
 # A step with this network takes milliseconds.
 SMALL = [
@@ -126,7 +126,7 @@ def test_another_runs_directory_is_refused(finished: Summary, shared_dataset: Pa
 
 
 def test_validation_covers_every_example(shared_dataset: Path) -> None:
-    from training.learner import Learner
+    from training.loop.step import Learner
     from training.models import build_model
 
     manifest = open_dataset(str(shared_dataset))
@@ -175,8 +175,8 @@ def test_minutes_end_a_run_in_mid_epoch(shared_dataset: Path, tmp_path: Path) ->
 def test_a_loss_that_is_not_finite_is_a_sentence(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import learner
+    from training.loop import step
 
-    monkeypatch.setattr(learner, "cross_entropy", lambda logits, labels: logits[0, 0, 0, 0] * np.nan)
+    monkeypatch.setattr(step, "cross_entropy", lambda logits, labels: logits[0, 0, 0, 0] * np.nan)
     with pytest.raises(WorkError, match="the loss is nan at step 6: try a lower learning rate than"):
         run(shared_dataset, tmp_path)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, run_main, run_module, training_main
 from conftest import TinyDataset, write_dataset
+from helper_commands import ROOT, run_main, run_module, training_main
 
 SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 

@@ -18,13 +18,13 @@ from conftest import write_dataset
 
 from training import compare, preview
 from training.__main__ import main
-from training.atomic import making, remove_unfinished, replacing
-from training.compose import compose
+from training.atomic_files import making, remove_unfinished, replacing
+from training.cli import exit_code
 from training.errors import UsageError, WorkError
-from training.evaluate import main as evaluate_main
-from training.export import main as export_main
+from training.evaluate.__main__ import main as evaluate_main
+from training.export.__main__ import main as export_main
+from training.hydra_config import compose
 from training.overrides import nearest_setting
-from training.words import exit_code
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,7 +56,13 @@ def test_a_missing_package_is_a_sentence_with_the_line_that_installs_it(
 
     loaded = [name for name in sys.modules if name.partition(".")[0] in ("training", "hydra", "omegaconf")]
     for name in loaded:
-        if name not in ("training", "training.words", "training.errors", "training.quiet", "training.atomic"):
+        if name not in (
+            "training",
+            "training.cli",
+            "training.errors",
+            "training.tf_startup",
+            "training.atomic_files",
+        ):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "tfrecords_schema")
     monkeypatch.setattr(builtins, "__import__", without)

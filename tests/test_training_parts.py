@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tfrecords_schema import Palette
-from training.baselines import Baselines
-from training.compose import compose
-from training.curves import write_curves
-from training.history import Epoch
-from training.metrics import Scores
-from training.panel import draw_panel
-from training.schedule import Budget, learning_rate
+from training.hydra_config import compose
+from training.loop.schedule import Budget, learning_rate
+from training.metrics.baselines import Baselines
+from training.metrics.scores import Scores
+from training.run.history import Epoch
+from training.run.plots import write_curves
+from training.run.sample_grid import draw_panel
 
 OPTIMIZER = compose(["data.root=x", "optimizer.learning_rate=0.01", "optimizer.warmup=0.1"]).optimizer
 

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 from conftest import write_dataset
+from helper_runs import SETTINGS
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from runs import SETTINGS
 
-from training import compare, evaluate, preview
+from training import compare, preview
 from training.__main__ import main
-from training.compose import CONF_DIR, compose, from_run, register_schemas
 from training.config import TrainConfig
 from training.errors import UsageError
-from training.export import find_dataset
+from training.evaluate import __main__
+from training.export.__main__ import find_dataset
+from training.hydra_config import CONF_DIR, compose, from_run, register_schemas
 from training.overrides import quote_paths
-from training.record import RUN_NAME, Run, check_same_run, write_run
+from training.run.run_info import RUN_NAME, Run, check_same_run, write_run
 
 # Whatever Linux lets a folder be called, but for names of bytes that are not UTF-8.
 NAMES = st.text(
@@ -103,7 +104,7 @@ def test_a_tilde_is_the_home_folder(
     assert composed("hydra.run.dir=~/x", "hydra.run.dir") == str(tmp_path / "x")
     for command, words in (
         (main, ["run=~/r"]),
-        (evaluate.main, ["run=~/r"]),
+        (__main__.main, ["run=~/r"]),
         (compare.main, ["~/r", "out=~/c.png"]),
         (preview.main, ["data.root=~/r", "out=~/c.png"]),
     ):
@@ -135,7 +136,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def record(run_dir: Path, config: TrainConfig) -> None:
-    from training.dataset import open_dataset
+    from training.data.dataset import open_dataset
     from training.models import build_model
 
     manifest = open_dataset(config.data.root)
@@ -145,7 +146,7 @@ def record(run_dir: Path, config: TrainConfig) -> None:
 def test_the_same_dataset_by_another_path_is_the_same_run(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.dataset import open_dataset
+    from training.data.dataset import open_dataset
 
     Path("link").symlink_to("D")
     roots = ["D", "D/", "./D", str(run_dir.parent / "D"), "link", "run/../D"]
@@ -173,7 +174,7 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
 ) -> None:
     Path("D").rename("E")
     said = f"the dataset is no longer at {run_dir.parent / 'D'}: type data.root=WHERE"
-    for command in (main, evaluate.main):
+    for command in (main, __main__.main):
         (run_dir / "checkpoints").mkdir(exist_ok=True)
         (run_dir / "checkpoints/best.keras").write_text("none")
         assert command([f"run={run_dir}"]) == 2
@@ -187,7 +188,7 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
 
 
 def test_another_dataset_at_that_path_is_refused(run_dir: Path) -> None:
-    from training.dataset import open_dataset
+    from training.data.dataset import open_dataset
 
     write_dataset(Path("other"), train=9, val=2)
     config = from_run(run_dir, ["data.root=other"])
@@ -206,7 +207,7 @@ def test_runs_on_one_dataset_do_not_differ_by_its_path(run_dir: Path) -> None:
 
 
 def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
-    from training.curves import write_comparison
+    from training.run.plots import write_comparison
 
     names = ["$a$b$c_{", "_old", "\udcff", "Bücher"]
     write_comparison(tmp_path / "x.png", {name: ([1.0], [0.5]) for name in names})

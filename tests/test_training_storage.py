@@ -19,11 +19,11 @@ import tensorflow as tf
 from conftest import TinyDataset
 
 import tfrecords_schema as schema
-from training import storage
-from training.compose import compose, from_run
-from training.dataset import Batch, Mixed, eval_dataset, open_dataset, read, train_batches
+from training.data import storage
+from training.data.dataset import Batch, Mixed, eval_dataset, open_dataset, read, train_batches
 from training.errors import LinewashError, UsageError, WorkError
-from training.record import check_same_run
+from training.hydra_config import compose, from_run
+from training.run.run_info import check_same_run
 
 errors = tf.errors
 PASSING = [
@@ -318,7 +318,7 @@ def test_compressed_shards_are_the_same_when_begun_again(tiny_dataset: TinyDatas
     whole = list(eval_dataset(str(root), manifest, split="val", batch_size=3))
     rest = list(eval_dataset(str(root), manifest, split="val", batch_size=3).skip(skip))
     assert [b.ids.numpy().tolist() for b in rest] == [b.ids.numpy().tolist() for b in whole[skip:]]
-    from training.dataset import _by_record
+    from training.data.dataset import _by_record
 
     dataset = _by_record(str(root), manifest, 5, 1, 2, 16, 0)
     first = [b.ids.numpy().tolist() for b in dataset]

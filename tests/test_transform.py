@@ -1,13 +1,13 @@
 """The recipe, step by step and whole: edges and labels."""
 
+import helper_photos
 import numpy as np
-import photos
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from preprocess.edges import canny_thresholds
+from preprocess.lines.canny import canny_thresholds
 from preprocess.posterize import to_labels
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe
 from preprocess.rejects import Rejected
@@ -21,7 +21,7 @@ GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))
     "recipe", [DEFAULT, ARTICLE, Recipe(image_size=64, palette=Palette.grid(8), fit="crop")]
 )
 def test_maps_have_the_shape_and_range_that_the_recipe_says(recipe):
-    edges, labels = transform(photos.jpeg(photos.picture(3)), recipe)
+    edges, labels = transform(helper_photos.jpeg(helper_photos.picture(3)), recipe)
     assert edges.shape == labels.shape == (recipe.image_size, recipe.image_size)
     assert edges.dtype == np.uint8
     assert set(np.unique(edges)) == {0, 1}
@@ -79,13 +79,15 @@ CLEAR = np.full((150, 200, 1), 100)
 @pytest.mark.parametrize(
     "data",
     [
-        photos.raw_png(ONE_COLOR, 8, 2),
-        photos.raw_png(ONE_COLOR * 257, 16, 2),
-        photos.raw_png(ONE_COLOR[..., :1], 8, 0),
-        photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1), 8, 6),
-        photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1) * 257, 16, 6),
-        photos.raw_png(np.concatenate([photos.picture(1), CLEAR * 0], axis=-1), 8, 6),  # nothing to see
-        photos.jpeg(ONE_COLOR.astype(np.uint8)),
+        helper_photos.raw_png(ONE_COLOR, 8, 2),
+        helper_photos.raw_png(ONE_COLOR * 257, 16, 2),
+        helper_photos.raw_png(ONE_COLOR[..., :1], 8, 0),
+        helper_photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1), 8, 6),
+        helper_photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1) * 257, 16, 6),
+        helper_photos.raw_png(
+            np.concatenate([helper_photos.picture(1), CLEAR * 0], axis=-1), 8, 6
+        ),  # nothing to see
+        helper_photos.jpeg(ONE_COLOR.astype(np.uint8)),
     ],
 )
 @pytest.mark.parametrize("recipe", [DEFAULT, ARTICLE])
@@ -98,7 +100,7 @@ def test_a_picture_of_one_colour_is_left_out_as_constant(data, recipe):
 def test_a_picture_of_two_colours_in_one_channel_is_kept():
     half = ONE_COLOR.copy()
     half[:70, :, 1] = 9
-    edges, labels = transform(photos.raw_png(half, 8, 2), DEFAULT)
+    edges, labels = transform(helper_photos.raw_png(half, 8, 2), DEFAULT)
     assert edges.any()
     assert len(np.unique(labels)) == 2
 

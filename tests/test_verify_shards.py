@@ -6,22 +6,22 @@ import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
 import verify_shards
-from commands import run_script
-from jobs import verify
+from helper_commands import run_script
+from helper_jobs import verify
 
 from preprocess import receipts, sources
 from preprocess.plan import Layout, make_plan
 from preprocess.recipe import Recipe
-from preprocess.shards import write_shard
+from preprocess.shard_writer import write_shard
 from tfrecords_schema import Manifest, decode_example, encode_example, frame_record, read_records
 
 
 def make(root, **layout):
     """A small dataset made by the job's own functions, without a runner."""
-    images = photos.folder(root / "images", 24)
+    images = helper_photos.folder(root / "images", 24)
     recipe, layout = Recipe(image_size=32), Layout(val_fraction=0.3, num_shards=2, **layout)
     output = str(root / "dataset")
     for shard in make_plan(sources.images([str(images)], output), layout, output):
@@ -153,7 +153,7 @@ def test_a_key_may_stand_in_both_splits(tmp_path):
     for split, seed in (("train", 1), ("val", 2)):
         path = tmp_path / "images" / split / "cats/1.jpg"
         path.parent.mkdir(parents=True)
-        path.write_bytes(photos.jpeg(photos.picture(seed)))
+        path.write_bytes(helper_photos.jpeg(helper_photos.picture(seed)))
     recipe, layout, output = Recipe(image_size=32), Layout(split="folder"), str(tmp_path / "dataset")
     for shard in make_plan(sources.images([str(tmp_path / "images")], output), layout, output):
         write_shard(shard, recipe, layout.compression, output)

@@ -9,24 +9,24 @@ import sys
 import tempfile
 from pathlib import Path
 
-import photos
+import helper_photos
 import pytest
-from commands import ROOT
-from jobs import file_contents, preprocess_in_a_process
+from helper_commands import ROOT
+from helper_jobs import file_contents, preprocess_in_a_process
 
-from preprocess import job, shards
-from preprocess.claims import Claims, InHand
+from preprocess import job, shard_writer
 from preprocess.options import Options, parse
 from preprocess.plan import Layout, Shard, make_plan
 from preprocess.recipe import DEFAULT
+from preprocess.runners.shard_queue import Claims, InHand
+from preprocess.runners.worker import WorkerDiedError, is_debugging
 from preprocess.sources import Image, images
-from preprocess.worker import WorkerDiedError, is_debugging
 
 
 @pytest.fixture
 def planned(tmp_path: Path) -> list[Shard]:
     """Two shards of eight photographs."""
-    photos.folder(tmp_path / "images", 8)
+    helper_photos.folder(tmp_path / "images", 8)
     found = images([str(tmp_path / "images")], str(tmp_path / "out"))
     return make_plan(found, Layout(val_fraction=0, num_shards=2), str(tmp_path / "out"))
 
@@ -57,7 +57,7 @@ def test_each_image_is_noted_before_it_is_read(
     planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    real = shards.read_all
+    real = shard_writer.read_all
     seen = []
 
     def watched(images, max_pixels):  # type: ignore[no-untyped-def]
@@ -65,8 +65,8 @@ def test_each_image_is_noted_before_it_is_read(
             seen.append((number, begun[-1]))
             yield image, data
 
-    monkeypatch.setattr(shards, "read_all", watched)
-    shards.write_shard(planned[0], DEFAULT, "none", str(tmp_path / "out"), begun.append)
+    monkeypatch.setattr(shard_writer, "read_all", watched)
+    shard_writer.write_shard(planned[0], DEFAULT, "none", str(tmp_path / "out"), begun.append)
     assert begun == list(range(planned[0].images + 1))
     assert all(number == noted for number, noted in seen)
 
@@ -77,9 +77,9 @@ def test_an_image_that_takes_all_memory_is_named(
     def greedy(data: bytes, recipe: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(shards, "transform", greedy)
-    with pytest.raises(shards.ImageError) as error:
-        shards.write_shard(planned[1], DEFAULT, "none", str(tmp_path / "out"))
+    monkeypatch.setattr(shard_writer, "transform", greedy)
+    with pytest.raises(shard_writer.ImageError) as error:
+        shard_writer.write_shard(planned[1], DEFAULT, "none", str(tmp_path / "out"))
     words = str(error.value)
     assert str(tmp_path / "images") in words
     assert f"image 1 of {planned[1].images} of {planned[1].name}: MemoryError" in words
@@ -146,7 +146,7 @@ def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher()
     """In a process of its own: another test may have started the server of this one."""
     code = """if True:
         from pathlib import Path
-        from preprocess import worker
+        from preprocess.runners import worker
         worker.warm_up()
         print(Path(f"/proc/{worker.forkserver._forkserver._forkserver_pid}/status").read_text())
     """
@@ -168,13 +168,13 @@ class Finder:
     def find_spec(self, name, path, target=None):
         if name == "preprocess.pipeline":
             sys.meta_path.remove(self)
-            from preprocess import shards
-            ordinary = shards.transform
+            from preprocess import shard_writer
+            ordinary = shard_writer.transform
             def transform(data, recipe):
                 if len(data) == SIZE:
                     signal.raise_signal(signal.HOW)  # of this thread: another would let it go on
                 return ordinary(data, recipe)
-            shards.transform = transform
+            shard_writer.transform = transform
 
 sys.meta_path.insert(0, Finder())
 """
@@ -184,9 +184,9 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV"])
 def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
     """The image is named; without it, the same command finishes as if it had never been there."""
-    photos.folder(tmp_path / "images", 40)
+    helper_photos.folder(tmp_path / "images", 40)
     poison = tmp_path / "images/n00000001/poison.jpg"
-    poison.write_bytes(photos.jpeg(photos.picture(99, 333, 222)))
+    poison.write_bytes(helper_photos.jpeg(helper_photos.picture(99, 333, 222)))
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.words import exit_code
+from training.cli import exit_code
 
 COMMAND = "python -m training"
 

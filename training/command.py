@@ -22,14 +22,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from training.compose import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
+from training.cli import complain, explain_error, interrupt, typed_path
 from training.config import TrainConfig
-from training.dataset import open_dataset
+from training.data.dataset import open_dataset
 from training.errors import LinewashError, UsageError, WorkError
+from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.overrides import check_words, quote_paths
-from training.quiet import start_tensorflow
-from training.record import check_same_run, continuing
-from training.words import complain, explain_error, interrupt, typed_path
+from training.run.run_info import check_same_run, continuing
+from training.tf_startup import start_tensorflow
 
 COMMAND = "python -m training"
 
@@ -148,7 +148,7 @@ def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         check_same_run(run_dir, config, manifest)
         # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
         start_tensorflow(find_devices=find_devices)
-        from training.train import train
+        from training.loop.train import train
 
         summary = train(config, manifest, run_dir)
     except Exception as e:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.cli import answer, typed_path
 from training.errors import UsageError, WorkError
-from training.quiet import start_tensorflow
-from training.words import answer, typed_path
+from training.tf_startup import start_tensorflow
 
 WIDTH = 80  # columns of the table
 LONGEST_NAME = 24
@@ -54,7 +54,7 @@ def find_runs(directories: list[Path]) -> list[Run]:
       UsageError: a directory without a run, or with files that python -m training did not write.
     """
     # Only here: where a package is not installed, its absence is reported as a sentence.
-    from training.record import RUN_NAME
+    from training.run.run_info import RUN_NAME
 
     found: dict[Path, None] = {}
     for directory in directories:
@@ -125,7 +125,7 @@ def compare(words: Sequence[str]) -> str:
     if not ended:
         raise WorkError("no epoch has ended in any of these runs: there are no curves to draw yet")
     start_tensorflow()
-    from training.curves import write_comparison
+    from training.run.plots import write_comparison
 
     curves = {name: (run.curve("loss"), run.curve("accuracy")) for name, run in ended.items()}
     try:
@@ -144,7 +144,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _read(run_dir: Path, name: str) -> Run:
-    from training.record import read_run, settings
+    from training.run.run_info import read_run, settings
 
     run, path = read_run(run_dir), run_dir / "history.csv"
     try:

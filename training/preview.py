@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.atomic import replacing
+from training.atomic_files import replacing
+from training.cli import answer, typed_path
 from training.errors import UsageError, WorkError
-from training.quiet import start_tensorflow
-from training.words import answer, typed_path
+from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,11 +45,11 @@ def preview(config: TrainConfig, manifest: Manifest, none: AugmentConfig, hands:
     import numpy as np
     import tensorflow as tf
 
-    from training.augment import augment
-    from training.dataset import eval_dataset, read
-    from training.draws import Draws
-    from training.panel import INK, draw_sheet
-    from training.pixels import unpack_edges
+    from training.data.augment import augment
+    from training.data.dataset import eval_dataset, read
+    from training.data.stateless_random import Draws
+    from training.data.unpack import unpack_edges
+    from training.run.sample_grid import INK, draw_sheet
 
     dataset = eval_dataset(config.data.root, manifest, split="train", batch_size=ROWS)
     packed, labels, ids = next(read(dataset, config.data.root))
@@ -71,8 +71,8 @@ def draw_preview(words: Sequence[str]) -> str:
       WorkError: the picture cannot be written.
     """
     # Only here: where Hydra is not installed, its absence is reported as a sentence.
-    from training.compose import compose
-    from training.dataset import examples, open_dataset
+    from training.data.dataset import examples, open_dataset
+    from training.hydra_config import compose
     from training.overrides import check_words
 
     typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import keras
 
 from training.config import ArticleConfig
-from training.models.parts import glorot
+from training.models.blocks import glorot
 
 FIRST_AND_LAST = ("down1", "softmax", "logits")  # the last is called after the head that was chosen
 DOWN = (3, 9, 27, 81, 243, 729, 2187)

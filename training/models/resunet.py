@@ -18,7 +18,7 @@ import keras
 from keras import layers
 
 from training.config import ResUNetConfig
-from training.models.parts import glorot, he, place
+from training.models.blocks import glorot, he, place
 
 FIRST_AND_LAST = ("in", "logits")
 GROUP = 8  # channels normalized together

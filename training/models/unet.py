@@ -21,7 +21,7 @@ import keras
 from keras import layers
 
 from training.config import UNetConfig
-from training.models.parts import glorot, he, place
+from training.models.blocks import glorot, he, place
 
 FIRST_AND_LAST = ("half", "full_lines", "logits")
 # Running means must settle within the few hundred steps of a short run; Keras's 0.99 would take thousands.

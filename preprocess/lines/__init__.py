@@ -1,0 +1,1 @@
+"""Draws lines from pictures: one module for each line style, free of Beam."""

@@ -1,0 +1,1 @@
+"""Runs the Beam pipeline: on the cores of this machine, or on Dataflow."""

@@ -1,0 +1,1 @@
+"""Reads and writes files on local disk and in remote storage."""

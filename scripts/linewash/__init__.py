@@ -1,0 +1,1 @@
+"""Colouring, the page, storybook scenes and sketches: what other programs may import."""

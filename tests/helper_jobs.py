@@ -1,0 +1,56 @@
+"""Runs of the Beam job, and of the verifier, and what they leave.
+
+In this process Beam is imported once, and all jobs share the server that their workers are forked from.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from functools import partial
+from pathlib import Path
+
+import pytest
+import verify_shards
+from helper_commands import run_main, run_module
+
+from preprocess.__main__ import main
+
+preprocess = partial(run_main, main)
+preprocess_in_a_process = partial(run_module, "preprocess")
+
+
+def verify(root):
+    """scripts/verify_shards.py in this process: threads check the shards, for which it has processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(concurrent.futures, "ProcessPoolExecutor", concurrent.futures.ThreadPoolExecutor)
+        return run_main(verify_shards.main, root, "--workers", 1)
+
+
+def file_contents(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def assert_one_sentence(result, code, *words):
+    assert result.returncode == code, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("preprocess: ")
+    for word in words:
+        assert word in lines[0]
+
+
+def workers(job):
+    """Process ids of the job's workers: the forks of its server."""
+    return [fork for child in children(job.pid) for fork in children(child)]
+
+
+def children(pid):
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found

@@ -1,0 +1,46 @@
+"""Tiny exported networks for tests: nothing is learnt, but lines and hints decide what comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tfrecords_schema import Palette
+from training.export.metadata import Exported
+
+PALETTE = Palette(
+    "tests", ((24, 104, 186), (98, 184, 82), (255, 208, 22), (206, 88, 66), (250, 248, 240), (28, 22, 30))
+)
+STRIDE = 8
+
+
+def write_export(directory: Path, hints: bool = False, seed: int = 0, size: int = 64) -> Path:
+    """Writes an export whose network is one broad random convolution; returns its directory."""
+    directory.mkdir(parents=True)
+    channels = 5 if hints else 1
+    weights = np.random.default_rng(seed).normal(0, 0.3, (len(PALETTE), channels, 15, 15)).astype(np.float32)
+    bias = np.linspace(1, -1, len(PALETTE)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["drawing"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", "weights", "bias"], ["scores"], pads=[7, 7, 7, 7]),
+        helper.make_node("Transpose", ["scores"], ["logits"], perm=[0, 2, 3, 1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("drawing", TensorProto.FLOAT, ["b", "h", "w", channels])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", "h", "w", len(PALETTE)])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, directory / "model.onnx")
+    about = Exported(
+        format_version=1, model="tiny", image_size=size, stride=STRIDE, hints=hints, palette=PALETTE,
+        recipe={}, dataset_fingerprint="0" * 16, files={"onnx": "model.onnx"}, scores={},
+        linewash_version="0.1.0",
+    )  # fmt: skip
+    (directory / "export.json").write_bytes(about.to_json())
+    return directory

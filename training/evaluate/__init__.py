@@ -1,0 +1,1 @@
+"""Judges a trained network: `python -m training.evaluate`."""

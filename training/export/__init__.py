@@ -1,0 +1,1 @@
+"""Writes a trained network for other runtimes: `python -m training.export`."""

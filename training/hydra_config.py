@@ -1,0 +1,243 @@
+"""From conf/ and what was typed to a `TrainConfig`, and from Hydra's exceptions to one sentence each.
+
+Hydra checks types against schemas that are registered here: copies of the dataclasses of `config` that are
+not frozen, because OmegaConf refuses to override anything frozen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+import re
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+from yaml import YAMLError
+
+from tfrecords_schema import __version__, user_path
+from training.config import MODELS, TrainConfig
+from training.errors import LinewashError, UsageError
+from training.overrides import (
+    explain_unreadable,
+    known_groups,
+    known_settings,
+    nearest_setting,
+    quote_paths,
+)
+from training.run.run_info import MAY_CHANGE, RUN_NAME, dataset_root, read_run
+
+# Beside the package, in a source checkout and in site-packages alike.
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+CONFIG_NAME = "train"
+
+
+def register_schemas() -> None:
+    """Tells Hydra the types of every setting (once a process; again does no harm)."""
+    OmegaConf.register_new_resolver("groups_and_options", _groups_and_options, replace=True)
+    store = ConfigStore.instance()
+    store.store(group="schema", name="train", node=_unfrozen(TrainConfig))
+    for name, config in MODELS.items():
+        store.store(group="schema/model", name=name, node=_unfrozen(config))  # type: ignore[arg-type]  # a type can be hashed
+
+
+def compose(overrides: list[str]) -> TrainConfig:
+    """Composes conf/train.yaml with `overrides`, as the command line does; for tests and notebooks.
+
+    Raises:
+      UsageError: an override that Hydra or the settings themselves refuse.
+    """
+    register_schemas()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return to_config(hydra_compose(CONFIG_NAME, quote_paths(overrides)))
+    except (HydraException, OmegaConfBaseException) as e:
+        raise explain(e) from e
+
+
+def to_config(composed: DictConfig) -> TrainConfig:
+    """Turns what Hydra composed into dataclasses, which check their values.
+
+    Raises:
+      UsageError: a key nobody reads (added with +), a value missing or out of range.
+    """
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as e:
+        raise explain(e) from e
+    assert isinstance(plain, dict)
+    _refuse_unknown(plain)
+    return _build(plain)
+
+
+def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
+    """The config of the run in `run_dir`, changed as `typed`.
+
+    Raises:
+      UsageError: no run is there, something was typed that must not change, or the dataset was moved.
+    """
+    length = [key for key in MAY_CHANGE if key != "data.root"]
+    for word in typed:
+        if word.partition("=")[0] not in MAY_CHANGE or "=" not in word:
+            raise UsageError(
+                f"{word}: beside run={run_dir} only {', '.join(length[:-1])} and {length[-1]} can be given, "
+                f"and data.root=WHERE if its dataset was moved; {RUN_NAME} has the rest"
+            )
+    run = read_run(run_dir)
+    roots = [word.removeprefix("data.root=") for word in typed if word.startswith("data.root=")]
+    try:
+        # A path is no text for OmegaConf, which would look for interpolations in it.
+        config = run["config"] | {"data": run["config"]["data"] | {"root": "-"}}
+        model: Any = MODELS[config["model"]["name"]]
+        saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
+        assert isinstance(saved, DictConfig)
+        to_config(saved)
+    except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
+        versions = run.get("versions")
+        wrote = versions.get("linewash", "an older one") if isinstance(versions, dict) else "an older one"
+        raise UsageError(
+            f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
+            f"go on with the version that wrote it, {wrote}"
+        ) from e
+    try:
+        changes = [word for word in typed if not word.startswith("data.root=")]
+        changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(changes))
+    except OmegaConfBaseException as e:
+        raise explain(e) from e
+    except YAMLError as e:
+        raise UsageError(f"cannot read {' '.join(changes)}: {' '.join(str(e).split())}") from e
+    assert isinstance(changed, DictConfig)
+    built = to_config(changed)
+    try:
+        root = user_path(roots[-1]) if roots else dataset_root(run)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    return dataclasses.replace(built, data=dataclasses.replace(built.data, root=root))
+
+
+def explain(error: Exception) -> LinewashError:
+    """One sentence for whatever Hydra or OmegaConf says, with the nearest right word where there is one."""
+    if isinstance(error, LinewashError):
+        return error
+    if isinstance(error, MissingConfigException):
+        return _explain_missing_option(error)
+    if isinstance(error, OverrideParseException):
+        return UsageError(explain_unreadable(error.override or ""))
+    cause = error.__cause__ or error
+    if match := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
+        return UsageError(f"{match[1]} holds several values: add --multirun to train once with each of them")
+    if isinstance(cause, MissingMandatoryValue):
+        return _explain_missing_value(cause)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return _unknown_key(cause.full_key)
+    if isinstance(cause, ValidationError) and cause.full_key:
+        return _explain_type(cause)
+    return UsageError(_first_line(error))
+
+
+def _groups_and_options() -> str:
+    """For --help: what stands in conf/ (Hydra's own list would show the schemas too)."""
+    groups = sorted(path for path in CONF_DIR.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+    options = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
+    return "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
+
+
+def _build(plain: dict[Any, Any]) -> TrainConfig:
+    """The dataclasses of plain values that Hydra has checked the types of; they check the rest."""
+    _refuse_not_finite(plain)
+    kinds = get_type_hints(TrainConfig) | {"model": MODELS[plain["model"]["name"]]}
+    return TrainConfig(**{group: kind(**plain[group]) for group, kind in kinds.items()})
+
+
+@functools.cache
+def _unfrozen(kind: type) -> type:
+    """A copy of a dataclass, and of those it is made of, that is not frozen."""
+    hints = get_type_hints(kind)
+    types = {
+        field.name: _unfrozen(hints[field.name])
+        if dataclasses.is_dataclass(hints[field.name])
+        else hints[field.name]
+        for field in dataclasses.fields(kind)
+    }
+    # A default is kept: runs begun before a setting existed do not have it.
+    fields = [(f.name, types[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind)]
+    bases = tuple(_unfrozen(base) for base in kind.__bases__ if dataclasses.is_dataclass(base))
+    return dataclasses.make_dataclass(kind.__name__, fields, bases=bases)
+
+
+def _refuse_not_finite(plain: dict[Any, Any]) -> None:
+    for group, values in plain.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise UsageError(f"{group}.{key} must be a finite number; got {value}")
+
+
+def _refuse_unknown(plain: dict[Any, Any]) -> None:
+    known = {*known_groups(), *known_settings()}
+    for group, values in plain.items():
+        for key in [group] if not isinstance(values, dict) else (f"{group}.{key}" for key in values):
+            if key not in known:
+                raise _unknown_key(str(key))
+
+
+def _explain_missing_option(error: MissingConfigException) -> UsageError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    options = sorted(error.options or [])
+    if not group or not options:
+        return UsageError(_first_line(error))
+    hint = _did_you_mean(option, options) or ":"
+    return UsageError(f"{group}={option} does not exist{hint} {group} can be {', '.join(options)}")
+
+
+def _explain_missing_value(error: MissingMandatoryValue) -> UsageError:
+    key = error.full_key or "a setting"
+    if key == "data.root":
+        what = "a directory made by python -m preprocess"
+        return UsageError(f"data.root is missing: type data.root=DATASET, {what}")
+    what = "OPTION, with one of those in --help" if key in known_groups() else "VALUE"
+    return UsageError(f"{key} has no value: type {key}={what}")
+
+
+def _explain_type(error: ValidationError) -> UsageError:
+    key, message = error.full_key or "", _first_line(error)
+    if match := re.match(r"Value '(.*)' of type '.*' could not be converted to (\w+)", message):
+        expected = {"Integer": "a whole number", "Float": "a number"}.get(match[2], match[2].lower())
+        return UsageError(f"{key} must be {expected}; got {match[1]}")
+    if match := re.match(r"Value '(.*)' is not a valid bool", message):
+        return UsageError(f"{key} must be true or false; got {match[1]}")
+    if "not a subclass" in message:
+        return UsageError(
+            f"{key} is a group: type {key}=OPTION with an option from --help, or {key}.NAME=VALUE"
+        )
+    return UsageError(f"{key}: {message}")
+
+
+def _unknown_key(key: str) -> UsageError:
+    group = None if "." in key else next(iter(difflib.get_close_matches(key, known_groups(), 1, 0.75)), None)
+    near = group or nearest_setting(key)
+    hint = f": did you mean {near}?" if near else ":"
+    where = "--hydra-help" if key.startswith("hydra.") else "--help"
+    return UsageError(f"there is no setting {key}{hint} {where} lists them all")
+
+
+def _did_you_mean(found: str, options: list[str]) -> str:
+    near = difflib.get_close_matches(found, options, n=1, cutoff=0.65)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

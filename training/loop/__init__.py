@@ -1,0 +1,1 @@
+"""The training loop: steps, devices, schedules, and the state from which a run resumes."""

@@ -1,0 +1,1 @@
+"""Losses, scores and baselines, and the colour spaces that they need."""
