@@ -62,8 +62,8 @@ def hash_key(seed: int, key: str, purpose: str = "") -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-class Catalog:
-    """The images of a job, each in its split. Made by `open_catalog`."""
+class ImageIndex:
+    """The images of a job, each in its split. Made by `open_image_index`."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -82,14 +82,14 @@ class Catalog:
 
 
 @contextlib.contextmanager
-def open_catalog(
+def open_image_index(
     images: Iterable[Image],
     seed: int,
     subset: Subset,
     split: str,
     boundary: int,
     keys_with_input: bool = False,
-) -> Iterator[Catalog]:
+) -> Iterator[ImageIndex]:
     """Takes in all images, keeps the subset, and puts each into its split.
 
     Args:
@@ -125,7 +125,7 @@ def open_catalog(
             database.execute("CREATE INDEX in_order ON images (split, hash, key)")
             database.execute("COMMIT")
             _check_duplicates(database, keys_with_input)
-            yield Catalog(database)
+            yield ImageIndex(database)
         except sqlite3.OperationalError as e:
             raise OSError(
                 f"cannot keep the list of images in {folder}: {e}; set TMPDIR to another place"

@@ -21,7 +21,7 @@ EXTRA_BYTES = 64 << 20  # of a file, beside its pixels
 AHEAD = 16  # images on their way at a time from remote storage, where each takes long and many take no longer
 
 
-def most_bytes(max_pixels: int) -> int:
+def max_file_bytes(max_pixels: int) -> int:
     """The size in bytes above which no file is read. No image of `max_pixels` is larger.
 
     Its largest form is a PNG of 16 bits that cannot be compressed: eight bytes a pixel. What comes on top is
@@ -38,7 +38,7 @@ def read_all(
     From remote storage `AHEAD` of them are read at a time; a local file is there at once. A file that is too
     large for an image of `max_pixels` is not read.
     """
-    read = partial(_read_or_say, most=most_bytes(max_pixels))
+    read = partial(_read_or_say, most=max_file_bytes(max_pixels))
     images = iter(images)
     first = next(images, None)
     if first is None:
@@ -60,7 +60,7 @@ def read_all(
             yield image, data
 
 
-def read_image(image: Image, most: int = most_bytes(DEFAULT.max_pixels)) -> bytes:
+def read_image(image: Image, most: int = max_file_bytes(DEFAULT.max_pixels)) -> bytes:
     """The image's bytes, which are `most` at most.
 
     Raises:

@@ -25,7 +25,7 @@ from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.runners import dataflow
-from preprocess.runners.shard_queue import Claims, place
+from preprocess.runners.shard_queue import ShardQueue, place
 from preprocess.runners.worker import WorkerDiedError
 from preprocess.storage import files
 from tfrecords_schema import (
@@ -81,9 +81,9 @@ def run(options: Options) -> Summary | None:
             options = _with_learnt_palette(options, shards)
         found = receipts.load(options.output)
         receipts.check_output(options.output, found, shards, options.recipe)
-        done = receipts.standing(options.output, found, shards)
+        done = receipts.finished_shards(options.output, found, shards)
         if options.retry_rejects:
-            done -= receipts.with_unreadable(found)
+            done -= receipts.shards_with_unreadable(found)
         todo = [shard for shard in shards if shard.name not in done]
         started = time.monotonic()
         if todo:
@@ -115,7 +115,7 @@ def _with_learnt_palette(options: Options, shards: list[Shard]) -> Options:
     saved = files.join(options.output, name)
     if files.size(saved) < 0:
         files.write(options.output, name, msgspec.json.encode(_learn(options, sample)))
-    palette = palettes.relearnt(files.read(saved), saved)
+    palette = palettes.load_learnt_palette(files.read(saved), saved)
     return dataclasses.replace(options, recipe=dataclasses.replace(options.recipe, palette=palette))
 
 
@@ -126,19 +126,19 @@ def _learn(options: Options, sample: list[sources.Image]) -> Palette:
       PaletteError: too few different colours to learn from.
       JobError: memory ran out; the message names the image that was in hand.
     """
-    in_hand = ""
+    current_image = ""
 
     def each() -> Iterator[sources.Image]:
-        nonlocal in_hand
+        nonlocal current_image
         for image in progress.counted(sample, "learning the palette", len(sample)):
-            in_hand = f": in hand was {place(image)}"
+            current_image = f": in hand was {place(image)}"
             yield image
-        in_hand = ""
+        current_image = ""
 
     try:
         return palettes.learn_from(each(), options.recipe, options.learn_colors, options.layout.seed)
     except MemoryError:
-        raise JobError(f"there is not enough memory to learn the palette{in_hand}") from None
+        raise JobError(f"there is not enough memory to learn the palette{current_image}") from None
 
 
 def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
@@ -148,17 +148,17 @@ def _write(options: Options, todo: list[Shard], done: set[str]) -> None:
     images = sum(shard.images for shard in todo)
     with progress.shown(options.output, images, {ShardReceipt.name(name) for name in done}):
         try:
-            _run_patiently(options, todo)
+            _run_with_retries(options, todo)
         except Exception as e:  # Beam wraps whatever went wrong, in a worker or a service, in its own kinds
-            log = _keep(options.output, e)
-            stand = len(receipts.standing(options.output, receipts.load(options.output), todo)) + len(done)
+            log = _save_traceback(options.output, e)
+            finished = receipts.finished_shards(options.output, receipts.load(options.output), todo)
             raise JobError(
-                f"the job stopped: {_cause(e)}; {stand} of {len(todo) + len(done)} shards stand and stay: "
-                f"run the same command again to go on{log}"
+                f"the job failed: {_error_line(e)}. {len(finished) + len(done)} of {len(todo) + len(done)} "
+                f"shards are finished and kept; run the same command again to continue{log}"
             ) from None
 
 
-def _run_patiently(options: Options, todo: list[Shard]) -> None:
+def _run_with_retries(options: Options, todo: list[Shard]) -> None:
     """Runs the pipeline; a local worker that dies costs the shards in flight, not the job.
 
     Raises:
@@ -173,7 +173,7 @@ def _run_patiently(options: Options, todo: list[Shard]) -> None:
             deaths.append(e)
             if len(deaths) < ATTEMPTS:
                 cli.complain(f"{e}; starting again with what is missing")
-                done = receipts.standing(options.output, receipts.load(options.output), todo)
+                done = receipts.finished_shards(options.output, receipts.load(options.output), todo)
                 todo = [shard for shard in todo if shard.name not in done]
     raise WorkersDiedError(
         f"{deaths[-1]}; workers died in all {ATTEMPTS} attempts{_advice(deaths)}; {DEBUG_ADVICE}"
@@ -182,7 +182,8 @@ def _run_patiently(options: Options, todo: list[Shard]) -> None:
 
 def _advice(deaths: list[WorkerDiedError]) -> str:
     """What to do about workers that died: leave out the image that ended several, or use less memory."""
-    images = Counter(death.in_hand.image for death in deaths if death.in_hand and death.in_hand.image)
+    current = [death.current_image for death in deaths if death.current_image]
+    images = Counter(each.image for each in current if each.image)
     for image, times in images.most_common(1):
         if times > 1:
             return f": {times} of {len(deaths)} died of {place(image)}: move it out of the input"
@@ -193,12 +194,12 @@ def _advice(deaths: list[WorkerDiedError]) -> str:
 
 def _run_pipeline(options: Options, todo: list[Shard]) -> None:
     if options.local:
-        _run_here(options, todo)
+        _run_locally(options, todo)
     else:
-        _run_elsewhere(options, todo)
+        _run_on_named_runner(options, todo)
 
 
-def _run_here(options: Options, todo: list[Shard]) -> None:
+def _run_locally(options: Options, todo: list[Shard]) -> None:
     """Runs the pipeline on the cores of this machine."""
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
@@ -210,14 +211,14 @@ def _run_here(options: Options, todo: list[Shard]) -> None:
     if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
         direct.direct_num_workers = available_cores()  # Beam's own default is one
     with _temporary_folder() as folder:
-        claims = Claims(todo, folder)
+        claims = ShardQueue(todo, folder)
         try:
             local.run(_graph(options, todo, flags, local.runner(flags), claims))
         except WorkerDiedError as e:
-            raise WorkerDiedError(e.process, e.code, claims.in_hand(e.process)) from None
+            raise WorkerDiedError(e.process, e.code, claims.current_image(e.process)) from None
 
 
-def _run_elsewhere(options: Options, todo: list[Shard]) -> None:
+def _run_on_named_runner(options: Options, todo: list[Shard]) -> None:
     """Runs the pipeline on the runner that was named, or writes it down as a template."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -246,7 +247,7 @@ def _temporary_folder() -> Iterator[str]:
 
 
 def _graph(
-    options: Options, todo: list[Shard], flags: Any, runner: Any = None, claims: Claims | None = None
+    options: Options, todo: list[Shard], flags: Any, runner: Any = None, claims: ShardQueue | None = None
 ) -> Any:
     """The Beam pipeline over `todo`; without `runner`, for the one that `flags` name."""
     import apache_beam as beam
@@ -262,7 +263,7 @@ def _finish(options: Options, shards: list[Shard], images: int, seconds: float) 
     """Adds the receipts up: the rejects ledger, the check of their share, the manifest."""
     names = {shard.name for shard in shards}
     found = receipts.load(options.output, names)
-    if missing := names - receipts.standing(options.output, found, shards):
+    if missing := names - receipts.finished_shards(options.output, found, shards):
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, found)
     _check_rejects(options, found, sum(shard.images for shard in shards))
@@ -319,7 +320,7 @@ def _check_directory(output: str) -> list[Path]:
         raise receipts.OutputError(
             f"--output {output} is not a directory that can be made: {e.strerror}"
         ) from None
-    if other := receipts.foreign(output):
+    if other := receipts.first_unknown_file(output):
         raise receipts.OutputError(
             f"--output {output} holds other things ({other}): type the name of a new directory"
         )
@@ -382,7 +383,7 @@ def _remove_work(output: str) -> None:
     files.remove_folder(output, files.WORK_DIR)
 
 
-def _cause(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """The last line of Beam's report that names an error, without the words around it."""
     if isinstance(error, WorkersDiedError):
         return str(error)
@@ -393,7 +394,7 @@ def _cause(error: Exception) -> str:
     return re.sub(around, "", text)[:LONGEST_CAUSE]
 
 
-def _keep(output: str, error: Exception) -> str:
+def _save_traceback(output: str, error: Exception) -> str:
     """Saves Beam's whole report for who wants it; gives the words that say where."""
     name = f"{files.WORK_DIR}/error.txt"
     try:

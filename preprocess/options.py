@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from preprocess.image_index import Subset
-from preprocess.plan import Layout, SplitBy
+from preprocess.plan import Sharding, SplitBy
 from preprocess.recipe import RECIPES, Recipe
 from tfrecords_schema import Palette, user_path
 
@@ -50,7 +50,7 @@ class Options:
     output: str
     recipe: Recipe
     learn_colors: int  # colours to learn from the images in place of the recipe's palette; 0: none
-    layout: Layout
+    layout: Sharding
     subset: Subset
     max_reject_fraction: float
     retry_rejects: bool  # write the shards anew that lack images which could not be read
@@ -142,7 +142,7 @@ def parse(argv: list[str]) -> Options:
         recipe = _recipe(flags, palette)
         subset = Subset(flags.classes, flags.fraction, flags.limit)
         split: SplitBy = flags.split if flags.input else "input"
-        layout = Layout(
+        layout = Sharding(
             flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression, flags.keys_with_input
         )
     except ValueError as e:

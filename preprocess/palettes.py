@@ -73,7 +73,7 @@ def learn_from(images: Iterable[Image], recipe: Recipe, colors: int, seed: int) 
     return learn(np.concatenate([np.zeros((0, 3), np.uint8), *small]), colors, seed)
 
 
-def relearnt(data: bytes, saved: str) -> Palette:
+def load_learnt_palette(data: bytes, saved: str) -> Palette:
     """The palette that was learnt before and kept as JSON at `saved`.
 
     Raises:

@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 
 from preprocess.plan import Shard
 from preprocess.recipe import Recipe
-from preprocess.runners.shard_queue import Claims
+from preprocess.runners.shard_queue import ShardQueue
 from preprocess.shard_writer import write_shard
 from tfrecords_schema import Compression, ShardReceipt
 
@@ -25,7 +25,7 @@ def build(
     recipe: Recipe,
     compression: Compression,
     output: str,
-    claims: Claims | None = None,
+    claims: ShardQueue | None = None,
 ) -> beam.PCollection:
     """Adds the whole job to `pipeline`; gives the PCollection of `ShardReceipt`.
 
@@ -44,7 +44,7 @@ class WriteShards(beam.PTransform):
     """PCollection of `Shard` → PCollection of `ShardReceipt`: `write_shard`, counted."""
 
     def __init__(
-        self, recipe: Recipe, compression: Compression, output: str, claims: Claims | None = None
+        self, recipe: Recipe, compression: Compression, output: str, claims: ShardQueue | None = None
     ) -> None:
         super().__init__()
         self._write = _WriteShard(recipe, compression, output, claims)
@@ -55,7 +55,9 @@ class WriteShards(beam.PTransform):
 
 
 class _WriteShard(beam.DoFn):
-    def __init__(self, recipe: Recipe, compression: Compression, output: str, claims: Claims | None) -> None:
+    def __init__(
+        self, recipe: Recipe, compression: Compression, output: str, claims: ShardQueue | None
+    ) -> None:
         self._recipe = recipe
         self._compression: Compression = compression
         self._output = output

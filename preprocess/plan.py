@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Literal
 
-from preprocess.image_index import HASH_BITS, Catalog, Entry, Subset, open_catalog
+from preprocess.image_index import HASH_BITS, Entry, ImageIndex, Subset, open_image_index
 from preprocess.sources import Image, SourceError
 from preprocess.storage import files
 from tfrecords_schema import SPLITS, Compression, shard_name
@@ -27,7 +27,7 @@ SplitBy = Literal["hash", "folder", "input"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Sharding:
     """What decides where a record goes.
 
     Raises:
@@ -75,16 +75,16 @@ def default_num_shards(images: int) -> int:
 
 
 def make_plan(
-    images: Iterable[Image], layout: Layout, output: str, subset: Subset = EVERYTHING
+    images: Iterable[Image], layout: Sharding, output: str, subset: Subset = EVERYTHING
 ) -> list[Shard]:
     """Shares the images out to shards and writes each shard's list below `output`/.work/plan.
 
     Raises:
-      SourceError: two images have one key, a split that was asked for got no image, or see `open_catalog`.
+      SourceError: two images have one key, a split got no image, or see `open_image_index`.
     """
     boundary = layout.hashes("val")[1]
     how = (layout.seed, subset, layout.split, boundary, layout.keys_with_input)
-    with open_catalog(images, *how) as catalog:
+    with open_image_index(images, *how) as catalog:
         _check_splits(catalog, layout)
         shards = []
         for split in SPLITS:
@@ -94,7 +94,7 @@ def make_plan(
         return shards
 
 
-def _check_splits(catalog: Catalog, layout: Layout) -> None:
+def _check_splits(catalog: ImageIndex, layout: Sharding) -> None:
     empty = [split for split in SPLITS if not catalog.count(split)]
     total = sum(catalog.count(split) for split in SPLITS)
     if not total:
@@ -108,7 +108,7 @@ def _check_splits(catalog: Catalog, layout: Layout) -> None:
         raise SourceError(f"no image of {total} is in the {empty[0]} split: nothing was found for it")
 
 
-def _num_shards(catalog: Catalog, layout: Layout, split: str) -> int:
+def _num_shards(catalog: ImageIndex, layout: Sharding, split: str) -> int:
     """A val shard is as full as a train shard; an empty split has none."""
     images, train = catalog.count(split), catalog.count("train")
     if not images:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from preprocess.image_reader import UNREADABLE
-from preprocess.plan import Layout, Shard, digest_keys
+from preprocess.plan import Shard, Sharding, digest_keys
 from preprocess.recipe import Recipe
 from preprocess.storage import files
 from tfrecords_schema import (
@@ -126,7 +126,7 @@ def _difference(output: str, fingerprint: str, recipe: Recipe) -> str:
     return ""
 
 
-def foreign(output: str) -> str | None:
+def first_unknown_file(output: str) -> str | None:
     """Something in a local directory that no job of ours has left there; None in a dataset, begun or done.
 
     Names that begin with a dot do not count.
@@ -142,7 +142,7 @@ def foreign(output: str) -> str | None:
     return min((name for name in others if Path(name).name[0] != "."), default=None)
 
 
-def standing(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
+def finished_shards(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
     """The names of the planned shards that are done: receipt there, shard there, of the size it says."""
     sizes: dict[str, int] = {}
     for split in SPLITS if receipts else ():
@@ -154,7 +154,7 @@ def standing(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
     }
 
 
-def with_unreadable(receipts: Receipts) -> set[str]:
+def shards_with_unreadable(receipts: Receipts) -> set[str]:
     """The names of the shards that lack images for no fault of the image's own: storage did not give them."""
     return {
         name
@@ -180,7 +180,7 @@ def write_rejects(output: str, receipts: Receipts) -> None:
 
 
 def write_manifest(
-    output: str, receipts: Receipts, recipe: Recipe, layout: Layout, sources: list[str]
+    output: str, receipts: Receipts, recipe: Recipe, layout: Sharding, sources: list[str]
 ) -> Manifest:
     """Writes the manifest: from here on the dataset is complete."""
     manifest = Manifest(

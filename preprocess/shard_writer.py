@@ -16,7 +16,7 @@ from preprocess.plan import Shard, read_plan
 from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
-from preprocess.runners.shard_queue import InHand
+from preprocess.runners.shard_queue import CurrentImage
 from preprocess.sources import Image
 from preprocess.storage import files
 from preprocess.transform import transform
@@ -67,7 +67,7 @@ def write_shard(
       OSError: the output cannot be written. (An image that cannot be read is a reject, not an error.)
       ImageError: something else went wrong with an image.
     """
-    if standing := _standing(shard, recipe, output):
+    if standing := _read_finished_receipt(shard, recipe, output):
         return standing
     cv2.setNumThreads(1)  # the runner already has a process a core
     tally = _Tally(np.zeros(len(recipe.palette), np.int64))
@@ -84,7 +84,7 @@ def write_shard(
     return receipt
 
 
-def _standing(shard: Shard, recipe: Recipe, output: str) -> ShardReceipt | None:
+def _read_finished_receipt(shard: Shard, recipe: Recipe, output: str) -> ShardReceipt | None:
     """The receipt of the very shard asked for, if it is there already."""
     name = ShardReceipt.name(shard.name)
     if files.size(files.join(output, name)) < 0:
@@ -112,7 +112,7 @@ def _records(shard: Shard, recipe: Recipe, tally: _Tally, begin: Callable[[int],
             if record:
                 yield record
     except Exception as e:
-        in_hand = InHand(shard, number, images[number] if number < len(images) else None)
+        in_hand = CurrentImage(shard, number, images[number] if number < len(images) else None)
         cause = " ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":")
         raise ImageError(f"{in_hand}: {cause}; if this happens again, leave that image out") from e
 

@@ -507,7 +507,7 @@ class _LocalSearch:
 
 def _indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Member]:
     """The images of a tar from its saved index, or from the tar itself, which then is indexed."""
-    with _telling(path):
+    with _explain_tar_errors(path):
         size = files.size(path)
         state = f"{_INDEX_FORMAT} {path} {size} {files.modified(path)}".encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(state).hexdigest()[:16]
@@ -530,12 +530,12 @@ def _write_index(path: str, output: str, name: str) -> None:
 
 
 def _members(path: str, skipped: Skipped) -> Iterator[Member]:
-    with _telling(path), files.open_binary(path) as archive:
+    with _explain_tar_errors(path), files.open_binary(path) as archive:
         yield from members(archive, path, skipped)
 
 
 @contextlib.contextmanager
-def _telling(path: str) -> Iterator[None]:
+def _explain_tar_errors(path: str) -> Iterator[None]:
     """Turns what is wrong with the tar at `path` into a sentence."""
     try:
         yield
@@ -549,7 +549,7 @@ def _read_index(saved: str, size: int, skipped: Skipped) -> Iterator[Member]:
     whole = False
     with files.open_binary(saved) as lines:
         for line in lines:
-            place = None if whole else _saved_line(line, size)
+            place = None if whole else _parse_index_line(line, size)
             if isinstance(place, Member):
                 yield place
             elif place is not None:
@@ -562,7 +562,7 @@ def _read_index(saved: str, size: int, skipped: Skipped) -> Iterator[Member]:
         raise SourceError(f"{saved} is damaged: remove it, and run the same command again")
 
 
-def _saved_line(line: bytes, most: int) -> Member | Skipped | None:
+def _parse_index_line(line: bytes, most: int) -> Member | Skipped | None:
     """A line of an index of a tar of `most` bytes; None for what is none, or points out of the tar."""
     try:
         saved = json.loads(line)

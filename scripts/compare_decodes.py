@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from linewash.coloring.arguments import Parser, local_path, run
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def work(args: argparse.Namespace) -> int:
 
     scores, sheet = compare(load(args.run or STARTER), photographs(args.images))
     if args.out:
-        with replacing(args.out) as temporary:
+        with atomic_write(args.out) as temporary:
             temporary.write_bytes(encode_png(sheet))
     print(f"{'decode':8} {'ΔE':>7} {'accuracy':>9} {'lone pixels':>12}")
     for name, (difference, accuracy, speckle) in scores.items():

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, run
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def work(args: argparse.Namespace) -> int:
         print(f"{name:12} {len(palette):5} colours   mean CIEDE2000 {found[name][1]:.2f}", flush=True)
     if args.out:
         spread = images[:: max(1, len(images) // args.rows)][: args.rows]
-        with replacing(args.out) as temporary:
+        with atomic_write(args.out) as temporary:
             draw(spread, found).save(temporary)
     return 0
 

@@ -157,13 +157,13 @@ def _palette(name: str, data: bytes) -> None:
 def export_json(data: bytes) -> None:
     """export.json, and where it says that the network lies."""
     from training.errors import LinewashError
-    from training.export.metadata import EXPORT_NAME, Exported
+    from training.export.metadata import EXPORT_NAME, ExportMetadata
 
     root = _folder() / "export"
     root.mkdir(exist_ok=True)
     (root / EXPORT_NAME).write_bytes(data)
     with contextlib.suppress(LinewashError):
-        found = Exported.load(root)
+        found = ExportMetadata.load(root)
         assert found.file(root, "onnx").resolve().parent == root.resolve()
 
 
@@ -171,22 +171,22 @@ def run_json(data: bytes) -> None:
     """run.json, as it is read to judge, to compare, and to go on."""
     from training.errors import LinewashError
     from training.hydra_config import from_run
-    from training.run.run_info import RUN_NAME, Run, read_run
+    from training.run.run_info import RUN_NAME, RunInfo, read_run
 
     root = _folder()
     (root / RUN_NAME).write_bytes(data)
-    for reads in (Run.read, read_run, lambda path: from_run(path, [])):
+    for reads in (RunInfo.read, read_run, lambda path: from_run(path, [])):
         with contextlib.suppress(LinewashError):
             reads(root)
 
 
 def state(data: bytes) -> None:
     """The state of a run, with the digest that makes it look whole."""
-    from training.loop.checkpoint_file import DamagedStateError, read_state
+    from training.loop.checkpoint_file import DamagedCheckpointError, read_state
 
     path = _folder() / "1.state"
     path.write_bytes(data + hashlib.sha256(data).digest())
-    with contextlib.suppress(DamagedStateError):
+    with contextlib.suppress(DamagedCheckpointError):
         read_state(path)
 
 

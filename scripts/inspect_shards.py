@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from linewash.coloring.arguments import Parser, at_least, local_path, run
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def work(args: argparse.Namespace) -> int:
     except (SchemaError, EOFError, ValueError, zlib.error) as e:
         raise WorkError(str(e)) from None
     picture = sheet(manifest, args.split, shown, args.columns)
-    with replacing(args.out) as temporary:
+    with atomic_write(args.out) as temporary:
         picture.save(temporary)
     print(f"{len(shown)} examples of {args.dataset} in {args.out}")
     return 0

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from linewash.coloring.arguments import Parser, at_least, local_path, run
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 
 
 def parser() -> Parser:
@@ -36,7 +36,7 @@ def work(args: argparse.Namespace) -> int:
     for sketch in sketches(args.seed):
         for folder, data in (("drawings", sketch.data), ("hints", sketch.hints)):
             if data:
-                with replacing(args.out / folder / sketch.name) as temporary:
+                with atomic_write(args.out / folder / sketch.name) as temporary:
                     temporary.write_bytes(data)
     print(f"drawings   {args.out / 'drawings'}, with colour hints of one in {args.out / 'hints'}")
     return 0

@@ -132,7 +132,7 @@ def manifest_of(size: int) -> schema.Manifest:
 
 
 # Files whose tests take the longest. They begin first: one that began last would keep one process waiting.
-LONG = ("test_readme", "test_faults", "test_resume", "test_models", "test_replicas", "test_export")
+LONG = ("test_readme", "test_faults", "test_resume", "test_models", "test_distribution", "test_export")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tfrecords_schema import Palette
-from training.export.metadata import Exported
+from training.export.metadata import ExportMetadata
 
 PALETTE = Palette(
     "tests", ((24, 104, 186), (98, 184, 82), (255, 208, 22), (206, 88, 66), (250, 248, 240), (28, 22, 30))
@@ -37,7 +37,7 @@ def write_export(directory: Path, hints: bool = False, seed: int = 0, size: int 
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, directory / "model.onnx")
-    about = Exported(
+    about = ExportMetadata(
         format_version=1, model="tiny", image_size=size, stride=STRIDE, hints=hints, palette=PALETTE,
         recipe={}, dataset_fingerprint="0" * 16, files={"onnx": "model.onnx"}, scores={},
         linewash_version="0.1.0",

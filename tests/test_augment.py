@@ -17,7 +17,7 @@ from PIL import Image
 from training import preview
 from training.config import AugmentConfig
 from training.data.augment import augment, drop_specks, flip
-from training.data.stateless_random import Draws
+from training.data.stateless_random import StatelessRandom
 from training.hydra_config import compose
 from training.preview import columns
 
@@ -37,7 +37,7 @@ def run(
 ) -> Any:
     edges, labels = (np.asarray(x)[which] for x in pictures())
     ids = np.arange(100, 116, dtype=np.int32)[which]
-    step = tf.function(lambda e, y, i, n: augment(e, y, Draws(seed, n, i), config), jit_compile=jit)
+    step = tf.function(lambda e, y, i, n: augment(e, y, StatelessRandom(seed, n, i), config), jit_compile=jit)
     return [x.numpy() for x in step(tf.constant(edges), tf.constant(labels), ids, tf.constant(epoch))]
 
 
@@ -60,7 +60,7 @@ def test_xla_gives_the_same(title: str) -> None:
 
 def test_off_is_identity() -> None:
     edges, labels = pictures()
-    after = augment(edges, labels, Draws(0, tf.constant(1), tf.range(16)), NONE)
+    after = augment(edges, labels, StatelessRandom(0, tf.constant(1), tf.range(16)), NONE)
     assert after[0] is edges
     assert after[1] is labels
 
@@ -97,14 +97,14 @@ def test_pencil_is_grey_within_bounds() -> None:
 def test_gaps_take_their_share() -> None:
     ones = tf.ones((64, 64, 64, 1))
     config = dataclasses.replace(NONE, gaps=0.2)
-    after, _ = augment(ones, ones[..., 0], Draws(0, tf.constant(1), tf.range(64)), config)
+    after, _ = augment(ones, ones[..., 0], StatelessRandom(0, tf.constant(1), tf.range(64)), config)
     assert 1 - np.mean(after) == pytest.approx(0.2, abs=0.02)
 
 
 def test_draws_are_uniform_and_independent() -> None:
     ids = tf.range(1000)
     first, *others = (
-        Draws(seed, tf.constant(epoch), ids).uniform(purpose, 100).numpy().ravel()
+        StatelessRandom(seed, tf.constant(epoch), ids).uniform(purpose, 100).numpy().ravel()
         for seed, epoch, purpose in [(0, 1, "a"), (0, 2, "a"), (1, 1, "a"), (0, 1, "b")]
     )
     counts = np.histogram(first, 20, (0, 1))[0]

@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
 
 from tfrecords_schema import Palette
-from training.export.metadata import Exported
+from training.export.metadata import ExportMetadata
 from training.metrics.color_spaces import to_oklab
 
 pytestmark = pytest.mark.browser
@@ -131,7 +131,7 @@ def taken(download: Download) -> bytes:
 
 
 def test_drawing_is_coloured_dabbed_undone_and_taken_home(page: Page) -> None:
-    palette = Exported.load(STARTER).palette
+    palette = ExportMetadata.load(STARTER).palette
     expect(page.locator("#png")).to_be_disabled()
     shoot(page, "1-empty")
     house(page)

@@ -174,7 +174,7 @@ def lonely(labels: np.ndarray) -> float:
 
 def test_the_vote_is_without_speckle_and_nearer_the_truth() -> None:
     lines, truth, logits = noisy_house()
-    field = label_decoding.Field.of(logits)
+    field = label_decoding.ColorProbabilities.of(logits)
     plain = label_decoding.by_argmax(field, 128, 128).labels
     vote = label_decoding.by_vote(field, lines, lines).labels
     assert np.array_equal(plain, logits.argmax(-1))
@@ -189,13 +189,13 @@ def test_an_open_page_may_have_two_colours() -> None:
     logits[:48, :, 0] = logits[48:, :, 1] = 2
     lines = np.zeros((96, 128), np.uint8)
     lines[10, 10:20] = 1
-    labels = label_decoding.by_vote(label_decoding.Field.of(logits), lines, lines).labels
+    labels = label_decoding.by_vote(label_decoding.ColorProbabilities.of(logits), lines, lines).labels
     assert (labels[:40] == 0).all()
     assert (labels[56:] == 1).all()
 
 
 def test_the_annealed_mean_lies_between_mode_and_mean() -> None:
-    field = label_decoding.Field.of(noisy_house()[2])
+    field = label_decoding.ColorProbabilities.of(noisy_house()[2])
     cold = label_decoding.by_mean(field, PALETTE, 128, 128, temperature=0.01).labels
     assert np.mean(cold == label_decoding.by_argmax(field, 128, 128).labels) > 0.97
     assert lonely(label_decoding.by_mean(field, PALETTE, 128, 128, temperature=1.0).labels) < lonely(cold)
@@ -204,7 +204,7 @@ def test_the_annealed_mean_lies_between_mode_and_mean() -> None:
 def test_large_palettes_are_cut_to_the_likely_colours() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (8, 8, 512)).astype(np.float32)
     logits[..., 400] += 9
-    field = label_decoding.Field.of(logits)
+    field = label_decoding.ColorProbabilities.of(logits)
     assert len(field.colors) == label_decoding.MOST_COLORS
     assert np.allclose(field.probabilities.sum(-1), 1)
     assert (label_decoding.by_argmax(field, 8, 8).labels == 400).all()
@@ -221,10 +221,10 @@ def test_labels_are_enlarged_smoothly_and_nothing_is_invented() -> None:
     assert lonely(found) == 0
 
 
-def painted(areas: np.ndarray) -> label_decoding.Painting:
+def painted(areas: np.ndarray) -> label_decoding.Segmentation:
     """Every area in the first of four colours, and unsure of it."""
     count = int(areas.max()) + 1
-    return label_decoding.Painting(
+    return label_decoding.Segmentation(
         areas, np.zeros(count, int), np.full((count, 4), 0.25), np.array([2, 5, 7, 9])
     )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tfrecords_schema as schema
 from training.data import direct_reader
-from training.data.dataset import eval_dataset, examples, judged_split, open_dataset, train_batches
+from training.data.dataset import eval_dataset, examples, open_dataset, selection_split, train_batches
 from training.errors import UsageError, WorkError
 
 
@@ -98,9 +98,9 @@ def test_gzip_and_uint16(tiny_dataset: TinyDataset) -> None:
 
 
 def test_judged_split(tiny_dataset: TinyDataset, shared_dataset: Path) -> None:
-    assert judged_split(open_dataset(str(shared_dataset))) == "val"
+    assert selection_split(open_dataset(str(shared_dataset))) == "val"
     without = open_dataset(str(tiny_dataset(val=0)))
-    assert judged_split(without) == "train"
+    assert selection_split(without) == "train"
     assert examples(without, "val") == 0
 
 

@@ -10,7 +10,7 @@ import helper_photos
 import pytest
 
 from preprocess import receipts
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 from preprocess.sources import images
@@ -57,7 +57,7 @@ def test_shard_then_receipt_then_ledger_then_manifest(tmp_path: Path, events: li
     output, recipe, layout = (
         str(tmp_path / "out"),
         Recipe(image_size=32),
-        Layout(val_fraction=0, num_shards=2),
+        Sharding(val_fraction=0, num_shards=2),
     )
     helper_photos.folder(tmp_path / "images", 6)
     files.make_folder(Path(output))

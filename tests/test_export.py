@@ -20,7 +20,7 @@ import tfrecords_schema as schema
 from training.data.dataset import open_dataset
 from training.errors import UsageError, WorkError
 from training.export.__main__ import chosen_formats, main
-from training.export.metadata import FORMATS, Exported
+from training.export.metadata import FORMATS, ExportMetadata
 from training.hydra_config import compose
 from training.models import build_model
 from training.models.predict import predict_labels
@@ -88,7 +88,7 @@ def test_a_table_a_card_and_what_programs_read(
     assert sorted(path.name for path in export_dir.iterdir()) == sorted(
         [*FORMATS.values(), "README.md", "export.json", "palette.png", "panel.png"]
     )
-    exported = Exported.load(export_dir)
+    exported = ExportMetadata.load(export_dir)
     assert exported.files == FORMATS
     assert (exported.model, exported.image_size, exported.stride) == ("unet", 32, 4)
     assert (exported.hints, exported.channels, exported.palette) == (False, 1, PALETTE)
@@ -121,7 +121,7 @@ def test_some_formats_of_the_last_network_say_so(
     assert err == ""
     assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "look"]
     assert max(map(len, out.splitlines()[:-1])) <= 80
-    assert Exported.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
+    assert ExportMetadata.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
     assert not (tmp_path / "empty/saved_model").exists()
     assert "from `last.keras`" in (tmp_path / "empty/README.md").read_text()
 
@@ -135,7 +135,7 @@ def test_the_dataset_may_be_gone(run_dir: Path, tmp_path: Path, capsys: pytest.C
     assert main([f"run={run}", "formats=keras"]) == 0
     note = capsys.readouterr().out.splitlines()[0]
     assert f"no longer at {tmp_path / 'moved'}: type data.root=WHERE" in note
-    exported = Exported.load(run / "export")
+    exported = ExportMetadata.load(run / "export")
     assert (exported.recipe, exported.scores) == ({}, {})
     card = (run / "export/README.md").read_text()
     assert "None: it was not judged" in card
@@ -254,7 +254,7 @@ def test_every_network_says_the_same_in_every_format(
     # Judging is tested elsewhere, and takes longer than exporting.
     (dataset / "val/val-00000-of-00001.tfrecord").rename(tmp_path / "away")
     assert main([f"run={run}"]) == 0, capsys.readouterr().err
-    exported = Exported.load(run / "export")
+    exported = ExportMetadata.load(run / "export")
     assert set(exported.files) == set(FORMATS)
     assert exported.hints == ("hints" in kind)
     net = keras.models.load_model(run / "export/model.keras", compile=False)
@@ -410,17 +410,17 @@ def test_slips_and_help_do_not_wait_for_tensorflow() -> None:
 
 def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
     text = (export_dir / "export.json").read_bytes()
-    assert Exported.load(export_dir).to_json() == text
+    assert ExportMetadata.load(export_dir).to_json() == text
 
     def refuses(content: bytes, sentence: str) -> None:
         (tmp_path / "export.json").write_bytes(content)
         with pytest.raises(UsageError, match=sentence):
-            Exported.load(tmp_path)
+            ExportMetadata.load(tmp_path)
 
     with pytest.raises(UsageError, match=r"holds no export\.json; type python -m training\.export"):
-        Exported.load(tmp_path)
+        ExportMetadata.load(tmp_path)
     with pytest.raises(UsageError, match="there is no such directory"):
-        Exported.load(tmp_path / "nowhere")
+        ExportMetadata.load(tmp_path / "nowhere")
     fields = json.loads(text)
     refuses(text[:100], r"is not what python -m training\.export writes")
     refuses(b"[]", r"is not what python -m training\.export writes")
@@ -436,7 +436,7 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
     fields["palette"]["colors"] = [[0, 0, 0], [0, 0, 300]]
     refuses(msgspec.json.encode(fields), "three numbers from 0 to 255")
 
-    exported = Exported.load(export_dir)
+    exported = ExportMetadata.load(export_dir)
     with pytest.raises(UsageError, match=r"model\.onnx is missing"):
         exported.file(tmp_path, "onnx")
     with pytest.raises(UsageError, match="holds no torch, only keras, saved_model, onnx, litert"):
@@ -444,12 +444,12 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_export_is_cleared_away_by_training_and_by_the_next_export(tmp_path: Path) -> None:
-    from training.atomic_files import making, remove_unfinished
+    from training.atomic_files import atomic_directory, remove_unfinished
 
     half = tmp_path / ".writing.export/saved_model"
     half.mkdir(parents=True)
     (half / ".writing.x").write_text("half")
-    with making(tmp_path / "export") as directory:
+    with atomic_directory(tmp_path / "export") as directory:
         assert list(directory.iterdir()) == []
         (directory / "model.onnx").write_text("whole")
     assert [path.name for path in tmp_path.rglob("*")] == ["export", "model.onnx"]

@@ -218,7 +218,7 @@ def test_a_failed_job_is_a_sentence(service, job, tmp_path):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("preprocess: the job stopped: ")
+    assert last.startswith("preprocess: the job failed: ")
     assert "run the same command again" in last
     assert "File exists" in (tmp_path / "out/.work/error.txt").read_text()
 

@@ -14,14 +14,14 @@ import pytest
 import verify_shards
 
 from preprocess import receipts
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 from preprocess.sources import images
 from preprocess.storage import files
 from tfrecords_schema import SCHEMA_VERSION, Manifest, Palette, ShardInfo, ShardReceipt
 
-LAYOUT = Layout(val_fraction=0, num_shards=20)
+LAYOUT = Sharding(val_fraction=0, num_shards=20)
 
 
 @pytest.fixture

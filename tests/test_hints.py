@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrecords_schema import Palette
 from training.config import HintsConfig
 from training.data.hints import dabs, simulate, to_channels
-from training.data.stateless_random import Draws
+from training.data.stateless_random import StatelessRandom
 from training.hydra_config import compose
 from training.metrics.color_spaces import HINT_CHANNELS
 from training.models import build_model
@@ -24,8 +24,8 @@ def some_labels(count: int, colors: int = 8, block: int = 8) -> tf.Tensor:
     return tf.constant(coarse.repeat(block, 1).repeat(block, 2).astype(np.uint8))
 
 
-def draws(count: int, epoch: int = 0, first: int = 0) -> Draws:
-    return Draws(3, tf.constant(epoch), tf.range(first, first + count))
+def draws(count: int, epoch: int = 0, first: int = 0) -> StatelessRandom:
+    return StatelessRandom(3, tf.constant(epoch), tf.range(first, first + count))
 
 
 def test_hints_are_sparse_and_a_share_has_none() -> None:

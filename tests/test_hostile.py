@@ -21,7 +21,7 @@ from helper_commands import ROOT, run_main, training_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.loop.checkpoint_file import DamagedStateError, read_state
+from training.loop.checkpoint_file import DamagedCheckpointError, read_state
 
 # TensorFlow reads the shards with threads of its own: in a process that can be ended, and nowhere else.
 HERE = [name for name in fuzz.TARGETS if name != "shard"]
@@ -84,7 +84,7 @@ class Touch:
 def test_a_pickle_is_no_state(tmp_path: Path) -> None:
     path, canary = tmp_path / "1.state", tmp_path / "canary"
     path.write_bytes(pickle.dumps(Touch(canary)))
-    with pytest.raises(DamagedStateError):
+    with pytest.raises(DamagedCheckpointError):
         read_state(path)
     assert not canary.exists()
 
@@ -176,11 +176,11 @@ def test_a_network_that_holds_code_is_refused(kind: str, run_dir: Path, tmp_path
 
     from training.errors import WorkError
     from training.evaluate.evaluation import load_network
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
     canary = tmp_path / "canary"
     path = write_network(run_dir, **evil_archives(canary)[kind])
-    for opens in (lambda: load(run_dir), lambda: load_network(path, Run.read(run_dir).palette)):
+    for opens in (lambda: load(run_dir), lambda: load_network(path, RunInfo.read(run_dir).palette)):
         with pytest.raises(WorkError, match="damaged"):
             opens()
     assert not canary.exists()
@@ -233,9 +233,9 @@ def test_commands_refuse_networks_that_hold_code(
 def test_a_network_is_what_its_archive_declares(archive: dict, words: str, run_dir: Path) -> None:
     from training.errors import WorkError
     from training.evaluate.evaluation import load_network
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
-    path, palette = write_network(run_dir, **archive), Run.read(run_dir).palette
+    path, palette = write_network(run_dir, **archive), RunInfo.read(run_dir).palette
     before = fuzz._fresh_peak()
     with pytest.raises(WorkError, match=f"damaged.*{words}") as e:
         load_network(path, palette)
@@ -283,9 +283,9 @@ def test_an_export_that_takes_more_memory_than_its_bytes_is_refused(weights: int
 @pytest.mark.parametrize("name", list(helper_hostile.bad_evaluations()))
 def test_a_judgement_that_is_none_is_passed_over(name: str, run_dir: Path) -> None:
     from training.export.formats import Source, _read_evaluation
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
-    run = Run.read(run_dir)
+    run = RunInfo.read(run_dir)
     source = Source(run, {}, write_network(run_dir, {}), run.root, None)
     path = run_dir / "evaluation.json"
     path.write_text(json.dumps(helper_hostile.plain_evaluation()))

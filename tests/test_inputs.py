@@ -27,7 +27,7 @@ from preprocess import image_reader
 from preprocess.file_types import Skipped
 from preprocess.image_index import Subset
 from preprocess.options import UsageError, check_beam_flags, parse
-from preprocess.plan import Layout, make_plan, read_plan
+from preprocess.plan import Sharding, make_plan, read_plan
 from preprocess.rejects import Rejected
 from preprocess.sources import Image, SourceError, images
 from preprocess.storage import files
@@ -72,7 +72,7 @@ def keys(*patterns, **more):
 
 
 def planned(patterns, output, **layout):
-    shards = make_plan(images(patterns, str(output)), Layout(val_fraction=0, **layout), str(output))
+    shards = make_plan(images(patterns, str(output)), Sharding(val_fraction=0, **layout), str(output))
     return [image for shard in shards for image in read_plan(shard.plan)]
 
 
@@ -406,7 +406,7 @@ def test_class_tars_in_one_tar_keep_the_folder_they_lie_in(tmp_path):
     (tmp_path / "all.tar").write_bytes(tar({"train/n01.tar": inner, "val/n01.tar": inner}))
     assert keys(tmp_path / "all.tar", output=tmp_path / "out") == ["train/n01/1.jpg", "val/n01/1.jpg"]
     found_images = images([str(tmp_path / "all.tar")], str(tmp_path / "out"))
-    shards = make_plan(found_images, Layout(split="folder"), str(tmp_path / "out"))
+    shards = make_plan(found_images, Sharding(split="folder"), str(tmp_path / "out"))
     assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
         "train": ["n01/1.jpg"],
         "val": ["n01/1.jpg"],
@@ -444,7 +444,7 @@ def test_an_input_within_another_finds_no_image_twice(tmp_path):
 def test_names_of_inputs_come_after_the_folder_of_the_split(tmp_path):
     write(tmp_path, {f"{i}/{s}/n01/1.jpg": JPEG for i in "ab" for s in ("train", "val")})
     inputs = images([str(tmp_path / "a"), str(tmp_path / "b")], "nowhere")
-    shards = make_plan(inputs, Layout(split="folder", keys_with_input=True), str(tmp_path / "out"))
+    shards = make_plan(inputs, Sharding(split="folder", keys_with_input=True), str(tmp_path / "out"))
     got = sorted((shard.split, image.key) for shard in shards for image in read_plan(shard.plan))
     assert got == [(s, f"{i}/n01/1.jpg") for s in ("train", "val") for i in "ab"]
 
@@ -467,7 +467,7 @@ def test_folders_that_say_no_split_are_named_in_what_to_type(tmp_path, folders, 
 
 def test_splits_are_known_in_any_case(tmp_path):
     write(tmp_path, {"Train/n01/1.jpg": JPEG, "VAL/n01/1.jpg": JPEG})
-    shards = make_plan(images([str(tmp_path)], "nowhere"), Layout(split="folder"), str(tmp_path / "out"))
+    shards = make_plan(images([str(tmp_path)], "nowhere"), Sharding(split="folder"), str(tmp_path / "out"))
     assert sorted(shard.split for shard in shards if shard.images) == ["train", "val"]
 
 
@@ -548,7 +548,7 @@ def test_a_huge_file_is_rejected_before_it_is_read(tmp_path, monkeypatch):
     for pattern in (tmp_path, f"far:/{tmp_path}"):
         for image in planned([str(pattern)], tmp_path / "out"):
             try:
-                assert image_reader.read_image(image, image_reader.most_bytes(1 << 20)) == JPEG
+                assert image_reader.read_image(image, image_reader.max_file_bytes(1 << 20)) == JPEG
             except Rejected as e:
                 faults[image.key] = e
         assert {key: fault.reason for key, fault in faults.items()} == {
@@ -560,7 +560,7 @@ def test_a_huge_file_is_rejected_before_it_is_read(tmp_path, monkeypatch):
 
 def test_no_sound_image_is_larger_than_the_limit():
     noise = np.random.default_rng(0).integers(0, 1 << 16, (256, 256, 4), np.uint16)
-    assert len(cv2.imencode(".png", noise)[1]) < image_reader.most_bytes(256 * 256)
+    assert len(cv2.imencode(".png", noise)[1]) < image_reader.max_file_bytes(256 * 256)
 
 
 # ------------------------------------------------------------------------------------- files that are named
@@ -628,7 +628,7 @@ def test_a_named_image_or_tar_is_one_whatever_its_name(tmp_path, name):
 def classes(output, known, wanted):
     """The classes that --classes takes of those known."""
     some = [Image(f"{name}/1.jpg", f"/{name}/1.jpg") for name in known]
-    shards = make_plan(some, Layout(val_fraction=0), str(output), Subset(classes=wanted))
+    shards = make_plan(some, Sharding(val_fraction=0), str(output), Subset(classes=wanted))
     return sorted(image.key.partition("/")[0] for shard in shards for image in read_plan(shard.plan))
 
 

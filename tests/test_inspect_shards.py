@@ -10,7 +10,7 @@ from helper_commands import run_main, run_script
 from PIL import Image
 
 from preprocess import receipts, sources
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 
@@ -22,7 +22,7 @@ def dataset(request, tmp_path_factory):
     """A dataset made without a runner: the same functions, called one after the other."""
     root = tmp_path_factory.mktemp(request.param)
     helper_photos.folder(root / "images", 20)
-    layout, recipe = Layout(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
+    layout, recipe = Sharding(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
     for shard in make_plan(
         sources.images([str(root / "images")], str(root / "out")), layout, str(root / "out")
     ):

@@ -321,7 +321,7 @@ def test_a_file_that_is_no_palette_is_refused_with_why(tmp_path, name, text, wor
 )  # fmt: skip
 def test_a_learnt_palette_that_is_damaged_is_named(data):
     with pytest.raises(palettes.PaletteError, match=r"kept.json, the palette learnt before, is damaged") as e:
-        palettes.relearnt(data, "kept.json")
+        palettes.load_learnt_palette(data, "kept.json")
     assert "\n" not in str(e.value)
 
 

@@ -8,7 +8,7 @@ from apache_beam.testing.util import assert_that
 
 from preprocess import receipts, sources
 from preprocess.pipeline import build
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 
@@ -21,7 +21,7 @@ def test_shards_become_receipts_and_counters(tmp_path):
     )
     (folder / "n00000000" / "bad.JPEG").write_bytes(b"bad")
     (folder / "n00000000" / "void.JPEG").write_bytes(b"")
-    shards = make_plan(sources.images([str(folder)], output), Layout(num_shards=3), output)
+    shards = make_plan(sources.images([str(folder)], output), Sharding(num_shards=3), output)
 
     def check(found):
         assert sorted(receipt.shard.name for receipt in found) == sorted(shard.name for shard in shards)
@@ -47,7 +47,7 @@ def test_a_shard_that_stands_is_not_written_again(tmp_path):
         str(tmp_path / "out"),
         Recipe(image_size=32),
     )
-    layout = Layout(num_shards=1, val_fraction=0)
+    layout = Sharding(num_shards=1, val_fraction=0)
     (shard,) = make_plan(sources.images([str(folder)], output), layout, output)
     first = write_shard(shard, recipe, "none", output)
     path = tmp_path / "out" / shard.name

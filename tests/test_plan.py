@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.image_index import Subset
-from preprocess.plan import Layout, default_num_shards, make_plan, read_plan
+from preprocess.plan import Sharding, default_num_shards, make_plan, read_plan
 from preprocess.sources import Image, SourceError
 from preprocess.storage import files
 
@@ -18,7 +18,7 @@ def some(count):
 
 
 def planned(images, output, **layout):
-    shards = make_plan(images, Layout(**layout), str(output))
+    shards = make_plan(images, Sharding(**layout), str(output))
     return {shard.name: [image.key for image in read_plan(shard.plan)] for shard in shards}
 
 
@@ -64,7 +64,7 @@ def test_more_shards_than_images_leaves_some_empty(tmp_path):
 
 def test_the_digest_tells_lists_of_images_apart(tmp_path):
     def digests(images):
-        return [shard.images_digest for shard in make_plan(images, Layout(num_shards=1), str(tmp_path))]
+        return [shard.images_digest for shard in make_plan(images, Sharding(num_shards=1), str(tmp_path))]
 
     moved = [dataclasses.replace(image, path="/elsewhere") for image in some(100)]
     assert digests(some(100)) == digests(moved)
@@ -97,7 +97,7 @@ def test_the_default_number_of_shards_fits(images):
 @pytest.mark.parametrize("layout", [{"val_fraction": -0.1}, {"val_fraction": 0.95}, {"num_shards": -1}])
 def test_a_layout_out_of_range_is_refused(layout):
     with pytest.raises(ValueError, match=next(iter(layout))):
-        Layout(**layout)
+        Sharding(**layout)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
@@ -115,7 +115,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 
 def subset(images, output, **wanted):
-    shards = make_plan(images, Layout(num_shards=2), str(output), Subset(**wanted))
+    shards = make_plan(images, Sharding(num_shards=2), str(output), Subset(**wanted))
     return {image.key for shard in shards for image in read_plan(shard.plan)}
 
 
@@ -148,21 +148,21 @@ def test_a_fraction_and_a_limit_are_chosen_by_key(tmp_path):
 
 def test_folders_can_say_the_split(tmp_path):
     images = [Image(f"{split}/n1/{i}.JPEG", f"{split}{i}") for split, i in (("train", 1), ("validation", 2))]
-    shards = make_plan(images, Layout(split="folder"), str(tmp_path))
+    shards = make_plan(images, Sharding(split="folder"), str(tmp_path))
     assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
         "train": ["n1/1.JPEG"],
         "val": ["n1/2.JPEG"],
     }
     with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/; n0/0.JPEG does not"):
-        make_plan(some(2), Layout(split="folder"), str(tmp_path))
+        make_plan(some(2), Sharding(split="folder"), str(tmp_path))
 
 
 def test_the_command_line_can_say_the_split(tmp_path):
     images = [dataclasses.replace(image, split="val") for image in some(30)]
     with pytest.raises(SourceError, match="no image of 30 is in the train split"):
-        make_plan(images, Layout(split="input"), str(tmp_path))
+        make_plan(images, Sharding(split="input"), str(tmp_path))
     images += [Image(f"n9/{i}.JPEG", "", split="train") for i in range(5)]
-    shards = make_plan(images, Layout(split="input"), str(tmp_path))
+    shards = make_plan(images, Sharding(split="input"), str(tmp_path))
     assert {split: sum(s.images for s in shards if s.split == split) for split in ("train", "val")} == {
         "train": 5,
         "val": 30,
@@ -173,9 +173,9 @@ def test_a_key_is_unique_within_its_split(tmp_path):
     by_folder = [Image("train/n1/a.JPEG", "train/a"), Image("val/n1/a.JPEG", "val/a")]
     by_input = [Image("n1/a.JPEG", name, split=name) for name in ("train", "val")]
     for images, split in (by_folder, "folder"), (by_input, "input"):
-        shards = make_plan(images, Layout(split=split), str(tmp_path))
+        shards = make_plan(images, Sharding(split=split), str(tmp_path))
         planned = [(shard.split, image.key) for shard in shards for image in read_plan(shard.plan)]
         assert planned == [("train", "n1/a.JPEG"), ("val", "n1/a.JPEG")]
     clash = [*by_folder, Image("valid/n1/a.JPEG", "valid/a")]
     with pytest.raises(SourceError, match=r"key n1/a.JPEG: val/a and valid/a"):
-        make_plan(clash, Layout(split="folder"), str(tmp_path))
+        make_plan(clash, Sharding(split="folder"), str(tmp_path))

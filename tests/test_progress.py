@@ -9,7 +9,7 @@ import helper_photos
 import pytest
 
 from preprocess import progress
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 from preprocess.sources import images
@@ -35,7 +35,7 @@ def make_shards(tmp_path: Path) -> int:
     helper_photos.folder(tmp_path / "images", 8)
     (tmp_path / "images/n00000000/empty.JPEG").write_bytes(b"")
     found = progress.counted(images([str(tmp_path / "images")], output), "listing")
-    planned = make_plan(found, Layout(val_fraction=0, num_shards=2), output)
+    planned = make_plan(found, Sharding(val_fraction=0, num_shards=2), output)
     with progress.shown(output, 9, set()):
         for shard in planned:
             write_shard(shard, Recipe(image_size=32), "none", output)

@@ -9,12 +9,12 @@ import helper_photos
 import pytest
 
 from preprocess import receipts, sources
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import ARTICLE, DEFAULT, VERSION, Recipe
 from preprocess.shard_writer import write_shard
 from tfrecords_schema import Palette
 
-LAYOUT = Layout(val_fraction=0.3, num_shards=2)
+LAYOUT = Sharding(val_fraction=0.3, num_shards=2)
 
 
 def test_every_setting_changes_the_fingerprint():

@@ -29,9 +29,9 @@ from training.data.dataset import open_dataset
 from training.errors import UsageError, WorkError
 from training.hydra_config import compose, from_run
 from training.loop import train as train_module
-from training.loop.checkpoint_file import Array, DamagedStateError, Progress, read_state, write_state
+from training.loop.checkpoint_file import Array, DamagedCheckpointError, Progress, read_state, write_state
 from training.loop.lock import only_trainer
-from training.loop.signals import Interrupted, Interrupts
+from training.loop.signals import Interrupted, StopSignals
 from training.loop.train import Summary, train
 from training.metrics.scores import Scores
 from training.run import artifacts
@@ -112,7 +112,7 @@ moments = {
     "step": (train, "learning_rate", nothing),
     "writing a state": (checkpoint_file, "_chunks", half_a_state),
     "validating": (train, "evaluate", nothing),
-    "before the networks": (artifacts.Journal, "write", nothing),
+    "before the networks": (artifacts.RunArtifacts, "write", nothing),
     "writing a network": (keras.Model, "save", half_a_network),
     "None": (checkpoint_file, "_chunks", nothing),
 }
@@ -291,7 +291,7 @@ def test_whatever_happens_to_a_state_is_noticed(tmp_path_factory: pytest.TempPat
     else:
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(content)
-    with pytest.raises(DamagedStateError):
+    with pytest.raises(DamagedCheckpointError):
         read_state(path)
 
 
@@ -408,7 +408,7 @@ def load_state(run_dir: Path) -> Progress:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_ends_at_once(signum: int) -> None:
-    with Interrupts() as interrupts:
+    with StopSignals() as interrupts:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Interrupted):
             interrupts.check()
@@ -422,7 +422,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Interrupts() as interrupts:
+        with StopSignals() as interrupts:
             os.kill(os.getpid(), signal.SIGHUP)
             interrupts.check()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

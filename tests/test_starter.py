@@ -15,7 +15,7 @@ from PIL import Image
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
-from training.export.metadata import Exported
+from training.export.metadata import ExportMetadata
 
 # On these very scenes, which it never saw: the share of pixels it colours right, and always the commonest.
 MEASURED, COMMONEST = 0.625, 0.0745
@@ -26,7 +26,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, n
     """Edges and labels of 120 scenes of another seed than it learnt from."""
     folder = tmp_path_factory.mktemp("scenes")
     write_book(folder, 120, 1, 2)
-    about = Exported.load(STARTER)
+    about = ExportMetadata.load(STARTER)
     recipe = dataclasses.replace(DEFAULT, image_size=about.image_size, palette=about.palette)
     return [transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.JPEG"))]
 
@@ -59,7 +59,7 @@ def test_hints_help_it(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
 
 def test_it_is_small_and_says_what_it_is() -> None:
     assert sum(path.stat().st_size for path in STARTER.iterdir()) < 5_000_000
-    about = Exported.load(STARTER)
+    about = ExportMetadata.load(STARTER)
     assert about.hints
     assert len(about.palette) == 27
     assert about.scores["network"]["accuracy"]

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from preprocess import shard_writer, sources
 from preprocess.__main__ import main
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.storage import files, registry
 
@@ -227,7 +227,7 @@ def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
 
 def write_shards(bucket, folder):
     """The work of a job, in this process."""
-    plan = make_plan(sources.images([str(folder)], bucket.url), Layout(val_fraction=0), bucket.url)
+    plan = make_plan(sources.images([str(folder)], bucket.url), Sharding(val_fraction=0), bucket.url)
     return [shard_writer.write_shard(shard, Recipe(image_size=32), "none", bucket.url) for shard in plan]
 
 

@@ -18,7 +18,7 @@ from conftest import write_dataset
 
 from training import compare, preview
 from training.__main__ import main
-from training.atomic_files import making, remove_unfinished, replacing
+from training.atomic_files import atomic_directory, atomic_write, remove_unfinished
 from training.cli import exit_code
 from training.errors import UsageError, WorkError
 from training.evaluate.__main__ import main as evaluate_main
@@ -256,11 +256,11 @@ def test_errors_name_the_file_that_is_written_not_the_temporary_one(tmp_path: Pa
     with pytest.raises(OSError, match="No space left") as full:
         fill_up(path)
     assert full.value.filename == str(path)
-    with pytest.raises(FileNotFoundError) as gone, replacing(path) as temporary:
+    with pytest.raises(FileNotFoundError) as gone, atomic_write(path) as temporary:
         temporary.read_text()
     assert gone.value.filename == str(path)
     other = tmp_path / "other"
-    with pytest.raises(FileNotFoundError) as foreign, replacing(path):
+    with pytest.raises(FileNotFoundError) as foreign, atomic_write(path):
         other.read_text()
     assert foreign.value.filename == str(other)
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("run.json", "old")]
@@ -268,13 +268,13 @@ def test_errors_name_the_file_that_is_written_not_the_temporary_one(tmp_path: Pa
 
 def fill_up(path: Path) -> None:
     """Writes half a file; then the disk is full."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
 
 
 def test_two_writers_of_one_file_do_not_share_a_temporary_one(tmp_path: Path) -> None:
-    with replacing(tmp_path / "x.png") as one, replacing(tmp_path / "x.png") as other:
+    with atomic_write(tmp_path / "x.png") as one, atomic_write(tmp_path / "x.png") as other:
         assert one != other
         assert one.suffix == other.suffix == ".png"
         one.write_text("one")
@@ -284,18 +284,18 @@ def test_two_writers_of_one_file_do_not_share_a_temporary_one(tmp_path: Path) ->
 
 def test_errors_name_the_file_in_the_directory_that_is_made(tmp_path: Path) -> None:
     out = tmp_path / "export"
-    with pytest.raises(FileNotFoundError) as gone, making(out) as directory:
+    with pytest.raises(FileNotFoundError) as gone, atomic_directory(out) as directory:
         (directory / "model.onnx").read_text()
     assert gone.value.filename == str(out / "model.onnx")
-    with pytest.raises(WorkError, match=rf"^{out}/a is damaged"), making(out) as directory:
+    with pytest.raises(WorkError, match=rf"^{out}/a is damaged"), atomic_directory(out) as directory:
         raise WorkError(f"{directory / 'a'} is damaged")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_is_being_made_is_not_cleared_away(tmp_path: Path) -> None:
-    with making(tmp_path / "export") as one:
+    with atomic_directory(tmp_path / "export") as one:
         (one / "x").write_text("one")
-        with making(tmp_path / "export") as other:
+        with atomic_directory(tmp_path / "export") as other:
             (other / "x").write_text("other")
         remove_unfinished(tmp_path)
         assert one.is_dir()

@@ -18,7 +18,7 @@ from training.metrics.baselines import Baselines
 from training.metrics.scores import Scores
 from training.run.history import Epoch
 from training.run.plots import write_curves
-from training.run.sample_grid import draw_panel
+from training.run.sample_grid import draw_sample_grid
 
 OPTIMIZER = compose(["data.root=x", "optimizer.learning_rate=0.01", "optimizer.warmup=0.1"]).optimizer
 
@@ -117,7 +117,7 @@ def test_panel_shows_every_picture(count: int, size: int) -> None:
     palette = Palette.grid(3)
     labels = np.full((count, size, size), 18, np.uint8)
     predicted = np.full((count, size, size), 2, np.uint8)
-    panel = draw_panel(np.ones((count, size, size), np.uint8), labels, predicted, palette)
+    panel = draw_sample_grid(np.ones((count, size, size), np.uint8), labels, predicted, palette)
     scale = max(1, -(-224 // size))
     for color in (palette.colors[18], palette.colors[2]):
         assert (panel == color).all(-1).sum() == count * (size * scale) ** 2

@@ -23,7 +23,7 @@ from training.evaluate import __main__
 from training.export.__main__ import find_dataset
 from training.hydra_config import CONF_DIR, compose, from_run, register_schemas
 from training.overrides import quote_paths
-from training.run.run_info import RUN_NAME, Run, check_same_run, write_run
+from training.run.run_info import RUN_NAME, RunInfo, check_same_run, write_run
 
 # Whatever Linux lets a folder be called, but for names of bytes that are not UTF-8.
 NAMES = st.text(
@@ -166,7 +166,7 @@ def test_a_run_is_continued_from_another_directory(run_dir: Path, monkeypatch: p
     Path("sub").mkdir()
     monkeypatch.chdir("sub")
     assert from_run(Path("../run"), []).data.root == str(run_dir.parent / "D")
-    assert Run.read(Path("../run")).find_root(None) == str(run_dir.parent / "D")
+    assert RunInfo.read(Path("../run")).find_root(None) == str(run_dir.parent / "D")
 
 
 def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
@@ -179,11 +179,11 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
         (run_dir / "checkpoints/best.keras").write_text("none")
         assert command([f"run={run_dir}"]) == 2
         assert said in capsys.readouterr().err
-    manifest, notes = find_dataset(Run.read(run_dir), None)
+    manifest, notes = find_dataset(RunInfo.read(run_dir), None)
     assert manifest is None
     assert said in notes[0]
-    assert find_dataset(Run.read(run_dir), "E")[0]
-    assert Run.read(run_dir).find_root("E") == "E"
+    assert find_dataset(RunInfo.read(run_dir), "E")[0]
+    assert RunInfo.read(run_dir).find_root("E") == "E"
     assert from_run(run_dir, ["data.root=E"]).data.root == "E"
 
 

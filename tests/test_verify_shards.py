@@ -13,7 +13,7 @@ from helper_commands import run_script
 from helper_jobs import verify
 
 from preprocess import receipts, sources
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 from tfrecords_schema import Manifest, decode_example, encode_example, frame_record, read_records
@@ -22,7 +22,7 @@ from tfrecords_schema import Manifest, decode_example, encode_example, frame_rec
 def make(root, **layout):
     """A small dataset made by the job's own functions, without a runner."""
     images = helper_photos.folder(root / "images", 24)
-    recipe, layout = Recipe(image_size=32), Layout(val_fraction=0.3, num_shards=2, **layout)
+    recipe, layout = Recipe(image_size=32), Sharding(val_fraction=0.3, num_shards=2, **layout)
     output = str(root / "dataset")
     for shard in make_plan(sources.images([str(images)], output), layout, output):
         write_shard(shard, recipe, layout.compression, output)
@@ -154,7 +154,7 @@ def test_a_key_may_stand_in_both_splits(tmp_path):
         path = tmp_path / "images" / split / "cats/1.jpg"
         path.parent.mkdir(parents=True)
         path.write_bytes(helper_photos.jpeg(helper_photos.picture(seed)))
-    recipe, layout, output = Recipe(image_size=32), Layout(split="folder"), str(tmp_path / "dataset")
+    recipe, layout, output = Recipe(image_size=32), Sharding(split="folder"), str(tmp_path / "dataset")
     for shard in make_plan(sources.images([str(tmp_path / "images")], output), layout, output):
         write_shard(shard, recipe, layout.compression, output)
     receipts.write_manifest(output, receipts.load(output), recipe, layout, ["images"])

@@ -16,9 +16,9 @@ from helper_jobs import file_contents, preprocess_in_a_process
 
 from preprocess import job, shard_writer
 from preprocess.options import Options, parse
-from preprocess.plan import Layout, Shard, make_plan
+from preprocess.plan import Shard, Sharding, make_plan
 from preprocess.recipe import DEFAULT
-from preprocess.runners.shard_queue import Claims, InHand
+from preprocess.runners.shard_queue import CurrentImage, ShardQueue
 from preprocess.runners.worker import WorkerDiedError, is_debugging
 from preprocess.sources import Image, images
 
@@ -28,29 +28,29 @@ def planned(tmp_path: Path) -> list[Shard]:
     """Two shards of eight photographs."""
     helper_photos.folder(tmp_path / "images", 8)
     found = images([str(tmp_path / "images")], str(tmp_path / "out"))
-    return make_plan(found, Layout(val_fraction=0, num_shards=2), str(tmp_path / "out"))
+    return make_plan(found, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))
 
 
-def claims(planned: list[Shard], tmp_path: Path) -> Claims:
+def claims(planned: list[Shard], tmp_path: Path) -> ShardQueue:
     (tmp_path / "claims").mkdir()
-    return Claims(planned, str(tmp_path / "claims"))
+    return ShardQueue(planned, str(tmp_path / "claims"))
 
 
 def test_the_image_in_hand_is_known_by_the_process(planned: list[Shard], tmp_path: Path) -> None:
     taken = claims(planned, tmp_path)
-    assert taken.in_hand(os.getpid()) is None
+    assert taken.current_image(os.getpid()) is None
     shard = next(mine := taken.take())
-    assert str(taken.in_hand(os.getpid())) == shard.name
+    assert str(taken.current_image(os.getpid())) == shard.name
     taken.begin(shard, 1)
-    found = taken.in_hand(os.getpid())
+    found = taken.current_image(os.getpid())
     assert found
     assert found.image
     assert f"{found.image.path}, image 2 of {shard.images} of {shard.name}" in str(found)
-    assert taken.in_hand(os.getpid() + 1) is None
+    assert taken.current_image(os.getpid() + 1) is None
     taken.begin(shard, shard.images)  # the file is being finished
-    assert str(taken.in_hand(os.getpid())) == shard.name
+    assert str(taken.current_image(os.getpid())) == shard.name
     following = next(mine)
-    assert str(taken.in_hand(os.getpid())) == following.name, "a finished shard is no longer in hand"
+    assert str(taken.current_image(os.getpid())) == following.name, "a finished shard is no longer in hand"
 
 
 def test_each_image_is_noted_before_it_is_read(
@@ -89,7 +89,7 @@ def test_an_image_that_takes_all_memory_is_named(
 def test_an_image_in_a_tar_is_named_with_its_tar() -> None:
     shard = Shard("train", "train/x", "plan", 3, "0", 1)
     image = Image("n01/a.jpg", "/data/n01.tar", 512, 100)
-    assert "n01/a.jpg in /data/n01.tar, image 3 of 3" in str(InHand(shard, 2, image))
+    assert "n01/a.jpg in /data/n01.tar, image 3 of 3" in str(CurrentImage(shard, 2, image))
 
 
 def dying(
@@ -101,7 +101,7 @@ def dying(
 
     def run(options: Options, todo: list[Shard]) -> None:
         path = next(deaths)
-        raise WorkerDiedError(7, code, InHand(shard, 0, Image("key", path)) if path else None)
+        raise WorkerDiedError(7, code, CurrentImage(shard, 0, Image("key", path)) if path else None)
 
     monkeypatch.setattr(job, "_run_pipeline", run)
     return parse(["--input", "x", "--output", str(tmp_path)])
@@ -112,7 +112,7 @@ def test_workers_that_die_of_one_image_say_which_to_remove(
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/huge.jpg", "/huge.jpg"])
     with pytest.raises(job.WorkersDiedError, match=r"2 of 3 died of /huge.jpg: move it out of the input"):
-        job._run_patiently(options, [])
+        job._run_with_retries(options, [])
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert "SIGKILL" in said[0]
@@ -124,7 +124,7 @@ def test_workers_that_die_of_several_images_say_how_to_use_less_memory(
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/b.jpg", ""])
     with pytest.raises(job.WorkersDiedError, match=r"--direct_num_workers 1.*LINEWASH_DEBUG=1"):
-        job._run_patiently(options, [])
+        job._run_with_retries(options, [])
 
 
 @pytest.mark.parametrize(

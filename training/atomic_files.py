@@ -16,7 +16,7 @@ UNFINISHED = ".writing."
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to, and renames it to `path` once it is safely on disk.
 
     Until then, and after a failure, whatever stood at `path` stays, and nothing else. The suffix is the same.
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def making(directory: Path) -> Iterator[Path]:
+def atomic_directory(directory: Path) -> Iterator[Path]:
     """Gives a temporary directory to fill, and renames it to `directory` once all of it is safely on disk.
 
     `directory` may stand there only if it is empty. After a failure nothing is left.

@@ -27,7 +27,7 @@ USAGE = "python -m training.compare RUN_DIR... [out=comparison.png]"
 
 
 @dataclass(frozen=True)
-class Run:
+class RunHistory:
     """What a run left: its flat settings, its dataset's fingerprint, and the rows of its history.csv."""
 
     name: str
@@ -47,7 +47,7 @@ class Run:
         return losses.index(min(losses)) if losses else None
 
 
-def find_runs(directories: list[Path]) -> list[Run]:
+def find_runs(directories: list[Path]) -> list[RunHistory]:
     """Reads the runs in the order given, and those of one directory by their numbers.
 
     Raises:
@@ -70,7 +70,7 @@ def find_runs(directories: list[Path]) -> list[Run]:
     ]
 
 
-def table(runs: list[Run]) -> str:
+def table(runs: list[RunHistory]) -> str:
     """One row a run, `WIDTH` columns at most; the last column has the settings that are not all equal."""
     names = [_shortened(run.name) for run in runs]
     steps = [f"{int(run.rows[-1]['step']):,}" if run.rows else "-" for run in runs]
@@ -87,7 +87,7 @@ def table(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def differing_settings(runs: list[Run]) -> list[list[str]]:
+def differing_settings(runs: list[RunHistory]) -> list[list[str]]:
     """For each run `key=value` of the settings that differ among the runs, in the shortest clear form."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     if len({run.fingerprint for run in runs}) == 1:  # the same dataset, wherever it stood
@@ -143,13 +143,13 @@ def main(words: Sequence[str] | None = None) -> int:
     return answer("python -m training.compare", f"{(__doc__ or '').strip()}\n", words, compare)
 
 
-def _read(run_dir: Path, name: str) -> Run:
+def _read(run_dir: Path, name: str) -> RunHistory:
     from training.run.run_info import read_run, settings
 
     run, path = read_run(run_dir), run_dir / "history.csv"
     try:
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-        read = Run(name, settings(run["config"]), run["dataset"]["fingerprint"], rows)
+        read = RunHistory(name, settings(run["config"]), run["dataset"]["fingerprint"], rows)
         read.curve("loss"), read.curve("accuracy")
         [int(row[name]) for row in rows for name in ("epoch", "step")]
     except (KeyError, TypeError, ValueError, csv.Error) as e:
@@ -157,7 +157,7 @@ def _read(run_dir: Path, name: str) -> Run:
     return read
 
 
-def _scores(run: Run) -> str:
+def _scores(run: RunHistory) -> str:
     if run.best is None:
         return f"{'-':>4}  {'-':>5}  {'-':>8}"
     loss, accuracy = run.curve("loss")[run.best], run.curve("accuracy")[run.best]

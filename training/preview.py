@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.cli import answer, typed_path
 from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
@@ -47,14 +47,14 @@ def preview(config: TrainConfig, manifest: Manifest, none: AugmentConfig, hands:
 
     from training.data.augment import augment
     from training.data.dataset import eval_dataset, read
-    from training.data.stateless_random import Draws
+    from training.data.stateless_random import StatelessRandom
     from training.data.unpack import unpack_edges
     from training.run.sample_grid import INK, draw_sheet
 
     dataset = eval_dataset(config.data.root, manifest, split="train", batch_size=ROWS)
     packed, labels, ids = next(read(dataset, config.data.root))
     edges = unpack_edges(packed, manifest.image_size)
-    draws = Draws(config.trainer.seed, tf.constant(1), ids)
+    draws = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
     sheet = {}
     for title, settings in columns(config.augment, none, hands).items():
         drawn, moved = augment(edges, labels, draws, settings)
@@ -101,7 +101,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _save(sheet: Image.Image, out: Path) -> None:
     try:
-        with replacing(out) as temporary:
+        with atomic_write(out) as temporary:
             sheet.save(temporary)
     except OSError as e:
         raise WorkError(f"out={out} could not be written: {e.strerror or e}") from e

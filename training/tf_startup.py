@@ -30,7 +30,7 @@ def start_tensorflow(*, find_devices: bool = True) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
-    with announced("starting TensorFlow"), calmed():
+    with announced("starting TensorFlow"), show_only_errors():
         import tensorflow as tf
 
         if find_devices:
@@ -62,11 +62,11 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 @contextmanager
-def calmed() -> Iterator[None]:
+def show_only_errors() -> Iterator[None]:
     """What is said on stderr meanwhile is shown afterwards, and only if it is an error."""
     with tempfile.TemporaryFile() as noise:
         try:
-            with hushed(noise):
+            with capture_stderr(noise):
                 yield
         finally:
             noise.seek(0)
@@ -74,7 +74,7 @@ def calmed() -> Iterator[None]:
 
 
 @contextmanager
-def hushed(noise: IO[bytes]) -> Iterator[None]:
+def capture_stderr(noise: IO[bytes]) -> Iterator[None]:
     """What is said on stderr meanwhile goes into a file."""
     stderr = os.dup(2)
     sys.stderr.flush()

@@ -22,7 +22,7 @@ _NO_IMAGE = -1
 
 
 @dataclass(frozen=True)
-class InHand:
+class CurrentImage:
     """What a worker was at work on. `image` is None before its first image and after its last."""
 
     shard: Shard
@@ -41,7 +41,7 @@ def place(image: Image) -> str:
 
 
 @dataclass(frozen=True)
-class Claims:
+class ShardQueue:
     """The shards of one run on one machine, and the empty folder in which their names are staked out."""
 
     shards: list[Shard]
@@ -51,7 +51,7 @@ class Claims:
         """Yields shards, in order, that no other process has taken; each as late as can be."""
         for shard in self.shards:
             try:
-                with self._stake(shard).open("xb") as stake:  # the file system lets only one of them make it
+                with self._marker(shard).open("xb") as stake:  # the file system lets only one of them make it
                     stake.write(_STAKE.pack(os.getpid(), _NO_IMAGE))
             except FileExistsError:
                 continue
@@ -62,20 +62,20 @@ class Claims:
         """Notes that this process begins image `number` of a shard that it took."""
         self._write(shard, os.getpid(), number)
 
-    def in_hand(self, process: int) -> InHand | None:
+    def current_image(self, process: int) -> CurrentImage | None:
         """What the worker with that process id is, or was, at work on; None if it has no shard."""
         for shard in self.shards:
             with contextlib.suppress(OSError, struct.error):  # not taken yet
-                owner, number = _STAKE.unpack(self._stake(shard).read_bytes())
+                owner, number = _STAKE.unpack(self._marker(shard).read_bytes())
                 if owner == process:
                     images = read_plan(shard.plan)
-                    return InHand(shard, number, images[number] if 0 <= number < len(images) else None)
+                    return CurrentImage(shard, number, images[number] if 0 <= number < len(images) else None)
         return None
 
-    def _stake(self, shard: Shard) -> Path:
+    def _marker(self, shard: Shard) -> Path:
         return Path(self.folder, shard.name.replace("/", "_"))
 
     def _write(self, shard: Shard, process: int, number: int) -> None:
         """Overwrites a stake in place: quick enough for each image (some µs), and it takes no room."""
-        with self._stake(shard).open("r+b", buffering=0) as stake:
+        with self._marker(shard).open("r+b", buffering=0) as stake:
             stake.write(_STAKE.pack(process, number))

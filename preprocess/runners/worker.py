@@ -18,7 +18,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from preprocess.runners.shard_queue import InHand
+from preprocess.runners.shard_queue import CurrentImage
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FORKS = multiprocessing.get_context("forkserver")
@@ -41,11 +41,11 @@ class WorkerDiedError(RuntimeError):
       in_hand: the image and the shard that it was at work on, where they are known.
     """
 
-    def __init__(self, process: int, code: int | None, in_hand: InHand | None = None) -> None:
-        super().__init__(process, code, in_hand)
+    def __init__(self, process: int, code: int | None, current_image: CurrentImage | None = None) -> None:
+        super().__init__(process, code, current_image)
         self.process = process
         self.code = code
-        self.in_hand = in_hand
+        self.current_image = current_image
 
     def __str__(self) -> str:
         how = f"ended with code {self.code}"
@@ -54,7 +54,9 @@ class WorkerDiedError(RuntimeError):
                 how = f"was ended by {signal.Signals(-self.code).name}"
         if self.code == -signal.SIGKILL:
             how += " (as the kernel does when memory runs out)"
-        return f"a worker process {how}" + (f" while it had in hand {self.in_hand}" if self.in_hand else "")
+        return f"a worker process {how}" + (
+            f" while it had in hand {self.current_image}" if self.current_image else ""
+        )
 
 
 class NoServerError(OSError):

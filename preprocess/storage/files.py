@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from preprocess.storage import registry
-from preprocess.storage.registry import CONNECTIONS, StorageError, Stored, set_options, telling
+from preprocess.storage.registry import CONNECTIONS, StorageError, Stored, explain_errors, set_options
 
 __all__ = ["StorageError", "set_options"]  # so that others need to know this module only
 
@@ -97,7 +97,7 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
       OSError: it cannot be read, or is shorter than that.
     """
     if is_remote(path):
-        with telling("read", path):
+        with explain_errors("read", path):
             data = registry.store(path).read(path, offset, size)
     else:
         with _open_local(path) as file:
@@ -131,7 +131,7 @@ def listing(pattern: str) -> Iterator[Stored]:
     Raises:
       StorageError: they cannot be listed.
     """
-    with telling("list", pattern):
+    with explain_errors("list", pattern):
         yield from registry.store(pattern).list(pattern)
 
 
@@ -174,7 +174,7 @@ def modified(path: str) -> float:
 
 
 def _find(path: str) -> Stored | None:
-    with telling("look for", path):
+    with explain_errors("look for", path):
         return registry.store(path).find(path)
 
 
@@ -220,7 +220,7 @@ def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
 
 def _upload(file: IO[bytes], target: str, temporary: str) -> None:
     file.seek(0)
-    with telling("write", target):
+    with explain_errors("write", target):
         registry.store(target).write(target, cast(BinaryIO, file), temporary)
 
 
@@ -258,7 +258,7 @@ def remove(root: str, name: str) -> None:
     """Removes a file below `root`, if it is there. It does not come back after a power cut."""
     path = join(root, name)
     if is_remote(root):
-        with telling("remove", path):
+        with explain_errors("remove", path):
             registry.store(path).delete(path)
         return
     with contextlib.suppress(FileNotFoundError):

@@ -48,7 +48,7 @@ class Stored:
 
 
 class Store(Protocol):
-    """Files by their full paths. What goes wrong is raised in the store's own kinds; see `telling`."""
+    """Files by their full paths. What goes wrong is raised in the store's own kinds; see `explain_errors`."""
 
     def list(self, pattern: str) -> Iterator[Stored]:
         """Yields the files that match a glob, in no promised order."""
@@ -120,7 +120,7 @@ def _require(scheme: str) -> None:
 
 
 @contextlib.contextmanager
-def telling(verb: str, path: str) -> Iterator[None]:
+def explain_errors(verb: str, path: str) -> Iterator[None]:
     """Turns whatever a store raises into a sentence: "cannot `verb` `path`: …".
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any
 
 from linewash.coloring.arguments import Parser, local_path
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.errors import WorkError
 
 
@@ -53,5 +53,5 @@ def tell(lines: Iterable[str], figures: Any, path: Path | None) -> None:
     """Prints a table; writes its figures where `path` says."""
     print("\n".join(lines))
     if path:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")

@@ -44,12 +44,12 @@ def made_up(count: int) -> Iterator[Image]:
 
 def plan(count: int) -> dict[str, float]:
     """Plans for `count` images; seconds, peak MB, shards."""
-    from preprocess.plan import Layout, make_plan
+    from preprocess.plan import Sharding, make_plan
 
     before = peak_mb()
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as output:
         started = time.monotonic()
-        shards = make_plan(made_up(count), Layout(), output)
+        shards = make_plan(made_up(count), Sharding(), output)
         seconds = time.monotonic() - started
     return {"images": count, "seconds": seconds, "mb": peak_mb(), "mb_before": before, "shards": len(shards)}
 

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from linewash.coloring.arguments import Parser, local_path, run
 
 from preprocess.cores import available_cores
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.errors import UsageError, WorkError
 
 PACKAGES = (
@@ -229,7 +229,7 @@ def work(args: argparse.Namespace) -> int:
         ("bench.json", json.dumps(report, indent=2) + "\n"),
         ("bench.md", markdown(tables, where, what)),
     ):
-        with replacing(args.directory / name) as temporary:
+        with atomic_write(args.directory / name) as temporary:
             temporary.write_text(text)
     return 0
 

@@ -43,7 +43,7 @@ from bench.preprocess import copies, descendants
 from linewash.coloring.arguments import Parser, local_path, positive, run
 
 from preprocess.cores import available_cores
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.errors import WorkError
 
 SCENES = 1000
@@ -390,7 +390,7 @@ def work(args: argparse.Namespace) -> int:
                 one.process.kill()
             for log in folder.glob("*.log"):
                 (args.out / log.name).write_bytes(log.read_bytes())
-    with replacing(args.out / "soak.json") as written:
+    with atomic_write(args.out / "soak.json") as written:
         written.write_text(json.dumps({"exit_codes": codes, "commands": found}) + "\n")
     print("\n".join(show(found)))
     print("exit codes after Ctrl-C: " + ", ".join(f"{name} {code}" for name, code in codes.items()))

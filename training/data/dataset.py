@@ -65,7 +65,7 @@ def examples(manifest: schema.Manifest, split: str) -> int:
     return manifest.splits[split].examples if split in manifest.splits else 0
 
 
-def judged_split(manifest: schema.Manifest) -> str:
+def selection_split(manifest: schema.Manifest) -> str:
     """The split that decides how good a network is: val, or train when there is no validation example."""
     return "val" if examples(manifest, "val") else "train"
 

@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from tfrecords_schema import Palette
 from training.config import HintsConfig
-from training.data.stateless_random import Draws
+from training.data.stateless_random import StatelessRandom
 from training.metrics.color_spaces import HINT_CHANNELS, hint_table
 
 BRUSHES = (1, 3, 5)  # widths in pixels
 _DIRECTIONS = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)], np.int32)
 
 
-def simulate(labels: tf.Tensor, draws: Draws, config: HintsConfig) -> tf.Tensor:
+def simulate(labels: tf.Tensor, draws: StatelessRandom, config: HintsConfig) -> tf.Tensor:
     """A random number of strokes for each example, and none at all for a share of them.
 
     Args:
@@ -38,7 +38,7 @@ def simulate(labels: tf.Tensor, draws: Draws, config: HintsConfig) -> tf.Tensor:
     return _brushed(strokes, tf.cast(share[:, 2] * len(BRUSHES), tf.int32))
 
 
-def dabs(labels: tf.Tensor, draws: Draws, count: int) -> tf.Tensor:
+def dabs(labels: tf.Tensor, draws: StatelessRandom, count: int) -> tf.Tensor:
     """Exactly `count` dabs of 3×3 pixels an example, for evaluation; as `simulate` otherwise."""
     shape = tf.shape(labels)[:1]
     counts, lengths = tf.fill(shape, float(count)), tf.zeros([shape[0], count])
@@ -59,7 +59,7 @@ def to_channels(hints: tf.Tensor, palette: Palette) -> tf.Tensor:
 
 
 def _strokes(
-    labels: tf.Tensor, draws: Draws, count: tf.Tensor, lengths: tf.Tensor, most: int, longest: int
+    labels: tf.Tensor, draws: StatelessRandom, count: tf.Tensor, lengths: tf.Tensor, most: int, longest: int
 ) -> tf.Tensor:
     """One-pixel lines from random places in one of eight directions, as long as the label stays the same.
 

@@ -16,7 +16,7 @@ WEYL = 0x9E3779B9  # 2^32 over the golden ratio: neighbouring counters land far 
 
 
 @dataclass(frozen=True)
-class Draws:
+class StatelessRandom:
     """Where the draws of a batch come from: the run's seed, the epoch (scalar), the examples' ids [B]."""
 
     seed: int
@@ -32,11 +32,11 @@ class Draws:
         bits = tf.bitwise.right_shift(_mix(example[:, None] + counters), _u32(8))
         return tf.cast(tf.cast(bits, tf.int32), tf.float32) / 2**24
 
-    def one(self, purpose: str) -> tf.Tensor:
+    def uniform_scalar(self, purpose: str) -> tf.Tensor:
         """One uniform number an example: float32 [B]."""
         return self.uniform(purpose, 1)[:, 0]
 
-    def smooth(self, purpose: str, size: int, cell: int) -> tf.Tensor:
+    def value_noise(self, purpose: str, size: int, cell: int) -> tf.Tensor:
         """Value noise, float32 [B, size, size] in [0, 1): linear between knots `cell` pixels apart.
 
         Values and weights are short binary fractions (`cell` is a power of two), so that every sum is exact
@@ -48,8 +48,8 @@ class Draws:
         return tf.einsum("ij,bjk,lk->bil", weights, tf.reshape(values, [-1, knots, knots]), weights)
 
 
-def smooth_quantile(share: float, size: int, cell: int) -> float:
-    """The value below which this share of `Draws.smooth`'s pixels lies, from 256 pictures of such noise."""
+def value_noise_quantile(share: float, size: int, cell: int) -> float:
+    """The value below which `share` of the pixels of `StatelessRandom.value_noise` lie."""
     weights = _interpolation(size, cell)
     values = np.random.default_rng(0).random((256, weights.shape[1], weights.shape[1]))
     return float(np.quantile(weights @ values @ weights.T, share))

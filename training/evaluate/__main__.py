@@ -12,7 +12,7 @@ from training.errors import UsageError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
 HELP = """\
 Judges the network of a run beside three predictions that never look at the drawing.
@@ -32,7 +32,7 @@ CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
 KEYS = ("run", "split", "checkpoint", "data.root", "batch_size")
 
 
-def evaluate(run: Run, checkpoint: str, split: str, root: str) -> str:
+def evaluate(run: RunInfo, checkpoint: str, split: str, root: str) -> str:
     """Judges the network, writes its files into the run's directory, and returns what is to be printed.
 
     Raises:
@@ -67,10 +67,10 @@ def evaluate_run(words: Sequence[str]) -> str:
     Raises:
       UsageError, WorkError: as `evaluate`; and what was typed cannot be meant.
     """
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
     typed = parse_words(words, KEYS, CHOICES)
-    run = Run.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
+    run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
     with lowering(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
         return evaluate(run, typed["checkpoint"], typed["split"], run.find_root(typed.get("data.root")))
 

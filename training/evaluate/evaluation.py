@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 from tfrecords_schema import Manifest, Palette, unpack_edges
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.data.dataset import Batch, eval_dataset, examples, read
 from training.errors import WorkError
 from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
-from training.loop.step import Way, make_eval_steps
+from training.loop.step import EvalCondition, make_eval_steps
 from training.metrics.baselines import (
     LARGEST_TABLE,
     best_map,
@@ -31,11 +31,11 @@ from training.metrics.baselines import (
 )
 from training.metrics.scores import Scores, Tally, total
 from training.models.predict import predict_labels
-from training.run.progress import Meter
-from training.run.sample_grid import draw_panel
+from training.run.progress import ProgressBar
+from training.run.sample_grid import draw_sample_grid
 
 if TYPE_CHECKING:
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
 LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 is the drawing as it is
 HINTS = (0, 1, 4, 16, 64)  # dabs of 3×3 pixels an example, for networks that take hints
@@ -108,27 +108,27 @@ class Evaluation:
 
     def write(self, directory: Path, differences: list[str]) -> list[Path]:
         """Writes evaluation.json and the pictures (up to 256 colours, confusion.png too); returns those."""
-        with replacing(directory / "evaluation.json") as temporary:
+        with atomic_write(directory / "evaluation.json") as temporary:
             temporary.write_text(json.dumps(self.content(differences), indent=2) + "\n")
         pictures = [directory / "evaluation.png"]
-        with replacing(pictures[0]) as temporary:
+        with atomic_write(pictures[0]) as temporary:
             Image.fromarray(self.panel).save(temporary)
         if self.tally.confusion.shape[0]:
             pictures.append(directory / "confusion.png")
-            with replacing(pictures[1]) as temporary:
+            with atomic_write(pictures[1]) as temporary:
                 write_confusion(temporary, self.tally.confusion.numpy(), self.manifest.palette)
         return pictures
 
 
-def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) -> Evaluation:
+def judge(run: RunInfo, network: Path, root: str, manifest: Manifest, split: str) -> Evaluation:
     """Takes every example of the split, once for each line width and number of hints.
 
     Raises:
       WorkError: a shard or the network is damaged.
     """
     net = load_network(network, run.palette)
-    widths = [Way(line_width=width) for width in LINE_WIDTHS]
-    hints = [Way(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
+    widths = [EvalCondition(line_width=width) for width in LINE_WIDTHS]
+    hints = [EvalCondition(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
     ways = [*widths, *hints]
     tallies = {}
     steps = make_eval_steps(net, manifest, run.gives_logits, ways=ways)
@@ -136,7 +136,7 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
         batches = _batches(run, root, manifest, split, f"{split}, {way}")
         tallies[way] = total(step(*batch) for batch in batches)
     scores = {way: Scores.of_tally(tally) for way, tally in tallies.items()}
-    plain = Way()
+    plain = EvalCondition()
     if not math.isfinite(scores[plain].loss):
         raise WorkError(
             f"{network}: its loss is {scores[plain].loss}: train again with a lower learning rate"
@@ -159,7 +159,7 @@ def judge(run: Run, network: Path, root: str, manifest: Manifest, split: str) ->
     )
 
 
-def _baselines(run: Run, root: str, manifest: Manifest, split: str) -> dict[str, Scores]:
+def _baselines(run: RunInfo, root: str, manifest: Manifest, split: str) -> dict[str, Scores]:
     """Scores by name; the last two only where their tables fit in memory."""
     palette, size = manifest.palette, manifest.image_size
 
@@ -176,13 +176,13 @@ def _baselines(run: Run, root: str, manifest: Manifest, split: str) -> dict[str,
 
 
 def _batches(
-    run: Run, root: str, manifest: Manifest, split: str, what: str, images: int | None = None
+    run: RunInfo, root: str, manifest: Manifest, split: str, what: str, images: int | None = None
 ) -> Iterator[Batch]:
     """All batches of a split, or (rounded up to whole batches) those of its first `images`."""
     dataset = eval_dataset(root, manifest, split=split, batch_size=run.batch_size)
     count = -(-min(images or sys.maxsize, examples(manifest, split)) // run.batch_size)
     total = min(images or sys.maxsize, examples(manifest, split))
-    with Meter(what, total, starting="compiling") as meter:
+    with ProgressBar(what, total, starting="compiling") as meter:
         for batch in read(dataset.take(count), root):
             yield batch
             meter.update(len(batch.ids))
@@ -226,8 +226,8 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
     return net
 
 
-def _panel(net: keras.Model, run: Run, root: str, manifest: Manifest, split: str) -> np.ndarray:
+def _panel(net: keras.Model, run: RunInfo, root: str, manifest: Manifest, split: str) -> np.ndarray:
     dataset = eval_dataset(root, manifest, split=split, batch_size=run.panel_images)
     packed, labels, _ = next(read(dataset, root))
     edges = np.stack([unpack_edges(one.tobytes(), manifest.image_size) for one in packed.numpy()])
-    return draw_panel(edges, labels.numpy(), predict_labels(net, edges, run.stride), manifest.palette)
+    return draw_sample_grid(edges, labels.numpy(), predict_labels(net, edges, run.stride), manifest.palette)

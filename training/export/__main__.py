@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.atomic_files import making
+from training.atomic_files import atomic_directory
 from training.cli import answer, install_command, lowering, parse_words
 from training.errors import LinewashError, UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
     from tfrecords_schema import Manifest
-    from training.run.run_info import Run
+    from training.run.run_info import RunInfo
 
 HELP = """\
 Writes the network of a run as files for other programs, and checks that all of them say what Keras says.
@@ -68,7 +68,7 @@ def chosen_formats(typed: str | None) -> list[str]:
     return [name for name in FORMATS if name in words]
 
 
-def find_dataset(run: Run, typed: str | None) -> tuple[Manifest | None, list[str]]:
+def find_dataset(run: RunInfo, typed: str | None) -> tuple[Manifest | None, list[str]]:
     """The manifest of the dataset that the run was trained on, or None and a sentence on why not.
 
     Raises:
@@ -113,11 +113,11 @@ def export_run(words: Sequence[str]) -> str:
       WorkError: a package is missing, a file is damaged, or a format is not what Keras is.
     """
     # Only here: where a package is not installed, its absence is reported as a sentence.
-    from training.run.run_info import Run, read_run
+    from training.run.run_info import RunInfo, read_run
 
     typed = parse_words(words, KEYS, CHOICES)
     formats = chosen_formats(typed.get("formats"))
-    run = Run.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
+    run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
     record = read_run(run.directory)
     network = run.network(typed["checkpoint"])
     out = Path(typed.get("out", run.directory / "export"))
@@ -129,7 +129,7 @@ def export_run(words: Sequence[str]) -> str:
 
     source = Source(run, record, network, typed.get("data.root", run.root), manifest)
     less = f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"
-    with lowering(less), making(out) as directory:
+    with lowering(less), atomic_directory(out) as directory:
         table = export(source, formats, directory, notes)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
 

@@ -25,17 +25,17 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords_schema import Manifest, __version__, unpack_edges
-from training.data.dataset import eval_dataset, examples, judged_split, read
+from training.data.dataset import eval_dataset, examples, read, selection_split
 from training.errors import WorkError
 from training.evaluate.evaluation import judge, load_network
 from training.export import parity
-from training.export.metadata import EXPORT_NAME, FORMAT_VERSION, FORMATS, Exported
+from training.export.metadata import EXPORT_NAME, FORMAT_VERSION, FORMATS, ExportMetadata
 from training.export.model_card import CARD_NAME, Facts, draw_palette, write_card
 from training.export.portable import inference_copy, portable_copy
 from training.models.predict import predict_labels
-from training.run.run_info import Run
-from training.run.sample_grid import draw_panel
-from training.tf_startup import announced, hushed
+from training.run.run_info import RunInfo
+from training.run.sample_grid import draw_sample_grid
+from training.tf_startup import announced, capture_stderr
 
 # ONNX Runtime takes it since 1.14, of 2023; tf2onnx goes no higher.
 OPSET = 18
@@ -47,7 +47,7 @@ SHOWN = 4  # examples in panel.png
 class Source:
     """A run to export: what its run.json says, `record` whole, and the dataset while it is still there."""
 
-    run: Run
+    run: RunInfo
     record: dict[str, Any]
     network: Path
     root: str
@@ -76,10 +76,10 @@ def export(source: Source, formats: list[str], directory: Path, notes: list[str]
     evaluation = _evaluation(source)
     net = inference_copy(trained, run.gives_logits)
     doing = announced(f"writing {', '.join(formats)}, and comparing them with Keras")
-    with doing, tempfile.TemporaryFile() as noise, hushed(noise):
+    with doing, tempfile.TemporaryFile() as noise, capture_stderr(noise):
         files = _write_formats(net, formats, directory)
         rows = [row.check() for row in parity.compare(net, files, _drawings(source, net), run.stride)]
-    exported = Exported(
+    exported = ExportMetadata(
         format_version=FORMAT_VERSION,
         model=source.record["model"]["name"],
         image_size=run.image_size,
@@ -173,9 +173,9 @@ def _converting(name: str) -> Iterator[None]:
 def _examples(source: Source, count: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Edges uint8 [N, S, S] in {0, 1} and labels [N, S, S] of the first examples that were not trained on."""
     manifest = source.manifest
-    if manifest is None or not examples(manifest, judged_split(manifest)):
+    if manifest is None or not examples(manifest, selection_split(manifest)):
         return None
-    dataset = eval_dataset(source.root, manifest, split=judged_split(manifest), batch_size=count)
+    dataset = eval_dataset(source.root, manifest, split=selection_split(manifest), batch_size=count)
     packed, labels, _ = next(read(dataset, source.root))
     edges = [unpack_edges(one.tobytes(), manifest.image_size) for one in packed.numpy()]
     return np.stack(edges), labels.numpy()
@@ -193,7 +193,7 @@ def _evaluation(source: Source) -> dict[str, Any] | None:
     path = run.directory / "evaluation.json"
     if found := _read_evaluation(path, source):
         return found
-    split = judged_split(manifest) if manifest else ""
+    split = selection_split(manifest) if manifest else ""
     if manifest is None or not examples(manifest, split):
         return None
     evaluation = judge(run, source.network, source.root, manifest, split)
@@ -221,7 +221,7 @@ def _write_panel(source: Source, net: keras.Model, directory: Path) -> str | Non
     if found := _examples(source, SHOWN):
         edges, labels = found
         predicted = predict_labels(net, edges, source.run.stride)
-        Image.fromarray(draw_panel(edges, labels, predicted, source.run.palette)).save(path)
+        Image.fromarray(draw_sample_grid(edges, labels, predicted, source.run.palette)).save(path)
         return "Drawing | truth | prediction, for examples of its dataset."
     before = source.run.directory / "panel.png"
     if not before.is_file():

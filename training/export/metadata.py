@@ -28,7 +28,7 @@ LARGEST = 1 << 13  # px, of sizes and strides: what is larger would take all mem
 HINT = "type python -m training.export run=RUN_DIR to make an export"
 
 
-class Exported(msgspec.Struct, frozen=True, kw_only=True):
+class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """An exported network, from "drawing", float32 [B, H, W, C], to "logits", float32 [B, H, W, K].
 
     `model` is its kind. H and W are padded with empty paper, below and to the right, to multiples of
@@ -69,7 +69,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     @classmethod
-    def load(cls, directory: str | Path) -> Exported:
+    def load(cls, directory: str | Path) -> ExportMetadata:
         """Reads `directory`/export.json.
 
         Raises:

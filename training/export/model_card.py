@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tfrecords_schema import Palette
 from training.errors import LinewashError
-from training.export.metadata import Exported
+from training.export.metadata import ExportMetadata
 from training.export.parity import LEAST_EQUAL, MOST_DIFFERENCE, Parity
 from training.hydra_config import compose
 from training.run.run_info import differences, settings
@@ -81,7 +81,7 @@ class Facts:
     panel: str | None
 
 
-def write_card(exported: Exported, rows: list[Parity], facts: Facts) -> str:
+def write_card(exported: ExportMetadata, rows: list[Parity], facts: Facts) -> str:
     """The whole card, Markdown."""
     palette = exported.palette
     sections = {
@@ -132,7 +132,7 @@ def _palette(palette: Palette) -> str:
     return f"{text}\n{_table([''] * columns, rows)}"
 
 
-def _training(exported: Exported, facts: Facts) -> str:
+def _training(exported: ExportMetadata, facts: Facts) -> str:
     record, size = facts.record, exported.image_size
     split = record["dataset"].get("examples", {})
     lines = [
@@ -199,7 +199,7 @@ def _parity(rows: list[Parity]) -> str:
     )
 
 
-def _use(exported: Exported) -> str:
+def _use(exported: ExportMetadata) -> str:
     channels = "1 on a line, 0 on paper"
     if exported.hints:
         channels += "; then red, green, blue from 0 to 1 of a hint, and 1 where there is a hint"
@@ -216,7 +216,7 @@ def _use(exported: Exported) -> str:
     return f"{text}\nAnd then:\n\n```python\n{AFTER}```\n"
 
 
-def _limits(exported: Exported) -> str:
+def _limits(exported: ExportMetadata) -> str:
     size = exported.image_size
     lines = [
         f"It learnt from edges that Canny found in pictures of {size}×{size} px: lines one pixel wide. Scale "

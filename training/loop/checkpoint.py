@@ -8,10 +8,10 @@ from pathlib import Path
 
 import keras
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.config import TrainerConfig
 from training.errors import WorkError
-from training.loop.checkpoint_file import Array, DamagedStateError, Progress, read_state, write_state
+from training.loop.checkpoint_file import Array, DamagedCheckpointError, Progress, read_state, write_state
 from training.loop.schedule import Budget
 from training.loop.step import Learner
 
@@ -22,7 +22,7 @@ STATES = "*.state"
 
 def save_net(net: keras.Model, path: Path) -> None:
     """Writes the plain functional network; what stood there stays until the new file is complete."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         net.save(temporary)
 
 
@@ -40,7 +40,7 @@ def load_progress(directory: Path, learner: Learner) -> tuple[Progress, str]:
     for path in sorted(directory.glob(STATES), reverse=True):
         try:
             progress, arrays = read_state(path)
-        except DamagedStateError:
+        except DamagedCheckpointError:
             damaged.append(path.name)
             continue
         _assign(learner, arrays, path)
@@ -50,7 +50,7 @@ def load_progress(directory: Path, learner: Learner) -> tuple[Progress, str]:
 
 
 @dataclass
-class Saver:
+class CheckpointWriter:
     """Saves the state of a run as often as `config` says, if it `writes` at all; keeps the newest ones."""
 
     directory: Path

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.run.history import Epoch
 
 MAGIC = b"linewash state 1\n"
@@ -27,7 +27,7 @@ CHUNK = 1 << 20  # bytes read at a time
 DIGEST = hashlib.sha256().digest_size
 
 
-class DamagedStateError(Exception):
+class DamagedCheckpointError(Exception):
     """The file is not, or no longer, what was written."""
 
 
@@ -74,7 +74,7 @@ class Array:
 def write_state(path: Path, progress: Progress, arrays: list[Array]) -> None:
     """Writes one state; what stood at `path` stays until the new file is complete."""
     digest = hashlib.sha256()
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         for chunk in _chunks(progress, arrays):
             digest.update(chunk)
             file.write(chunk)
@@ -90,12 +90,12 @@ def read_state(path: Path) -> tuple[Progress, list[Array]]:
     _check_digest(path)
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise DamagedStateError(f"{path} is no state of this version")
+            raise DamagedCheckpointError(f"{path} is no state of this version")
         try:
             return _read_content(file, path.stat().st_size - DIGEST)
         # Its digest is right, but anybody can make one: the content may be that of no state at all.
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-            raise DamagedStateError(f"{path} is no state ({type(e).__name__}: {e})") from e
+            raise DamagedCheckpointError(f"{path} is no state ({type(e).__name__}: {e})") from e
 
 
 def _read_content(file: BinaryIO, end: int) -> tuple[Progress, list[Array]]:
@@ -135,4 +135,4 @@ def _check_digest(path: Path) -> None:
             digest.update(chunk)
             left -= len(chunk)
         if file.read() != digest.digest():
-            raise DamagedStateError(f"{path} is damaged")
+            raise DamagedCheckpointError(f"{path} is damaged")

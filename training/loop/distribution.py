@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.errors import UsageError, WorkError
-from training.tf_startup import calmed
+from training.tf_startup import show_only_errors
 
 CLUSTER = "TF_CONFIG"  # where TensorFlow's launchers say which processes there are
 EXAMPLE = '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", "index": 0}}'
@@ -49,7 +49,7 @@ class Replicas:
             return cls(tf.distribute.MirroredStrategy([device.name for device in devices]))
         if name == "multi_worker":
             worker, workers = _cluster()
-            with calmed():  # its devices are found only now
+            with show_only_errors():  # its devices are found only now
                 return cls(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
         return cls(tf.distribute.get_strategy())
 

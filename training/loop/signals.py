@@ -23,7 +23,7 @@ class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for it
         self.signum = signum
 
 
-class Interrupts:
+class StopSignals:
     """While entered, the first signal only leaves a note for `check`; the second ends the process at once.
 
     A signal that is ignored stays ignored: nohup ignores SIGHUP, and shells SIGINT in background jobs.
@@ -33,7 +33,7 @@ class Interrupts:
         self._asked: int | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> StopSignals:
         # Python lets the main thread alone handle signals.
         if threading.current_thread() is threading.main_thread():
             before = {number: signal.getsignal(number) for number in SIGNALS}

@@ -14,7 +14,7 @@ import tfrecords_schema as schema
 from training.config import TrainConfig
 from training.data.augment import augment
 from training.data.hints import dabs, simulate, with_hints
-from training.data.stateless_random import Draws
+from training.data.stateless_random import StatelessRandom
 from training.data.unpack import unpack_edges
 from training.loop.distribution import Replicas
 from training.loop.ema import averaged_copy, update_averages
@@ -71,7 +71,7 @@ class Learner:
 
         def share(epoch: tf.Tensor, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
-            draws = Draws(seed, epoch, ids)
+            draws = StatelessRandom(seed, epoch, ids)
             drawings, labels = augment(edges, labels, draws, config.augment)
             if config.model.hints:
                 drawings = with_hints(drawings, simulate(labels, draws, config.hints), manifest.palette)
@@ -94,7 +94,7 @@ class Learner:
         return cls(net, judged, optimizer, compiled, eval_step)
 
 
-class Way(NamedTuple):
+class EvalCondition(NamedTuple):
     """How a drawing is given to a network that is judged: its lines' width in pixels, and so many hints."""
 
     line_width: int = 1
@@ -110,7 +110,7 @@ def make_eval_steps(
     gives_logits: bool,
     *,
     jit_compile: bool = False,
-    ways: Sequence[Way] = (Way(),),
+    ways: Sequence[EvalCondition] = (EvalCondition(),),
 ) -> list[Callable[..., Tally]]:
     """Steps that judge `net`: from a packed batch with its ids (which say where hints lie) to a tally."""
     takes_hints = net.input_shape[-1] > 1
@@ -128,12 +128,12 @@ def make_eval_steps(
         tf.TensorSpec([None], tf.int32),
     )
 
-    def eval_step(way: Way, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> Tally:
+    def eval_step(way: EvalCondition, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> Tally:
         drawings = unpack_edges(packed, size)
         if way.line_width > 1:
             drawings = tf.nn.max_pool2d(drawings, way.line_width, 1, "SAME")
         if takes_hints:
-            given = dabs(labels, Draws(0, tf.constant(0), ids), way.hints) if way.hints else None
+            given = dabs(labels, StatelessRandom(0, tf.constant(0), ids), way.hints) if way.hints else None
             drawings = with_hints(drawings, given, manifest.palette)
         return judge(net(drawings, training=False), labels)
 

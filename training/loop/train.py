@@ -17,22 +17,22 @@ import tfrecords_schema as schema
 from training.atomic_files import remove_unfinished
 from training.cli import lowering
 from training.config import TrainConfig
-from training.data.dataset import Batch, eval_dataset, examples, judged_split, read, train_batches
+from training.data.dataset import Batch, eval_dataset, examples, read, selection_split, train_batches
 from training.errors import UsageError, WorkError
-from training.loop.checkpoint import STATES, Saver, load_progress
+from training.loop.checkpoint import STATES, CheckpointWriter, load_progress
 from training.loop.checkpoint_file import Progress
 from training.loop.distribution import Replicas
 from training.loop.lock import only_trainer
 from training.loop.schedule import Budget, learning_rate
-from training.loop.signals import Interrupted, Interrupts
+from training.loop.signals import Interrupted, StopSignals
 from training.loop.step import Learner
 from training.metrics.baselines import Baselines
 from training.metrics.scores import Scores, Tally, total
 from training.models import build_model
 from training.run import console, run_info
-from training.run.artifacts import HISTORY, Journal
+from training.run.artifacts import HISTORY, RunArtifacts
 from training.run.history import Epoch, is_stuck
-from training.run.progress import Meter
+from training.run.progress import ProgressBar
 
 # Looking at the loss makes the host wait for the device, so it is done once in so many steps, or seconds.
 LOOK_EVERY = 25
@@ -71,7 +71,7 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
     config.check_fits(manifest)
     replicas = Replicas.of(config.trainer.strategy)
     replicas.check_fits(config.trainer.batch_size)
-    with only_trainer(run_dir) if replicas.is_chief else nullcontext(), Interrupts() as interrupts:
+    with only_trainer(run_dir) if replicas.is_chief else nullcontext(), StopSignals() as interrupts:
         batch = config.trainer.batch_size
         less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
         with lowering(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
@@ -83,7 +83,7 @@ def _train(
     manifest: schema.Manifest,
     run_dir: Path,
     replicas: Replicas,
-    interrupts: Interrupts,
+    interrupts: StopSignals,
 ) -> Summary:
     _check_directory(run_dir, config, manifest)
     if replicas.is_chief:
@@ -95,10 +95,12 @@ def _train(
         learner = Learner.of(net, manifest, config, replicas)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
-    baselines = Baselines.of(manifest.splits[judged_split(manifest)].label_histogram, manifest.palette)
-    journal = Journal.of(run_dir, config, manifest, baselines, progress.history, replicas.is_chief)
+    baselines = Baselines.of(manifest.splits[selection_split(manifest)].label_histogram, manifest.palette)
+    journal = RunArtifacts.of(run_dir, config, manifest, baselines, progress.history, replicas.is_chief)
     budget = _budget(config, manifest, progress)
-    saver = Saver(run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief)
+    saver = CheckpointWriter(
+        run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief
+    )
     if _is_over(progress, budget, config):
         journal.make_up(learner.judged, epoch_just_ended=True)
         replicas.say(console.complete(journal, config))
@@ -186,9 +188,9 @@ def _epochs(
     learner: Learner,
     progress: Progress,
     budget: Budget,
-    saver: Saver,
+    saver: CheckpointWriter,
     replicas: Replicas,
-    interrupts: Interrupts,
+    interrupts: StopSignals,
 ) -> Iterator[Epoch]:
     """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
     has_val = examples(manifest, "val") > 0
@@ -198,7 +200,7 @@ def _epochs(
             # So that who is killed while validating need not train again.
             saver.save()
         name = f"{console.epoch_of(progress.epoch, config)}, validation"
-        with Meter(name, examples(manifest, "val"), shown=replicas.is_chief and has_val) as meter:
+        with ProgressBar(name, examples(manifest, "val"), shown=replicas.is_chief and has_val) as meter:
             checks = (interrupts.check, meter.update)
             val = evaluate(learner, config, manifest, "val", *checks) if has_val else None
         images = progress.in_epoch * config.trainer.batch_size
@@ -223,9 +225,9 @@ def _train_epoch(
     learner: Learner,
     progress: Progress,
     budget: Budget,
-    saver: Saver,
+    saver: CheckpointWriter,
     replicas: Replicas,
-    interrupts: Interrupts,
+    interrupts: StopSignals,
 ) -> Scores:
     """Takes the steps that are left of the epoch, or of the budget; returns the scores on the way."""
     epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
@@ -297,9 +299,9 @@ def _finite(progress: Progress, config: TrainConfig) -> Scores:
 
 def _meter(
     config: TrainConfig, manifest: schema.Manifest, progress: Progress, replicas: Replicas, first: bool
-) -> Meter:
+) -> ProgressBar:
     batch = config.trainer.batch_size
-    return Meter(
+    return ProgressBar(
         console.epoch_of(progress.epoch, config),
         config.steps_per_epoch(examples(manifest, "train")) * batch,
         done=progress.in_epoch * batch,

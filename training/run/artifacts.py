@@ -13,22 +13,22 @@ import keras
 from PIL import Image
 
 import tfrecords_schema as schema
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.config import TrainConfig
-from training.data.dataset import judged_split
+from training.data.dataset import selection_split
 from training.loop import checkpoint
 from training.metrics.baselines import Baselines
 from training.run import history, plots
 from training.run.history import Epoch
 from training.run.run_info import settings
-from training.run.sample_grid import Panel
-from training.run.tensorboard import Scalars
+from training.run.sample_grid import SampleGrid
+from training.run.tensorboard import TensorBoardWriter
 
 HISTORY = "history.csv"
 
 
 @dataclass
-class Journal:
+class RunArtifacts:
     """The run's directory: run.json, history.csv, curves.png, panel.png, checkpoints/, tensorboard/.
 
     Nothing is written there unless `writes`: of several processes that share a run, one does.
@@ -37,8 +37,8 @@ class Journal:
     run_dir: Path
     title: str
     baselines: Baselines
-    panel: Panel
-    scalars: Scalars
+    panel: SampleGrid
+    scalars: TensorBoardWriter
     epochs: list[Epoch]
     writes: bool
 
@@ -51,13 +51,13 @@ class Journal:
         baselines: Baselines,
         epochs: list[Epoch],
         writes: bool,
-    ) -> Journal:
+    ) -> RunArtifacts:
         """A journal of `epochs`, a list that grows while the run goes on; picks the pictures of the panel."""
         name = Path(config.data.root).resolve().name if "://" not in config.data.root else config.data.root
         title = f"{config.model.name} on {name} · {len(manifest.palette)} colours"
         typed = settings(dataclasses.asdict(config))
-        scalars = Scalars(run_dir / "tensorboard", typed, judged_split(manifest))
-        return cls(run_dir, title, baselines, Panel.of(config, manifest), scalars, epochs, writes)
+        scalars = TensorBoardWriter(run_dir / "tensorboard", typed, selection_split(manifest))
+        return cls(run_dir, title, baselines, SampleGrid.of(config, manifest), scalars, epochs, writes)
 
     @property
     def best(self) -> Epoch | None:
@@ -77,7 +77,7 @@ class Journal:
         if self.best is epoch:
             checkpoint.save_net(net, self.run_dir / "checkpoints" / checkpoint.BEST)
         picture = self.panel.draw(net)
-        with replacing(self.run_dir / "panel.png") as temporary:
+        with atomic_write(self.run_dir / "panel.png") as temporary:
             Image.fromarray(picture).save(temporary)
         self.scalars.write(epoch, picture)
         self._write_history()

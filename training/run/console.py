@@ -8,12 +8,12 @@ import keras
 
 import tfrecords_schema as schema
 from training.config import TrainConfig
-from training.data.dataset import examples, judged_split
+from training.data.dataset import examples, selection_split
 from training.loop import checkpoint
 from training.loop.checkpoint_file import Progress
 from training.metrics.baselines import Baselines
 from training.metrics.scores import Scores
-from training.run.artifacts import Journal
+from training.run.artifacts import RunArtifacts
 from training.run.history import is_stuck
 from training.run.run_info import continuing
 
@@ -49,7 +49,11 @@ def epoch_of(number: int, config: TrainConfig) -> str:
 
 
 def closing(
-    journal: Journal, config: TrainConfig, manifest: schema.Manifest, progress: Progress, interrupted: int
+    journal: RunArtifacts,
+    config: TrainConfig,
+    manifest: schema.Manifest,
+    progress: Progress,
+    interrupted: int,
 ) -> str:
     """What ended the run, whether the baselines were beaten, by how much, and where to look.
 
@@ -62,7 +66,7 @@ def closing(
     )
     if best is None:
         return stopped
-    split = {"val": "validation", "train": "training"}[judged_split(manifest)]
+    split = {"val": "validation", "train": "training"}[selection_split(manifest)]
     lines = [
         f"best       epoch {best.number}, by {split} loss",
         *(f"           {line}" for line in compare(best.judged_by, journal.baselines)),
@@ -72,7 +76,7 @@ def closing(
     return "\n".join([*lines, stopped] if interrupted else [_ending(journal, config, manifest), *lines])
 
 
-def complete(journal: Journal, config: TrainConfig) -> str:
+def complete(journal: RunArtifacts, config: TrainConfig) -> str:
     """Of a run that was over before: that there is nothing to do, and how there would be."""
     trainer, done = config.trainer, len(journal.epochs)
     spent = "epochs" if trainer.epochs is not None and done >= trainer.epochs else "max_minutes"
@@ -97,7 +101,7 @@ def _of_steps(config: TrainConfig, manifest: schema.Manifest) -> str:
     return f" of {steps * config.trainer.epochs:,}" if config.trainer.epochs else ""
 
 
-def _ending(journal: Journal, config: TrainConfig, manifest: schema.Manifest) -> str:
+def _ending(journal: RunArtifacts, config: TrainConfig, manifest: schema.Manifest) -> str:
     """What was done of what was planned, and why it ended."""
     last, trainer = journal.epochs[-1], config.trainer
     if is_stuck(journal.epochs, trainer.patience):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.metrics.scores import Scores
 
 
@@ -95,5 +95,5 @@ def to_csv(history: list[Epoch]) -> str:
 
 def write_csv(path: Path, history: list[Epoch]) -> None:
     """Writes history.csv whole."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(to_csv(history), newline="")

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.metrics.baselines import Baselines
 from training.run.history import Epoch
 
@@ -52,7 +52,7 @@ def write_curves(path: Path, history: list[Epoch], baselines: Baselines, title: 
     figure.suptitle(_verbatim(title), fontsize=11, color=TEXT)
     for axis, plot in zip(figure.subplots(1, len(shown)), shown, strict=True):
         _draw(axis, history, plot, getattr(baselines, plot.score))
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary)
 
 
@@ -102,7 +102,7 @@ def write_comparison(path: Path, runs: dict[str, tuple[list[float], list[float]]
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
         frameon=False, fontsize=9, labelcolor=TEXT,
     )  # fmt: skip
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary)
 
 

@@ -19,7 +19,7 @@ INTERVAL = 60.0  # seconds between two lines
 BAR = "{desc} |{bar}|{percentage:3.0f}%{postfix}"
 
 
-class Meter:
+class ProgressBar:
     """While entered, shows how much of `total` is done; nothing if not `shown` (by one of several processes).
 
     A display that cannot be written (the terminal was closed, the disk with the log is full) is given up:
@@ -47,7 +47,7 @@ class Meter:
         # The rate counts from the end of the first update: until then, the step was compiled.
         self._first: tuple[float, int] | None = None
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> ProgressBar:
         if self._shown and self._is_terminal:
             with suppress(OSError):
                 self._bar = tqdm(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import tfrecords_schema as schema
-from training.atomic_files import replacing
+from training.atomic_files import atomic_write
 from training.config import TrainConfig
 from training.errors import UsageError
 
@@ -31,7 +31,7 @@ ADDED = ("data.shuffle_megabytes",)
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What run.json says of a run that must be known to judge its network.
 
     `root` is where its dataset was then.
@@ -48,7 +48,7 @@ class Run:
     panel_images: int
 
     @classmethod
-    def read(cls, directory: Path) -> Run:
+    def read(cls, directory: Path) -> RunInfo:
         """Reads `directory`/run.json.
 
         Raises:
@@ -95,7 +95,7 @@ class Run:
             raise UsageError(f"{path} is missing: the run has saved no network; train it for an epoch")
         return path
 
-    def in_batches(self, typed: str | None) -> Run:
+    def in_batches(self, typed: str | None) -> RunInfo:
         """The same run, judged so many images at a time as were `typed`; as in training if None were."""
         return dataclasses.replace(self, batch_size=min(int(typed), LARGEST)) if typed else self
 
@@ -166,7 +166,7 @@ def write_run(path: Path, config: TrainConfig, manifest: schema.Manifest, net: k
             "keras": keras.__version__,
         },
     }
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 

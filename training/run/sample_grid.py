@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tfrecords_schema import Manifest, Palette, unpack_edges
 from training.config import TrainConfig
-from training.data.dataset import eval_dataset, judged_split
+from training.data.dataset import eval_dataset, selection_split
 from training.models.predict import predict_labels
 
 HEADINGS = ("drawing", "truth", "prediction")
@@ -24,7 +24,7 @@ PAPER, INK, FRAME = (250, 249, 246), (70, 70, 74), (214, 211, 204)
 
 
 @dataclass(frozen=True)
-class Panel:
+class SampleGrid:
     """The examples shown: edges uint8 [N, S, S] in {0, 1} and labels [N, S, S]."""
 
     edges: np.ndarray
@@ -33,20 +33,24 @@ class Panel:
     stride: int
 
     @classmethod
-    def of(cls, config: TrainConfig, manifest: Manifest) -> Panel:
+    def of(cls, config: TrainConfig, manifest: Manifest) -> SampleGrid:
         """The first examples of the split that judges: any ones, since shards are in hash order."""
         count = config.trainer.panel_images
-        dataset = eval_dataset(config.data.root, manifest, split=judged_split(manifest), batch_size=count)
+        dataset = eval_dataset(config.data.root, manifest, split=selection_split(manifest), batch_size=count)
         packed, labels, _ = next(dataset.take(1).as_numpy_iterator())
         edges = np.stack([unpack_edges(one.tobytes(), manifest.image_size) for one in packed])
         return cls(edges, labels, manifest.palette, config.model.stride)
 
     def draw(self, net: keras.Model) -> np.ndarray:
         """Colours the drawings with `net` and draws the panel: uint8 [H, W, 3]."""
-        return draw_panel(self.edges, self.labels, predict_labels(net, self.edges, self.stride), self.palette)
+        return draw_sample_grid(
+            self.edges, self.labels, predict_labels(net, self.edges, self.stride), self.palette
+        )
 
 
-def draw_panel(edges: np.ndarray, labels: np.ndarray, predicted: np.ndarray, palette: Palette) -> np.ndarray:
+def draw_sample_grid(
+    edges: np.ndarray, labels: np.ndarray, predicted: np.ndarray, palette: Palette
+) -> np.ndarray:
     """Draws the panel.
 
     Args:

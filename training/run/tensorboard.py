@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import api as hparams
 from training.run.history import Epoch
 
 
-class Scalars:
+class TensorBoardWriter:
     """Writes below `directory`, one run of TensorBoard's for each split: their curves then share a chart.
 
     `settings` (group.key to value) make runs comparable by them, in the tab HPARAMS; they go to the run

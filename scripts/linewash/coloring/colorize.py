@@ -95,7 +95,7 @@ def colorize(
         hint_strokes.check(hints, *drawing.shape)
         labels = hint_strokes.to_labels(hints, network.palette)
     small_hints = None if labels is None else hint_strokes.resize(labels, height, width)
-    field = label_decoding.Field.of(network.logits(small_lines, small_hints), small_hints)
+    field = label_decoding.ColorProbabilities.of(network.logits(small_lines, small_hints), small_hints)
     painting = _decoded(field, drawing.guide, small_lines, network.palette, settings)
     if labels is not None and settings.decode == "vote":
         painting = label_decoding.with_hints(painting, hint_strokes.resize(labels, *drawing.guide.shape))
@@ -132,12 +132,12 @@ def enlarge(labels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _decoded(
-    field: label_decoding.Field,
+    field: label_decoding.ColorProbabilities,
     guide: np.ndarray,
     small_lines: np.ndarray,
     palette: Palette,
     settings: Settings,
-) -> label_decoding.Painting:
+) -> label_decoding.Segmentation:
     if settings.decode == "argmax":
         return label_decoding.by_argmax(field, *guide.shape)
     if settings.decode == "mean":

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from linewash.coloring.file_kinds import what_else
-from linewash.coloring.ink import even, find_strokes, grey_of, page_side, resized
+from linewash.coloring.ink import find_strokes, grey_of, page_side, remove_shading, resized
 from linewash.coloring.segmentation import nearest
 from linewash.coloring.thinning import thin
 from preprocess.jpeg_segments import MOST_SCANS, scans_and_end
@@ -186,7 +186,7 @@ def _stroke_length(page: np.ndarray, dark: bool, where: np.ndarray | None = None
     """
     scale = PAPER_CHOICE_SIDE / page_side(page.shape[:2])
     height, width = (round(side * max(scale, 1.0)) for side in page.shape[:2])
-    strokes = find_strokes(even(resized(grey_of(page, dark), height, width)))
+    strokes = find_strokes(remove_shading(resized(grey_of(page, dark), height, width)))
     broad = cv2.distanceTransform(strokes, cv2.DIST_L2, 5) > THIN * page_side(strokes.shape)
     found = (thin(strokes) == 1) & ~broad
     if where is not None:

@@ -34,7 +34,7 @@ def has_dark_lines(rgb: np.ndarray) -> bool:
     return bool(high - middle <= middle - low)
 
 
-def even(grey: np.ndarray) -> np.ndarray:
+def remove_shading(grey: np.ndarray) -> np.ndarray:
     """Darkness against the paper around: float [H, W] brightness 0..1 to float32 [H, W], 0 paper, 1 black.
 
     The paper is what stays when everything dark and narrow is filled up (a closing, which leaves the
@@ -65,7 +65,7 @@ def even(grey: np.ndarray) -> np.ndarray:
 
 
 def find_strokes(darkness: np.ndarray) -> np.ndarray:
-    """What is ink, of float32 [H, W] as `even` gives it: uint8 [H, W] in {0, 1}.
+    """What is ink, of float32 [H, W] as `remove_shading` gives it: uint8 [H, W] in {0, 1}.
 
     Two thresholds, as Canny's: a faint place counts where it hangs on to a dark one. Both follow the paper's
     grain and the darkness of this very drawing's strokes, so a hard pencil is found as a marker is.

@@ -36,7 +36,7 @@ ATTEMPTS = 40
 
 
 @dataclass(frozen=True)
-class Field:
+class ColorProbabilities:
     """What a network says of a drawing, at the network's size, of the colours that come into question.
 
     probabilities: float32 [h, w, C], summing to 1; colors: the palette index of each of the C.
@@ -46,7 +46,7 @@ class Field:
     colors: np.ndarray
 
     @classmethod
-    def of(cls, logits: np.ndarray, hints: np.ndarray | None = None) -> Field:
+    def of(cls, logits: np.ndarray, hints: np.ndarray | None = None) -> ColorProbabilities:
         """Softmax of logits [h, w, K]; where a hint is (label + 1, [h, w]) it is believed."""
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities = powers / powers.sum(-1, keepdims=True)
@@ -78,7 +78,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Painting:
+class Segmentation:
     """A decoded picture and how sure it is, area by area.
 
     areas: int32 [H, W], the number of each pixel's area; chosen: int [A], what each is painted with;
@@ -122,14 +122,14 @@ class Painting:
         return scores.argmax(1)
 
 
-def by_argmax(field: Field, height: int, width: int) -> Painting:
+def by_argmax(field: ColorProbabilities, height: int, width: int) -> Segmentation:
     """The likeliest colour of each pixel; probabilities are enlarged, not labels, so borders are smooth."""
     return _by_color(field, field.likeliest(height, width))
 
 
 def by_mean(
-    field: Field, palette: Palette, height: int, width: int, temperature: float = ANNEALING
-) -> Painting:
+    field: ColorProbabilities, palette: Palette, height: int, width: int, temperature: float = ANNEALING
+) -> Segmentation:
     """The palette colour nearest to the annealed mean in OKLab (Zhang et al. 2016, equation 5)."""
     table = to_oklab(palette.rgb[field.colors])
     # In logarithms and below 0, or a low temperature would leave nothing to divide by.
@@ -145,14 +145,14 @@ def by_mean(
     return _by_color(field, found)
 
 
-def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Painting:
+def by_vote(field: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray) -> Segmentation:
     """Areas between lines vote on one colour; those that are of two minds are split where the minds part.
 
     Args:
       lines: uint8 [H, W] in {0, 1}, thin: where areas end. small_lines: the same at the field's size.
     """
     height, width = lines.shape
-    smooth = Field(
+    smooth = ColorProbabilities(
         diffuse(field.probabilities, small_lines, REACH * page_side(small_lines.shape)), field.colors
     )
     areas = segment(lines, GAP * page_side(lines.shape))
@@ -169,7 +169,7 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
     most[np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])] = OPEN * areas.size
     torn = (agree < WHOLE) & (sizes > most)
     if not torn.any():
-        return Painting(areas, chosen, shares, field.colors)
+        return Segmentation(areas, chosen, shares, field.colors)
     for area in np.flatnonzero(torn):
         inside = areas == area
         patches = _patches(single, inside, inside & away, areas.size)
@@ -180,10 +180,10 @@ def by_vote(field: Field, lines: np.ndarray, small_lines: np.ndarray) -> Paintin
     # A patch keeps the colour for which it was cut out.
     for index in np.flatnonzero(numbers >= len(chosen)):
         choice[index] = np.bincount(single[(areas == index) & away], minlength=len(field.colors)).argmax()
-    return Painting(areas, choice, shares, field.colors)
+    return Segmentation(areas, choice, shares, field.colors)
 
 
-def with_hints(painting: Painting, hints: np.ndarray) -> Painting:
+def with_hints(painting: Segmentation, hints: np.ndarray) -> Segmentation:
     """Gives areas the colour of the strokes on them, int [H, W], label + 1 or 0 for none.
 
     An area with strokes of several colours is parted between them, each pixel to the nearest.
@@ -200,7 +200,7 @@ def with_hints(painting: Painting, hints: np.ndarray) -> Painting:
             areas[inside & (parted == label)] = len(chosen)
             chosen.append(index[label])
     certain = np.eye(len(painting.colors))[chosen[len(painting.chosen) :]]
-    return Painting(areas, np.array(chosen), np.concatenate([painting.shares, certain]), painting.colors)
+    return Segmentation(areas, np.array(chosen), np.concatenate([painting.shares, certain]), painting.colors)
 
 
 def _without_spills(areas: np.ndarray, hints: np.ndarray) -> np.ndarray:
@@ -243,7 +243,7 @@ def _sweep(values: np.ndarray, blocked: np.ndarray, share: float) -> np.ndarray:
     return values
 
 
-def _shares(field: Field, areas: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _shares(field: ColorProbabilities, areas: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The mean probability of each colour in each area: float64 [A, C]."""
     flat, count = areas.ravel(), int(areas.max()) + 1
     total = np.bincount(flat, weights.ravel(), count)
@@ -273,8 +273,8 @@ def _patches(single: np.ndarray, inside: np.ndarray, known: np.ndarray, page: in
     return nearest(single, kept)
 
 
-def _by_color(field: Field, found: np.ndarray) -> Painting:
+def _by_color(field: ColorProbabilities, found: np.ndarray) -> Segmentation:
     """A painting whose areas are its colours, wherever they lie."""
     shares = _shares(field, found, np.ones(found.shape))
     shares = np.pad(shares, ((0, len(field.colors) - len(shares)), (0, 0)))
-    return Painting(found, np.arange(len(field.colors)), shares, field.colors)
+    return Segmentation(found, np.arange(len(field.colors)), shares, field.colors)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from linewash.coloring.image_io import MAX_PIXELS, read_page
-from linewash.coloring.ink import even, find_strokes, grey_of, has_dark_lines, page_side, resized
+from linewash.coloring.ink import find_strokes, grey_of, has_dark_lines, page_side, remove_shading, resized
 from linewash.coloring.thinning import prune, thin
 from training.errors import WorkError
 
@@ -64,7 +64,7 @@ class Drawing:
         height, width = self.shape
         if not self.strokes.any():  # a photograph's lines lie between its colours: no ink of its own
             return np.zeros((height, width), np.float32)
-        darkness = even(grey_of(self.rgb, self.dark))
+        darkness = remove_shading(grey_of(self.rgb, self.dark))
         # A little wider than what was found, so that the strokes' soft rims stay soft.
         near = cv2.dilate(self.strokes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
         # Work in place: each of these arrays takes hundreds of megabytes on a large page.
@@ -133,13 +133,13 @@ def _shrunk_strokes(grey: np.ndarray, height: int, width: int) -> np.ndarray:
     Returns:
       uint8 [height, width] in {0, 1}.
     """
-    strokes = find_strokes(even(resized(grey, height, width)))
+    strokes = find_strokes(remove_shading(resized(grey, height, width)))
     cell = grey.shape[0] / height
     paper, grain = np.percentile(grey[::8, ::8], (50, 25))
     if cell < THIN_LINES_FROM or paper - grain > CLEAN:
         return strokes
     darkest = cv2.erode(grey, np.ones((round(1.5 * cell),) * 2, np.uint8))
-    thin_too = find_strokes(even(resized(darkest, height, width)))
+    thin_too = find_strokes(remove_shading(resized(darkest, height, width)))
     lines = thin(thin_too)
     missed = lines & ~cv2.dilate(strokes, np.ones((5, 5), np.uint8))
     return thin_too if missed.sum() > MISSED * lines.sum() else strokes

@@ -12,9 +12,9 @@ import numpy as np
 from tfrecords_schema import Palette
 from training.cli import install_command
 from training.errors import UsageError, WorkError
-from training.export.metadata import EXPORT_NAME, Exported
+from training.export.metadata import EXPORT_NAME, ExportMetadata
 from training.metrics.color_spaces import hint_table
-from training.run.run_info import RUN_NAME, Run
+from training.run.run_info import RUN_NAME, RunInfo
 
 # A small network that comes along, so that there are colours before any training.
 STARTER = Path(__file__).with_name("starter")
@@ -93,18 +93,18 @@ def load(path: Path | str) -> Network:
 
 
 def _load_export(directory: Path) -> Network:
-    about = Exported.load(directory)
+    about = ExportMetadata.load(directory)
     predict = _onnx(about.file(directory, "onnx"), about)
     return Network(about.palette, about.image_size, about.stride, about.hints, directory, predict)
 
 
 def _load_run(directory: Path) -> Network:
-    run = Run.read(directory)
+    run = RunInfo.read(directory)
     predict, takes_hints = _keras(run)
     return Network(run.palette, run.image_size, run.stride, takes_hints, directory, predict)
 
 
-def _onnx(path: Path, about: Exported) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(path: Path, about: ExportMetadata) -> Callable[[np.ndarray], np.ndarray]:
     try:
         import onnxruntime
     except ImportError:
@@ -114,7 +114,7 @@ def _onnx(path: Path, about: Exported) -> Callable[[np.ndarray], np.ndarray]:
     onnxruntime.set_default_logger_severity(4)  # what it says besides is said again by the exception
     try:
         if path.parent != STARTER:  # that is as much ours as this line
-            _try_out(path, about)
+            _check_memory(path, about)
         session = onnxruntime.InferenceSession(_model(path), providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's own, which share no base
         raise WorkError(f"{path} is damaged ({type(e).__name__}): export the run again") from None
@@ -141,7 +141,7 @@ def _model(path: Path) -> str | bytes:
     return str(path)
 
 
-def _try_out(path: Path, about: Exported) -> None:
+def _check_memory(path: Path, about: ExportMetadata) -> None:
     """Colours a scrap of paper in little memory: what takes more than its bytes account for cannot."""
     import onnxruntime as ort
 
@@ -155,7 +155,7 @@ def _try_out(path: Path, about: Exported) -> None:
     session.run(None, {session.get_inputs()[0].name: scrap})
 
 
-def _keras(run: Run) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
+def _keras(run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
     """Its best network, and whether that takes hints."""
     path = run.network("best")
     # Only now: TensorFlow takes seconds to start.

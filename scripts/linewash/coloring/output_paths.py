@@ -18,7 +18,7 @@ from linewash.coloring.image_io import FORMATS
 from linewash.coloring.openraster import layer_names, layers, to_gpl, to_png, write_ora
 from preprocess.file_types import Skipped, is_hidden
 from tfrecords_schema import Palette
-from training.atomic_files import UNFINISHED, replacing
+from training.atomic_files import UNFINISHED, atomic_write
 from training.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Output:
             if self.ora:
                 ora = _suffixed(self.ora, ending)
                 step("writing OpenRaster")
-                with replacing(ora) as temporary, temporary.open("wb") as file:
+                with atomic_write(ora) as temporary, temporary.open("wb") as file:
                     write_ora(picture, file, detail)
             if self.layers:
                 step("writing layers")
@@ -246,7 +246,7 @@ def _write_layers(directory: Path, picture: Picture, say: Callable[[str], None])
     for number, layer in enumerate(layers(picture), 1):
         say(f"writing layer {number} of {len(names)}")
         path = directory / f"{layer.name}.png"
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             Image.fromarray(layer.rgba).save(temporary, "PNG")
     for path in directory.iterdir():  # colours of an earlier picture would no longer cover each pixel once
         unfinished = path.name.startswith(UNFINISHED)
@@ -259,5 +259,5 @@ def _silent(doing: str) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from linewash.coloring.image_io import FORMATS, paper_of, read_file, read_layer, read_page
-from linewash.coloring.line_extraction import Drawing, even, guide_shape, read_drawing, shrink_lines
+from linewash.coloring.line_extraction import Drawing, guide_shape, read_drawing, remove_shading, shrink_lines
 from linewash.coloring.thinning import prune, thin
 from linewash.samples.sketches import (
     Pen,
@@ -136,7 +136,7 @@ def test_light_does_not_matter() -> None:
 def test_paper_is_nought_and_ink_is_dark_whatever_the_light() -> None:
     page = np.tile(np.linspace(0.35, 0.9, 400, dtype=np.float32), (300, 1))
     page[100:105, 20:380] *= 0.2
-    darkness = even(page)
+    darkness = remove_shading(page)
     assert darkness[100:105, 30:370].min() > 0.7
     assert np.quantile(np.delete(darkness, slice(96, 109), axis=0), 0.99) < 0.05
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import pytest
 
-from training.run.progress import Meter, _clock_time
+from training.run.progress import ProgressBar, _clock_time
 from training.tf_startup import announced
 
 
@@ -30,7 +30,7 @@ class Clock:
 
 def test_in_a_log_it_is_a_line_a_minute() -> None:
     log, clock = io.StringIO(), Clock()
-    with Meter("epoch 2 of 5", 8000, stream=log, clock=clock) as meter:
+    with ProgressBar("epoch 2 of 5", 8000, stream=log, clock=clock) as meter:
         for step in range(250):
             clock.now += 1
             meter.update(16, "loss 1.234" if step == 40 else None)
@@ -41,7 +41,7 @@ def test_in_a_log_it_is_a_line_a_minute() -> None:
 
 def test_work_of_less_than_a_minute_says_nothing_in_a_log() -> None:
     log, clock = io.StringIO(), Clock()
-    with Meter("val", 8000, stream=log, clock=clock) as meter:
+    with ProgressBar("val", 8000, stream=log, clock=clock) as meter:
         for _ in range(59):
             clock.now += 1
             meter.update(16)
@@ -63,7 +63,7 @@ def on_terminal(columns: int = 80, **options: object) -> str:
     reader.start()
     with os.fdopen(inner, "w") as terminal:
         first = {"starting": "compiling the first step"} | options
-        with Meter("epoch 12 of 100", 1_281_167, stream=terminal, **first) as meter:  # type: ignore[arg-type]
+        with ProgressBar("epoch 12 of 100", 1_281_167, stream=terminal, **first) as meter:  # type: ignore[arg-type]
             for _ in range(20):
                 meter.update(64, "loss 12.345")
                 if meter._bar is not None:
@@ -90,7 +90,7 @@ def test_on_a_terminal_it_is_a_bar_that_fits_and_vanishes(columns: int) -> None:
 
 def test_of_several_processes_one_shows_it() -> None:
     log, clock = io.StringIO(), Clock()
-    with Meter("epoch 1", 100, shown=False, stream=log, clock=clock) as meter:
+    with ProgressBar("epoch 1", 100, shown=False, stream=log, clock=clock) as meter:
         clock.now = 1000
         meter.update(10)
     assert log.getvalue() == ""
@@ -102,13 +102,13 @@ def test_a_display_that_is_gone_ends_no_work() -> None:
             raise OSError(errno.EIO, "Input/output error")
 
     clock, done = Clock(), list[str]()
-    with Meter("epoch 1", 100, stream=Gone(), clock=clock) as meter:
+    with ProgressBar("epoch 1", 100, stream=Gone(), clock=clock) as meter:
         for _ in range(5):
             clock.now += 100
             meter.update(10)
     outer, inner = pty.openpty()
     with suppress(OSError), os.fdopen(inner, "w") as terminal:  # it cannot be flushed any more
-        with Meter("epoch 1", 100, stream=terminal) as meter:
+        with ProgressBar("epoch 1", 100, stream=terminal) as meter:
             os.close(outer)  # the window is closed
             for _ in range(5):
                 meter.update(10)

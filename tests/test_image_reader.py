@@ -8,7 +8,7 @@ import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from preprocess import image_reader, sources
-from preprocess.plan import Layout, make_plan
+from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
 from preprocess.shard_writer import write_shard
@@ -65,7 +65,7 @@ def slow(monkeypatch):
 def write(pattern, output, **recipe):
     recipe = Recipe(image_size=32, **recipe)
     images = sources.images([pattern], str(output))
-    shards = make_plan(images, Layout(num_shards=2, val_fraction=0), str(output))
+    shards = make_plan(images, Sharding(num_shards=2, val_fraction=0), str(output))
     receipts = [write_shard(shard, recipe, "none", str(output)) for shard in shards]
     return {shard.name: (output / shard.name).read_bytes() for shard in shards}, receipts
 
