@@ -522,7 +522,7 @@ def _indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Membe
 def _write_index(path: str, output: str, name: str) -> None:
     """Saves one line for each image of the tar at `path`, and a last one for what was skipped in it."""
     here = Skipped()
-    with files.write_atomically(output, name) as index:
+    with files.atomic_write(output, name) as index:
         for member in _members(path, here):
             line = [member.name, member.offset, member.size, member.fault]
             index.write(json.dumps(line).encode() + b"\n")

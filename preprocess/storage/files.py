@@ -179,7 +179,7 @@ def _find(path: str) -> Stored | None:
 
 
 @contextlib.contextmanager
-def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
+def atomic_write(root: str, name: str) -> Iterator[BinaryIO]:
     """Opens `root`/`name` for writing; it appears, whole, only when the block ends without an error.
 
     When the block has ended, a local file survives a power cut: the file and its folder are synchronised with
@@ -226,7 +226,7 @@ def _upload(file: IO[bytes], target: str, temporary: str) -> None:
 
 def write(root: str, name: str, data: bytes) -> None:
     """Writes a whole file, atomically."""
-    with write_atomically(root, name) as file:
+    with atomic_write(root, name) as file:
         file.write(data)
 
 
