@@ -162,7 +162,7 @@ def _receipt(
     shard: Shard, recipe: Recipe, compression: Compression, tally: _Tally, sink: _HashingFile
 ) -> ShardReceipt:
     labels_bytes = recipe.image_size**2 * recipe.palette.label_dtype.itemsize
-    layout = RecordLayout.of(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
+    layout = RecordLayout.from_sizes(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
     return ShardReceipt(
         schema_version=SCHEMA_VERSION,
         split=shard.split,
