@@ -24,7 +24,7 @@ from yaml import YAMLError
 
 from training.cli import complain, explain_error, interrupt, typed_path
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.overrides import check_words, quote_paths
@@ -143,14 +143,14 @@ def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         find_devices = config.trainer.strategy != "multi_worker"
         if "://" in config.data.root:
             start_tensorflow(find_devices=find_devices)
-        manifest = open_dataset(config.data.root)
-        config.check_fits(manifest)
-        check_same_run(run_dir, config, manifest)
+        dataset = ShardedDataset.open(config.data.root)
+        config.check_fits(dataset.manifest)
+        check_same_run(run_dir, config, dataset)
         # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
         start_tensorflow(find_devices=find_devices)
         from training.loop.train import train
 
-        summary = train(config, manifest, run_dir)
+        summary = train(config, dataset, run_dir)
     except Exception as e:
         error = explain_error(e)
         if error is None:
