@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfrecords_schema as schema
 from training.atomic_files import remove_unfinished
-from training.cli import lowering
+from training.cli import explain_out_of_memory
 from training.config import TrainConfig
 from training.data.dataset import Batch, eval_dataset, examples, read, selection_split, train_batches
 from training.errors import UsageError, WorkError
@@ -74,7 +74,7 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
     with only_trainer(run_dir) if replicas.is_chief else nullcontext(), StopSignals() as interrupts:
         batch = config.trainer.batch_size
         less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
-        with lowering(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
+        with explain_out_of_memory(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
             return _train(config, manifest, run_dir, replicas, interrupts)
 
 
