@@ -73,7 +73,11 @@ def pieces_of(path: str, shard: schema.ShardInfo, most: int | None = None) -> li
     sizes = (layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
     # What does not fit into the shard is not measured, which takes as much memory.
     fits = min(sizes) >= 1 and sum(sizes) < layout.stride <= max(shard.bytes, 0)
-    if not fits or layout != schema.RecordLayout.of(*sizes) or layout.stride * shard.examples != shard.bytes:
+    if (
+        not fits
+        or layout != schema.RecordLayout.from_sizes(*sizes)
+        or layout.stride * shard.examples != shard.bytes
+    ):
         raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
     size = most or PIECE_RECORDS
     firsts = range(0, shard.examples, size)
