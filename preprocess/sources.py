@@ -33,7 +33,7 @@ from preprocess.file_types import (
     kind_by_name,
 )
 from preprocess.storage import files
-from preprocess.storage.registry import CONNECTIONS, before_magic, matcher
+from preprocess.storage.base import CONNECTIONS, StorageError, compile_glob, glob_prefix
 from preprocess.tars import Member, TarError, members
 
 _INDEX_FORMAT = 2  # part of a saved index's name, so that one of an earlier version is not read
@@ -185,7 +185,7 @@ def _remote_input(pattern: str) -> _Input:
     scheme, _, rest = pattern.partition("://")
     path = f"{scheme}://{posixpath.normpath(rest)}" if rest else pattern
     if glob.has_magic(path):
-        root = before_magic(path).rpartition("/")[0]
+        root = glob_prefix(path).rpartition("/")[0]
         return _Input(pattern, path, root, rest=path.removeprefix(f"{root}/"))
     if kind_by_name(path) in (Kind.IMAGE, Kind.TAR):
         return _Input(pattern, path, path.rpartition("/")[0], is_file=True)
@@ -377,12 +377,12 @@ def _remote_files(each: _Input, output: str, skipped: Skipped) -> Iterator[_File
     # What the pattern itself calls by a hidden name is meant.
     meant = [part for part in each.rest.split("/") if part.startswith(_HIDING) or not glob.has_magic(part)]
     # All below a folder that was named by a wildcard is meant. Stores list by the prefix in any case.
-    matches = [matcher(pattern).match for pattern in (each.path, f"{each.path}/**")] if each.rest else []
+    matches = [compile_glob(pattern).match for pattern in (each.path, f"{each.path}/**")] if each.rest else []
     dataset = files.join(output, "")
     searched = not files.join(each.root, "").startswith(dataset)  # around the dataset, not in it
     found = False
     try:
-        for stored in files.listing(f"{before_magic(each.path) if each.rest else f'{each.path}/'}**"):
+        for stored in files.listing(f"{glob_prefix(each.path) if each.rest else f'{each.path}/'}**"):
             found = True
             # Not a folder's own entry, as some programs make it, nor a file of the dataset.
             if stored.path.endswith("/") or (searched and stored.path.startswith(dataset)):
@@ -395,7 +395,7 @@ def _remote_files(each: _Input, output: str, skipped: Skipped) -> Iterator[_File
                 below = "/".join("-" if any(fnmatch.fnmatchcase(p, m) for m in meant) else p for p in parts)
             if not skipped.add_hidden(below, each.root):
                 yield _File(stored.path, stored.size)
-    except files.StorageError as e:
+    except StorageError as e:
         raise SourceError(str(e)) from None
     if not (found or each.rest) and (size := _size(each.path)) >= 0:
         head = _head(_File(each.path, size))
@@ -522,7 +522,7 @@ def _indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Membe
 def _write_index(path: str, output: str, name: str) -> None:
     """Saves one line for each image of the tar at `path`, and a last one for what was skipped in it."""
     here = Skipped()
-    with files.write_atomically(output, name) as index:
+    with files.atomic_write(output, name) as index:
         for member in _members(path, here):
             line = [member.name, member.offset, member.size, member.fault]
             index.write(json.dumps(line).encode() + b"\n")

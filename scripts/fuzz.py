@@ -73,7 +73,7 @@ def records(data: bytes) -> None:
     with contextlib.suppress(schema.SchemaError):
         for record in schema.read_records(io.BytesIO(data)):
             schema.decode_example(record)
-    layout = schema.RecordLayout.of(8, 8, 64)
+    layout = schema.RecordLayout.from_sizes(8, 8, 64)
     examples = -(-len(data) // layout.stride)
     path = _folder() / "shard.tfrecord"
     path.write_bytes(data)

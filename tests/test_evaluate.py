@@ -180,7 +180,7 @@ def test_a_network_that_is_damaged_or_missing(
 
 def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
     program = (
-        "import sys\nfrom training.evaluate import main\n"
+        "import sys\nfrom training.evaluate.__main__ import main\n"
         "assert main(['run=/nowhere']) == 2 and main(['--help']) == 0\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.atomic_files import atomic_write
-from training.cli import answer, typed_path
+from training.cli import parse_path, run_text_command
 from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
@@ -76,7 +76,7 @@ def draw_preview(words: Sequence[str]) -> str:
     from training.overrides import check_words
 
     typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    out = Path(typed_path(typed[-1]) if typed else "preview.png")
+    out = Path(parse_path(typed[-1]) if typed else "preview.png")
     overrides = [word for word in words if not word.startswith("out=")]
     check_words(overrides)
     config = compose(overrides)
@@ -96,7 +96,7 @@ def draw_preview(words: Sequence[str]) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.preview", HELP, words, draw_preview)
+    return run_text_command("python -m training.preview", HELP, words, draw_preview)
 
 
 def _save(sheet: Image.Image, out: Path) -> None:

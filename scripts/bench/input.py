@@ -73,7 +73,7 @@ def random_dataset(folder: Path, count: int) -> None:
             )
         name, digest = schema.shard_name("train", index, of), hashlib.sha256(content).hexdigest()
         (folder / name).write_bytes(content)
-        layout = schema.RecordLayout.of(len(key), SIZE**2 // 8, SIZE**2)
+        layout = schema.RecordLayout.from_sizes(len(key), SIZE**2 // 8, SIZE**2)
         shards.append(schema.ShardInfo(name, len(numbers), len(content), digest, layout))
     split = schema.Split(count, histogram.tolist(), edge_pixels, shards)
     manifest = schema.Manifest(

@@ -73,9 +73,13 @@ def split_shard(path: str, shard: schema.ShardInfo, max_records: int | None = No
     layout = shard.layout
     assert layout, f"{path} is compressed"
     sizes = (layout.key_bytes, layout.edges_bytes, layout.labels_bytes)
-    # A layout that exceeds the shard is rejected first: `RecordLayout.of` allocates as much memory.
+    # A layout that exceeds the shard is rejected first: `RecordLayout.from_sizes` allocates as much memory.
     fits = min(sizes) >= 1 and sum(sizes) < layout.stride <= max(shard.bytes, 0)
-    if not fits or layout != schema.RecordLayout.of(*sizes) or layout.stride * shard.examples != shard.bytes:
+    if (
+        not fits
+        or layout != schema.RecordLayout.from_sizes(*sizes)
+        or layout.stride * shard.examples != shard.bytes
+    ):
         raise schema.SchemaError(f"{path}: the layout in {schema.MANIFEST_NAME} is not that of the shard")
     size = max_records or RANGE_RECORDS
     starts = range(0, shard.examples, size)

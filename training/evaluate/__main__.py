@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.cli import answer, lowering, parse_words
+from training.cli import explain_out_of_memory, parse_key_values, run_text_command
 from training.errors import UsageError
 from training.tf_startup import start_tensorflow
 
@@ -69,16 +69,16 @@ def evaluate_run(words: Sequence[str]) -> str:
     """
     from training.run.run_info import RunInfo
 
-    typed = parse_words(words, KEYS, CHOICES)
+    typed = parse_key_values(words, KEYS, CHOICES)
     run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
-    with lowering(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
+    with explain_out_of_memory(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
         return evaluate(run, typed["checkpoint"], typed["split"], run.find_root(typed.get("data.root")))
 
 
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.evaluate", HELP, words, evaluate_run)
+    return run_text_command("python -m training.evaluate", HELP, words, evaluate_run)
 
 
 if __name__ == "__main__":

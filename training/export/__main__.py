@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.atomic_files import atomic_directory
-from training.cli import answer, install_command, lowering, parse_words
+from training.cli import (
+    closest_match,
+    did_you_mean,
+    explain_out_of_memory,
+    install_command,
+    parse_key_values,
+    run_text_command,
+)
 from training.errors import LinewashError, UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
@@ -53,10 +59,9 @@ def chosen_formats(typed: str | None) -> list[str]:
     for word in words:
         if word not in FORMATS:
             known = [*FORMATS, *FORMATS.values()]
-            near = difflib.get_close_matches(f"model.{word}", known, n=1, cutoff=0.8)
-            near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-            right = [name for name, file in FORMATS.items() if near and near[0] in (name, file)]
-            hint = f": did you mean {right[0]}?" if right else ":"
+            file_name = closest_match(f"model.{word}", known, cutoff=0.8) or closest_match(word, known, 0.5)
+            suggestion = next((name for name, file in FORMATS.items() if file_name in (name, file)), None)
+            hint = did_you_mean(suggestion)
             raise UsageError(f"there is no format {word}{hint} formats can be {', '.join(FORMATS)}")
     for word in words:
         missing = [name for name in NEEDS.get(word, ()) if importlib.util.find_spec(name) is None]
@@ -116,7 +121,7 @@ def export_run(words: Sequence[str]) -> str:
     # Only here: where a package is not installed, its absence is reported as a sentence.
     from training.run.run_info import RunInfo, read_run
 
-    typed = parse_words(words, KEYS, CHOICES)
+    typed = parse_key_values(words, KEYS, CHOICES)
     formats = chosen_formats(typed.get("formats"))
     run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
     record = read_run(run.directory)
@@ -130,7 +135,7 @@ def export_run(words: Sequence[str]) -> str:
 
     source = Source(run, record, network, dataset)
     less = f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"
-    with lowering(less), atomic_directory(out) as directory:
+    with explain_out_of_memory(less), atomic_directory(out) as directory:
         table = export(source, formats, directory, notes)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
 
@@ -138,7 +143,7 @@ def export_run(words: Sequence[str]) -> str:
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.export", HELP, words, export_run)
+    return run_text_command("python -m training.export", HELP, words, export_run)
 
 
 if __name__ == "__main__":

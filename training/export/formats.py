@@ -35,7 +35,7 @@ from training.export.portable import inference_copy, portable_copy
 from training.models.predict import predict_labels
 from training.run.run_info import RunInfo
 from training.run.sample_grid import draw_sample_grid
-from training.tf_startup import announced, capture_stderr
+from training.tf_startup import capture_stderr, show_status
 
 # ONNX Runtime takes it since 1.14, of 2023; tf2onnx goes no higher.
 OPSET = 18
@@ -74,7 +74,7 @@ def export(source: Source, formats: list[str], directory: Path, notes: list[str]
     trained = load_network(source.network, run.palette)
     evaluation = _evaluation(source)
     net = inference_copy(trained, run.gives_logits)
-    doing = announced(f"writing {', '.join(formats)}, and comparing them with Keras")
+    doing = show_status(f"writing {', '.join(formats)}, and comparing them with Keras")
     with doing, tempfile.TemporaryFile() as noise, capture_stderr(noise):
         files = _write_formats(net, formats, directory)
         rows = [row.check() for row in parity.compare(net, files, _drawings(source, net), run.stride)]

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from training.atomic_files import remove_unfinished
-from training.cli import lowering
+from training.cli import explain_out_of_memory
 from training.config import TrainConfig
 from training.data.dataset import Batch, ShardedDataset
 from training.errors import UsageError, WorkError
@@ -73,7 +73,7 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
     with only_trainer(run_dir) if replicas.is_chief else nullcontext(), StopSignals() as interrupts:
         batch = config.trainer.batch_size
         less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
-        with lowering(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
+        with explain_out_of_memory(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
             return _train(config, dataset, run_dir, replicas, interrupts)
 
 
