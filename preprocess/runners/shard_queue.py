@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.plan import Shard, read_plan
+from preprocess.plan import Shard, read_shard_list
 from preprocess.sources import Image
 
 # What a stake holds: a worker's process id, and the number of the image in hand.
@@ -68,7 +68,7 @@ class ShardQueue:
             with contextlib.suppress(OSError, struct.error):  # not taken yet
                 owner, number = _STAKE.unpack(self._marker(shard).read_bytes())
                 if owner == process:
-                    images = read_plan(shard.plan)
+                    images = read_shard_list(shard.list_path)
                     return CurrentImage(shard, number, images[number] if 0 <= number < len(images) else None)
         return None
 

@@ -91,7 +91,7 @@ def canonical_example(file: Any) -> bytes:
     smooth = cv2.bilateralFilter(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), 3, 60, 120)
     median = float(np.median(smooth))
     edges = cv2.Canny(smooth, max(0, int(median - 84.15)), min(255, int(median + 84.15))) >> 7
-    labels = to_labels(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), DEFAULT.palette)
+    labels = to_labels(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), DEFAULT.known_palette)
     return encode_example(file.metadata.path.encode(), pack_edges(edges), labels.tobytes())
 
 
@@ -113,13 +113,13 @@ def stages(images: Path) -> dict[str, float]:
     size = DEFAULT.image_size
     decoded = [decode(one, size, DEFAULT.max_pixels, True) for one in data]
     pixels = [stretch(resize(one, DEFAULT)) for one in decoded]
-    done = [(to_edges(one, DEFAULT), to_labels(one, DEFAULT.palette)) for one in pixels]
+    done = [(to_edges(one, DEFAULT), to_labels(one, DEFAULT.known_palette)) for one in pixels]
     timed: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
         "decode alone": (lambda x: simplejpeg.decode_jpeg(x, "RGB", min_height=size, min_width=size), data),
         "decode": (lambda x: decode(x, size, DEFAULT.max_pixels, True), data),
         "resize": (lambda x: resize(x, DEFAULT), decoded),
         "edges": (lambda x: to_edges(x, DEFAULT), pixels),
-        "labels": (lambda x: to_labels(x, DEFAULT.palette), pixels),
+        "labels": (lambda x: to_labels(x, DEFAULT.known_palette), pixels),
         "record": (
             lambda x: frame_record(encode_example(b"key", pack_edges(x[0]), x[1].tobytes())), done
         ),
