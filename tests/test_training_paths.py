@@ -140,7 +140,7 @@ def record(run_dir: Path, config: TrainConfig) -> None:
     from training.models import build_model
 
     manifest = open_dataset(config.data.root)
-    write_run(run_dir / RUN_NAME, config, manifest, build_model(config.model, 8, seed=0))
+    write_run(run_dir, config, manifest, build_model(config.model, 8, seed=0))
 
 
 def test_the_same_dataset_by_another_path_is_the_same_run(
@@ -166,7 +166,7 @@ def test_a_run_is_continued_from_another_directory(run_dir: Path, monkeypatch: p
     Path("sub").mkdir()
     monkeypatch.chdir("sub")
     assert from_run(Path("../run"), []).data.root == str(run_dir.parent / "D")
-    assert RunInfo.read(Path("../run")).find_root(None) == str(run_dir.parent / "D")
+    assert RunInfo.read(Path("../run")).find_dataset() == str(run_dir.parent / "D")
 
 
 def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
@@ -183,7 +183,7 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
     assert manifest is None
     assert said in notes[0]
     assert find_dataset(RunInfo.read(run_dir), "E")[0]
-    assert RunInfo.read(run_dir).find_root("E") == "E"
+    assert RunInfo.read(run_dir).find_dataset("E") == "E"
     assert from_run(run_dir, ["data.root=E"]).data.root == "E"
 
 
