@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.cli import answer, typed_path
+from training.cli import parse_path, run_text_command
 from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
@@ -125,12 +125,12 @@ def compare(argv: Sequence[str]) -> str:
       WorkError: no epoch has ended yet, or the picture cannot be written.
     """
     outputs = [argument.removeprefix("out=") for argument in argv if argument.startswith("out=")]
-    out = Path(typed_path(outputs[-1]) if outputs else "comparison.png")
+    out = Path(parse_path(outputs[-1]) if outputs else "comparison.png")
     # run=RUN_DIR is accepted, because the other commands use it.
     paths = [argument.removeprefix("run=") for argument in argv if not argument.startswith("out=")]
     if not paths or any(path.startswith("-") for path in paths):
         raise UsageError(f"type {USAGE}")
-    runs = find_runs([Path(typed_path(path)) for path in paths])
+    runs = find_runs([Path(parse_path(path)) for path in paths])
     print(table(runs), flush=True)
     started = {run.name: run for run in runs if run.rows}
     if not started:
@@ -151,7 +151,7 @@ def compare(argv: Sequence[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    return answer("python -m training.compare", f"{(__doc__ or '').strip()}\n", argv, compare)
+    return run_text_command("python -m training.compare", f"{(__doc__ or '').strip()}\n", argv, compare)
 
 
 def _read(run_dir: Path, name: str) -> RunHistory:

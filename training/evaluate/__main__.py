@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.cli import answer, lowering, parse_words
+from training.cli import explain_out_of_memory, parse_key_values, run_text_command
 from training.errors import UsageError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from tfrecords_schema import Manifest
+    from training.data.dataset import ShardedDataset
 
 HELP = """\
 Evaluates the network of a run, beside three predictions that ignore the drawing.
@@ -42,20 +42,20 @@ def evaluate_run(argv: Sequence[str]) -> str:
     # Imported late: if a package is missing, the command reports it in one sentence.
     from training.run.run_info import RunInfo, find_network
 
-    typed = parse_words(argv, KEYS, CHOICES)
+    typed = parse_key_values(argv, KEYS, CHOICES)
     run_dir = Path(typed["run"])
     run = RunInfo.read(run_dir)
     network = find_network(run_dir, typed["checkpoint"])
     root, split = run.find_dataset(typed.get("data.root")), typed["split"]
-    manifest = _open_split(root, split)
-    differences = run.compare_dataset(root, manifest)
+    dataset = _open_split(root, split)
+    differences = run.compare_dataset(dataset)
     # Started late: TensorFlow takes seconds, which nobody should wait to learn of a mistyped argument.
     start_tensorflow()
     from training.evaluate.evaluation import evaluate
 
     batch_size = run.choose_batch_size(typed.get("batch_size"))
-    with lowering(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
-        evaluation = evaluate(run, network, root, manifest, split, batch_size)
+    with explain_out_of_memory(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
+        evaluation = evaluate(run, network, dataset, split, batch_size)
     files = evaluation.write(run_dir, differences)
     notes = [f"note       {sentence}" for sentence in differences]
     return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, files))}"])
@@ -64,20 +64,20 @@ def evaluate_run(argv: Sequence[str]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    return answer("python -m training.evaluate", HELP, argv, evaluate_run)
+    return run_text_command("python -m training.evaluate", HELP, argv, evaluate_run)
 
 
-def _open_split(root: str, split: str) -> Manifest:
-    from training.data.dataset import examples, open_dataset
+def _open_split(root: str, split: str) -> ShardedDataset:
+    from training.data.dataset import ShardedDataset
 
     if "://" in root:
         start_tensorflow()
-    manifest = open_dataset(root)
-    if not examples(manifest, split):
-        other = next((name for name in CHOICES["split"] if examples(manifest, name)), None)
+    dataset = ShardedDataset.open(root)
+    if not dataset.examples(split):
+        other = next((name for name in CHOICES["split"] if dataset.examples(name)), None)
         hint = f"type split={other}" if other else "preprocess more images"
         raise UsageError(f"split={split}: {root} has no examples in this split; {hint}")
-    return manifest
+    return dataset
 
 
 if __name__ == "__main__":

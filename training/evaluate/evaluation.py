@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -15,9 +16,9 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tfrecords_schema import Manifest, Palette, unpack_edges
+from tfrecords_schema import Palette, unpack_edges
 from training.atomic_files import atomic_write
-from training.data.dataset import Batch, eval_dataset, examples, read
+from training.data.dataset import Batch, ShardedDataset
 from training.errors import WorkError
 from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
@@ -56,7 +57,7 @@ class Evaluation:
 
     Attributes:
       subject: the first fields of evaluation.json: network, root, fingerprint, split and examples.
-      manifest: of the dataset.
+      dataset: that was used.
       rows: scores of the network, then of the baselines, by name.
       line_widths: scores of the network by line width in pixels.
       hints: scores of the network by number of hints; empty if it takes none.
@@ -65,7 +66,7 @@ class Evaluation:
     """
 
     subject: dict[str, Any]
-    manifest: Manifest
+    dataset: ShardedDataset
     rows: dict[str, Scores]
     line_widths: dict[int, Scores]
     hints: dict[int, Scores]
@@ -102,7 +103,7 @@ class Evaluation:
         hits, counts = self.tally.hits.numpy(), self.tally.counts.numpy()
         colors = [
             {"rgb": list(rgb), "pixels": int(count), "found": int(hit)}
-            for rgb, count, hit in zip(self.manifest.palette.colors, counts, hits, strict=True)
+            for rgb, count, hit in zip(self.dataset.manifest.palette.colors, counts, hits, strict=True)
         ]
         return self.subject | {
             "differences": differences,
@@ -130,20 +131,18 @@ class Evaluation:
         if self.tally.confusion.shape[0]:
             pictures.append(directory / "confusion.png")
             with atomic_write(pictures[1]) as temporary:
-                write_confusion(temporary, self.tally.confusion.numpy(), self.manifest.palette)
+                write_confusion(temporary, self.tally.confusion.numpy(), self.dataset.manifest.palette)
         return pictures
 
 
-def evaluate(
-    run: RunInfo, network: Path, root: str, manifest: Manifest, split: str, batch_size: int
-) -> Evaluation:
+def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int) -> Evaluation:
     """Evaluates a network on all examples of a split, once for each line width and number of hints.
 
     Args:
       run: the run that trained the network.
       network: path of the .keras file.
-      root, manifest: of the dataset.
-      split: with at least one example.
+      dataset: with the palette of the run.
+      split: train or val, with at least one example.
       batch_size: images per batch.
 
     Raises:
@@ -154,9 +153,9 @@ def evaluate(
     hints = [EvalCondition(hints=count) for count in HINT_COUNTS if count and net.input_shape[-1] > 1]
     conditions = [*widths, *hints]
     tallies = {}
-    steps = make_eval_steps(net, manifest, run.model.gives_logits, ways=conditions)
+    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, ways=conditions)
     for condition, step in zip(conditions, steps, strict=True):
-        batches = _batches(root, manifest, split, batch_size, f"{split}, {condition}")
+        batches = _batches(dataset, split, batch_size, f"{split}, {condition}")
         tallies[condition] = total(step(*batch) for batch in batches)
     scores = {condition: Scores.of_tally(tally) for condition, tally in tallies.items()}
     normal = EvalCondition()
@@ -166,19 +165,19 @@ def evaluate(
         )
     subject = {
         "network": str(network),
-        "root": root,
-        "fingerprint": manifest.dataset_fingerprint,
+        "root": dataset.root,
+        "fingerprint": dataset.manifest.dataset_fingerprint,
         "split": split,
-        "examples": examples(manifest, split),
+        "examples": dataset.examples(split),
     }
     return Evaluation(
         subject,
-        manifest,
-        {NETWORK: scores[normal], **_baselines(root, manifest, split, batch_size)},
+        dataset,
+        {NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
         {condition.line_width: scores[condition] for condition in widths},
         {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
         tallies[normal],
-        _draw_examples(net, run, root, manifest, split),
+        _draw_examples(net, run, dataset, split),
     )
 
 
@@ -216,14 +215,13 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
     return net
 
 
-def _baselines(root: str, manifest: Manifest, split: str, batch_size: int) -> dict[str, Scores]:
+def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str, Scores]:
     """Returns the scores of the baselines by name; the last two only if their tables fit in memory."""
+    manifest = dataset.manifest
     palette, size = manifest.palette, manifest.image_size
 
     def count(counted_split: str, max_images: int | None) -> np.ndarray:
-        batches = _batches(
-            root, manifest, counted_split, batch_size, f"baselines, {counted_split}", max_images
-        )
+        batches = _batches(dataset, counted_split, batch_size, f"baselines, {counted_split}", max_images)
         return count_places((labels.numpy() for _, labels, _ in batches), size, len(palette))
 
     rows = {COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette)}
@@ -235,13 +233,12 @@ def _baselines(root: str, manifest: Manifest, split: str, batch_size: int) -> di
 
 
 def _batches(
-    root: str, manifest: Manifest, split: str, batch_size: int, title: str, max_images: int | None = None
+    dataset: ShardedDataset, split: str, batch_size: int, title: str, max_images: int | None = None
 ) -> Iterator[Batch]:
     """Reads a split, or the batches of its first `max_images`, and shows a progress bar with `title`."""
-    dataset = eval_dataset(root, manifest, split=split, batch_size=batch_size)
-    num_images = min(max_images or sys.maxsize, examples(manifest, split))
+    num_images = min(max_images or sys.maxsize, dataset.examples(split))
     with ProgressBar(title, num_images, note="compiling") as bar:
-        for batch in read(dataset.take(-(-num_images // batch_size)), root):
+        for batch in itertools.islice(dataset.eval(split, batch_size), -(-num_images // batch_size)):
             yield batch
             bar.update(len(batch.ids))
 
@@ -250,9 +247,9 @@ def _plain(scores: Scores) -> dict[str, float]:
     return {**dataclasses.asdict(scores), "bits": scores.bits}
 
 
-def _draw_examples(net: keras.Model, run: RunInfo, root: str, manifest: Manifest, split: str) -> np.ndarray:
-    dataset = eval_dataset(root, manifest, split=split, batch_size=run.panel_images)
-    packed, labels, _ = next(read(dataset, root))
+def _draw_examples(net: keras.Model, run: RunInfo, dataset: ShardedDataset, split: str) -> np.ndarray:
+    manifest = dataset.manifest
+    packed, labels, _ = next(dataset.eval(split, run.panel_images))
     edges = np.stack([unpack_edges(row.tobytes(), manifest.image_size) for row in packed.numpy()])
     predicted = predict_labels(net, edges, run.model.stride)
     return draw_sample_grid(edges, labels.numpy(), predicted, manifest.palette)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -10,12 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.atomic_files import atomic_directory
-from training.cli import answer, install_command, lowering, parse_words
+from training.cli import (
+    closest_match,
+    did_you_mean,
+    explain_out_of_memory,
+    install_command,
+    parse_key_values,
+    run_text_command,
+)
 from training.errors import LinewashError, UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from tfrecords_schema import Manifest
+    from training.data.dataset import ShardedDataset
     from training.run.run_info import RunInfo
 
 HELP = """\
@@ -66,28 +72,29 @@ def parse_formats(text: str | None) -> list[str]:
     return [name for name in FORMATS if name in formats]
 
 
-def open_run_dataset(run: RunInfo, root: str | None) -> tuple[Manifest | None, list[str]]:
+def open_run_dataset(run: RunInfo, root: str | None) -> tuple[ShardedDataset | None, list[str]]:
     """Opens the dataset of a run, at `root` if it is given.
 
     Returns:
-      The manifest and no notes. Without `root`: None, and a sentence on why the dataset cannot be used.
+      The dataset and no notes. Without `root`: None, and a sentence on why the dataset cannot be used.
 
     Raises:
       UsageError, WorkError: there is no dataset at `root`, it is damaged, or it is another one.
     """
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
 
     if "://" in (root or run.root):
         start_tensorflow()
     try:
-        manifest = open_dataset(run.find_dataset(root))
+        dataset = ShardedDataset.open(run.find_dataset(root))
     except LinewashError as e:
         if root:
             raise
         return None, [f"The dataset could not be read ({e})."]
-    if manifest.dataset_fingerprint == run.dataset.fingerprint:
-        return manifest, []
-    problem = f"is another dataset ({manifest.dataset_fingerprint}) than in training"
+    fingerprint = dataset.manifest.dataset_fingerprint
+    if fingerprint == run.dataset.fingerprint:
+        return dataset, []
+    problem = f"is another dataset ({fingerprint}) than in training"
     if root:
         raise UsageError(
             f"data.root={root} {problem} ({run.dataset.fingerprint}): type data.root=WHERE that one is"
@@ -117,23 +124,22 @@ def export_run(argv: Sequence[str]) -> str:
     # Imported late: if a package is missing, the command reports it in one sentence.
     from training.run.run_info import RunInfo, find_network
 
-    typed = parse_words(argv, KEYS, CHOICES)
+    typed = parse_key_values(argv, KEYS, CHOICES)
     formats = parse_formats(typed.get("formats"))
     run_dir = Path(typed["run"])
     run = RunInfo.read(run_dir)
     network = find_network(run_dir, typed["checkpoint"])
     out = Path(typed.get("out", run_dir / "export"))
     check_output(out)
-    root = typed.get("data.root")
-    manifest, notes = open_run_dataset(run, root)
+    dataset, notes = open_run_dataset(run, typed.get("data.root"))
     # Started late: TensorFlow takes seconds, which nobody should wait to learn of a mistyped argument.
     start_tensorflow()
     from training.export.formats import TrainedNetwork, export
 
     batch_size = run.choose_batch_size(typed.get("batch_size"))
-    trained = TrainedNetwork(run_dir, run, network, root or run.root, manifest, batch_size)
+    trained = TrainedNetwork(run_dir, run, network, dataset, batch_size)
     hint = f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"
-    with lowering(hint), atomic_directory(out) as directory:
+    with explain_out_of_memory(hint), atomic_directory(out) as directory:
         table = export(trained, formats, directory, notes)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
 
@@ -141,17 +147,16 @@ def export_run(argv: Sequence[str]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    return answer("python -m training.export", HELP, argv, export_run)
+    return run_text_command("python -m training.export", HELP, argv, export_run)
 
 
 def _suggest_format(name: str) -> str:
-    """Returns `: did you mean onnx?` for a misspelt format or the suffix of a file, else `:`."""
+    """Returns a suggestion for a misspelt format, or for the suffix of a file."""
     from training.export.metadata import FORMATS
 
     spellings = {spelling: key for key, file in FORMATS.items() for spelling in (key, file)}
-    near = difflib.get_close_matches(f"model.{name}", spellings, n=1, cutoff=0.8)
-    near = near or difflib.get_close_matches(name, spellings, n=1, cutoff=0.5)
-    return f": did you mean {spellings[near[0]]}?" if near else ":"
+    spelling = closest_match(f"model.{name}", spellings, 0.8) or closest_match(name, spellings, 0.5)
+    return did_you_mean(spelling and spellings[spelling])
 
 
 if __name__ == "__main__":

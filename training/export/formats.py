@@ -23,8 +23,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords_schema import Manifest, __version__, unpack_edges
-from training.data.dataset import eval_dataset, examples, read, selection_split
+from tfrecords_schema import __version__, unpack_edges
+from training.data.dataset import ShardedDataset
 from training.errors import WorkError
 from training.evaluate.evaluation import evaluate, load_network
 from training.export import parity
@@ -34,7 +34,7 @@ from training.export.portable import inference_copy, portable_copy
 from training.models.predict import predict_labels
 from training.run.run_info import RunInfo
 from training.run.sample_grid import draw_sample_grid
-from training.tf_startup import announced, capture_stderr
+from training.tf_startup import capture_stderr, show_status
 
 # ONNX Runtime supports it since 1.14 (2023); tf2onnx supports no later one.
 OPSET = 18
@@ -50,16 +50,14 @@ class TrainedNetwork:
       run_dir: of the run that trained it.
       run: the content of run.json.
       network: path of the .keras file.
-      root: of the dataset.
-      manifest: of the dataset; None if it is no longer there.
+      dataset: that it was trained on; None if it is no longer there.
       batch_size: images per batch of an evaluation.
     """
 
     run_dir: Path
     run: RunInfo
     network: Path
-    root: str
-    manifest: Manifest | None
+    dataset: ShardedDataset | None
     batch_size: int
 
 
@@ -92,7 +90,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
     original = load_network(trained.network, run.palette)
     evaluation = _find_evaluation(trained)
     net = inference_copy(original, run.model.gives_logits)
-    progress = announced(f"writing {', '.join(formats)}, and comparing them with Keras")
+    progress = show_status(f"writing {', '.join(formats)}, and comparing them with Keras")
     with progress, tempfile.TemporaryFile() as log, capture_stderr(log):
         files = _write_formats(net, formats, directory)
         drawings = _test_drawings(trained, net)
@@ -104,7 +102,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
         stride=run.model.stride,
         hints=net.input_shape[-1] > 1,
         palette=run.palette,
-        recipe=trained.manifest.recipe if trained.manifest else {},
+        recipe=trained.dataset.manifest.recipe if trained.dataset else {},
         dataset_fingerprint=run.dataset.fingerprint,
         files={name: path.name for name, path in files.items()},
         scores=evaluation["scores"] if evaluation else {},
@@ -195,12 +193,11 @@ def _read_examples(trained: TrainedNetwork, count: int) -> tuple[np.ndarray, np.
     Returns:
       edges uint8 [N, S, S] in {0, 1}, and labels [N, S, S].
     """
-    manifest = trained.manifest
-    if manifest is None or not examples(manifest, selection_split(manifest)):
+    dataset = trained.dataset
+    if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    dataset = eval_dataset(trained.root, manifest, split=selection_split(manifest), batch_size=count)
-    packed, labels, _ = next(read(dataset, trained.root))
-    edges = [unpack_edges(row.tobytes(), manifest.image_size) for row in packed.numpy()]
+    packed, labels, _ = next(dataset.eval(dataset.selection_split, count))
+    edges = [unpack_edges(row.tobytes(), dataset.manifest.image_size) for row in packed.numpy()]
     return np.stack(edges), labels.numpy()
 
 
@@ -212,14 +209,13 @@ def _test_drawings(trained: TrainedNetwork, net: keras.Model) -> list[np.ndarray
 
 def _find_evaluation(trained: TrainedNetwork) -> dict[str, Any] | None:
     """Returns the content of evaluation.json, made now if it is missing; None without the dataset."""
-    run_dir, manifest = trained.run_dir, trained.manifest
+    run_dir, dataset = trained.run_dir, trained.dataset
     path = run_dir / "evaluation.json"
     if content := _read_evaluation(path, trained):
         return content
-    split = selection_split(manifest) if manifest else ""
-    if manifest is None or not examples(manifest, split):
+    if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    evaluation = evaluate(trained.run, trained.network, trained.root, manifest, split, trained.batch_size)
+    evaluation = evaluate(trained.run, trained.network, dataset, dataset.selection_split, trained.batch_size)
     if not path.exists():
         evaluation.write(run_dir, [])
     return evaluation.content([])

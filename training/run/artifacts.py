@@ -12,10 +12,9 @@ from pathlib import Path
 import keras
 from PIL import Image
 
-import tfrecords_schema as schema
 from training.atomic_files import atomic_write
 from training.config import TrainConfig
-from training.data.dataset import selection_split
+from training.data.dataset import ShardedDataset
 from training.metrics.baselines import Baselines
 from training.run import history, plots
 from training.run.history import Epoch
@@ -47,17 +46,17 @@ class RunArtifacts:
         cls,
         run_dir: Path,
         config: TrainConfig,
-        manifest: schema.Manifest,
+        dataset: ShardedDataset,
         baselines: Baselines,
         epochs: list[Epoch],
         is_chief: bool,
     ) -> RunArtifacts:
         """Returns the writer for a run, and reads the examples of its sample grid."""
-        name = Path(config.data.root).resolve().name if "://" not in config.data.root else config.data.root
-        title = f"{config.model.name} on {name} · {len(manifest.palette)} colours"
+        name = Path(dataset.root).resolve().name if "://" not in dataset.root else dataset.root
+        title = f"{config.model.name} on {name} · {len(dataset.manifest.palette)} colours"
         settings = flat_settings(dataclasses.asdict(config))
-        tensorboard = TensorBoardWriter(run_dir / "tensorboard", settings, selection_split(manifest))
-        return cls(run_dir, title, baselines, SampleGrid.of(config, manifest), tensorboard, epochs, is_chief)
+        tensorboard = TensorBoardWriter(run_dir / "tensorboard", settings, dataset.selection_split)
+        return cls(run_dir, title, baselines, SampleGrid.of(config, dataset), tensorboard, epochs, is_chief)
 
     @property
     def best(self) -> Epoch | None:

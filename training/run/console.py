@@ -6,9 +6,8 @@ from pathlib import Path
 
 import keras
 
-import tfrecords_schema as schema
 from training.config import TrainConfig
-from training.data.dataset import examples, selection_split
+from training.data.dataset import ShardedDataset
 from training.metrics.baselines import Baselines
 from training.metrics.scores import Scores
 from training.run.artifacts import RunArtifacts
@@ -17,13 +16,13 @@ from training.run.run_info import network_path, resume_command
 
 
 def start_message(
-    config: TrainConfig, manifest: schema.Manifest, net: keras.Model, baselines: Baselines, run_dir: Path
+    config: TrainConfig, dataset: ShardedDataset, net: keras.Model, baselines: Baselines, run_dir: Path
 ) -> str:
     """Returns the lines on the dataset, the network, the baselines and the planned steps."""
-    train, val = examples(manifest, "train"), examples(manifest, "val")
+    train, val = dataset.examples("train"), dataset.examples("val")
     lines = [
-        f"dataset    {config.data.root}: {train:,} training and {val:,} validation examples, "
-        f"{manifest.image_size} px, {len(manifest.palette)} colours",
+        f"dataset    {dataset.root}: {train:,} training and {val:,} validation examples, "
+        f"{dataset.manifest.image_size} px, {len(dataset.manifest.palette)} colours",
         f"model      {config.model.name}: {net.count_params():,} parameters, {config.trainer.precision}",
         f"baselines  commonest colour everywhere: accuracy {baselines.accuracy:.3f}",
         f"           colour frequencies alone: loss {baselines.loss:.3f} nats",
@@ -47,7 +46,7 @@ def epoch_title(number: int, config: TrainConfig) -> str:
 
 
 def end_message(
-    artifacts: RunArtifacts, config: TrainConfig, manifest: schema.Manifest, step: int, signum: int
+    artifacts: RunArtifacts, config: TrainConfig, dataset: ShardedDataset, step: int, signum: int
 ) -> str:
     """Returns the lines on why the run ended, its best epoch, and the files to look at.
 
@@ -58,19 +57,19 @@ def end_message(
     """
     best, run_dir = artifacts.best, artifacts.run_dir
     interrupted = (
-        f"interrupted after step {step:,}{_of_total_steps(config, manifest)}, in "
+        f"interrupted after step {step:,}{_of_total_steps(config, dataset)}, in "
         f"{epoch_title(len(artifacts.epochs) + 1, config)}: continue with {resume_command(run_dir)}"
     )
     if best is None:
         return interrupted
-    split = {"val": "validation", "train": "training"}[selection_split(manifest)]
+    split = {"val": "validation", "train": "training"}[dataset.selection_split]
     lines = [
         f"best       epoch {best.number}, by {split} loss",
         *(f"           {line}" for line in compare_to_baselines(best.selection_scores, artifacts.baselines)),
         f"look at    {run_dir / 'panel.png'} and {run_dir / 'curves.png'}",
         f"network    {network_path(run_dir, 'best')}",
     ]
-    return "\n".join([*lines, interrupted] if signum else [_end_reason(artifacts, config, manifest), *lines])
+    return "\n".join([*lines, interrupted] if signum else [_end_reason(artifacts, config, dataset), *lines])
 
 
 def already_complete_message(artifacts: RunArtifacts, config: TrainConfig) -> str:
@@ -106,20 +105,20 @@ def _plan(config: TrainConfig, num_train: int) -> str:
     return f"{plan}; ends after {' or '.join(limits)}" if limits else plan
 
 
-def _of_total_steps(config: TrainConfig, manifest: schema.Manifest) -> str:
-    steps = config.steps_per_epoch(examples(manifest, "train"))
+def _of_total_steps(config: TrainConfig, dataset: ShardedDataset) -> str:
+    steps = config.steps_per_epoch(dataset.examples("train"))
     return f" of {steps * config.trainer.epochs:,}" if config.trainer.epochs else ""
 
 
-def _end_reason(artifacts: RunArtifacts, config: TrainConfig, manifest: schema.Manifest) -> str:
+def _end_reason(artifacts: RunArtifacts, config: TrainConfig, dataset: ShardedDataset) -> str:
     last, trainer = artifacts.epochs[-1], config.trainer
     title = epoch_title(last.number, config)
     if is_stuck(artifacts.epochs, trainer.patience):
         return f"ended      after {title}: {_stuck(config)}"
-    steps = config.steps_per_epoch(examples(manifest, "train"))
+    steps = config.steps_per_epoch(dataset.examples("train"))
     if trainer.epochs and last.step >= steps * trainer.epochs:
         return f"ended      after {title}: trainer.epochs={trainer.epochs} is reached"
-    step = f"step {last.step:,}{_of_total_steps(config, manifest)}"
+    step = f"step {last.step:,}{_of_total_steps(config, dataset)}"
     return f"ended      in {title}, after {step}: trainer.max_minutes={trainer.max_minutes:g} is reached"
 
 

@@ -22,6 +22,8 @@ from training.errors import UsageError
 if TYPE_CHECKING:
     import keras
 
+    from training.data.dataset import ShardedDataset
+
 RUN_NAME = "run.json"
 MAX_SIZE = 1 << 20  # of an image, a stride or a batch; larger values would exhaust the memory
 # Settings that may differ when a run is resumed; any other change would make it a different run. The dataset
@@ -149,22 +151,22 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         root = self.find_dataset()
         return self._configured_root if _absolute(self._configured_root) == root else root
 
-    def compare_dataset(self, root: str, manifest: schema.Manifest) -> list[str]:
+    def compare_dataset(self, dataset: ShardedDataset) -> list[str]:
         """Returns a sentence for each difference between a dataset and the one that the run was trained on.
 
         Raises:
           UsageError: the dataset has another palette, or an image size that the network cannot take.
         """
-        palette, stride = manifest.palette, self.model.stride
+        manifest, palette, stride = dataset.manifest, dataset.manifest.palette, self.model.stride
         if palette.colors != self.palette.colors:
             raise UsageError(
-                f"data.root={root}: its palette is {palette.name} with {len(palette)} colours, but the "
-                f"network was trained on {self.palette.name} with {len(self.palette)}: "
+                f"data.root={dataset.root}: its palette is {palette.name} with {len(palette)} colours, but "
+                f"the network was trained on {self.palette.name} with {len(self.palette)}: "
                 f"give a dataset with the palette of {self.root}"
             )
         if manifest.image_size % stride:
             raise UsageError(
-                f"data.root={root}: the network takes multiples of {stride} px, but these images "
+                f"data.root={dataset.root}: the network takes multiples of {stride} px, but these images "
                 f"are {manifest.image_size} px: preprocess with --image_size {self.image_size}"
             )
         differences = []
@@ -197,13 +199,13 @@ def find_network(run_dir: Path, checkpoint: str) -> Path:
     return path
 
 
-def write_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest, net: keras.Model) -> None:
+def write_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset, net: keras.Model) -> None:
     """Writes run.json for a run that starts or is resumed in `run_dir`.
 
     A resumed run keeps the versions that began it, because its weights and its scores depend on them.
     Versions that differ are added to `resumed_versions`.
     """
-    versions, resumed_versions = _installed_versions(), []
+    manifest, versions, resumed_versions = dataset.manifest, _installed_versions(), []
     if (run_dir / RUN_NAME).is_file():
         before = RunInfo.read(run_dir)
         resumed_versions = before.resumed_versions
@@ -214,7 +216,7 @@ def write_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest, net
         config=dataclasses.asdict(config),
         dataset=RunDataset(
             # Absolute, because the run may be resumed or evaluated from another working directory.
-            root=_absolute(config.data.root),
+            root=_absolute(dataset.root),
             fingerprint=manifest.dataset_fingerprint,
             examples={name: split.examples for name, split in manifest.splits.items()},
         ),
@@ -231,7 +233,7 @@ def write_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest, net
     ).write(run_dir)
 
 
-def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest) -> None:
+def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
     """Checks that `run_dir` holds no run, or one with this config and this dataset.
 
     Raises:
@@ -253,9 +255,10 @@ def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest
             f"{run_dir} holds a run with {listed}: type hydra.run.dir=ANOTHER, "
             f"or run={run_dir} to continue that run"
         )
-    if run.dataset.fingerprint != manifest.dataset_fingerprint:
+    fingerprint = dataset.manifest.dataset_fingerprint
+    if run.dataset.fingerprint != fingerprint:
         raise UsageError(
-            f"data.root={config.data.root} has the fingerprint {manifest.dataset_fingerprint}, but the run "
+            f"data.root={dataset.root} has the fingerprint {fingerprint}, but the run "
             f"in {run_dir} began with {run.dataset.fingerprint}: type data.root=WHERE that dataset is, "
             "or hydra.run.dir=ANOTHER"
         )
