@@ -40,6 +40,7 @@ def evaluate_run(argv: Sequence[str]) -> str:
       WorkError: a shard or the network is damaged.
     """
     # Imported late: if a package is missing, the command reports it in one sentence.
+    from training.data.dataset import ShardedDataset
     from training.run.run_info import RunInfo, find_network
 
     typed = parse_key_values(argv, KEYS, CHOICES)
@@ -47,8 +48,11 @@ def evaluate_run(argv: Sequence[str]) -> str:
     run = RunInfo.read(run_dir)
     network = find_network(run_dir, typed["checkpoint"])
     root, split = run.find_dataset(typed.get("data.root")), typed["split"]
-    dataset = _open_split(root, split)
+    if "://" in root:
+        start_tensorflow()
+    dataset = ShardedDataset.open(root)
     differences = run.compare_dataset(dataset)
+    _require_examples(dataset, split)
     # Started late: TensorFlow takes seconds, which nobody should wait to learn of a mistyped argument.
     start_tensorflow()
     from training.evaluate.evaluation import evaluate
@@ -67,17 +71,11 @@ def main(argv: list[str] | None = None) -> int:
     return run_text_command("python -m training.evaluate", HELP, argv, evaluate_run)
 
 
-def _open_split(root: str, split: str) -> ShardedDataset:
-    from training.data.dataset import ShardedDataset
-
-    if "://" in root:
-        start_tensorflow()
-    dataset = ShardedDataset.open(root)
+def _require_examples(dataset: ShardedDataset, split: str) -> None:
     if not dataset.examples(split):
         other = next((name for name in CHOICES["split"] if dataset.examples(name)), None)
         hint = f"type split={other}" if other else "preprocess more images"
-        raise UsageError(f"split={split}: {root} has no examples in this split; {hint}")
-    return dataset
+        raise UsageError(f"split={split}: {dataset.root} has no examples in this split; {hint}")
 
 
 if __name__ == "__main__":
