@@ -24,13 +24,13 @@ from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
 from training.loop.step import EvalCondition, make_eval_steps
 from training.metrics.baselines import (
-    LARGEST_TABLE,
-    best_map,
-    commonest_everywhere,
-    count_places,
-    position_prior,
+    MAX_TABLE_SIZE,
+    count_labels_by_position,
+    score_best_constant_picture,
+    score_commonest_color,
+    score_position_prior,
 )
-from training.metrics.scores import Scores, Tally, total
+from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models.predict import predict_labels
 from training.run.progress import ProgressBar
 from training.run.sample_grid import draw_sample_grid
@@ -156,8 +156,8 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
     steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, ways=conditions)
     for condition, step in zip(conditions, steps, strict=True):
         batches = _batches(dataset, split, batch_size, f"{split}, {condition}")
-        tallies[condition] = total(step(*batch) for batch in batches)
-    scores = {condition: Scores.of_tally(tally) for condition, tally in tallies.items()}
+        tallies[condition] = sum_tallies(step(*batch) for batch in batches)
+    scores = {condition: Scores.from_tally(tally) for condition, tally in tallies.items()}
     normal = EvalCondition()
     if not math.isfinite(scores[normal].loss):
         raise WorkError(
@@ -222,13 +222,13 @@ def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str
 
     def count(counted_split: str, max_images: int | None) -> np.ndarray:
         batches = _batches(dataset, counted_split, batch_size, f"baselines, {counted_split}", max_images)
-        return count_places((labels.numpy() for _, labels, _ in batches), size, len(palette))
+        return count_labels_by_position((labels.numpy() for _, labels, _ in batches), size, len(palette))
 
-    rows = {COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette)}
-    if size**2 * len(palette) <= LARGEST_TABLE:
+    rows = {COMMONEST: score_commonest_color(manifest.splits[split].label_histogram, palette)}
+    if size**2 * len(palette) <= MAX_TABLE_SIZE:
         train_counts, split_counts = count("train", PRIOR_IMAGES), count(split, None)
-        rows[PRIOR] = position_prior(train_counts, split_counts, palette)
-        rows[BEST_MAP] = best_map(split_counts, palette)
+        rows[PRIOR] = score_position_prior(train_counts, split_counts, palette)
+        rows[BEST_MAP] = score_best_constant_picture(split_counts, palette)
     return rows
 
 
