@@ -137,7 +137,7 @@ def work(args: argparse.Namespace) -> int:
       UsageError: a folder or a name that cannot be meant.
       WorkError: no usable photograph, or a palette that cannot be made.
     """
-    from photographs import photographs
+    from bench.datasets import list_images
     from PIL import Image as Picture
 
     from preprocess import palettes
@@ -145,7 +145,7 @@ def work(args: argparse.Namespace) -> int:
 
     if args.out and args.out.suffix.lower() not in Picture.registered_extensions():
         raise UsageError(f"--out {args.out}: type a name that ends in .png")
-    paths = photographs(args.images)[: palettes.SAMPLE_IMAGES]
+    paths = list_images(args.images)[: palettes.SAMPLE_IMAGES]
     images = list(pixels(paths))
     if not images:
         raise WorkError(f"no usable photograph in {args.images}")
