@@ -27,7 +27,8 @@ from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.runners import dataflow
 from preprocess.runners.shard_queue import ShardQueue, describe_location
 from preprocess.runners.worker import WorkerDiedError
-from preprocess.storage import files
+from preprocess.storage import files, registry
+from preprocess.storage.base import StorageError
 from tfrecords_schema import (
     MANIFEST_NAME,
     RECEIPTS_DIR,
@@ -72,7 +73,7 @@ def run(options: Options) -> Summary | None:
       SourceError, OutputError: the input or the output cannot be used; nothing was written.
       JobError: shards are missing or too many images were rejected; what is done stays done.
     """
-    files.set_options(options.beam)
+    registry.set_options(options.beam)
     made = _check_directory(options.output)
     with _lock(options.output, made):
         skipped = Skipped()
@@ -310,7 +311,7 @@ def _check_directory(output: str) -> list[Path]:
     if files.is_remote(output):
         try:  # before a long listing, not after it
             files.write(output, f"{files.WORK_DIR}/writable", b"")
-        except files.StorageError as e:
+        except StorageError as e:
             raise receipts.OutputError(str(e)) from None
         return []
     missing = [folder for folder in (Path(output), *Path(output).parents) if not folder.exists()]

@@ -52,7 +52,7 @@ class ShardQueue:
     folder: str
 
     def take(self) -> Iterator[Shard]:
-        """Yields the shards that no other process has taken, in order. Takes one only when it is requested."""
+        """Yields the shards that no other process has taken, in order, taking each when it is requested."""
         for shard in self.shards:
             try:
                 with self._marker(shard).open("xb") as marker:  # succeeds in one process only
@@ -80,6 +80,6 @@ class ShardQueue:
         return Path(self.folder, shard.name.replace("/", "_"))
 
     def _write(self, shard: Shard, process: int, number: int) -> None:
-        """Overwrites a marker in place, which takes a few µs and no disk space, so that every image can do it."""
+        """Overwrites a marker in place, which takes some µs and no disk space: it is done for every image."""
         with self._marker(shard).open("r+b", buffering=0) as marker:
             marker.write(_MARKER.pack(process, number))

@@ -83,14 +83,12 @@ Epoch = Callable[[int], Iterable[Any]]
 
 def shards(inputs: Inputs) -> Epoch:
     """Reads the shards that the Beam job has written."""
-    import tfrecords_schema as schema
-    from training.data.dataset import train_batches
+    from training.data.dataset import ShardedDataset
 
-    manifest = schema.Manifest.load(inputs.dataset)
+    dataset = ShardedDataset.open(str(inputs.dataset))
 
     def epoch(number: int) -> Iterable[Any]:
-        settings = {"batch_size": inputs.batch_size, "seed": 0, "shuffle_buffer": 2048}
-        return train_batches(str(inputs.dataset), manifest, epoch=number, **settings)
+        return dataset.train(inputs.batch_size, seed=0, epoch=number, shuffle_buffer=2048)
 
     next(iter(epoch(0)))  # excludes the start of TensorFlow, which every trainer needs
     return epoch

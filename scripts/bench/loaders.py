@@ -74,13 +74,12 @@ SHUFFLE_BUFFER = 2048  # records
 
 def linewash(data: BenchmarkDataset, _: int) -> Epoch:
     """Reads uncompressed shards in blocks, as the trainer does."""
-    from training.data.dataset import train_batches
+    from training.data.dataset import ShardedDataset
+
+    dataset = ShardedDataset(str(data.root), data.manifest)
 
     def epoch(number: int) -> Iterable[Any]:
-        return train_batches(
-            str(data.root), data.manifest, batch_size=data.batch_size, seed=0, epoch=number,
-            shuffle_buffer=SHUFFLE_BUFFER,
-        )  # fmt: skip
+        return dataset.train(data.batch_size, seed=0, epoch=number, shuffle_buffer=SHUFFLE_BUFFER)
 
     return epoch
 
