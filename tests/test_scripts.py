@@ -269,7 +269,7 @@ def test_a_sheet_too_large_or_of_a_split_that_is_not_there_is_a_sentence(
 ) -> None:
     import inspect_shards
 
-    monkeypatch.setattr(inspect_shards, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(inspect_shards, "MAX_PIXELS", 10_000)
     assert call("inspect_shards", shared_dataset, "-o", tmp_path / "a.png") == 2
     assert "--count" in capsys.readouterr().err
     assert call("inspect_shards", shared_dataset, "-o", tmp_path / "a.docx") == 2
