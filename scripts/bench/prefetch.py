@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Prints the two rates and their ratio. Returns 0."""
-    from preprocess.image_reader import AHEAD, read_all, read_image
+    from preprocess.image_reader import IMAGES_AHEAD, read_image, read_images
     from preprocess.sources import Image
 
     _register_far_storage(args.delay / 1000)
@@ -55,14 +55,13 @@ def work(args: argparse.Namespace) -> int:
     started = time.monotonic()
     sequential = [read_image(image) for image in images]
     middle = time.monotonic()
-    prefetched = [data for _, data in read_all(images)]
+    prefetched = [data for _, data in read_images(images)]
     ended = time.monotonic()
     assert prefetched == sequential, "prefetching must keep the images and their order"
     slow, fast = len(images) / (middle - started), len(images) / (ended - middle)
     print(f"{len(images)} images, {args.delay:g} ms per request")
-    print(
-        f"one at a time: {slow:.0f} images/s; {AHEAD} at a time: {fast:.0f} images/s; {fast / slow:.1f} times"
-    )
+    rates = f"one at a time: {slow:.0f} images/s; {IMAGES_AHEAD} at a time: {fast:.0f} images/s"
+    print(f"{rates}; {fast / slow:.1f} times")
     return 0
 
 

@@ -26,7 +26,7 @@ from training.loop.schedule import Budget, learning_rate
 from training.loop.signals import Interrupted, StopSignals
 from training.loop.step import Learner
 from training.metrics.baselines import Baselines
-from training.metrics.scores import Scores, Tally, total
+from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models import build_model
 from training.run import console, run_info
 from training.run.artifacts import HISTORY, RunArtifacts
@@ -95,7 +95,9 @@ def _train(
         learner = Learner.of(net, manifest, config, replicas)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
-    baselines = Baselines.of(manifest.splits[dataset.selection_split].label_histogram, manifest.palette)
+    baselines = Baselines.from_histogram(
+        manifest.splits[dataset.selection_split].label_histogram, manifest.palette
+    )
     journal = RunArtifacts.of(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
     budget = _budget(config, dataset, progress)
     saver = CheckpointWriter(
@@ -151,7 +153,7 @@ def evaluate(
             yield learner.eval_step(*batch)
             count(len(batch.ids))
 
-    return Scores.of_tally(total(tallies()))
+    return Scores.from_tally(sum_tallies(tallies()))
 
 
 def _check_directory(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
@@ -285,7 +287,7 @@ def _count_seconds(progress: Progress, since: float) -> float:
 
 
 def _finite(progress: Progress, config: TrainConfig) -> Scores:
-    scores = Scores.of(progress.sums)
+    scores = Scores.from_sums(progress.sums)
     if not math.isfinite(scores.loss):
         raise WorkError(
             f"the loss is {scores.loss} at step {progress.step}: try a lower learning rate than "

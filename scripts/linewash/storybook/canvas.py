@@ -110,7 +110,7 @@ class Canvas:
         return bool(self.rng.random() < probability)
 
     def backdrop(self, rows: Sequence[Colour], top: float, bottom: float) -> None:
-        """Fills the image from `top` to `bottom`, in pixels, with a noisy gradient of the colours in `rows`."""
+        """Fills the image from `top` to `bottom`, in pixels, with a noisy gradient of the colours `rows`."""
         y0, y1 = max(0, int(top)), min(self.h, int(np.ceil(bottom)))
         grid = np.repeat(np.array(rows, float)[:, None, :], 5, axis=1)
         grid += self.rng.normal(0, 5, grid.shape[:2])[..., None]

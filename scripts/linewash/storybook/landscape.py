@@ -1,4 +1,4 @@
-"""Draws the landscape of the storybook: hills, trees, flowers, water. Near things are larger than far ones."""
+"""Draws the landscape of the storybook: hills, trees, flowers, water. Near things are the larger ones."""
 
 import numpy as np
 

@@ -44,7 +44,7 @@ LEAVES: tuple[Colour, ...] = (ORANGE, ORANGE, GOLD, RED)
 
 
 class Mood(NamedTuple):
-    """Time of day, season and weather of a scene. Each mood has its own cue in the sky, drawn by `sky.sky`."""
+    """Time of day, season and weather of a scene. `sky.sky` draws the cue of each mood in the sky."""
 
     name: str
     sky: tuple[Colour, ...]  # from the top of the image to the horizon

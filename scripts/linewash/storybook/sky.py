@@ -1,4 +1,4 @@
-"""Draws the skies of the storybook: the gradient, the cue (sun, moon, snow, ...) and the weather of each mood."""
+"""Draws the skies of the storybook: gradient, cue (sun, moon, snow, ...) and weather of each mood."""
 
 import numpy as np
 
