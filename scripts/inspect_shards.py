@@ -190,7 +190,7 @@ def _select_examples(args: argparse.Namespace, manifest: Manifest) -> list[Examp
         raise WorkError(f"{args.dataset} has no {args.split} split")
     if args.key:
         order = [args.split, *(name for name in manifest.splits if name != args.split)]
-        candidates = chain.from_iterable(
+        candidates: Iterator[Example] = chain.from_iterable(
             read_examples(args.dataset, manifest, manifest.splits[name]) for name in order
         )
         examples = list(islice((example for example in candidates if example[0] == args.key), 1))
