@@ -147,7 +147,7 @@ def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher()
     code = """if True:
         from pathlib import Path
         from preprocess.runners import worker
-        worker.warm_up()
+        worker.start_server()
         print(Path(f"/proc/{worker.forkserver._forkserver._forkserver_pid}/status").read_text())
     """
     status = subprocess.run(
