@@ -60,7 +60,7 @@ def _prepare(options: Options) -> None:
     if options.local:
         # Beam logs pages about optional packages and failed workers. The command reports failures itself.
         logging.disable(logging.CRITICAL)
-        worker.warm_up()
+        worker.start_server()
     else:
         logging.basicConfig(level=logging.INFO)  # shows the id, console link and state of a remote job
         logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)

@@ -26,9 +26,10 @@ from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_shard_list
 from preprocess.recipe import GRID, Learnt
 from preprocess.runners import dataflow
-from preprocess.runners.shard_queue import ShardQueue, place
+from preprocess.runners.shard_queue import ShardQueue, describe_location
 from preprocess.runners.worker import WorkerDiedError
-from preprocess.storage import files
+from preprocess.storage import files, registry
+from preprocess.storage.base import StorageError
 from tfrecords_schema import (
     MANIFEST_NAME,
     RECEIPTS_DIR,
@@ -73,7 +74,7 @@ def run(options: Options) -> Summary | None:
         no shard was written.
       JobError: shards are missing, or too many images were rejected. Finished shards are kept.
     """
-    files.set_options(options.beam)
+    registry.set_options(options.beam)
     with _output_directory(options.output):
         skipped = Skipped()
         shards = make_plan(_find_images(options, skipped), options.sharding, options.output, options.subset)
@@ -137,7 +138,7 @@ def _learn_palette(options: Options, num_colors: int, sample: list[sources.Image
     def images() -> Iterator[sources.Image]:
         nonlocal current_image
         for image in progress.count_images(sample, "learning the palette", len(sample)):
-            current_image = f" while reading {place(image)}"
+            current_image = f" while reading {describe_location(image)}"
             yield image
         current_image = ""
 
@@ -194,9 +195,8 @@ def _advice(deaths: list[WorkerDiedError]) -> str:
     images = Counter(each.image for each in current if each.image)
     for image, times in images.most_common(1):
         if times > 1:
-            return (
-                f": {times} of {len(deaths)} died while converting {place(image)}: move it out of the input"
-            )
+            location = describe_location(image)
+            return f": {times} of {len(deaths)} died while converting {location}: move it out of the input"
     if all(death.code == -signal.SIGKILL for death in deaths):
         return ": if memory ran out, use fewer workers, for example --direct_num_workers 1"
     return ""
@@ -233,7 +233,7 @@ def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     with _temporary_folder() as folder:
-        beam_options = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
+        beam_options = PipelineOptions([*options.beam, *dataflow.extra_flags(options, folder)])
         result = _build_pipeline(options, shards, beam_options).run()
     if options.template:
         return
@@ -396,7 +396,7 @@ def _check_writable(output: str) -> None:
     """Writes a small file, so that a directory without write access is refused before the long listing."""
     try:
         files.write(output, f"{files.WORK_DIR}/writable", b"")
-    except files.StorageError as e:
+    except StorageError as e:
         raise receipts.OutputError(str(e)) from None
     except OSError as e:
         raise receipts.OutputError(f"cannot write to --output {output}: {e.strerror or e}") from None

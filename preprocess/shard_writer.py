@@ -11,7 +11,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from preprocess.image_reader import read_all
+from preprocess.image_reader import read_images
 from preprocess.plan import Shard, read_shard_list
 from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
@@ -75,7 +75,7 @@ def write_shard(
         return receipt
     cv2.setNumThreads(1)  # the runner starts one process per core
     totals = _Totals(np.zeros(len(recipe.known_palette), np.int64))
-    with files.write_atomically(output, shard.name) as file:
+    with files.atomic_write(output, shard.name) as file:
         hashing_file = _HashingFile(file)
         # The gzip header has neither name nor time, so that the same images give the same bytes.
         gzip_file = gzip.GzipFile("", "wb", 6, hashing_file, mtime=0) if compression == "gzip" else None
@@ -109,7 +109,7 @@ def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int
     number = 0
     begin(number)
     try:
-        for image, data in read_all(images, recipe.max_pixels):
+        for image, data in read_images(images, recipe.max_pixels):
             record = _record(image, data, shard.key_bytes, recipe, totals)
             number += 1
             begin(number)  # before the yield, because the next image is read after it
@@ -166,7 +166,7 @@ def _receipt(
     shard: Shard, recipe: Recipe, compression: Compression, totals: _Totals, file: _HashingFile
 ) -> ShardReceipt:
     labels_bytes = recipe.image_size**2 * recipe.known_palette.label_dtype.itemsize
-    layout = RecordLayout.of(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
+    layout = RecordLayout.from_sizes(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
     return ShardReceipt(
         schema_version=SCHEMA_VERSION,
         split=shard.split,

@@ -345,18 +345,18 @@ def tar_of(folder, path, *arcnames):
 
 @pytest.mark.parametrize("far", ["", "far:/"])
 def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
-    files = write(tmp_path / "in", {"n01/a.jpg": JPEG, "blobs/5f": PNG, "n00/.keep": b"", "n02/.keep": b""})
-    os.link(files / "n01/a.jpg", files / "n02/hard.jpg")
-    (files / "n00/early.jpg").symlink_to("../n01/a.jpg")  # before its target
-    (files / "n02/blob.jpg").symlink_to("../blobs/5f")
-    (files / "n02/chain.jpg").symlink_to("blob.jpg")
-    (files / "linked").symlink_to("n01")
-    (files / "n02/through.jpg").symlink_to("../linked/a.jpg")
-    (files / "n02/away.jpg").symlink_to("../../elsewhere.jpg")
-    (files / "n02/gone.jpg").symlink_to("gone")
-    (files / "n02/itself.jpg").symlink_to("itself.jpg")
-    (files / "n02/name").symlink_to("../n01/a.jpg")
-    path = tar_of(files, tmp_path / "photos.tar")
+    folder = write(tmp_path / "in", {"n01/a.jpg": JPEG, "blobs/5f": PNG, "n00/.keep": b"", "n02/.keep": b""})
+    os.link(folder / "n01/a.jpg", folder / "n02/hard.jpg")
+    (folder / "n00/early.jpg").symlink_to("../n01/a.jpg")  # before its target
+    (folder / "n02/blob.jpg").symlink_to("../blobs/5f")
+    (folder / "n02/chain.jpg").symlink_to("blob.jpg")
+    (folder / "linked").symlink_to("n01")
+    (folder / "n02/through.jpg").symlink_to("../linked/a.jpg")
+    (folder / "n02/away.jpg").symlink_to("../../elsewhere.jpg")
+    (folder / "n02/gone.jpg").symlink_to("gone")
+    (folder / "n02/itself.jpg").symlink_to("itself.jpg")
+    (folder / "n02/name").symlink_to("../n01/a.jpg")
+    path = tar_of(folder, tmp_path / "photos.tar")
     for output in (tmp_path / "out", tmp_path / "out"):
         skipped = Skipped()
         images = {image.key: image for image in found(f"{far}{path}", output=output, skipped=skipped)}
@@ -376,10 +376,10 @@ def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
 
 
 def test_hard_links_in_a_tar_of_tars(tmp_path):
-    files = write(tmp_path / "in", {"a.jpg": JPEG, "b.jpg": b""})
-    (files / "b.jpg").unlink()
-    os.link(files / "a.jpg", files / "b.jpg")
-    inner = tar_of(files, tmp_path / "n01.tar").read_bytes()
+    folder = write(tmp_path / "in", {"a.jpg": JPEG, "b.jpg": b""})
+    (folder / "b.jpg").unlink()
+    os.link(folder / "a.jpg", folder / "b.jpg")
+    inner = tar_of(folder, tmp_path / "n01.tar").read_bytes()
     (tmp_path / "all.tar").write_bytes(tar({"n01.tar": inner}))
     images = found(tmp_path / "all.tar", output=tmp_path / "out")
     assert [image.key for image in images] == ["n01/a.jpg", "n01/b.jpg"]
@@ -584,9 +584,9 @@ NAMED = {
     "p.7z": (b"7z\xbc\xaf\x27\x1c", ["archive", "unpack"]),
     "list.txt": (b"n01/a.jpg\nn01/b.jpg\n", ["a text file", "--input $(cat ", "--classes"]),
     "windows.txt": ("n01/a.jpg\r\n".encode("utf-16"), ["a text file"]),
-    "a.webp": (WEBP, ["a WebP picture", "JPEG and PNG"]),
-    "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC picture"]),
-    "a.gif": (b"GIF89a\1\0\1\0", ["a GIF picture"]),
+    "a.webp": (WEBP, ["a WebP image", "JPEG and PNG"]),
+    "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC image"]),
+    "a.gif": (b"GIF89a\1\0\1\0", ["a GIF image"]),
     "nothing": (b"", ["is empty"]),
     "odd.bin": (b"\1\2\3\4", ["neither an image", r"b'\x01\x02\x03\x04'"]),
 }
@@ -673,7 +673,7 @@ def test_a_missing_list_is_called_a_missing_file(tmp_path, path):
 @pytest.mark.parametrize("data", [b"n01\0\0", "\ufeff".encode("utf-16-le") + b"\0\xd8"])
 def test_a_list_that_is_no_text_is_a_sentence(tmp_path, data):
     (tmp_path / "names.txt").write_bytes(data)
-    with pytest.raises(SourceError, match=r"--classes .*names.txt is no list of names: "):
+    with pytest.raises(SourceError, match=r"--classes .*names.txt is not a list of names: "):
         classes(tmp_path / "o", ["n01"], str(tmp_path / "names.txt"))
 
 

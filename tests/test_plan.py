@@ -102,7 +102,7 @@ def test_a_layout_out_of_range_is_refused(layout):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     def write_half():
-        with files.write_atomically(str(tmp_path), "a/b") as file:
+        with files.atomic_write(str(tmp_path), "a/b") as file:
             file.write(b"half")
             raise RuntimeError("as if killed")
 
@@ -153,7 +153,7 @@ def test_folders_can_say_the_split(tmp_path):
         "train": ["n1/1.JPEG"],
         "val": ["n1/2.JPEG"],
     }
-    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/; n0/0.JPEG does not"):
+    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/, but n0/0.JPEG is not"):
         make_plan(some(2), Sharding(split="folder"), str(tmp_path))
 
 

@@ -7,7 +7,6 @@ not frozen, because OmegaConf refuses to override anything frozen.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import re
@@ -29,6 +28,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from tfrecords_schema import __version__, user_path
+from training.cli import closest_match, did_you_mean
 from training.config import MODELS, TrainConfig
 from training.errors import LinewashError, UsageError
 from training.overrides import (
@@ -38,7 +38,7 @@ from training.overrides import (
     nearest_setting,
     quote_paths,
 )
-from training.run.run_info import MAY_CHANGE, RUN_NAME, dataset_root, read_run
+from training.run.run_info import MAY_CHANGE, RUN_NAME, RunInfo
 
 # Beside the package, in a source checkout and in site-packages alike.
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -96,18 +96,17 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
                 f"{word}: beside run={run_dir} only {', '.join(length[:-1])} and {length[-1]} can be given, "
                 f"and data.root=WHERE if its dataset was moved; {RUN_NAME} has the rest"
             )
-    run = read_run(run_dir)
+    run = RunInfo.read(run_dir)
     roots = [word.removeprefix("data.root=") for word in typed if word.startswith("data.root=")]
     try:
         # A path is no text for OmegaConf, which would look for interpolations in it.
-        config = run["config"] | {"data": run["config"]["data"] | {"root": "-"}}
+        config = run.config | {"data": run.config["data"] | {"root": "-"}}
         model: Any = MODELS[config["model"]["name"]]
         saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
         assert isinstance(saved, DictConfig)
         to_config(saved)
     except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
-        versions = run.get("versions")
-        wrote = versions.get("linewash", "an older one") if isinstance(versions, dict) else "an older one"
+        wrote = run.versions.get("linewash", "an older one")
         raise UsageError(
             f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
             f"go on with the version that wrote it, {wrote}"
@@ -122,7 +121,7 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
     assert isinstance(changed, DictConfig)
     built = to_config(changed)
     try:
-        root = user_path(roots[-1]) if roots else dataset_root(run)
+        root = user_path(roots[-1]) if roots else run.find_configured_dataset()
     except ValueError as e:
         raise UsageError(str(e)) from e
     return dataclasses.replace(built, data=dataclasses.replace(built.data, root=root))
@@ -199,7 +198,7 @@ def _explain_missing_option(error: MissingConfigException) -> UsageError:
     options = sorted(error.options or [])
     if not group or not options:
         return UsageError(_first_line(error))
-    hint = _did_you_mean(option, options) or ":"
+    hint = did_you_mean(closest_match(option, options, cutoff=0.65))
     return UsageError(f"{group}={option} does not exist{hint} {group} can be {', '.join(options)}")
 
 
@@ -227,16 +226,10 @@ def _explain_type(error: ValidationError) -> UsageError:
 
 
 def _unknown_key(key: str) -> UsageError:
-    group = None if "." in key else next(iter(difflib.get_close_matches(key, known_groups(), 1, 0.75)), None)
-    near = group or nearest_setting(key)
-    hint = f": did you mean {near}?" if near else ":"
-    where = "--hydra-help" if key.startswith("hydra.") else "--help"
-    return UsageError(f"there is no setting {key}{hint} {where} lists them all")
-
-
-def _did_you_mean(found: str, options: list[str]) -> str:
-    near = difflib.get_close_matches(found, options, n=1, cutoff=0.65)
-    return f": did you mean {near[0]}?" if near else ""
+    group = None if "." in key else closest_match(key, known_groups(), cutoff=0.75)
+    hint = did_you_mean(group or nearest_setting(key))
+    flag = "--hydra-help" if key.startswith("hydra.") else "--help"
+    return UsageError(f"there is no setting {key}{hint} {flag} lists them all")
 
 
 def _first_line(error: Exception) -> str:
