@@ -168,14 +168,14 @@ def export_json(data: bytes) -> None:
 
 
 def run_json(data: bytes) -> None:
-    """Reads run.json as evaluation, comparison and resuming do."""
+    """Reads run.json, as the commands do and as resuming does."""
     from training.errors import LinewashError
     from training.hydra_config import from_run
-    from training.run.run_info import RUN_NAME, RunInfo, read_run
+    from training.run.run_info import RUN_NAME, RunInfo
 
     root = _temporary_folder()
     (root / RUN_NAME).write_bytes(data)
-    for read in (RunInfo.read, read_run, lambda path: from_run(path, [])):
+    for read in (RunInfo.read, lambda path: from_run(path, [])):
         with contextlib.suppress(LinewashError):
             read(root)
 

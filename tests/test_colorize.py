@@ -103,7 +103,8 @@ def test_a_run_directory_works_as_its_export_does(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(
         b'{"image_size": 64, "palette": {"name": "p", "colors": [%s]}, "more": 1,'
         b' "config": {"model": {}, "trainer": {"batch_size": 1, "panel_images": 1}},'
-        b' "dataset": {"root": "gone", "fingerprint": "0"}, "model": {"stride": 8, "gives_logits": true}}'
+        b' "dataset": {"root": "gone", "fingerprint": "0"},'
+        b' "model": {"name": "x", "stride": 8, "gives_logits": true}}'
         % ",".join(str(list(color)) for color in PALETTE.colors).encode()
     )
     network = load(tmp_path)

@@ -378,7 +378,9 @@ def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_
     saved = dataclasses.asdict(config)
     del saved["data"]["shuffle_megabytes"]
     run = {
-        "config": saved, "model": {"name": "unet"}, "versions": {},
+        "config": saved, "image_size": dataset.manifest.image_size,
+        "palette": dataclasses.asdict(dataset.manifest.palette),
+        "model": {"name": "unet", "stride": 8, "gives_logits": True}, "versions": {},
         "dataset": {
             "root": str(shared_dataset), "fingerprint": dataset.manifest.dataset_fingerprint, "examples": {},
         },

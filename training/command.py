@@ -28,7 +28,7 @@ from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.overrides import check_words, quote_paths
-from training.run.run_info import check_same_run, continuing
+from training.run.run_info import check_same_run, resume_command
 from training.tf_startup import start_tensorflow
 
 COMMAND = "python -m training"
@@ -156,7 +156,7 @@ def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         if error is None:
             raise
         if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/*.state")):
-            error = WorkError(f"{error}; once that is mended, continue with {continuing(run_dir)}")
+            error = WorkError(f"{error}; once that is mended, continue with {resume_command(run_dir)}")
         return report_error(COMMAND, error)
     if summary.interrupted:
         raise signal_exception(summary.interrupted)
