@@ -135,13 +135,12 @@ SHUFFLED = 2048  # records mixed at a time, wherever a loader asks
 
 def linewash(data: Data, _: int) -> Epoch:
     """Ours."""
-    from training.data.dataset import train_batches
+    from training.data.dataset import ShardedDataset
+
+    dataset = ShardedDataset(str(data.root), data.manifest)
 
     def epoch(number: int) -> Iterable[Any]:
-        return train_batches(
-            str(data.root), data.manifest, batch_size=data.batch_size, seed=0, epoch=number,
-            shuffle_buffer=SHUFFLED,
-        )  # fmt: skip
+        return dataset.train(data.batch_size, seed=0, epoch=number, shuffle_buffer=SHUFFLED)
 
     return epoch
 

@@ -40,22 +40,22 @@ def evaluate(run: RunInfo, checkpoint: str, split: str, root: str) -> str:
       WorkError: a shard or the network is damaged.
     """
     # Only here: where a package is not installed, its absence is reported as a sentence.
-    from training.data.dataset import examples, open_dataset
+    from training.data.dataset import ShardedDataset
 
     network = run.network(checkpoint)
     if "://" in root:
         start_tensorflow()
-    manifest = open_dataset(root)
-    differences = run.differences(root, manifest)
-    if not examples(manifest, split):
-        other = next((name for name in CHOICES["split"] if examples(manifest, name)), None)
+    dataset = ShardedDataset.open(root)
+    differences = run.differences(dataset)
+    if not dataset.examples(split):
+        other = next((name for name in CHOICES["split"] if dataset.examples(name)), None)
         hint = f"type split={other}" if other else "preprocess more images"
         raise UsageError(f"split={split}: there are no such examples in {root}; {hint}")
     # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
     start_tensorflow()
     from training.evaluate.evaluation import judge
 
-    evaluation = judge(run, network, root, manifest, split)
+    evaluation = judge(run, network, dataset, split)
     written = evaluation.write(run.directory, differences)
     notes = [f"note       {sentence}" for sentence in differences]
     return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, written))}"])

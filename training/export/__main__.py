@@ -21,7 +21,7 @@ from training.errors import LinewashError, UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from tfrecords_schema import Manifest
+    from training.data.dataset import ShardedDataset
     from training.run.run_info import RunInfo
 
 HELP = """\
@@ -73,26 +73,27 @@ def chosen_formats(typed: str | None) -> list[str]:
     return [name for name in FORMATS if name in words]
 
 
-def find_dataset(run: RunInfo, typed: str | None) -> tuple[Manifest | None, list[str]]:
-    """The manifest of the dataset that the run was trained on, or None and a sentence on why not.
+def find_dataset(run: RunInfo, typed: str | None) -> tuple[ShardedDataset | None, list[str]]:
+    """The dataset that the run was trained on, or None and a sentence on why not.
 
     Raises:
       UsageError, WorkError: `typed`, where it is said to be, is no dataset, or another or a damaged one.
     """
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
 
     root = typed or run.root
     if "://" in root:
         start_tensorflow()
     try:
-        manifest = open_dataset(run.find_root(typed))
+        dataset = ShardedDataset.open(run.find_root(typed))
     except LinewashError as e:
         if typed:
             raise
         return None, [f"Its dataset could not be read ({e})."]
-    if manifest.dataset_fingerprint == run.fingerprint:
-        return manifest, []
-    found = f"{root} is another dataset ({manifest.dataset_fingerprint}) than it was trained on"
+    fingerprint = dataset.manifest.dataset_fingerprint
+    if fingerprint == run.fingerprint:
+        return dataset, []
+    found = f"{root} is another dataset ({fingerprint}) than it was trained on"
     if typed:
         raise UsageError(f"data.root={found} ({run.fingerprint}): leave data.root out, or give the very same")
     return None, [f"{found}."]
@@ -127,12 +128,12 @@ def export_run(words: Sequence[str]) -> str:
     network = run.network(typed["checkpoint"])
     out = Path(typed.get("out", run.directory / "export"))
     check_free(out)
-    manifest, notes = find_dataset(run, typed.get("data.root"))
+    dataset, notes = find_dataset(run, typed.get("data.root"))
     # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
     start_tensorflow()
     from training.export.formats import Source, export
 
-    source = Source(run, record, network, typed.get("data.root", run.root), manifest)
+    source = Source(run, record, network, dataset)
     less = f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"
     with explain_out_of_memory(less), atomic_directory(out) as directory:
         table = export(source, formats, directory, notes)
