@@ -256,7 +256,7 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 @dataclass(frozen=True)
 class LossConfig(Settings):
-    """The training loss: see training/metrics/losses.py. Reported losses are plain cross-entropy, in nats."""
+    """The training loss; reported losses are plain cross-entropy in nats: see training/metrics/losses.py."""
 
     group = "loss"
     uniform_share: float = field(

@@ -26,8 +26,8 @@ Trains a network that colours line drawings.
 Usage: {command} data.root=DATASET [GROUP=OPTION ...] [KEY=VALUE ...]
        {command} run=RUN_DIR [KEY=VALUE ...]   (continues a run)
 
-Each group of settings has options (files in conf/), which set all its values. The
-chosen option is marked *. The values below are those of the chosen options.
+Each group of settings has options, which are files in conf/ and set all values
+of the group. * marks the chosen option; the values below are those it sets.
 
 Examples:
   {command} data.root=out/storybook
@@ -36,8 +36,8 @@ Examples:
   {command} -m data.root=out/storybook model=unet,resunet
   {command} run=runs/2026-07-01/12-00-00 trainer.epochs=40
 
-Flags: -m trains once with each of several values, --cfg job prints the settings,
---version prints the version, --hydra-help lists all flags.
+Flags: -m trains once with each of several values; --cfg job prints all values,
+--version the version, --hydra-help all flags.
 """
 
 
@@ -69,7 +69,7 @@ def help_text(
 
 
 def _title(group: str, kind: type) -> str:
-    sentence = re.split("[:.]", inspect.getdoc(kind) or "")[0]
+    sentence = re.split(r"[:.](?=\s|$)", inspect.getdoc(kind) or "")[0]
     return f"{group}: {sentence[0].lower()}{sentence[1:]}"
 
 
