@@ -28,7 +28,7 @@ from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.overrides import check_arguments, quote_paths
-from training.run.run_info import check_same_run, continuing
+from training.run.run_info import check_same_run, resume_command
 from training.tf_startup import start_tensorflow
 
 
@@ -163,7 +163,7 @@ def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         if error is None:
             raise
         if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/*.state")):
-            error = WorkError(f"{error}; when this is fixed, continue with {continuing(run_dir)}")
+            error = WorkError(f"{error}; when this is fixed, continue with {resume_command(run_dir)}")
         return report_error(train_command(), error)
     if summary.interrupted:
         raise signal_exception(summary.interrupted)

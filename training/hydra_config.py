@@ -38,7 +38,7 @@ from training.overrides import (
     nearest_setting,
     quote_paths,
 )
-from training.run.run_info import MAY_CHANGE, RUN_NAME, dataset_root, read_run
+from training.run.run_info import MAY_CHANGE, RUN_NAME, RunInfo
 from training.settings_help import help_text
 
 # conf/ lies beside the package, both in a checkout and in site-packages.
@@ -101,18 +101,17 @@ def from_run(run_dir: Path, overrides: list[str]) -> TrainConfig:
                 f"{override}: with run={run_dir} only {', '.join(allowed[:-1])} and {allowed[-1]} can be "
                 f"given, and data.root=DATASET if the dataset was moved; all else comes from {RUN_NAME}"
             )
-    run = read_run(run_dir)
+    run = RunInfo.read(run_dir)
     roots = [text.removeprefix("data.root=") for text in overrides if text.startswith("data.root=")]
     try:
         # OmegaConf would look for interpolations in a path.
-        config = run["config"] | {"data": run["config"]["data"] | {"root": "-"}}
+        config = run.config | {"data": run.config["data"] | {"root": "-"}}
         model: Any = MODELS[config["model"]["name"]]
         saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
         assert isinstance(saved, DictConfig)
         to_config(saved)
     except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
-        versions = run.get("versions")
-        version = versions.get("linewash", "an older one") if isinstance(versions, dict) else "an older one"
+        version = run.versions.get("linewash", "an older one")
         raise UsageError(
             f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
             f"continue with the version that wrote it, {version}"
@@ -127,7 +126,7 @@ def from_run(run_dir: Path, overrides: list[str]) -> TrainConfig:
     assert isinstance(changed, DictConfig)
     built = to_config(changed)
     try:
-        root = user_path(roots[-1]) if roots else dataset_root(run)
+        root = user_path(roots[-1]) if roots else run.find_configured_dataset()
     except ValueError as e:
         raise UsageError(str(e)) from e
     return dataclasses.replace(built, data=dataclasses.replace(built.data, root=root))
