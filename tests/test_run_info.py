@@ -72,7 +72,7 @@ def test_runs_of_older_versions_are_read(tmp_path: Path) -> None:
 def test_sizes_out_of_range_are_named(tmp_path: Path, key: str, value: object) -> None:
     content = plain_run()
     (content["model"] if key == "stride" else content["config"]["trainer"])[key] = value
-    with pytest.raises(UsageError, match=rf"run\.json is not .* {key} must be a whole number from 1 to"):
+    with pytest.raises(UsageError, match=rf"run\.json is not .*{key} must be a whole number from 1 to"):
         RunInfo.read(write(tmp_path, content))
 
 

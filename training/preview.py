@@ -83,12 +83,12 @@ def draw_preview(argv: Sequence[str]) -> str:
     # Imported late: if a package is missing, the command reports it in one sentence.
     from training.data.dataset import ShardedDataset
     from training.hydra_config import compose
-    from training.overrides import check_words
+    from training.overrides import check_arguments
 
     outputs = [argument.removeprefix("out=") for argument in argv if argument.startswith("out=")]
     out = Path(parse_path(outputs[-1]) if outputs else "preview.png")
     overrides = [argument for argument in argv if not argument.startswith("out=")]
-    check_words(overrides)
+    check_arguments(overrides)
     config = compose(overrides)
     none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
     if "://" in config.data.root:
