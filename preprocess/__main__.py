@@ -60,7 +60,7 @@ def _prepare(chosen: Options) -> None:
     if chosen.local:
         # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
         logging.disable(logging.CRITICAL)
-        worker.warm_up()
+        worker.start_server()
     else:
         logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
         logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)

@@ -224,7 +224,7 @@ def _run_on_named_runner(options: Options, todo: list[Shard]) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     with _temporary_folder() as folder:
-        flags = PipelineOptions([*options.beam, *dataflow.flags(options, folder)])
+        flags = PipelineOptions([*options.beam, *dataflow.extra_flags(options, folder)])
         running = _graph(options, todo, flags).run()
     if options.template:
         return

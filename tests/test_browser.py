@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from helper_servers import run_server
 from linewash.coloring.model_loader import STARTER
-from linewash.samples.sketches import draw, encoded, on_white, photographed, sea
+from linewash.samples.sketches import draw, encode_image, on_white, sea, simulate_photo
 from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
 
@@ -200,7 +200,7 @@ def test_the_eraser_erases_lines_and_hints(page: Page) -> None:
 
 def test_a_dropped_image_becomes_the_drawing_and_can_be_drawn_on(page: Page, tmp_path: Path) -> None:
     photo = tmp_path / "phone.jpg"
-    photo.write_bytes(encoded(photographed(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG"))
+    photo.write_bytes(encode_image(simulate_photo(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG"))
     answered = page.locator("body").get_attribute("data-settled")
     # A dropped file is a DataTransfer object, which only a script of the page can create.
     page.locator("body").evaluate(

@@ -24,7 +24,7 @@ from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import load
 from linewash.coloring.openraster import color_name, layers, to_ora, to_png
 from linewash.coloring.segmentation import segment
-from linewash.samples.sketches import draw, encoded, hint_strokes, home, on_white
+from linewash.samples.sketches import draw, encode_image, hint_strokes, home, on_white
 from PIL import Image
 
 from tfrecords_schema import __version__
@@ -46,7 +46,7 @@ def hinted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def house_png() -> bytes:
-    return encoded(on_white(draw(home, 320, 250, 2, seed=1)))
+    return encode_image(on_white(draw(home, 320, 250, 2, seed=1)))
 
 
 @pytest.fixture
@@ -105,7 +105,8 @@ def test_a_run_directory_works_as_its_export_does(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(
         b'{"image_size": 64, "palette": {"name": "p", "colors": [%s]}, "more": 1,'
         b' "config": {"model": {}, "trainer": {"batch_size": 1, "panel_images": 1}},'
-        b' "dataset": {"root": "gone", "fingerprint": "0"}, "model": {"stride": 8, "gives_logits": true}}'
+        b' "dataset": {"root": "gone", "fingerprint": "0"},'
+        b' "model": {"name": "x", "stride": 8, "gives_logits": true}}'
         % ",".join(str(list(color)) for color in PALETTE.colors).encode()
     )
     network = load(tmp_path)
@@ -260,7 +261,7 @@ def test_a_region_with_two_hints_is_split_between_them() -> None:
 
 @pytest.mark.parametrize("size", [(320, 250), (60, 200), (41, 37), (900, 300)])
 def test_coloured_images_have_the_size_of_the_drawing(export: Path, size: tuple[int, int]) -> None:
-    drawing = read_drawing(encoded(on_white(draw(home, *size, 2, seed=1))))
+    drawing = read_drawing(encode_image(on_white(draw(home, *size, 2, seed=1))))
     for name in ("vote", "argmax", "mean"):
         (image,) = colorize(drawing, load(export), Settings(decode=name))  # type: ignore[arg-type]
         assert image.labels.shape == size[::-1] == drawing.shape
@@ -463,7 +464,7 @@ def test_hints_of_the_command(
     hints.write_bytes(hint_strokes(320, 250, [("0.36,0.57 0.42,0.58", (206, 88, 66))]))
     argv = ("--run", hinted, house, "-o", tmp_path / "x.png", "--hints", hints)
     assert run_main(capsys, 0, *argv) == ""
-    hints.write_bytes(encoded(np.full((250, 320, 3), 255, np.uint8)))
+    hints.write_bytes(encode_image(np.full((250, 320, 3), 255, np.uint8)))
     assert "no transparency" in run_main(capsys, 2, *argv)
     hints.write_bytes(hint_strokes(100, 250, [("0.1,0.1 0.5,0.5", (0, 0, 0))]))
     assert "the hints are 100 x 250" in run_main(capsys, 1, *argv)
@@ -496,7 +497,7 @@ def run_python(program: str, cwd: Path) -> None:
 
 
 def test_the_example_of_the_python_api_runs(tmp_path: Path) -> None:
-    (tmp_path / "drawing.jpg").write_bytes(encoded(on_white(draw(home, 160, 120, 2, seed=1)), "JPEG"))
+    (tmp_path / "drawing.jpg").write_bytes(encode_image(on_white(draw(home, 160, 120, 2, seed=1)), "JPEG"))
     assert linewash.coloring.__doc__
     lines = linewash.coloring.__doc__.splitlines()
     run_python("\n".join(line[4:] for line in lines if line.startswith("    ")), tmp_path)

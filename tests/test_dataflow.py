@@ -397,7 +397,7 @@ GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-projec
         ({"--project": None}, ["DataflowRunner needs --project"]),
         ({"--region": None}, ["DataflowRunner needs --region"]),
         ({"--temp_location": None}, ["DataflowRunner needs --temp_location", "gs://BUCKET/tmp"]),
-        ({"--input": "photos"}, ["do not see photos", "gs://BUCKET"]),
+        ({"--input": "photos"}, ["cannot read photos", "gs://BUCKET"]),
         ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
     ],
 )

@@ -72,10 +72,10 @@ EXCEPTED = {
     "python scripts/bench/step.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/inference.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/epochs.py --images photos --train unet": (
-        "test_bench.py::test_every_way_to_n_epochs_is_measured"
+        "test_bench.py::test_every_variant_of_n_epochs_is_measured"
     ),
-    "python scripts/bench/soak.py --out out/soak": (
-        "an hour: test_bench.py::test_a_long_run_in_short_has_its_figures"
+    "python scripts/bench/soak.py --output out/soak": (
+        "an hour: test_bench.py::test_a_short_soak_test_writes_its_figures"
     ),
     "./scripts/build_starter.sh": "an hour: test_starter.py::test_it_is_as_accurate_as_was_measured judges",
     "python scripts/verify_shards.py DATASET": "no such dataset; it is run with another name",

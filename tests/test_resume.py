@@ -25,7 +25,7 @@ from training import command
 from training.__main__ import main
 from training.cli import Terminated
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
 from training.hydra_config import compose, from_run
 from training.loop import train as train_module
@@ -44,7 +44,7 @@ def configure(root: Path, *overrides: str) -> TrainConfig:
 
 
 def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
-    return train(configure(root, *overrides), open_dataset(str(root)), run_dir)
+    return train(configure(root, *overrides), ShardedDataset.open(str(root)), run_dir)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +84,7 @@ import json, os, signal, sys
 from pathlib import Path
 
 import keras
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.hydra_config import compose
 from training.loop import checkpoint_file, train
 from training.run import artifacts, plots
@@ -120,7 +120,7 @@ def run_until(where, name, deadly, count):
     ordinary, calls = getattr(where, name), iter(range(1, 10**6))
     setattr(where, name, lambda *args, **options: (
         deadly(ordinary) if next(calls) == count else ordinary)(*args, **options))
-    train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(run_dir))
+    train.train(compose([f"data.root={root}", *settings]), ShardedDataset.open(root), Path(run_dir))
 
 root, run_dir, kills, *settings = sys.argv[1:]
 plots.write_curves = lambda path, *args: path.touch()
@@ -205,7 +205,7 @@ def test_ctrl_c_saves_the_step(
     # As the command line does: nothing but the directory is known.
     config = from_run(run_dir, [])
     assert config == configure(shared_dataset)
-    train(config, open_dataset(config.data.root), run_dir)
+    train(config, ShardedDataset.open(config.data.root), run_dir)
     assert "resumed    from step 10 in epoch 2" in capsys.readouterr().out
     assert_same_end(run_dir, undisturbed)
 
@@ -305,7 +305,7 @@ def test_a_complete_run_is_left_alone(
     before = snapshot(undisturbed)
     summary = run(shared_dataset, undisturbed)
     said = capsys.readouterr().out
-    assert "ended with epoch 3: nothing to do; more with" in said
+    assert "ended with epoch 3: nothing to do; train longer with" in said
     assert "trainer.epochs=MORE" in said
     assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
     assert snapshot(undisturbed) == before
@@ -318,10 +318,10 @@ def test_patience_ends_a_run_for_good(
     monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5, 0.5, 0.5, 20.0))
     settings = ["trainer.epochs=5", "trainer.patience=2"]
     assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
-    assert "stopped    no better epoch in trainer.patience=2" in capsys.readouterr().out
+    assert "ended      after epoch 4 of 5: no improvement in trainer.patience=2" in capsys.readouterr().out
     run(shared_dataset, tmp_path, *settings)
     said = capsys.readouterr().out
-    assert "ended with epoch 4: no better epoch in trainer.patience=2; more with" in said
+    assert "ended with epoch 4: no improvement in trainer.patience=2 epochs; train longer with" in said
     assert "trainer.patience=MORE" in said
     more = run(shared_dataset, tmp_path, "trainer.epochs=5", "trainer.patience=4")
     assert [epoch.number for epoch in more.epochs] == [1, 2, 3, 4, 5]
@@ -359,7 +359,7 @@ def test_beside_run_only_the_length_is_typed(undisturbed: Path, typed: list[str]
 def test_a_directory_without_a_run_is_a_sentence(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UsageError, match=r"holds no run.json|it cannot be read"):
+    with pytest.raises(UsageError, match=r"holds no run.json|is not what python -m training writes"):
         from_run(tmp_path, [])
 
 
@@ -374,9 +374,11 @@ def test_a_run_of_another_version_is_a_sentence(run_dir: Path) -> None:
 
 
 def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> None:
-    manifest = dataclasses.replace(open_dataset(str(shared_dataset)), fingerprint="f" * 16)
+    dataset = ShardedDataset.open(str(shared_dataset))
+    manifest = dataclasses.replace(dataset.manifest, fingerprint="f" * 16)
+    other = dataclasses.replace(dataset, manifest=manifest)
     with pytest.raises(UsageError, match=r"has the fingerprint .* began with"):
-        train(configure(shared_dataset), manifest, undisturbed)
+        train(configure(shared_dataset), other, undisturbed)
 
 
 def test_one_trainer_a_directory(shared_dataset: Path, tmp_path: Path) -> None:
@@ -397,7 +399,9 @@ def test_sigterm_and_sighup_save_the_step_as_ctrl_c_does(
     assert main(words) == code
     said = capsys.readouterr()
     assert "interrupted: saving after this step" in said.err
-    assert "interrupted after step 3 of 18, in epoch 1 of 3: go on with python -m training run=" in said.out
+    assert (
+        "interrupted after step 3 of 18, in epoch 1 of 3: continue with python -m training run=" in said.out
+    )
     assert load_state(tmp_path / "run").step == 3
     assert signal.getsignal(signum) is signal.SIG_DFL
 
@@ -458,13 +462,13 @@ def test_a_signal_before_the_first_step_is_no_traceback(
 @pytest.mark.parametrize(
     ("settings", "plan", "end"),
     [
-        ([], "3 x 6 steps of 8 images", "ended      after epoch 3 of 3: trainer.epochs=3 are done"),
+        ([], "3 x 6 steps of 8 images", "ended      after epoch 3 of 3: trainer.epochs=3 is reached"),
         (
             ["trainer.max_minutes=0.0001"],
             "3 x 6 steps of 8 images; ends after 0.0001 minutes",
-            "of 18: trainer.max_minutes=0.0001 are over",
+            "of 18: trainer.max_minutes=0.0001 is reached",
         ),
-        (["trainer.patience=2"], "ends after 2 epochs without a better one", "ended      after epoch 3 of 3"),
+        (["trainer.patience=2"], "ends after 2 epochs without improvement", "ended      after epoch 3 of 3"),
     ],
 )
 def test_a_run_says_what_was_planned_and_why_it_ended(

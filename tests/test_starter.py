@@ -13,7 +13,7 @@ from linewash.coloring.label_decoding import Decode
 from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import STARTER, load
 from linewash.samples.sketches import sketches
-from linewash.storybook.writer import write_book
+from linewash.storybook.writer import write_storybook
 from PIL import Image
 
 from preprocess.recipe import DEFAULT
@@ -30,7 +30,7 @@ ACCURACY, BASELINE_ACCURACY = 0.625, 0.0745
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np.ndarray]]:
     """Edges and labels of 120 scenes of another seed than its training data."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_book(folder, 120, 1, 2)
+    write_storybook(folder, 120, 1, 2)
     metadata = ExportMetadata.load(STARTER)
     recipe = dataclasses.replace(DEFAULT, image_size=metadata.image_size, palette=metadata.palette)
     return [transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.JPEG"))]

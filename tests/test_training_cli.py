@@ -41,7 +41,7 @@ def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["data.root=set", "trainer.batch_size=4000"], 2, "only 48 training examples"),
         (["data.root=set", "model.widths=[-3]"], 2, "model.widths must be"),
         (["data.root=set", "trainer.batch_size=8,16"], 2, "--multirun"),
-        (["run=empty"], 2, "is not the directory of a run: it holds no run.json"),
+        (["run=empty"], 2, "run=empty: holds no run.json; type run=RUN_DIR"),
         (
             ["run=empty", "model=unet"],
             2,
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_it_cleanly(tiny_dataset: TinyDataset, tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with python -m training run=runs/" in said
+    assert "continue with python -m training run=runs/" in said
     assert "Traceback" not in complained
     (run_dir,) = (path.parent for path in tmp_path.rglob("history.csv"))
     epochs = len((run_dir / "history.csv").read_text().splitlines())

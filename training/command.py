@@ -24,11 +24,11 @@ from yaml import YAMLError
 
 from training.cli import explain_error, parse_path, report_error, signal_exception
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.overrides import check_words, quote_paths
-from training.run.run_info import check_same_run, continuing
+from training.run.run_info import check_same_run, resume_command
 from training.tf_startup import start_tensorflow
 
 COMMAND = "python -m training"
@@ -143,20 +143,20 @@ def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         find_devices = config.trainer.strategy != "multi_worker"
         if "://" in config.data.root:
             start_tensorflow(find_devices=find_devices)
-        manifest = open_dataset(config.data.root)
-        config.check_fits(manifest)
-        check_same_run(run_dir, config, manifest)
+        dataset = ShardedDataset.open(config.data.root)
+        config.check_fits(dataset.manifest)
+        check_same_run(run_dir, config, dataset)
         # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
         start_tensorflow(find_devices=find_devices)
         from training.loop.train import train
 
-        summary = train(config, manifest, run_dir)
+        summary = train(config, dataset, run_dir)
     except Exception as e:
         error = explain_error(e)
         if error is None:
             raise
         if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/*.state")):
-            error = WorkError(f"{error}; once that is mended, continue with {continuing(run_dir)}")
+            error = WorkError(f"{error}; once that is mended, continue with {resume_command(run_dir)}")
         return report_error(COMMAND, error)
     if summary.interrupted:
         raise signal_exception(summary.interrupted)

@@ -38,7 +38,7 @@ from training.overrides import (
     nearest_setting,
     quote_paths,
 )
-from training.run.run_info import MAY_CHANGE, RUN_NAME, dataset_root, read_run
+from training.run.run_info import MAY_CHANGE, RUN_NAME, RunInfo
 
 # Beside the package, in a source checkout and in site-packages alike.
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -96,18 +96,17 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
                 f"{word}: beside run={run_dir} only {', '.join(length[:-1])} and {length[-1]} can be given, "
                 f"and data.root=WHERE if its dataset was moved; {RUN_NAME} has the rest"
             )
-    run = read_run(run_dir)
+    run = RunInfo.read(run_dir)
     roots = [word.removeprefix("data.root=") for word in typed if word.startswith("data.root=")]
     try:
         # A path is no text for OmegaConf, which would look for interpolations in it.
-        config = run["config"] | {"data": run["config"]["data"] | {"root": "-"}}
+        config = run.config | {"data": run.config["data"] | {"root": "-"}}
         model: Any = MODELS[config["model"]["name"]]
         saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
         assert isinstance(saved, DictConfig)
         to_config(saved)
     except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
-        versions = run.get("versions")
-        wrote = versions.get("linewash", "an older one") if isinstance(versions, dict) else "an older one"
+        wrote = run.versions.get("linewash", "an older one")
         raise UsageError(
             f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
             f"go on with the version that wrote it, {wrote}"
@@ -122,7 +121,7 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
     assert isinstance(changed, DictConfig)
     built = to_config(changed)
     try:
-        root = user_path(roots[-1]) if roots else dataset_root(run)
+        root = user_path(roots[-1]) if roots else run.find_configured_dataset()
     except ValueError as e:
         raise UsageError(str(e)) from e
     return dataclasses.replace(built, data=dataclasses.replace(built.data, root=root))

@@ -48,7 +48,7 @@ class Store(Protocol):
         """Returns up to `size` bytes from `offset` on, or all bytes to the end of the file if size is -1."""
 
     def write(self, path: str, file: BinaryIO, temporary: str) -> None:
-        """Copies `file` to `path` atomically; `temporary` is the path of a temporary file, if one is needed."""
+        """Copies `file` to `path` atomically; `temporary` is the path of a temporary file, if needed."""
 
     def delete(self, path: str) -> None:
         """Removes the file at `path`, if there is one."""

@@ -74,7 +74,7 @@ class ConvMuon(_Summed, keras.optimizers.Muon):
         )
 
 
-def hidden_kernels(net: keras.Model, first_and_last: Collection[str]) -> dict[str, bool]:
+def hidden_kernels(net: keras.Model, input_and_output_layers: Collection[str]) -> dict[str, bool]:
     """The kernels that Muon takes: those of all convolutions but the first and last layers (Jordan's advice).
 
     Args:
@@ -88,7 +88,7 @@ def hidden_kernels(net: keras.Model, first_and_last: Collection[str]) -> dict[st
     return {
         layer.kernel.path: isinstance(layer, keras.layers.Conv2DTranspose)
         for layer in net.layers
-        if isinstance(layer, kinds) and layer.name not in first_and_last
+        if isinstance(layer, kinds) and layer.name not in input_and_output_layers
     }
 
 

@@ -13,15 +13,15 @@ import tensorflow as tf
 import tfrecords_schema as schema
 from training.config import TrainConfig
 from training.data.augment import augment
-from training.data.hints import dabs, simulate, with_hints
+from training.data.hints import append_hints, simulate_hints, simulate_point_hints
 from training.data.stateless_random import StatelessRandom
 from training.data.unpack import unpack_edges
 from training.loop.distribution import Replicas
 from training.loop.ema import averaged_copy, update_averages
 from training.loop.optimizers import hidden_kernels, make_optimizer
-from training.metrics.losses import Objective, cross_entropy, to_logits
+from training.metrics.losses import TrainingLoss, cross_entropy, to_logits
 from training.metrics.scores import Tally, pixel_sums, tally_pixels
-from training.models import first_and_last
+from training.models import input_and_output_layers
 
 Step = Callable[..., tf.Tensor]
 
@@ -60,10 +60,10 @@ class Learner:
 
         `net` was built in the scope of the strategy of `replicas`, and so must this be called there.
         """
-        kernels = hidden_kernels(net, first_and_last(config.model))
+        kernels = hidden_kernels(net, input_and_output_layers(config.model))
         optimizer = make_optimizer(config.optimizer, config.trainer.precision, kernels)
         optimizer.build(net.trainable_variables)
-        judge = _make_judge(config, Objective.of(config.loss, manifest), optimizer)
+        judge = _make_judge(config, TrainingLoss.from_config(config.loss, manifest), optimizer)
         image_size = manifest.image_size
         seed, jit, ema = config.trainer.seed, config.trainer.jit_compile, config.trainer.ema
         judged = net if ema is None else averaged_copy(net)
@@ -71,10 +71,12 @@ class Learner:
 
         def share(epoch: tf.Tensor, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
             edges = unpack_edges(packed, image_size)
-            draws = StatelessRandom(seed, epoch, ids)
-            drawings, labels = augment(edges, labels, draws, config.augment)
+            random = StatelessRandom(seed, epoch, ids)
+            drawings, labels = augment(edges, labels, random, config.augment)
             if config.model.hints:
-                drawings = with_hints(drawings, simulate(labels, draws, config.hints), manifest.palette)
+                drawings = append_hints(
+                    drawings, simulate_hints(labels, random, config.hints), manifest.palette
+                )
             with tf.GradientTape() as tape:
                 outputs = net(drawings, training=True)
             sums, slope = judge(outputs, labels)
@@ -133,8 +135,12 @@ def make_eval_steps(
         if way.line_width > 1:
             drawings = tf.nn.max_pool2d(drawings, way.line_width, 1, "SAME")
         if takes_hints:
-            given = dabs(labels, StatelessRandom(0, tf.constant(0), ids), way.hints) if way.hints else None
-            drawings = with_hints(drawings, given, manifest.palette)
+            given = (
+                simulate_point_hints(labels, StatelessRandom(0, tf.constant(0), ids), way.hints)
+                if way.hints
+                else None
+            )
+            drawings = append_hints(drawings, given, manifest.palette)
         return judge(net(drawings, training=False), labels)
 
     compiled = tf.function(jit_compile=jit_compile, input_signature=signature)
@@ -142,7 +148,7 @@ def make_eval_steps(
 
 
 def _make_judge(
-    config: TrainConfig, objective: Objective, optimizer: keras.optimizers.Optimizer
+    config: TrainConfig, objective: TrainingLoss, optimizer: keras.optimizers.Optimizer
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """From outputs and labels to `pixel_sums`, and the (scaled) objective's gradient by the outputs.
 
@@ -156,7 +162,7 @@ def _make_judge(
             tape.watch(outputs)
             logits = to_logits(outputs, config.model.gives_logits)
             loss = cross_entropy(logits, labels)
-            scaled = optimizer.scale_loss(loss if objective.is_plain else objective(logits, labels))
+            scaled = optimizer.scale_loss(loss if objective.is_cross_entropy else objective(logits, labels))
         return pixel_sums(loss, logits, labels), tape.gradient(scaled, outputs)
 
     return judge

@@ -13,11 +13,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-import tfrecords_schema as schema
 from training.atomic_files import remove_unfinished
 from training.cli import explain_out_of_memory
 from training.config import TrainConfig
-from training.data.dataset import Batch, eval_dataset, examples, read, selection_split, train_batches
+from training.data.dataset import Batch, ShardedDataset
 from training.errors import UsageError, WorkError
 from training.loop.checkpoint import STATES, CheckpointWriter, load_progress
 from training.loop.checkpoint_file import Progress
@@ -27,7 +26,7 @@ from training.loop.schedule import Budget, learning_rate
 from training.loop.signals import Interrupted, StopSignals
 from training.loop.step import Learner
 from training.metrics.baselines import Baselines
-from training.metrics.scores import Scores, Tally, total
+from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models import build_model
 from training.run import console, run_info
 from training.run.artifacts import HISTORY, RunArtifacts
@@ -54,8 +53,8 @@ class Summary:
     interrupted: int
 
 
-def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summary:
-    """Trains the network of `config` on the dataset of `manifest`; all it leaves lies in `run_dir`.
+def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summary:
+    """Trains the network of `config` on `dataset`; all it leaves lies in `run_dir`.
 
     With several processes one of them, the chief, writes and speaks.
 
@@ -68,24 +67,25 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
       WorkError: a damaged shard, a loss that is no longer finite, another process in this directory, or one
         of the processes that share the run is gone.
     """
-    config.check_fits(manifest)
+    config.check_fits(dataset.manifest)
     replicas = Replicas.of(config.trainer.strategy)
     replicas.check_fits(config.trainer.batch_size)
     with only_trainer(run_dir) if replicas.is_chief else nullcontext(), StopSignals() as interrupts:
         batch = config.trainer.batch_size
         less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
         with explain_out_of_memory(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
-            return _train(config, manifest, run_dir, replicas, interrupts)
+            return _train(config, dataset, run_dir, replicas, interrupts)
 
 
 def _train(
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     run_dir: Path,
     replicas: Replicas,
     interrupts: StopSignals,
 ) -> Summary:
-    _check_directory(run_dir, config, manifest)
+    _check_directory(run_dir, config, dataset)
+    manifest = dataset.manifest
     if replicas.is_chief:
         remove_unfinished(run_dir)
     keras.utils.clear_session()
@@ -95,29 +95,31 @@ def _train(
         learner = Learner.of(net, manifest, config, replicas)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
-    baselines = Baselines.of(manifest.splits[selection_split(manifest)].label_histogram, manifest.palette)
-    journal = RunArtifacts.of(run_dir, config, manifest, baselines, progress.history, replicas.is_chief)
-    budget = _budget(config, manifest, progress)
+    baselines = Baselines.from_histogram(
+        manifest.splits[dataset.selection_split].label_histogram, manifest.palette
+    )
+    artifacts = RunArtifacts.of(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
+    budget = _budget(config, dataset, progress)
     saver = CheckpointWriter(
         run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief
     )
     if _is_over(progress, budget, config):
-        journal.make_up(learner.judged, epoch_just_ended=True)
-        replicas.say(console.complete(journal, config))
-        return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=0)
+        artifacts.repair(learner.judged, epoch_just_ended=True)
+        replicas.say(console.already_complete_message(artifacts, config))
+        return Summary(run_dir, baselines, artifacts.epochs, artifacts.best, learner.judged, interrupted=0)
     if replicas.is_chief:
-        run_info.write_run(run_dir / run_info.RUN_NAME, config, manifest, net)
-    replicas.say(console.opening(config, manifest, net, baselines, run_dir))
+        run_info.write_run(run_dir, config, dataset, net)
+    replicas.say(console.start_message(config, dataset, net, baselines, run_dir))
     if resumed:
         replicas.say(resumed)
-    journal.make_up(learner.judged, epoch_just_ended=progress.in_epoch == 0)
-    replicas.say(console.starting(config))
+    artifacts.repair(learner.judged, epoch_just_ended=progress.in_epoch == 0)
+    replicas.say(console.compile_message(config))
 
     interrupted = 0
     try:
-        for epoch in _epochs(config, manifest, learner, progress, budget, saver, replicas, interrupts):
-            journal.write(learner.judged)
-            replicas.say(epoch.line(config.trainer.epochs))
+        for epoch in _epochs(config, dataset, learner, progress, budget, saver, replicas, interrupts):
+            artifacts.write(learner.judged)
+            replicas.say(epoch.report(config.trainer.epochs))
     except Interrupted as e:
         saver.save()
         interrupted = e.signum
@@ -128,15 +130,15 @@ def _train(
         ) from e
 
     with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is gone
-        replicas.say(console.closing(journal, config, manifest, progress, interrupted))
-    return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted)
+        replicas.say(console.end_message(artifacts, config, dataset, progress.step, interrupted))
+    return Summary(run_dir, baselines, artifacts.epochs, artifacts.best, learner.judged, interrupted)
 
 
 def evaluate(
     learner: Learner,
-    config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     split: str,
+    batch_size: int,
     check: Callable[[], None] = lambda: None,
     count: Callable[[int], None] = lambda images: None,
 ) -> Scores:
@@ -144,19 +146,18 @@ def evaluate(
 
     `check` is called before each batch, `count` after it with its number of images.
     """
-    dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
 
     def tallies() -> Iterator[Tally]:
-        for batch in read(dataset, config.data.root):
+        for batch in dataset.eval(split, batch_size):
             check()
             yield learner.eval_step(*batch)
             count(len(batch.ids))
 
-    return Scores.of_tally(total(tallies()))
+    return Scores.from_tally(sum_tallies(tallies()))
 
 
-def _check_directory(run_dir: Path, config: TrainConfig, manifest: schema.Manifest) -> None:
-    run_info.check_same_run(run_dir, config, manifest)
+def _check_directory(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
+    run_info.check_same_run(run_dir, config, dataset)
     if (run_dir / HISTORY).exists() and not list((run_dir / "checkpoints").glob(STATES)):
         raise UsageError(
             f"{run_dir} holds a run whose checkpoints/{STATES} are gone, so it cannot go on: "
@@ -164,8 +165,8 @@ def _check_directory(run_dir: Path, config: TrainConfig, manifest: schema.Manife
         )
 
 
-def _budget(config: TrainConfig, manifest: schema.Manifest, progress: Progress) -> Budget:
-    steps = config.steps_per_epoch(examples(manifest, "train"))
+def _budget(config: TrainConfig, dataset: ShardedDataset, progress: Progress) -> Budget:
+    steps = config.steps_per_epoch(dataset.examples("train"))
     return Budget(
         config.trainer.epochs and config.trainer.epochs * steps,
         config.trainer.max_minutes,
@@ -184,7 +185,7 @@ def _is_over(progress: Progress, budget: Budget, config: TrainConfig) -> bool:
 
 def _epochs(
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     learner: Learner,
     progress: Progress,
     budget: Budget,
@@ -193,16 +194,16 @@ def _epochs(
     interrupts: StopSignals,
 ) -> Iterator[Epoch]:
     """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
-    has_val = examples(manifest, "val") > 0
+    has_val = dataset.examples("val") > 0
     while not _is_over(progress, budget, config):
-        scores = _train_epoch(config, manifest, learner, progress, budget, saver, replicas, interrupts)
+        scores = _train_epoch(config, dataset, learner, progress, budget, saver, replicas, interrupts)
         if has_val:
             # So that who is killed while validating need not train again.
             saver.save()
-        name = f"{console.epoch_of(progress.epoch, config)}, validation"
-        with ProgressBar(name, examples(manifest, "val"), shown=replicas.is_chief and has_val) as meter:
-            checks = (interrupts.check, meter.update)
-            val = evaluate(learner, config, manifest, "val", *checks) if has_val else None
+        name = f"{console.epoch_title(progress.epoch, config)}, validation"
+        with ProgressBar(name, dataset.examples("val"), shown=replicas.is_chief and has_val) as bar:
+            checks = (interrupts.check, bar.update)
+            val = evaluate(learner, dataset, "val", config.trainer.batch_size, *checks) if has_val else None
         images = progress.in_epoch * config.trainer.batch_size
         epoch = Epoch(
             number=progress.epoch,
@@ -221,7 +222,7 @@ def _epochs(
 
 def _train_epoch(
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     learner: Learner,
     progress: Progress,
     budget: Budget,
@@ -233,8 +234,8 @@ def _train_epoch(
     epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
     clock = looked = time.monotonic()
     first = progress.step == budget.first_step
-    with _meter(config, manifest, progress, replicas, first) as meter:
-        for batch in _batches_left(config, manifest, progress, budget):
+    with _progress_bar(config, dataset, progress, replicas, first) as bar:
+        for batch in _batches_left(config, dataset, progress, budget):
             learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
             progress.sums = learner.train_step(epoch, *replicas.rows(batch)) + progress.sums
             progress.step += 1
@@ -242,7 +243,7 @@ def _train_epoch(
             note = None
             if progress.step % LOOK_EVERY == 0 or clock - looked >= LOOK_AFTER:
                 note, looked = f"loss {_finite(progress, config).loss:.3f}", clock
-            meter.update(config.trainer.batch_size, note)
+            bar.update(config.trainer.batch_size, note)
             clock = _count_seconds(progress, clock)
             if saver.is_due():
                 _finite(progress, config)
@@ -255,16 +256,14 @@ def _train_epoch(
 
 
 def _batches_left(
-    config: TrainConfig, manifest: schema.Manifest, progress: Progress, budget: Budget
+    config: TrainConfig, dataset: ShardedDataset, progress: Progress, budget: Budget
 ) -> Iterator[Batch]:
     """The batches of the epoch from where it stands, as long as the budget lasts; counts the waiting."""
-    left = config.steps_per_epoch(examples(manifest, "train")) - progress.in_epoch
+    left = config.steps_per_epoch(dataset.examples("train")) - progress.in_epoch
     if left == 0 or budget.is_spent(progress.step):
         return
-    epoch = train_batches(
-        config.data.root,
-        manifest,
-        batch_size=config.trainer.batch_size,
+    epoch = dataset.train(
+        config.trainer.batch_size,
         seed=config.trainer.seed,
         epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
@@ -288,7 +287,7 @@ def _count_seconds(progress: Progress, since: float) -> float:
 
 
 def _finite(progress: Progress, config: TrainConfig) -> Scores:
-    scores = Scores.of(progress.sums)
+    scores = Scores.from_sums(progress.sums)
     if not math.isfinite(scores.loss):
         raise WorkError(
             f"the loss is {scores.loss} at step {progress.step}: try a lower learning rate than "
@@ -297,14 +296,14 @@ def _finite(progress: Progress, config: TrainConfig) -> Scores:
     return scores
 
 
-def _meter(
-    config: TrainConfig, manifest: schema.Manifest, progress: Progress, replicas: Replicas, first: bool
+def _progress_bar(
+    config: TrainConfig, dataset: ShardedDataset, progress: Progress, replicas: Replicas, first: bool
 ) -> ProgressBar:
     batch = config.trainer.batch_size
     return ProgressBar(
-        console.epoch_of(progress.epoch, config),
-        config.steps_per_epoch(examples(manifest, "train")) * batch,
+        console.epoch_title(progress.epoch, config),
+        config.steps_per_epoch(dataset.examples("train")) * batch,
         done=progress.in_epoch * batch,
-        starting="compiling the first step" if first else "",
+        note="compiling the first step" if first else "",
         shown=replicas.is_chief,
     )

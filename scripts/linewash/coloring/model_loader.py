@@ -14,13 +14,12 @@ from training.cli import install_command
 from training.errors import UsageError, WorkError
 from training.export.metadata import EXPORT_NAME, ExportMetadata
 from training.metrics.color_spaces import hint_table
-from training.run.run_info import RUN_NAME, RunInfo
+from training.run.run_info import RUN_NAME, RunInfo, find_network
 
 # The starter model, a small network that is part of the package.
 STARTER = Path(__file__).with_name("starter")
-PROBE_MEMORY = (
-    1 << 29
-)  # bytes that a network may take, besides its weights, for a drawing of stride x stride px
+# Bytes that a network may take, besides its weights, for a drawing of stride x stride pixels.
+PROBE_MEMORY = 1 << 29
 RUN_ADVICE = "type --run RUN_DIR, a directory made by python -m training, or an export of one"
 
 
@@ -107,8 +106,8 @@ def _load_export(directory: Path) -> Network:
 
 def _load_run(directory: Path) -> Network:
     run = RunInfo.read(directory)
-    predict, takes_hints = _keras_predictor(run)
-    return Network(run.palette, run.image_size, run.stride, takes_hints, directory, predict)
+    predict, takes_hints = _keras_predictor(directory, run)
+    return Network(run.palette, run.image_size, run.model.stride, takes_hints, directory, predict)
 
 
 def _onnx_predictor(path: Path, metadata: ExportMetadata) -> Callable[[np.ndarray], np.ndarray]:
@@ -165,9 +164,9 @@ def _check_memory(path: Path, metadata: ExportMetadata) -> None:
     session.run(None, {session.get_inputs()[0].name: drawing})
 
 
-def _keras_predictor(run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
+def _keras_predictor(directory: Path, run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
     """Returns the predictor of the run's best network, and whether that takes hints."""
-    path = run.network("best")
+    path = find_network(directory, "best")
     # Imported only here because TensorFlow takes seconds to start.
     try:
         from training.tf_startup import start_tensorflow
@@ -183,6 +182,6 @@ def _keras_predictor(run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], 
     net = load_network(path, run.palette)
 
     def predict(drawings: np.ndarray) -> np.ndarray:
-        return np.asarray(to_logits(net(drawings, training=False), run.gives_logits))
+        return np.asarray(to_logits(net(drawings, training=False), run.model.gives_logits))
 
     return predict, net.input_shape[-1] > 1

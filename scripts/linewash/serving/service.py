@@ -15,7 +15,7 @@ from linewash.coloring.image_io import read_hints
 from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
-from linewash.samples.sketches import draw, home, on_nothing, pet, sea
+from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
 
 # Longer side, px, of the line map and of the previews. It is small so that a stroke is answered at once, and
@@ -133,7 +133,7 @@ def render_example(name: str) -> bytes:
     Raises:
       KeyError: there is no example of this name.
     """
-    return encode_png(on_nothing(draw(EXAMPLES[name], PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3)))
+    return encode_png(on_transparent(draw(EXAMPLES[name], PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3)))
 
 
 def warm_up(network: Network) -> None:
