@@ -33,7 +33,7 @@ from conftest import write_dataset
 from helper_commands import ROOT
 from moto.server import ThreadedMotoServer
 
-from preprocess.options import UsageError, _parser, check_beam_flags
+from preprocess.options import UsageError, build_parser, check_beam_flags
 from tfrecords_schema import Manifest, SchemaError
 from training.errors import LinewashError
 from training.hydra_config import compose
@@ -209,7 +209,7 @@ def check_python(words: list[str]) -> None:
 
 
 def check_preprocess(words: list[str]) -> None:
-    known, rest = _parser().parse_known_args(words)
+    known, rest = build_parser().parse_known_args(words)
     assert known.output
     check_beam_flags(rest)
 

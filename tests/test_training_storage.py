@@ -369,7 +369,7 @@ def test_the_order_is_that_of_the_lowered_number_and_resumes_exactly(
 
 
 def test_a_limit_below_a_megabyte_is_a_sentence() -> None:
-    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1 MB, or null; got 0"):
+    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1, or null; got 0"):
         compose(["data.root=x", "data.shuffle_megabytes=0"])
 
 

@@ -161,7 +161,7 @@ def _make_batch_in_python(paths: list[Path], recipe: Recipe) -> Batch:
     from preprocess.lines.canny import to_edges
     from preprocess.transform import to_pixels
 
-    colors = [tuple(color) for color in recipe.palette.colors]
+    colors = [tuple(color) for color in recipe.known_palette.colors]
 
     def nearest(pixel: list[int]) -> int:
         return min(

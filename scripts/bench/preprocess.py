@@ -96,7 +96,7 @@ def canonical_example(file: Any) -> bytes:
     smooth = cv2.bilateralFilter(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), 3, 60, 120)
     median = float(np.median(smooth))
     edges = cv2.Canny(smooth, max(0, int(median - 84.15)), min(255, int(median + 84.15))) >> 7
-    labels = to_labels(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), DEFAULT.palette)
+    labels = to_labels(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), DEFAULT.known_palette)
     return encode_example(file.metadata.path.encode(), pack_edges(edges), labels.tobytes())
 
 
@@ -118,13 +118,13 @@ def time_stages(folder: Path) -> dict[str, float]:
     size = DEFAULT.image_size
     decoded = [decode(data, size, DEFAULT.max_pixels, True) for data in files]
     pixels = [stretch(resize(rgb, DEFAULT)) for rgb in decoded]
-    maps = [(to_edges(rgb, DEFAULT), to_labels(rgb, DEFAULT.palette)) for rgb in pixels]
+    maps = [(to_edges(rgb, DEFAULT), to_labels(rgb, DEFAULT.known_palette)) for rgb in pixels]
     stages: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
         "decode alone": (lambda x: simplejpeg.decode_jpeg(x, "RGB", min_height=size, min_width=size), files),
         "decode": (lambda x: decode(x, size, DEFAULT.max_pixels, True), files),
         "resize": (lambda x: resize(x, DEFAULT), decoded),
         "edges": (lambda x: to_edges(x, DEFAULT), pixels),
-        "labels": (lambda x: to_labels(x, DEFAULT.palette), pixels),
+        "labels": (lambda x: to_labels(x, DEFAULT.known_palette), pixels),
         "record": (
             lambda x: frame_record(encode_example(b"key", pack_edges(x[0]), x[1].tobytes())), maps
         ),

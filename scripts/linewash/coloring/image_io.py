@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from linewash.coloring.background import flatten
 from linewash.coloring.file_signatures import explain_unreadable
-from preprocess.jpeg_segments import MOST_SCANS, scans_and_end
+from preprocess.jpeg_segments import MAX_SCANS, scans_and_end
 from preprocess.rejects import Rejected
 from training.errors import WorkError
 
@@ -80,14 +80,14 @@ def read_hints(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def _has_too_many_scans(data: bytes) -> bool:
-    """Returns whether a JPEG has over `MOST_SCANS` scans: decoding each one processes the whole image.
+    """Returns whether a JPEG has over `MAX_SCANS` scans: decoding each one processes the whole image.
 
     Bytes that follow the image, such as the video of a motion photo, are not counted.
     """
-    if data.count(b"\xff\xda") <= MOST_SCANS:  # quick, and never too small
+    if data.count(b"\xff\xda") <= MAX_SCANS:  # quick, and never too small
         return False
     try:
-        return scans_and_end(data)[0] > MOST_SCANS
+        return scans_and_end(data)[0] > MAX_SCANS
     except Rejected:
         return True
 
@@ -97,7 +97,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise WorkError("the file is empty")
     if data.startswith(b"\xff\xd8") and _has_too_many_scans(data):
-        raise WorkError(f"the image is a JPEG of over {MOST_SCANS} scans: save it again")
+        raise WorkError(f"the image is a JPEG of over {MAX_SCANS} scans: save it again")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
