@@ -24,7 +24,6 @@ SCRIPTS = {
     "linewash.coloring.cli": "a.png -o b.png",
     "inspect_shards": "dataset -o sheet.png",
     "compare_palettes": "--images photos",
-    "compare_decodes": "--images photos",
     "make_sketches": "sketches",
     "make_storybook": "book --count 1 --seed 0",
     "fuzz": "page --replay a.png",
@@ -68,7 +67,7 @@ def test_help_is_printed_and_a_slip_is_one_line(name: str, capsys: pytest.Captur
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert said.err.startswith(
-        "colorize: " if name == "linewash.coloring.cli" else f"{name.replace('.', '/')}: "
+        "colorize.py: " if name == "linewash.coloring.cli" else f"{name.replace('.', '/')}: "
     )
 
 
