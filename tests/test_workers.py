@@ -111,7 +111,9 @@ def test_workers_that_die_of_one_image_say_which_to_remove(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/huge.jpg", "/huge.jpg"])
-    with pytest.raises(job.WorkersDiedError, match=r"2 of 3 died of /huge.jpg: move it out of the input"):
+    with pytest.raises(
+        job.WorkersDiedError, match=r"2 of 3 died while converting /huge.jpg: move it out of the input"
+    ):
         job._run_with_retries(options, [])
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
@@ -199,7 +201,7 @@ def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
         assert list(Path(temporary).iterdir()) == []
         assert result.returncode == 1, result.stderr
         last = result.stderr.splitlines()[-1]
-        assert f"3 of 3 died of {poison}: move it out of the input" in last
+        assert f"3 of 3 died while converting {poison}: move it out of the input" in last
         assert how in last
         assert "run the same command again" in last
         assert ("Segmentation fault" in result.stderr) == (how == "SIGSEGV"), (

@@ -6,24 +6,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
-
-from training.atomic_files import atomic_write
 from training.config import TrainerConfig
 from training.errors import WorkError
 from training.loop.checkpoint_file import Array, DamagedCheckpointError, Progress, read_state, write_state
 from training.loop.schedule import Budget
 from training.loop.step import Learner
 
-LAST = "last.keras"
-BEST = "best.keras"
 STATES = "*.state"
-
-
-def save_net(net: keras.Model, path: Path) -> None:
-    """Writes the plain functional network; what stood there stays until the new file is complete."""
-    with atomic_write(path) as temporary:
-        net.save(temporary)
 
 
 def load_progress(directory: Path, learner: Learner) -> tuple[Progress, str]:

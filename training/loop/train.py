@@ -98,28 +98,28 @@ def _train(
     baselines = Baselines.from_histogram(
         manifest.splits[dataset.selection_split].label_histogram, manifest.palette
     )
-    journal = RunArtifacts.of(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
+    artifacts = RunArtifacts.create(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
     budget = _budget(config, dataset, progress)
     saver = CheckpointWriter(
         run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief
     )
     if _is_over(progress, budget, config):
-        journal.make_up(learner.judged, epoch_just_ended=True)
-        replicas.say(console.complete(journal, config))
-        return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=0)
+        artifacts.repair(learner.judged, epoch_just_ended=True)
+        replicas.say(console.already_complete_message(artifacts, config))
+        return Summary(run_dir, baselines, artifacts.epochs, artifacts.best, learner.judged, interrupted=0)
     if replicas.is_chief:
-        run_info.write_run(run_dir / run_info.RUN_NAME, config, dataset, net)
-    replicas.say(console.opening(config, dataset, net, baselines, run_dir))
+        run_info.write_run(run_dir, config, dataset, net)
+    replicas.say(console.start_message(config, dataset, net, baselines, run_dir))
     if resumed:
         replicas.say(resumed)
-    journal.make_up(learner.judged, epoch_just_ended=progress.in_epoch == 0)
-    replicas.say(console.starting(config))
+    artifacts.repair(learner.judged, epoch_just_ended=progress.in_epoch == 0)
+    replicas.say(console.compile_message(config))
 
     interrupted = 0
     try:
         for epoch in _epochs(config, dataset, learner, progress, budget, saver, replicas, interrupts):
-            journal.write(learner.judged)
-            replicas.say(epoch.line(config.trainer.epochs))
+            artifacts.write(learner.judged)
+            replicas.say(epoch.report(config.trainer.epochs))
     except Interrupted as e:
         saver.save()
         interrupted = e.signum
@@ -130,8 +130,8 @@ def _train(
         ) from e
 
     with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is gone
-        replicas.say(console.closing(journal, config, dataset, progress, interrupted))
-    return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted)
+        replicas.say(console.end_message(artifacts, config, dataset, progress.step, interrupted))
+    return Summary(run_dir, baselines, artifacts.epochs, artifacts.best, learner.judged, interrupted)
 
 
 def evaluate(
@@ -200,9 +200,9 @@ def _epochs(
         if has_val:
             # So that who is killed while validating need not train again.
             saver.save()
-        name = f"{console.epoch_of(progress.epoch, config)}, validation"
-        with ProgressBar(name, dataset.examples("val"), shown=replicas.is_chief and has_val) as meter:
-            checks = (interrupts.check, meter.update)
+        name = f"{console.epoch_title(progress.epoch, config)}, validation"
+        with ProgressBar(name, dataset.examples("val"), shown=replicas.is_chief and has_val) as bar:
+            checks = (interrupts.check, bar.update)
             val = evaluate(learner, dataset, "val", config.trainer.batch_size, *checks) if has_val else None
         images = progress.in_epoch * config.trainer.batch_size
         epoch = Epoch(
@@ -234,7 +234,7 @@ def _train_epoch(
     epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
     clock = looked = time.monotonic()
     first = progress.step == budget.first_step
-    with _meter(config, dataset, progress, replicas, first) as meter:
+    with _progress_bar(config, dataset, progress, replicas, first) as bar:
         for batch in _batches_left(config, dataset, progress, budget):
             learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
             progress.sums = learner.train_step(epoch, *replicas.rows(batch)) + progress.sums
@@ -243,7 +243,7 @@ def _train_epoch(
             note = None
             if progress.step % LOOK_EVERY == 0 or clock - looked >= LOOK_AFTER:
                 note, looked = f"loss {_finite(progress, config).loss:.3f}", clock
-            meter.update(config.trainer.batch_size, note)
+            bar.update(config.trainer.batch_size, note)
             clock = _count_seconds(progress, clock)
             if saver.is_due():
                 _finite(progress, config)
@@ -296,14 +296,14 @@ def _finite(progress: Progress, config: TrainConfig) -> Scores:
     return scores
 
 
-def _meter(
+def _progress_bar(
     config: TrainConfig, dataset: ShardedDataset, progress: Progress, replicas: Replicas, first: bool
 ) -> ProgressBar:
     batch = config.trainer.batch_size
     return ProgressBar(
-        console.epoch_of(progress.epoch, config),
+        console.epoch_title(progress.epoch, config),
         config.steps_per_epoch(dataset.examples("train")) * batch,
         done=progress.in_epoch * batch,
-        starting="compiling the first step" if first else "",
+        note="compiling the first step" if first else "",
         shown=replicas.is_chief,
     )
