@@ -17,7 +17,7 @@ from preprocess.storage import files
 
 
 class SlowFileSystem(LocalFileSystem):
-    """slow://PATH: the local files, each opened after `delay` seconds and `failures[path]` failed attempts."""
+    """slow://PATH: the local files, opened after `delay` seconds and `failures[path]` failed attempts."""
 
     delay = 0.0
     failures: dict[str, int] = {}  # noqa: RUF012 -- Beam creates an instance for each call
