@@ -275,4 +275,4 @@ def test_a_job_server_that_is_not_there_is_one_sentence(java, tmp_path):
     result = flink_local("run", FLINK_JOB_SERVER_JAR=str(tmp_path / "none.jar"))
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert "none.jar is not there" in result.stderr
+    assert "none.jar does not exist" in result.stderr

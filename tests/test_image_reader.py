@@ -58,7 +58,7 @@ class SlowFileSystem(LocalFileSystem):
 def slow(monkeypatch):
     monkeypatch.setattr(SlowFileSystem, "most_at_once", 0)
     monkeypatch.setattr(SlowFileSystem, "failures", {})
-    monkeypatch.setattr(image_reader, "PAUSE", 0.001)
+    monkeypatch.setattr(image_reader, "FIRST_PAUSE_SECONDS", 0.001)
     return SlowFileSystem
 
 
@@ -83,7 +83,7 @@ def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
     folder = helper_photos.folder(tmp_path / "images", 10)
     slow.delay = 0
     paths = [f"slow:/{path}" for path in sorted(folder.rglob("*.JPEG"))]
-    slow.failures = {paths[0]: image_reader.TRIES - 1, paths[1]: image_reader.TRIES}
+    slow.failures = {paths[0]: image_reader.MAX_ATTEMPTS - 1, paths[1]: image_reader.MAX_ATTEMPTS}
     _, receipts = write(f"slow:/{folder}", tmp_path / "out")
     rejects = [reject for receipt in receipts for reject in receipt.rejects]
     assert [(r.key, r.reason, r.detail) for r in rejects] == [
@@ -92,7 +92,7 @@ def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
 
 
 def test_a_file_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_reader, "PAUSE", 1000)
+    monkeypatch.setattr(image_reader, "FIRST_PAUSE_SECONDS", 1000)
     with pytest.raises(Rejected, match="unreadable: the file is gone"):
         image_reader.read_image(Image("a/b.JPEG", str(tmp_path / "b.JPEG")))
 
