@@ -78,8 +78,8 @@ def grid_tables(num_values: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 class NearestTable:
     """A table of the nearest label in OKLab for each of the 2^24 colours, computed cell by cell on first use.
 
-    The first photographs use a few of the 512 cells, and all photographs together most of them. Computing all
-    cells takes 2 s on one core for up to 1,000 colours, and 7 s for 65,536, so each worker fills its own table.
+    The first photographs use a few of the 512 cells, and all photographs together use most. Computing all
+    cells takes 2 s of a core for up to 1,000 colours, and 7 s for 65,536, so each worker fills its own table.
     Threads may share a table: if two of them fill a cell at the same time, both write the same labels.
     """
 

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 CORPUS = ROOT / "tests" / "testdata" / "hostile"
 MAX_SECONDS = 5  # per input

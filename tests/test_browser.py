@@ -81,7 +81,7 @@ def settled(page: Page, before: str | None) -> None:
     body = page.locator("body")
     expect(body).not_to_have_attribute("data-settled", before or "", timeout=30_000)
     # The first answer may be that of an unfinished stroke.
-    expect(body).to_have_attribute("data-asking", "no", timeout=30_000)
+    expect(body).to_have_attribute("data-busy", "no", timeout=30_000)
 
 
 def stroke(page: Page, points: list[tuple[float, float]]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import helper_photos
 import numpy as np
 import pytest
-from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, positive, run
+from linewash.arguments import Parser, at_least, local_path, local_path_text, positive, run
 from PIL import Image
 
 from training.errors import UsageError, WorkError
