@@ -180,14 +180,14 @@ def run_json(data: bytes) -> None:
             reads(root)
 
 
-def state(data: bytes) -> None:
-    """The state of a run, with the digest that makes it look whole."""
-    from training.loop.checkpoint_file import DamagedCheckpointError, read_state
+def checkpoint(data: bytes) -> None:
+    """A checkpoint of a run, with the digest of an undamaged one."""
+    from training.loop.checkpoint_file import DamagedCheckpointError, read_checkpoint
 
-    path = _folder() / "1.state"
-    path.write_bytes(data + hashlib.sha256(data).digest())
+    path = _folder() / "step-00000001.npz"
+    path.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
     with contextlib.suppress(DamagedCheckpointError):
-        read_state(path)
+        read_checkpoint(path)
 
 
 def page(data: bytes) -> None:
@@ -226,8 +226,8 @@ def drawing(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json, state, page,
-        layer, drawing,
+        photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json,
+        checkpoint, page, layer, drawing,
     )
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
@@ -21,7 +22,7 @@ from helper_commands import ROOT, run_main, training_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.loop.checkpoint_file import DamagedCheckpointError, read_state
+from training.loop.checkpoint_file import DamagedCheckpointError, read_checkpoint
 
 # TensorFlow reads the shards with threads of its own: in a process that can be ended, and nowhere else.
 HERE = [name for name in fuzz.TARGETS if name != "shard"]
@@ -68,6 +69,15 @@ def test_sound_files_that_were_damaged_are_read_or_refused(target: str, data: st
     fuzz.TARGETS[target](data.draw(mutated(sound)))
 
 
+@pytest.mark.parametrize("name", helper_hostile.BAD["checkpoint"])
+def test_a_bad_checkpoint_with_a_right_digest_is_refused(name: str, tmp_path: Path) -> None:
+    content = helper_hostile.BAD["checkpoint"][name]
+    path = tmp_path / "step-00000001.npz"
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+    with pytest.raises(DamagedCheckpointError):
+        read_checkpoint(path)
+
+
 # ------------------------------------------------------------------------------------- what would run code
 
 
@@ -81,11 +91,11 @@ class Touch:
         return os.system, (f"touch {self.canary}",)
 
 
-def test_a_pickle_is_no_state(tmp_path: Path) -> None:
-    path, canary = tmp_path / "1.state", tmp_path / "canary"
+def test_a_pickle_is_no_checkpoint(tmp_path: Path) -> None:
+    path, canary = tmp_path / "step-00000001.npz", tmp_path / "canary"
     path.write_bytes(pickle.dumps(Touch(canary)))
     with pytest.raises(DamagedCheckpointError):
-        read_state(path)
+        read_checkpoint(path)
     assert not canary.exists()
 
 

@@ -155,7 +155,7 @@ def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         error = explain_error(e)
         if error is None:
             raise
-        if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/*.state")):
+        if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/step-*.npz")):
             error = WorkError(f"{error}; once that is mended, continue with {continuing(run_dir)}")
         return complain(COMMAND, error)
     if summary.interrupted:

@@ -207,17 +207,17 @@ def learning(data: Photographs, model: str) -> Callable[[Any], None]:
     import tfrecords_schema as schema
     from training.hydra_config import compose
     from training.loop.distribution import Replicas
-    from training.loop.step import Learner
+    from training.loop.step import CompiledModel
     from training.models import build_model
 
     manifest = schema.Manifest.load(data.dataset)
     config = compose([f"data.root={data.dataset}", f"model={model}"])
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    learner = Learner.of(net, manifest, config, Replicas.of(config.trainer.strategy))
+    compiled_model = CompiledModel.of(net, manifest, config, Replicas.of(config.trainer.strategy))
     epoch = tf.constant(0, tf.int32)
 
     def learn(batch: Any) -> None:
-        learner.train_step(epoch, *map(tf.convert_to_tensor, batch)).numpy()
+        compiled_model.train_step(epoch, *map(tf.convert_to_tensor, batch)).numpy()
 
     side = manifest.image_size
     learn((

@@ -131,7 +131,7 @@ def judge(run: RunInfo, network: Path, root: str, manifest: Manifest, split: str
     hints = [EvalCondition(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
     ways = [*widths, *hints]
     tallies = {}
-    steps = make_eval_steps(net, manifest, run.gives_logits, ways=ways)
+    steps = make_eval_steps(net, manifest, run.gives_logits, conditions=ways)
     for way, step in zip(ways, steps, strict=True):
         batches = _batches(run, root, manifest, split, f"{split}, {way}")
         tallies[way] = total(step(*batch) for batch in batches)
