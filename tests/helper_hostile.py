@@ -27,7 +27,7 @@ HOSTILE = Path(__file__).resolve().parent / "testdata" / "hostile"
 LARGEST = 1 << 16  # bytes of what is kept
 DEEP = 100_000
 DIGEST = 64  # bytes at the end of a checkpoint
-LAYOUT = schema.RecordLayout.of(8, 8, 64)
+LAYOUT = schema.RecordLayout.from_sizes(8, 8, 64)
 
 Cases = dict[str, bytes]
 
