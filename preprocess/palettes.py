@@ -15,7 +15,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from preprocess.image_reader import read_all
+from preprocess.image_reader import read_images
 from preprocess.oklab import to_oklab, to_rgb
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
@@ -65,7 +65,7 @@ def learn_from(images: Iterable[Image], recipe: Recipe, colors: int, seed: int) 
       PaletteError: too few different colours to learn from.
     """
     small = []
-    for _, data in read_all(images, recipe.max_pixels):
+    for _, data in read_images(images, recipe.max_pixels):
         with contextlib.suppress(Rejected):
             if not isinstance(data, Rejected):
                 pixels = cv2.resize(to_pixels(data, recipe), _SMALL, interpolation=cv2.INTER_AREA)

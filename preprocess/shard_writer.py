@@ -11,7 +11,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from preprocess.image_reader import read_all
+from preprocess.image_reader import read_images
 from preprocess.plan import Shard, read_plan
 from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
@@ -105,7 +105,7 @@ def _records(shard: Shard, recipe: Recipe, tally: _Tally, begin: Callable[[int],
     number = 0
     begin(number)
     try:
-        for image, data in read_all(images, recipe.max_pixels):
+        for image, data in read_images(images, recipe.max_pixels):
             record = _record(image, data, shard.key_bytes, recipe, tally)
             number += 1
             begin(number)  # also what follows is read ahead of its turn

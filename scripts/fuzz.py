@@ -54,10 +54,10 @@ def photo(data: bytes) -> None:
 def tar(data: bytes) -> None:
     """An archive of images: what is found lies in it, under a name that does not point out of it."""
     from preprocess.file_types import Skipped
-    from preprocess.tars import TarError, members
+    from preprocess.tars import TarError, image_members
 
     with contextlib.suppress(TarError):
-        for member in members(io.BytesIO(data), "photos/class.tar", Skipped()):
+        for member in image_members(io.BytesIO(data), "photos/class.tar", Skipped()):
             assert 0 <= member.offset <= member.offset + member.size <= len(data), member
             assert ".." not in member.name.split("/"), member
             assert not member.name.startswith("/"), member

@@ -90,7 +90,7 @@ def test_tables_too_large_for_memory_are_left_out(
 ) -> None:
     from training.evaluate import evaluation
 
-    monkeypatch.setattr(evaluation, "LARGEST_TABLE", 1)
+    monkeypatch.setattr(evaluation, "MAX_TABLE_SIZE", 1)
     assert main([f"run={finished}"]) == 0
     said = capsys.readouterr().out
     assert "left out   position prior, best constant picture" in said

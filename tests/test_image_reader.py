@@ -76,7 +76,7 @@ def test_remote_images_are_read_many_at_a_time_and_written_in_order(slow, tmp_pa
     far, _ = write(f"slow:/{folder}", tmp_path / "far")
     near, _ = write(str(folder), tmp_path / "near")
     assert far == near
-    assert slow.most_at_once >= image_reader.AHEAD / 2
+    assert slow.most_at_once >= image_reader.IMAGES_AHEAD / 2
 
 
 def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
@@ -99,7 +99,7 @@ def test_a_file_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
 
 def test_reading_stops_when_nobody_asks_any_more(slow, tmp_path):
     folder = helper_photos.folder(tmp_path / "images", 40)
-    found = image_reader.read_all(
+    found = image_reader.read_images(
         Image(str(i), f"slow:/{p}") for i, p in enumerate(sorted(folder.rglob("*.JPEG")))
     )
     assert next(found)[1].startswith(b"\xff\xd8")

@@ -584,9 +584,9 @@ NAMED = {
     "p.7z": (b"7z\xbc\xaf\x27\x1c", ["archive", "unpack"]),
     "list.txt": (b"n01/a.jpg\nn01/b.jpg\n", ["a text file", "--input $(cat ", "--classes"]),
     "windows.txt": ("n01/a.jpg\r\n".encode("utf-16"), ["a text file"]),
-    "a.webp": (WEBP, ["a WebP picture", "JPEG and PNG"]),
-    "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC picture"]),
-    "a.gif": (b"GIF89a\1\0\1\0", ["a GIF picture"]),
+    "a.webp": (WEBP, ["a WebP image", "JPEG and PNG"]),
+    "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC image"]),
+    "a.gif": (b"GIF89a\1\0\1\0", ["a GIF image"]),
     "nothing": (b"", ["is empty"]),
     "odd.bin": (b"\1\2\3\4", ["neither an image", r"b'\x01\x02\x03\x04'"]),
 }
@@ -671,7 +671,7 @@ def test_a_missing_list_is_called_a_missing_file(tmp_path, path):
 @pytest.mark.parametrize("data", [b"n01\0\0", "\ufeff".encode("utf-16-le") + b"\0\xd8"])
 def test_a_list_that_is_no_text_is_a_sentence(tmp_path, data):
     (tmp_path / "names.txt").write_bytes(data)
-    with pytest.raises(SourceError, match=r"--classes .*names.txt is no list of names: "):
+    with pytest.raises(SourceError, match=r"--classes .*names.txt is not a list of names: "):
         classes(tmp_path / "o", ["n01"], str(tmp_path / "names.txt"))
 
 

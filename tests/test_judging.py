@@ -17,11 +17,16 @@ from tfrecords_schema import Palette
 from training.data.dataset import ShardedDataset
 from training.errors import UsageError
 from training.hydra_config import compose
-from training.metrics.baselines import best_map, commonest_everywhere, count_places, position_prior
+from training.metrics.baselines import (
+    count_labels_by_position,
+    score_best_constant_picture,
+    score_commonest_color,
+    score_position_prior,
+)
 from training.metrics.ciede2000 import ciede2000, difference_table
 from training.metrics.color_spaces import to_cielab, to_oklab
-from training.metrics.losses import Objective, class_weights, cross_entropy, neighbour_targets
-from training.metrics.scores import Scores, Tally, tally_pixels, total
+from training.metrics.losses import TrainingLoss, class_weights, cross_entropy, neighbour_targets
+from training.metrics.scores import Scores, Tally, sum_tallies, tally_pixels
 
 # ------------------------------------------------------------------------------------------- losses
 
@@ -42,17 +47,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 OBJECTIVES = [
-    Objective(0.0, None, None),
-    Objective(0.1, None, None),
-    Objective(0.0, class_weights([50, 30, 20, 0, 0], 0.5), None),
-    Objective(0.0, None, neighbour_targets(greys(5).rgb, 0.2)),
-    Objective(0.2, class_weights([1, 2, 3, 4, 5], 0.1), neighbour_targets(greys(5).rgb, 0.3)),
+    TrainingLoss(0.0, None, None),
+    TrainingLoss(0.1, None, None),
+    TrainingLoss(0.0, class_weights([50, 30, 20, 0, 0], 0.5), None),
+    TrainingLoss(0.0, None, neighbour_targets(greys(5).rgb, 0.2)),
+    TrainingLoss(0.2, class_weights([1, 2, 3, 4, 5], 0.1), neighbour_targets(greys(5).rgb, 0.3)),
 ]
 
 
 @pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=["plain", "smooth", "weights", "neighbours", "all"])
-def test_objectives_and_their_gradients_are_numpys(objective: Objective, jit: bool) -> None:
+def test_objectives_and_their_gradients_are_numpys(objective: TrainingLoss, jit: bool) -> None:
     logits, labels = batch()
 
     def value_and_slope(z: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -111,12 +116,12 @@ def test_neighbours_are_those_that_look_alike() -> None:
 def test_the_objective_comes_from_training_split_and_palette(shared_dataset: Any) -> None:
     manifest = ShardedDataset.open(str(shared_dataset)).manifest
     config = compose(["data.root=x", "loss=rebalanced", "loss.neighbour_sigma=0.1"]).loss
-    objective = Objective.of(config, manifest)
+    objective = TrainingLoss.from_config(config, manifest)
     assert objective.weights is not None
     assert objective.weights.argmin() == np.argmax(manifest.splits["train"].label_histogram)
     assert objective.neighbours is not None
     assert objective.neighbours.shape == (8, 8)
-    assert Objective.of(compose(["data.root=x"]).loss, manifest).is_plain
+    assert TrainingLoss.from_config(compose(["data.root=x"]).loss, manifest).is_cross_entropy
 
 
 @pytest.mark.parametrize(
@@ -251,11 +256,11 @@ def test_any_split_into_batches_gives_the_scores_of_the_whole(
     logits = rng.integers(-3, 4, (sum(sizes), 2, 2, len(palette))).astype(np.float32)
     labels = rng.integers(0, len(palette), (sum(sizes), 2, 2)).astype(palette.label_dtype)
     parts = zip(*(np.split(array, np.cumsum(sizes)[:-1]) for array in (logits, labels)), strict=True)
-    added, whole = total(tally(*part, palette) for part in parts), tally(logits, labels, palette)
+    added, whole = sum_tallies(tally(*part, palette) for part in parts), tally(logits, labels, palette)
     for name in ("top3", "hits", "counts", "confusion"):
         assert np.array_equal(getattr(added, name), getattr(whole, name))
-    assert_close(Scores.of_tally(added), Scores.of_tally(whole))
-    assert_close(Scores.of_tally(added), scores_by_hand(logits, labels, palette))
+    assert_close(Scores.from_tally(added), Scores.from_tally(whole))
+    assert_close(Scores.from_tally(added), scores_by_hand(logits, labels, palette))
 
 
 @pytest.mark.parametrize("num_values", [3, 7])
@@ -267,7 +272,7 @@ def test_tallies_are_the_same_compiled(compiled: Callable[..., Any], num_values:
         logits = np.tile(logits, 13)[..., : len(palette)]
     found = compiled(lambda z, y: tally_pixels(cross_entropy(z, y), z, y, palette.rgb))(logits, labels)
     assert [part.dtype.name for part in found] == ["float64", "int64", "float64"] + ["int64"] * 3
-    assert_close(Scores.of_tally(found), scores_by_hand(logits, labels, palette))
+    assert_close(Scores.from_tally(found), scores_by_hand(logits, labels, palette))
 
 
 def test_confusion_has_truth_in_rows() -> None:
@@ -302,14 +307,19 @@ def by_hand(probabilities: np.ndarray, labels: np.ndarray, palette: Palette) -> 
 
 def test_baselines_are_what_one_gets_pixel_by_pixel() -> None:
     palette, train, val = Palette.grid(2), pictures(0, 30), pictures(1, 10)
-    learnt, judged = count_places([train[:16], train[16:]], 8, 8), count_places([val], 8, 8)
+    learnt, judged = (
+        count_labels_by_position([train[:16], train[16:]], 8, 8),
+        count_labels_by_position([val], 8, 8),
+    )
     shares = np.bincount(val.ravel(), minlength=8) / val.size
-    constant = commonest_everywhere(np.bincount(val.ravel(), minlength=8).tolist(), palette)
+    constant = score_commonest_color(np.bincount(val.ravel(), minlength=8).tolist(), palette)
     assert_close(constant, by_hand(np.tile(shares, (8, 8, 1)), val, palette))
 
     frequencies = np.stack([(train == color).sum(0) for color in range(8)], -1)
-    assert_close(position_prior(learnt, judged, palette), by_hand((frequencies + 1) / (30 + 8), val, palette))
-    best = best_map(judged, palette)
+    assert_close(
+        score_position_prior(learnt, judged, palette), by_hand((frequencies + 1) / (30 + 8), val, palette)
+    )
+    best = score_best_constant_picture(judged, palette)
     assert_close(best, by_hand(np.stack([(val == color).mean(0) for color in range(8)], -1), val, palette))
 
 
@@ -317,11 +327,11 @@ def test_baselines_are_what_one_gets_pixel_by_pixel() -> None:
 @given(st.integers(0, 2**16), st.integers(1, 12))
 def test_no_constant_picture_beats_the_best(seed: int, count: int) -> None:
     palette, val = Palette.grid(2), pictures(seed, count)
-    judged = count_places([val], 8, 8)
-    best = best_map(judged, palette)
+    judged = count_labels_by_position([val], 8, 8)
+    best = score_best_constant_picture(judged, palette)
     others = [
-        position_prior(count_places([pictures(seed + 1, 20)], 8, 8), judged, palette),
-        commonest_everywhere(np.bincount(val.ravel(), minlength=8).tolist(), palette),
+        score_position_prior(count_labels_by_position([pictures(seed + 1, 20)], 8, 8), judged, palette),
+        score_commonest_color(np.bincount(val.ravel(), minlength=8).tolist(), palette),
     ]
     for other in others:
         assert best.accuracy >= other.accuracy

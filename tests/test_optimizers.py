@@ -21,7 +21,7 @@ from training.loop.checkpoint_file import Progress, SavedVariable, write_checkpo
 from training.loop.distribution import Replicas
 from training.loop.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
 from training.loop.step import CompiledModel
-from training.models import build_model, first_and_last
+from training.models import build_model, input_and_output_layers
 
 SMALL = {
     "unet": ["experiment=smoke", "model.widths=[16,24,32]", "model.blocks=[0,0,1]"],
@@ -70,7 +70,9 @@ def network(config: TrainConfig) -> keras.Model:
 def test_muon_updates_the_hidden_convolutions_and_adamw_all_else(name: str, hints: bool) -> None:
     config = configured(name, hints)
     net = network(config)
-    optimizer = make_optimizer(config.optimizer, "float32", hidden_kernels(net, first_and_last(config.model)))
+    optimizer = make_optimizer(
+        config.optimizer, "float32", hidden_kernels(net, input_and_output_layers(config.model))
+    )
     optimizer.build(net.trainable_variables)
     by_adamw = {
         variable.path
@@ -92,7 +94,7 @@ def test_the_first_and_last_layers_are_those_at_the_ends_of_the_network(name: st
     first = {layer.name for layer in weighted if layer.input is net.inputs[0]}
     last = [layer.name for layer in weighted][-1]
     assert first | {last} == ENDS[name]
-    assert ENDS[name] <= set(first_and_last(config.model))
+    assert ENDS[name] <= set(input_and_output_layers(config.model))
 
 
 def muon_step(kernel: np.ndarray, gradient: np.ndarray, *, transposed: bool) -> np.ndarray:
@@ -126,7 +128,7 @@ def test_a_transposed_kernel_has_the_step_of_the_same_map_untransposed() -> None
 
 def test_transposed_convolutions_are_marked() -> None:
     config = configured("article_logits")
-    kernels = hidden_kernels(network(config), first_and_last(config.model))
+    kernels = hidden_kernels(network(config), input_and_output_layers(config.model))
     transposed = [layer for layer in HIDDEN["article_logits"] if layer.startswith("up")]
     transposed += ["middle3", "middle4"]
     assert {path for path, is_transposed in kernels.items() if is_transposed} == {

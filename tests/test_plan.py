@@ -153,7 +153,7 @@ def test_folders_can_say_the_split(tmp_path):
         "train": ["n1/1.JPEG"],
         "val": ["n1/2.JPEG"],
     }
-    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/; n0/0.JPEG does not"):
+    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/, but n0/0.JPEG is not"):
         make_plan(some(2), Sharding(split="folder"), str(tmp_path))
 
 

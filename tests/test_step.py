@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tfrecords_schema as schema
 from training.data.augment import flip
 from training.data.unpack import unpack_edges
-from training.metrics.losses import Objective, cross_entropy, to_logits
+from training.metrics.losses import TrainingLoss, cross_entropy, to_logits
 from training.metrics.scores import Scores, pixel_sums
 
 
@@ -72,7 +72,7 @@ def test_the_objective_equals_that_of_keras(mode: Any, smoothing: float) -> None
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
         tf.one_hot(labels, 5), logits
     )
-    loss = mode(Objective(smoothing, None, None))(logits, labels)
+    loss = mode(TrainingLoss(smoothing, None, None))(logits, labels)
     assert float(loss) == pytest.approx(float(expected), abs=1e-5)
     if smoothing == 0:
         assert float(mode(cross_entropy)(logits, labels)) == pytest.approx(float(expected), abs=1e-5)
@@ -110,6 +110,6 @@ def test_sums_add_up_over_batches_of_any_size(sizes: list[int], seed: int) -> No
 
     splits = np.cumsum(sizes)[:-1]
     parts = zip(np.split(logits, splits), np.split(labels, splits), strict=True)
-    whole, added = Scores.of(sums(logits, labels)), Scores.of(sum(sums(z, y) for z, y in parts))
+    whole, added = Scores.from_sums(sums(logits, labels)), Scores.from_sums(sum(sums(z, y) for z, y in parts))
     assert added.loss == pytest.approx(whole.loss, rel=1e-5)
     assert added.accuracy == pytest.approx((logits.argmax(-1) == labels).mean())

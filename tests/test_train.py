@@ -158,7 +158,7 @@ def test_prints_whether_the_baselines_are_beaten(
     run(shared_dataset, tmp_path, "optimizer.learning_rate=1e-9", "trainer.epochs=1")
     stdout = capsys.readouterr().out
     manifest = ShardedDataset.open(str(shared_dataset)).manifest
-    baselines = Baselines.of(manifest.splits["val"].label_histogram, manifest.palette)
+    baselines = Baselines.from_histogram(manifest.splits["val"].label_histogram, manifest.palette)
     assert f"accuracy {baselines.accuracy:.3f}" in stdout.split("epoch   1")[0]
     assert f"loss {baselines.loss:.3f}" in stdout.split("epoch   1")[0]
     assert "NOT beaten" in stdout

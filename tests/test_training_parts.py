@@ -98,7 +98,9 @@ def test_whichever_ends_first() -> None:
 
 
 def test_baselines_of_a_known_histogram() -> None:
-    baselines = Baselines.of([50, 25, 25, 0], Palette("greys", tuple((v, v, v) for v in (0, 80, 160, 240))))
+    baselines = Baselines.from_histogram(
+        [50, 25, 25, 0], Palette("greys", tuple((v, v, v) for v in (0, 80, 160, 240)))
+    )
     assert baselines.accuracy == 0.5
     assert baselines.commonest == 0
     assert baselines.loss == pytest.approx(1.5 * math.log(2))
@@ -107,7 +109,7 @@ def test_baselines_of_a_known_histogram() -> None:
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=30).filter(any))
 def test_baselines_are_within_their_bounds(histogram: list[int]) -> None:
     greys = Palette("greys", tuple((value, value, value) for value in range(len(histogram))))
-    baselines = Baselines.of(histogram, greys)
+    baselines = Baselines.from_histogram(histogram, greys)
     assert 1 / len(histogram) <= baselines.accuracy <= 1
     assert -1e-9 <= baselines.loss <= math.log(len(histogram)) + 1e-9
 

@@ -145,10 +145,12 @@ def test_opening_waits_for_faults_that_pass(
     bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], words: str, kind: type
 ) -> None:
     root = bucket()
-    gfile.fail(words, fault(kind), storage.TRIES - 1)
+    gfile.fail(words, fault(kind), storage.MAX_ATTEMPTS - 1)
     ShardedDataset.open(root)
     assert not gfile.faults
-    assert no_pause == [storage.PAUSE * 2**attempt for attempt in range(storage.TRIES - 1)]
+    assert no_pause == [
+        storage.FIRST_PAUSE_SECONDS * 2**attempt for attempt in range(storage.MAX_ATTEMPTS - 1)
+    ]
 
 
 @pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
@@ -159,7 +161,7 @@ def test_opening_names_a_network_that_does_not_come_back(
     gfile.fail(words, fault(errors.UnavailableError, "Could not resolve host"), 99)
     with pytest.raises(WorkError) as error:
         ShardedDataset.open(root)
-    for word in (words, "network or the storage", str(storage.TRIES), "Could not resolve host"):
+    for word in (words, "network or the storage", str(storage.MAX_ATTEMPTS), "Could not resolve host"):
         assert word in said(error)
     assert "damaged" not in said(error)
 
@@ -205,7 +207,7 @@ def test_a_fault_that_passes_changes_nothing(bucket: Callable[..., str], gfile: 
     root = bucket()
     dataset = ShardedDataset.open(root)
     expected = ids(dataset.train(**SETTINGS))
-    gfile.fail("train-00002", fault(kind), storage.TRIES - 1)
+    gfile.fail("train-00002", fault(kind), storage.MAX_ATTEMPTS - 1)
     assert ids(dataset.train(**SETTINGS)) == expected
     assert not gfile.faults
 
@@ -269,11 +271,11 @@ class Flaky:
 
 @pytest.mark.parametrize("kind", [*PASSING, errors.UnknownError])
 def test_tf_data_goes_on_behind_the_last_batch(kind: type, no_pause: list[float]) -> None:
-    often = storage.TRIES - 1
+    often = storage.MAX_ATTEMPTS - 1
     flaky = Flaky(5, {0: [fault(kind)], 2: [fault(kind)] * often, 3: [fault(kind)] * often})
     assert list(read_batches(flaky, "gs://bucket/dataset")) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
     assert len(no_pause) == 1 + 2 * often
-    assert no_pause[1:3] == [storage.PAUSE, 2 * storage.PAUSE]
+    assert no_pause[1:3] == [storage.FIRST_PAUSE_SECONDS, 2 * storage.FIRST_PAUSE_SECONDS]
 
 
 @pytest.mark.parametrize(

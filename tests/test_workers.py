@@ -57,7 +57,7 @@ def test_each_image_is_noted_before_it_is_read(
     planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    real = shard_writer.read_all
+    real = shard_writer.read_images
     seen = []
 
     def watched(images, max_pixels):  # type: ignore[no-untyped-def]
@@ -65,7 +65,7 @@ def test_each_image_is_noted_before_it_is_read(
             seen.append((number, begun[-1]))
             yield image, data
 
-    monkeypatch.setattr(shard_writer, "read_all", watched)
+    monkeypatch.setattr(shard_writer, "read_images", watched)
     shard_writer.write_shard(planned[0], DEFAULT, "none", str(tmp_path / "out"), begun.append)
     assert begun == list(range(planned[0].images + 1))
     assert all(number == noted for number, noted in seen)

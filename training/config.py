@@ -147,7 +147,7 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is trained on: see losses.Objective."""
+    """What is trained on: see losses.TrainingLoss."""
 
     uniform_share: float
     label_smoothing: float

@@ -54,10 +54,10 @@ def preview(
 
     packed, labels, ids = next(dataset.eval("train", ROWS))
     edges = unpack_edges(packed, dataset.manifest.image_size)
-    draws = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
+    random = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
     sheet = {}
     for title, settings in columns(config.augment, none, hands).items():
-        drawn, moved = augment(edges, labels, draws, settings)
+        drawn, moved = augment(edges, labels, random, settings)
         sheet[title] = (255 - drawn.numpy() * (255 - np.array(INK))).astype(np.uint8)
     sheet["labels"] = dataset.manifest.palette.to_rgb(moved.numpy())
     return draw_sheet(sheet)

@@ -47,7 +47,7 @@ def work(args: argparse.Namespace) -> int:
     """Prints the two rates and their ratio; 0."""
     from photographs import photographs
 
-    from preprocess.image_reader import AHEAD, read_all, read_image
+    from preprocess.image_reader import IMAGES_AHEAD, read_image, read_images
     from preprocess.sources import Image
 
     _add_far_storage(args.delay / 1000)
@@ -55,12 +55,13 @@ def work(args: argparse.Namespace) -> int:
     started = time.monotonic()
     one_by_one = [read_image(image) for image in images]
     middle = time.monotonic()
-    ahead = [data for _, data in read_all(images)]
+    ahead = [data for _, data in read_images(images)]
     ended = time.monotonic()
     assert ahead == one_by_one, "the same images in the same order"
     slow, fast = len(images) / (middle - started), len(images) / (ended - middle)
     print(f"{len(images)} images, each answer after {args.delay:g} ms")
-    print(f"one at a time: {slow:.0f} images/s; {AHEAD} ahead: {fast:.0f} images/s; {fast / slow:.1f} times")
+    rates = f"one at a time: {slow:.0f} images/s; {IMAGES_AHEAD} ahead: {fast:.0f} images/s"
+    print(f"{rates}; {fast / slow:.1f} times")
     return 0
 
 

@@ -15,7 +15,7 @@ WOBBLE_CELL, GAP_CELL, SHADE_CELL = 16, 8, 16  # pixels between the knots of eac
 
 
 def augment(
-    edges: tf.Tensor, labels: tf.Tensor, draws: StatelessRandom, config: AugmentConfig
+    edges: tf.Tensor, labels: tf.Tensor, random: StatelessRandom, config: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies what `config` asks for: geometry to both, then the hand to the edges alone.
 
@@ -28,20 +28,20 @@ def augment(
       Edges (in [0, 1] with `pencil`, else in {0, 1}) and labels of the same shapes.
     """
     if config.flip:
-        edges, labels = flip(edges, labels, draws.uniform_scalar("flip") < config.flip)
+        edges, labels = flip(edges, labels, random.uniform_scalar("flip") < config.flip)
     if config.scale > 1:
-        edges, labels = crop(edges, labels, draws, config.scale, config.translate)
+        edges, labels = crop(edges, labels, random, config.scale, config.translate)
     if config.drop_specks:
-        bound = tf.floor(draws.uniform_scalar("drop_specks") * (config.drop_specks + 1))
+        bound = tf.floor(random.uniform_scalar("drop_specks") * (config.drop_specks + 1))
         edges = drop_specks(edges, bound, config.drop_specks)
     if config.jitter:
-        edges = jitter(edges, draws, config.jitter)
+        edges = jitter(edges, random, config.jitter)
     if config.gaps:
-        edges = gaps(edges, draws, config.gaps)
+        edges = gaps(edges, random, config.gaps)
     if config.thickness and config.thickness_max > 1:
-        edges = thicken(edges, draws, config.thickness, config.thickness_max)
+        edges = thicken(edges, random, config.thickness, config.thickness_max)
     if config.pencil:
-        edges = pencil(edges, draws, config.pencil)
+        edges = pencil(edges, random, config.pencil)
     return edges, labels
 
 
@@ -53,7 +53,7 @@ def flip(edges: tf.Tensor, labels: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Ten
 
 
 def crop(
-    edges: tf.Tensor, labels: tf.Tensor, draws: StatelessRandom, scale: float, translate: float
+    edges: tf.Tensor, labels: tf.Tensor, random: StatelessRandom, scale: float, translate: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Enlarges a window by 1 to `scale`, its centre up to `translate` pixels away from the picture's.
 
@@ -61,12 +61,12 @@ def crop(
     skips none, so lines stay connected.
     """
     size = edges.shape[1]
-    side = size / (1 + draws.uniform_scalar("scale") * (scale - 1))
+    side = size / (1 + random.uniform_scalar("scale") * (scale - 1))
     slack = (size - side) / 2
     places = tf.range(size, dtype=tf.float32) + 0.5
 
     def sources(axis: str) -> tf.Tensor:
-        shift = (2 * draws.uniform_scalar(f"translate {axis}") - 1) * tf.minimum(slack, translate)
+        shift = (2 * random.uniform_scalar(f"translate {axis}") - 1) * tf.minimum(slack, translate)
         found = (slack + shift)[:, None] + places * (side / size)[:, None]
         return tf.clip_by_value(tf.cast(found, tf.int32), 0, size - 1)
 
@@ -101,30 +101,30 @@ def drop_specks(edges: tf.Tensor, bound: tf.Tensor, largest: int) -> tf.Tensor:
     return tf.where(area > bound[:, None, None, None], edges, 0.0)
 
 
-def jitter(edges: tf.Tensor, draws: StatelessRandom, pixels: float) -> tf.Tensor:
+def jitter(edges: tf.Tensor, random: StatelessRandom, pixels: float) -> tf.Tensor:
     """Makes lines wobble: moves them by a smooth field of at most `pixels`; the labels stay."""
     size = edges.shape[1]
     places = tf.range(size, dtype=tf.float32)
 
     def sources(axis: str, along: tf.Tensor) -> tf.Tensor:
-        field = 2 * draws.value_noise(f"jitter {axis}", size, WOBBLE_CELL) - 1
+        field = 2 * random.value_noise(f"jitter {axis}", size, WOBBLE_CELL) - 1
         return tf.clip_by_value(tf.cast(tf.round(along + pixels * field), tf.int32), 0, size - 1)
 
     rows, columns = sources("rows", places[:, None]), sources("columns", places[None, :])
     return _take(edges[..., 0], rows, columns)[..., None]
 
 
-def gaps(edges: tf.Tensor, draws: StatelessRandom, share: float) -> tf.Tensor:
+def gaps(edges: tf.Tensor, random: StatelessRandom, share: float) -> tf.Tensor:
     """Breaks lines: smooth blobs that cover this share of the paper, on average, are rubbed out."""
     size = edges.shape[1]
-    noise = draws.value_noise("gaps", size, GAP_CELL)
+    noise = random.value_noise("gaps", size, GAP_CELL)
     return tf.where(noise[..., None] < value_noise_quantile(share, size, GAP_CELL), 0.0, edges)
 
 
-def thicken(edges: tf.Tensor, draws: StatelessRandom, probability: float, widest: int) -> tf.Tensor:
+def thicken(edges: tf.Tensor, random: StatelessRandom, probability: float, widest: int) -> tf.Tensor:
     """Draws some pictures with a broader pen: 2 to `widest` pixels more or less evenly."""
-    chosen = draws.uniform_scalar("thickness") < probability
-    width = 2 + tf.floor(draws.uniform_scalar("width") * (widest - 1))
+    chosen = random.uniform_scalar("thickness") < probability
+    width = 2 + tf.floor(random.uniform_scalar("width") * (widest - 1))
     thick = edges
     for pixels in range(2, widest + 1):
         here = chosen & (width == pixels)
@@ -132,15 +132,15 @@ def thicken(edges: tf.Tensor, draws: StatelessRandom, probability: float, widest
     return thick
 
 
-def pencil(edges: tf.Tensor, draws: StatelessRandom, strength: float) -> tf.Tensor:
+def pencil(edges: tf.Tensor, random: StatelessRandom, strength: float) -> tf.Tensor:
     """Turns ink to pencil: soft borders, and a darkness that varies along the lines; in [0, 1].
 
     Each picture gets from 0 to `strength` of it.
     """
     kernel = tf.constant([1.0, 2.0, 1.0]) / 4
     soft = tf.nn.conv2d(edges, tf.reshape(kernel[:, None] * kernel, [3, 3, 1, 1]), 1, "SAME")
-    amount = strength * draws.uniform_scalar("pencil")[:, None, None, None]
-    shade = draws.value_noise("shade", edges.shape[1], SHADE_CELL)[..., None]
+    amount = strength * random.uniform_scalar("pencil")[:, None, None, None]
+    shade = random.value_noise("shade", edges.shape[1], SHADE_CELL)[..., None]
     return (edges + amount * (soft - edges)) * (1 - amount * shade)
 
 

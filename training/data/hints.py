@@ -20,7 +20,7 @@ BRUSHES = (1, 3, 5)  # widths in pixels
 _DIRECTIONS = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)], np.int32)
 
 
-def simulate(labels: tf.Tensor, draws: StatelessRandom, config: HintsConfig) -> tf.Tensor:
+def simulate_hints(labels: tf.Tensor, random: StatelessRandom, config: HintsConfig) -> tf.Tensor:
     """A random number of strokes for each example, and none at all for a share of them.
 
     Args:
@@ -29,37 +29,37 @@ def simulate(labels: tf.Tensor, draws: StatelessRandom, config: HintsConfig) -> 
     Returns:
       int32 [B, S, S]: a hint's label + 1, or 0 where there is none.
     """
-    share = draws.uniform("hints", 3)
+    share = random.uniform("hints", 3)
     # Log-uniform from 1 to `most`: a person gives three hints more often than sixty.
     count = tf.floor(tf.exp(share[:, 0] * float(np.log(config.most + 1))))
     count = tf.where(share[:, 1] < config.without, 0.0, count)
-    lengths = tf.floor(draws.uniform("hint lengths", config.most) * config.longest)
-    strokes = _strokes(labels, draws, count, lengths, config.most, config.longest)
+    lengths = tf.floor(random.uniform("hint lengths", config.most) * config.longest)
+    strokes = _strokes(labels, random, count, lengths, config.most, config.longest)
     return _brushed(strokes, tf.cast(share[:, 2] * len(BRUSHES), tf.int32))
 
 
-def dabs(labels: tf.Tensor, draws: StatelessRandom, count: int) -> tf.Tensor:
-    """Exactly `count` dabs of 3×3 pixels an example, for evaluation; as `simulate` otherwise."""
+def simulate_point_hints(labels: tf.Tensor, random: StatelessRandom, count: int) -> tf.Tensor:
+    """Exactly `count` dabs of 3×3 pixels an example, for evaluation; as `simulate_hints` otherwise."""
     shape = tf.shape(labels)[:1]
     counts, lengths = tf.fill(shape, float(count)), tf.zeros([shape[0], count])
-    strokes = _strokes(labels, draws, counts, lengths, count, 1)
+    strokes = _strokes(labels, random, counts, lengths, count, 1)
     return _brushed(strokes, tf.ones(shape, tf.int32))
 
 
-def with_hints(edges: tf.Tensor, hints: tf.Tensor | None, palette: Palette) -> tf.Tensor:
+def append_hints(edges: tf.Tensor, hints: tf.Tensor | None, palette: Palette) -> tf.Tensor:
     """Puts hints' channels, or for None empty ones, beside the edges: float32 [B, S, S, 1 + 4]."""
     if hints is None:
         return tf.pad(edges, [[0, 0], [0, 0], [0, 0], [0, HINT_CHANNELS]])
-    return tf.concat([edges, to_channels(hints, palette)], axis=-1)
+    return tf.concat([edges, hint_channels(hints, palette)], axis=-1)
 
 
-def to_channels(hints: tf.Tensor, palette: Palette) -> tf.Tensor:
-    """What the network sees of hints as `simulate` gives them: float32 [B, S, S, 4]."""
+def hint_channels(hints: tf.Tensor, palette: Palette) -> tf.Tensor:
+    """What the network sees of hints as `simulate_hints` gives them: float32 [B, S, S, 4]."""
     return tf.gather(tf.constant(hint_table(palette)), hints)
 
 
 def _strokes(
-    labels: tf.Tensor, draws: StatelessRandom, count: tf.Tensor, lengths: tf.Tensor, most: int, longest: int
+    labels: tf.Tensor, random: StatelessRandom, count: tf.Tensor, lengths: tf.Tensor, most: int, longest: int
 ) -> tf.Tensor:
     """One-pixel lines from random places in one of eight directions, as long as the label stays the same.
 
@@ -74,8 +74,8 @@ def _strokes(
     labels = tf.cast(labels, tf.int32)
     if most == 0:
         return tf.zeros_like(labels)
-    place = tf.cast(tf.reshape(draws.uniform("hint places", 2 * most), [-1, most, 1, 2]) * size, tf.int32)
-    turn = tf.cast(draws.uniform("hint directions", most) * len(_DIRECTIONS), tf.int32)
+    place = tf.cast(tf.reshape(random.uniform("hint places", 2 * most), [-1, most, 1, 2]) * size, tf.int32)
+    turn = tf.cast(random.uniform("hint directions", most) * len(_DIRECTIONS), tf.int32)
     step = tf.range(longest)
     way = place + tf.gather(tf.constant(_DIRECTIONS), turn)[:, :, None] * step[None, None, :, None]
     inside = tf.reduce_all((way >= 0) & (way < size), axis=-1)

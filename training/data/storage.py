@@ -13,9 +13,9 @@ import numpy as np
 from tfrecords_schema import storage_error
 from training.errors import WorkError
 
-TRIES = 5
-PAUSE = 1.0  # seconds before the second try, doubled before each further one
-CONNECTIONS = 32  # files of a bucket that are asked for at a time: each answer takes long, many no longer
+MAX_ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 1.0  # seconds before the second try, doubled before each further one
+MAX_CONNECTIONS = 32  # files of a bucket that are asked for at a time: each answer takes long, many no longer
 
 T = TypeVar("T")
 
@@ -25,19 +25,19 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def pause(attempt: int) -> bool:
+def wait_before_retry(attempt: int) -> bool:
     """Waits before a further try, after try number `attempt` (from 0) failed; False if that was the last."""
-    if attempt + 1 >= TRIES:
+    if attempt + 1 >= MAX_ATTEMPTS:
         return False
-    time.sleep(PAUSE * 2**attempt)
+    time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     return True
 
 
-def patiently(read: Callable[[], T]) -> T:
+def with_retries(read: Callable[[], T]) -> T:
     """Returns what `read` returns, which is tried again when a fault of the network or the store may pass.
 
     Raises:
-      ConnectionError: that of the last of `TRIES` tries.
+      ConnectionError: that of the last of `MAX_ATTEMPTS` tries.
       OSError: any other fault, at once.
     """
     attempt = 0
@@ -45,12 +45,12 @@ def patiently(read: Callable[[], T]) -> T:
         try:
             return read()
         except ConnectionError:
-            if not pause(attempt):
+            if not wait_before_retry(attempt):
                 raise
             attempt += 1
 
 
-def unreadable(error: OSError, path: str) -> WorkError:
+def explain_read_error(error: OSError, path: str) -> WorkError:
     """The sentence for a file of a dataset that could not be read, though nothing says that it is damaged.
 
     `path` is named where the error names none.
@@ -58,7 +58,7 @@ def unreadable(error: OSError, path: str) -> WorkError:
     file, reason = error.filename or path, error.strerror or error
     if isinstance(error, ConnectionError):
         return WorkError(
-            f"{file} could not be read: the network or the storage failed {TRIES} times in a row ({reason}): "
+            f"{file} could not be read: the network or the storage failed {MAX_ATTEMPTS} times in a row ({reason}): "
             "run the same command again later; a training run goes on from its last checkpoint"
         )
     if isinstance(error, FileNotFoundError):
@@ -75,8 +75,8 @@ def sizes(paths: Sequence[str]) -> Iterator[int | None]:
     if not any(map(is_remote, paths)):
         yield from map(_local_size, paths)
         return
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        yield from pool.map(lambda path: patiently(lambda: _remote_size(path)), paths)
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        yield from pool.map(lambda path: with_retries(lambda: _remote_size(path)), paths)
 
 
 def read_into(data: np.ndarray, path: str, offset: int) -> int:
@@ -86,7 +86,7 @@ def read_into(data: np.ndarray, path: str, offset: int) -> int:
       OSError: the file cannot be read.
     """
     if is_remote(path):
-        found = patiently(lambda: _read_remote(path, offset, len(data)))
+        found = with_retries(lambda: _read_remote(path, offset, len(data)))
         data[: len(found)] = np.frombuffer(found, np.uint8)
         return len(found)
     with Path(path).open("rb", buffering=0) as file:

@@ -24,13 +24,13 @@ from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
 from training.loop.step import EvalCondition, make_eval_steps
 from training.metrics.baselines import (
-    LARGEST_TABLE,
-    best_map,
-    commonest_everywhere,
-    count_places,
-    position_prior,
+    MAX_TABLE_SIZE,
+    count_labels_by_position,
+    score_best_constant_picture,
+    score_commonest_color,
+    score_position_prior,
 )
-from training.metrics.scores import Scores, Tally, total
+from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models.predict import predict_labels
 from training.run.progress import ProgressBar
 from training.run.sample_grid import draw_sample_grid
@@ -135,8 +135,8 @@ def judge(run: RunInfo, network: Path, dataset: ShardedDataset, split: str) -> E
     steps = make_eval_steps(net, dataset.manifest, run.gives_logits, conditions=ways)
     for way, step in zip(ways, steps, strict=True):
         batches = _batches(run, dataset, split, f"{split}, {way}")
-        tallies[way] = total(step(*batch) for batch in batches)
-    scores = {way: Scores.of_tally(tally) for way, tally in tallies.items()}
+        tallies[way] = sum_tallies(step(*batch) for batch in batches)
+    scores = {way: Scores.from_tally(tally) for way, tally in tallies.items()}
     plain = EvalCondition()
     if not math.isfinite(scores[plain].loss):
         raise WorkError(
@@ -167,13 +167,13 @@ def _baselines(run: RunInfo, dataset: ShardedDataset, split: str) -> dict[str, S
 
     def count(of: str, images: int | None) -> np.ndarray:
         batches = _batches(run, dataset, of, f"places, {of}", images)
-        return count_places((labels.numpy() for _, labels, _ in batches), size, len(palette))
+        return count_labels_by_position((labels.numpy() for _, labels, _ in batches), size, len(palette))
 
-    rows = {COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette)}
-    if size**2 * len(palette) <= LARGEST_TABLE:
+    rows = {COMMONEST: score_commonest_color(manifest.splits[split].label_histogram, palette)}
+    if size**2 * len(palette) <= MAX_TABLE_SIZE:
         learnt, judged = count("train", PRIOR_IMAGES), count(split, None)
-        rows[PRIOR] = position_prior(learnt, judged, palette)
-        rows[BEST_MAP] = best_map(judged, palette)
+        rows[PRIOR] = score_position_prior(learnt, judged, palette)
+        rows[BEST_MAP] = score_best_constant_picture(judged, palette)
     return rows
 
 
@@ -182,8 +182,8 @@ def _batches(
 ) -> Iterator[Batch]:
     """All batches of a split, or (rounded up to whole batches) those of its first `images`."""
     count = -(-min(images or sys.maxsize, dataset.examples(split)) // run.batch_size)
-    total = min(images or sys.maxsize, dataset.examples(split))
-    with ProgressBar(what, total, starting="compiling") as meter:
+    sum_tallies = min(images or sys.maxsize, dataset.examples(split))
+    with ProgressBar(what, sum_tallies, starting="compiling") as meter:
         for batch in itertools.islice(dataset.eval(split, run.batch_size), count):
             yield batch
             meter.update(len(batch.ids))

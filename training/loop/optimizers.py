@@ -75,13 +75,13 @@ class ConvMuon(_ReducedGradients, keras.optimizers.Muon):
         )
 
 
-def hidden_kernels(net: keras.Model, first_and_last: Collection[str]) -> dict[str, bool]:
+def hidden_kernels(net: keras.Model, input_and_output_layers: Collection[str]) -> dict[str, bool]:
     """Finds the kernels that Muon updates: those of all convolutions except the first and last layers.
 
     Jordan advises against Muon for these.
 
     Args:
-      first_and_last: names of the layers that take the drawing or return the scores.
+      input_and_output_layers: names of the layers that take the drawing or return the scores.
 
     Returns:
       A dict from the path of each kernel to whether it is that of a transposed convolution, whose shape is
@@ -91,7 +91,7 @@ def hidden_kernels(net: keras.Model, first_and_last: Collection[str]) -> dict[st
     return {
         layer.kernel.path: isinstance(layer, keras.layers.Conv2DTranspose)
         for layer in net.layers
-        if isinstance(layer, kinds) and layer.name not in first_and_last
+        if isinstance(layer, kinds) and layer.name not in input_and_output_layers
     }
 
 

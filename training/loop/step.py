@@ -13,15 +13,15 @@ import tensorflow as tf
 import tfrecords_schema as schema
 from training.config import TrainConfig
 from training.data.augment import augment
-from training.data.hints import dabs, simulate, with_hints
+from training.data.hints import append_hints, simulate_hints, simulate_point_hints
 from training.data.stateless_random import StatelessRandom
 from training.data.unpack import unpack_edges
 from training.loop.distribution import Replicas
 from training.loop.ema import averaged_copy, update_averages
 from training.loop.optimizers import hidden_kernels, make_optimizer
-from training.metrics.losses import Objective, cross_entropy, to_logits
+from training.metrics.losses import TrainingLoss, cross_entropy, to_logits
 from training.metrics.scores import Tally, pixel_sums, tally_pixels
-from training.models import first_and_last
+from training.models import input_and_output_layers
 
 Step = Callable[..., tf.Tensor]
 
@@ -60,10 +60,12 @@ class CompiledModel:
         It must be called in the scope of the strategy of `replicas`, in which `net` was built. TensorFlow
         compiles each step at its first call.
         """
-        kernels = hidden_kernels(net, first_and_last(config.model))
+        kernels = hidden_kernels(net, input_and_output_layers(config.model))
         optimizer = make_optimizer(config.optimizer, config.trainer.precision, kernels)
         optimizer.build(net.trainable_variables)
-        loss_and_gradient = _make_loss_and_gradient(config, Objective.of(config.loss, manifest), optimizer)
+        loss_and_gradient = _make_loss_and_gradient(
+            config, TrainingLoss.from_config(config.loss, manifest), optimizer
+        )
         image_size = manifest.image_size
         seed, jit, ema = config.trainer.seed, config.trainer.jit_compile, config.trainer.ema
         eval_net = net if ema is None else averaged_copy(net)
@@ -74,7 +76,9 @@ class CompiledModel:
             random = StatelessRandom(seed, epoch, ids)
             drawings, labels = augment(edges, labels, random, config.augment)
             if config.model.hints:
-                drawings = with_hints(drawings, simulate(labels, random, config.hints), manifest.palette)
+                drawings = append_hints(
+                    drawings, simulate_hints(labels, random, config.hints), manifest.palette
+                )
             with tf.GradientTape() as tape:
                 outputs = net(drawings, training=True)
             sums, output_gradient = loss_and_gradient(outputs, labels)
@@ -137,8 +141,8 @@ def make_eval_steps(
             drawings = tf.nn.max_pool2d(drawings, condition.line_width, 1, "SAME")
         if takes_hints:
             random = StatelessRandom(0, tf.constant(0), ids)
-            hints = dabs(labels, random, condition.hints) if condition.hints else None
-            drawings = with_hints(drawings, hints, manifest.palette)
+            hints = simulate_point_hints(labels, random, condition.hints) if condition.hints else None
+            drawings = append_hints(drawings, hints, manifest.palette)
         return compute_tally(net(drawings, training=False), labels)
 
     compiled = tf.function(jit_compile=jit_compile, input_signature=signature)
@@ -146,9 +150,9 @@ def make_eval_steps(
 
 
 def _make_loss_and_gradient(
-    config: TrainConfig, objective: Objective, optimizer: keras.optimizers.Optimizer
+    config: TrainConfig, training_loss: TrainingLoss, optimizer: keras.optimizers.Optimizer
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Creates a function from outputs and labels to `pixel_sums` and the gradient of the scaled objective.
+    """Creates a function from outputs and labels to `pixel_sums` and the gradient of the scaled training loss.
 
     The gradient is with respect to the outputs. XLA compiles this function even if the step is not compiled:
     one pass over the logits instead of a dozen halves its time on a CPU, where the rest of the step is faster
@@ -161,7 +165,9 @@ def _make_loss_and_gradient(
             tape.watch(outputs)
             logits = to_logits(outputs, config.model.gives_logits)
             loss = cross_entropy(logits, labels)
-            scaled = optimizer.scale_loss(loss if objective.is_plain else objective(logits, labels))
+            scaled = optimizer.scale_loss(
+                loss if training_loss.is_cross_entropy else training_loss(logits, labels)
+            )
         return pixel_sums(loss, logits, labels), tape.gradient(scaled, outputs)
 
     return loss_and_gradient

@@ -26,7 +26,7 @@ from training.loop.schedule import Budget, learning_rate
 from training.loop.signals import Interrupted, StopSignals
 from training.loop.step import CompiledModel
 from training.metrics.baselines import Baselines
-from training.metrics.scores import Scores, Tally, total
+from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models import build_model
 from training.run import console, run_info
 from training.run.artifacts import HISTORY, RunArtifacts
@@ -153,7 +153,7 @@ def evaluate(
             yield model.eval_step(*batch)
             after_batch(len(batch.ids))
 
-    return Scores.of_tally(total(tallies()))
+    return Scores.from_tally(sum_tallies(tallies()))
 
 
 def _memory_advice(config: TrainConfig) -> str:
@@ -204,7 +204,7 @@ def _start_artifacts(session: TrainingSession, run_dir: Path) -> RunArtifacts:
         run_dir,
         session.config,
         session.dataset,
-        Baselines.of(histogram, manifest.palette),
+        Baselines.from_histogram(histogram, manifest.palette),
         session.progress.history,
         session.replicas.is_chief,
     )
@@ -334,7 +334,7 @@ def _finite_scores(session: TrainingSession) -> Scores:
     Raises:
       WorkError: the loss is infinite or not a number.
     """
-    scores = Scores.of(session.progress.pixel_sums)
+    scores = Scores.from_sums(session.progress.pixel_sums)
     if not math.isfinite(scores.loss):
         raise WorkError(
             f"the loss is {scores.loss} at step {session.progress.step}: try a lower learning rate than "

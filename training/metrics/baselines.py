@@ -17,7 +17,7 @@ from training.metrics.color_spaces import to_cielab
 from training.metrics.scores import Scores, Tally
 
 # Larger tables of S * S * K frequencies are not made: several of this size come to a gigabyte.
-LARGEST_TABLE = 2**25
+MAX_TABLE_SIZE = 2**25
 
 
 @dataclass(frozen=True)
@@ -35,42 +35,42 @@ class Baselines:
     commonest: int
 
     @classmethod
-    def of(cls, histogram: list[int], palette: Palette) -> Baselines:
+    def from_histogram(cls, histogram: list[int], palette: Palette) -> Baselines:
         """From a label histogram [K] with at least one pixel.
 
         The entropy is H = -Σ p ln p over the colours that occur (Shannon 1948).
         """
-        scores = commonest_everywhere(histogram, palette)
+        scores = score_commonest_color(histogram, palette)
         assert scores.delta_e is not None
         return cls(scores.accuracy, scores.loss, scores.delta_e, int(np.argmax(histogram)))
 
 
-def commonest_everywhere(histogram: list[int], palette: Palette) -> Scores:
+def score_commonest_color(histogram: list[int], palette: Palette) -> Scores:
     """Every pixel gets the commonest colour; the loss is that of the palette's shares, their entropy."""
     counts = np.asarray([histogram], np.int64)
-    return score_map(counts / counts.sum(), counts, palette)
+    return score_constant_prediction(counts / counts.sum(), counts, palette)
 
 
-def position_prior(train_counts: np.ndarray, counts: np.ndarray, palette: Palette) -> Scores:
+def score_position_prior(train_counts: np.ndarray, counts: np.ndarray, palette: Palette) -> Scores:
     """Each pixel gets the colours it has in the training split, with add-one smoothing (Laplace).
 
     Args:
-      train_counts, counts: of the training and of the judged split, from `count_places`.
+      train_counts, counts: of the training and of the judged split, from `count_labels_by_position`.
     """
     smoothed = train_counts + 1.0
-    return score_map(smoothed / smoothed.sum(1, keepdims=True), counts, palette)
+    return score_constant_prediction(smoothed / smoothed.sum(1, keepdims=True), counts, palette)
 
 
-def best_map(counts: np.ndarray, palette: Palette) -> Scores:
+def score_best_constant_picture(counts: np.ndarray, palette: Palette) -> Scores:
     """Each pixel gets the colours it has in the judged split itself.
 
     Nothing that ignores the drawing has a higher accuracy or a lower loss there, so what a network reaches
     beyond this it has from the lines.
     """
-    return score_map(counts / counts.sum(1, keepdims=True), counts, palette)
+    return score_constant_prediction(counts / counts.sum(1, keepdims=True), counts, palette)
 
 
-def count_places(labels: Iterable[np.ndarray], image_size: int, colors: int) -> np.ndarray:
+def count_labels_by_position(labels: Iterable[np.ndarray], image_size: int, colors: int) -> np.ndarray:
     """How often each pixel has each colour, from batches of labels [B, S, S]: int32 [S*S, K]."""
     counts = np.zeros((image_size**2, colors), np.int32)
     places = np.arange(image_size**2)
@@ -81,7 +81,7 @@ def count_places(labels: Iterable[np.ndarray], image_size: int, colors: int) -> 
     return counts
 
 
-def score_map(shares: np.ndarray, counts: np.ndarray, palette: Palette) -> Scores:
+def score_constant_prediction(shares: np.ndarray, counts: np.ndarray, palette: Palette) -> Scores:
     """The scores of predicting the same for every picture.
 
     Args:
@@ -93,7 +93,7 @@ def score_map(shares: np.ndarray, counts: np.ndarray, palette: Palette) -> Score
     predicted, found = likeliest[:, 0], np.take_along_axis(counts, likeliest, axis=1)
     occurs = counts > 0
     lab = to_cielab(palette.rgb)
-    return Scores.of_tally(
+    return Scores.from_tally(
         Tally(
             loss=-(counts[occurs] * np.log(shares[occurs])).sum(),
             top3=found.sum(),

@@ -32,7 +32,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Objective:
+class TrainingLoss:
     """The mean over pixels of w_label (log Σ exp(z) - Σ q z), with targets q = (1 - ε) T_label + ε / K.
 
     ε is `smoothing` (Szegedy et al. 2016); `weights` are w, float32 [K], and `neighbours` are T, float32
@@ -44,7 +44,7 @@ class Objective:
     neighbours: np.ndarray | None
 
     @classmethod
-    def of(cls, config: LossConfig, manifest: schema.Manifest) -> Objective:
+    def from_config(cls, config: LossConfig, manifest: schema.Manifest) -> TrainingLoss:
         """Takes colours from the palette and their frequencies from the training split."""
         weights = neighbours = None
         if config.uniform_share < 1:
@@ -54,7 +54,7 @@ class Objective:
         return cls(config.label_smoothing, weights, neighbours)
 
     @property
-    def is_plain(self) -> bool:
+    def is_cross_entropy(self) -> bool:
         """Whether it is the cross-entropy itself."""
         return not self.smoothing and self.weights is None and self.neighbours is None
 

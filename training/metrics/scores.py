@@ -15,7 +15,7 @@ from training.metrics.ciede2000 import ciede2000, difference_table
 from training.metrics.color_spaces import to_cielab
 
 # Up to so many colours, what was taken for what is counted in a table; above, it would be too large.
-MOST_CONFUSED = 256
+MAX_CONFUSION_COLORS = 256
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Scores:
         return self.loss / math.log(2)
 
     @classmethod
-    def of(cls, sums: tf.Tensor) -> Scores:
+    def from_sums(cls, sums: tf.Tensor) -> Scores:
         """From what `pixel_sums` gives, added up over batches."""
         loss, correct, pixels = (float(value) for value in sums)
         return cls(loss / pixels, correct / pixels)
 
     @classmethod
-    def of_tally(cls, tally: Tally) -> Scores:
+    def from_tally(cls, tally: Tally) -> Scores:
         """All scores, from a tally of at least one pixel."""
         loss, top3, delta_e, hits, counts = (np.asarray(part, np.float64) for part in tally[:5])
         pixels, seen = counts.sum(), counts > 0
@@ -74,7 +74,7 @@ class Tally(NamedTuple):
     confusion: tf.Tensor
 
 
-def total(tallies: Iterable[Tally]) -> Tally:
+def sum_tallies(tallies: Iterable[Tally]) -> Tally:
     """Adds up one or more tallies, where they are."""
     return functools.reduce(lambda one, other: Tally(*map(tf.add, one, other)), tallies)
 
@@ -96,7 +96,7 @@ def tally_pixels(mean_loss: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor, rgb
     predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
     loss = tf.cast(mean_loss, tf.float64) * tf.cast(tf.size(labels), tf.float64)
     top3 = _count(_rank(logits, labels) < 3)
-    if colors <= MOST_CONFUSED:
+    if colors <= MAX_CONFUSION_COLORS:
         confusion = tf.reshape(_histogram(labels * colors + predicted, colors**2), [colors, colors])
         hits, counts = tf.linalg.diag_part(confusion), tf.reduce_sum(confusion, axis=1)
         delta_e = tf.reduce_sum(tf.cast(confusion, tf.float64) * difference_table(rgb))

@@ -30,6 +30,6 @@ def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "f
         keras.config.set_dtype_policy(before)
 
 
-def first_and_last(config: ModelConfig) -> tuple[str, ...]:
+def input_and_output_layers(config: ModelConfig) -> tuple[str, ...]:
     """The names of the layers of this network that see the drawing or give the scores."""
-    return import_module(f"training.models.{config.module}").FIRST_AND_LAST
+    return import_module(f"training.models.{config.module}").INPUT_AND_OUTPUT_LAYERS

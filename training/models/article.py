@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import keras
 
 from training.config import ArticleConfig
-from training.models.blocks import glorot
+from training.models.blocks import glorot_uniform
 
-FIRST_AND_LAST = ("down1", "softmax", "logits")  # the last is called after the head that was chosen
+INPUT_AND_OUTPUT_LAYERS = ("down1", "softmax", "logits")  # the last is called after the head that was chosen
 DOWN = (3, 9, 27, 81, 243, 729, 2187)
 MIDDLE = 2187
 UP = (2187, 2187, 729, 243, 81)
@@ -57,13 +57,15 @@ def _block(
     seeds: Iterator[int],
     name: str,
 ) -> keras.KerasTensor:
-    x = layer(channels, 3, strides, "same", activation="relu", kernel_initializer=glorot(seeds), name=name)(x)
+    x = layer(
+        channels, 3, strides, "same", activation="relu", kernel_initializer=glorot_uniform(seeds), name=name
+    )(x)
     return keras.layers.BatchNormalization(name=f"{name}_norm")(x)
 
 
 def _article_head(x: keras.KerasTensor, colors: int, _: int, seeds: Iterator[int]) -> keras.KerasTensor:
     layer = keras.layers.Conv2DTranspose(
-        colors, 3, 2, "same", activation="softmax", kernel_initializer=glorot(seeds), name="softmax"
+        colors, 3, 2, "same", activation="softmax", kernel_initializer=glorot_uniform(seeds), name="softmax"
     )
     x = keras.layers.UpSampling2D(name="upsampling")(layer(x))
     return keras.layers.BatchNormalization(name="scores")(x)
@@ -72,5 +74,5 @@ def _article_head(x: keras.KerasTensor, colors: int, _: int, seeds: Iterator[int
 def _logits_head(x: keras.KerasTensor, colors: int, width: int, seeds: Iterator[int]) -> keras.KerasTensor:
     x = _block(x, keras.layers.Conv2DTranspose, width, 2, seeds, f"up{len(UP) + 1}")
     return keras.layers.Conv2DTranspose(
-        colors, 3, 2, "same", kernel_initializer=glorot(seeds), name="logits"
+        colors, 3, 2, "same", kernel_initializer=glorot_uniform(seeds), name="logits"
     )(x)  # fmt: skip

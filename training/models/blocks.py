@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 
-def place(x: keras.KerasTensor) -> keras.KerasTensor:
+def coordinate_channels(x: keras.KerasTensor) -> keras.KerasTensor:
     """Two channels: how far down and right, from -1 to 1, whatever the size (CoordConv, Liu et al. 2018)."""
     ones = ops.ones_like(x[..., :1])
     axes = []
@@ -18,11 +18,11 @@ def place(x: keras.KerasTensor) -> keras.KerasTensor:
     return ops.concatenate(axes, axis=-1)
 
 
-def he(seeds: Iterator[int]) -> keras.initializers.Initializer:
+def he_normal(seeds: Iterator[int]) -> keras.initializers.Initializer:
     """He et al. 2015, for layers before a ReLU or its like."""
     return keras.initializers.HeNormal(seed=next(seeds))
 
 
-def glorot(seeds: Iterator[int]) -> keras.initializers.Initializer:
+def glorot_uniform(seeds: Iterator[int]) -> keras.initializers.Initializer:
     """Glorot & Bengio 2010, Keras's own default, but with a seed that is an argument."""
     return keras.initializers.GlorotUniform(seed=next(seeds))

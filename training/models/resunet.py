@@ -18,9 +18,9 @@ import keras
 from keras import layers
 
 from training.config import ResUNetConfig
-from training.models.blocks import glorot, he, place
+from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
 
-FIRST_AND_LAST = ("in", "logits")
+INPUT_AND_OUTPUT_LAYERS = ("in", "logits")
 GROUP = 8  # channels normalized together
 HEAD = 32  # channels of an attention head
 
@@ -46,7 +46,7 @@ def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
         x = _level(x, config, level, seeds, f"up{level}")
 
     x = _norm(x, "out")
-    logits = layers.Dense(colors, kernel_initializer=glorot(seeds), name="logits")(x)
+    logits = layers.Dense(colors, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
     return keras.Model(drawing, logits, name=config.name)
 
 
@@ -73,13 +73,13 @@ def _residual(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.Ke
 def _attention(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.KerasTensor:
     width = x.shape[-1]
     y = layers.GroupNormalization(width // GROUP, name=f"{name}_norm")(x)
-    y = layers.Concatenate(name=f"{name}_place")([y, place(y)])
-    y = layers.Dense(width, kernel_initializer=glorot(seeds), name=f"{name}_in")(y)
+    y = layers.Concatenate(name=f"{name}_place")([y, coordinate_channels(y)])
+    y = layers.Dense(width, kernel_initializer=glorot_uniform(seeds), name=f"{name}_in")(y)
     attend = layers.MultiHeadAttention(
         max(1, width // HEAD),
         HEAD,
         attention_axes=(1, 2),
-        kernel_initializer=glorot(seeds),
+        kernel_initializer=glorot_uniform(seeds),
         name=name,
     )
     out = layers.Dense(width, kernel_initializer="zeros", name=f"{name}_out")
@@ -94,4 +94,4 @@ def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 def _conv(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
-    return layers.Conv2D(width, size, strides, "same", kernel_initializer=he(seeds), name=name)(x)
+    return layers.Conv2D(width, size, strides, "same", kernel_initializer=he_normal(seeds), name=name)(x)

@@ -21,9 +21,9 @@ import keras
 from keras import layers
 
 from training.config import UNetConfig
-from training.models.blocks import glorot, he, place
+from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
 
-FIRST_AND_LAST = ("half", "full_lines", "logits")
+INPUT_AND_OUTPUT_LAYERS = ("half", "full_lines", "logits")
 # Running means must settle within the few hundred steps of a short run; Keras's 0.99 would take thousands.
 NORM_MOMENTUM = 0.9
 
@@ -33,63 +33,68 @@ def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
     seeds = itertools.count(seed)
     edges = keras.Input((None, None, config.channels), name="edges")
 
-    half = _bare(edges, config.widths[0], seeds, "half", size=4, strides=2)
+    half = _conv_relu(edges, config.widths[0], seeds, "half", size=4, strides=2)
     skips, x = [half], half
     deepest = len(config.widths) - 1
     for level in range(1, deepest + 1):
-        x = _conv(x, config.widths[level], seeds, f"down{level}", strides=2)
+        x = _conv_norm_relu(x, config.widths[level], seeds, f"down{level}", strides=2)
         if level == max(1, deepest - 1):
-            x = layers.Concatenate(name="place")([x, place(x)])
-            x = _conv(x, config.widths[level], seeds, "with_place", size=1)
-        x = _residuals(x, config.blocks[level], seeds, f"down{level}")
+            x = layers.Concatenate(name="place")([x, coordinate_channels(x)])
+            x = _conv_norm_relu(x, config.widths[level], seeds, "with_place", size=1)
+        x = _residual_blocks(x, config.blocks[level], seeds, f"down{level}")
         skips.append(x)
 
-    x = _with_context(x, seeds)
+    x = _add_global_context(x, seeds)
 
     for level in range(deepest - 1, 0, -1):
-        x = _conv(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
+        x = _conv_norm_relu(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
         x = layers.UpSampling2D(name=f"up{level}_nearest")(x)
         x = layers.Add(name=f"up{level}_skip")([x, skips[level]])
-        x = _conv(x, config.widths[level], seeds, f"up{level}")
-        x = _residuals(x, config.blocks[level], seeds, f"up{level}")
+        x = _conv_norm_relu(x, config.widths[level], seeds, f"up{level}")
+        x = _residual_blocks(x, config.blocks[level], seeds, f"up{level}")
 
-    x = layers.Conv2D(config.widths[0], 1, kernel_initializer=he(seeds), name="up_half_narrow")(x)
+    x = layers.Conv2D(config.widths[0], 1, kernel_initializer=he_normal(seeds), name="up_half_narrow")(x)
     x = layers.UpSampling2D(name="up_half_nearest")(x)
     x = layers.Concatenate(name="up_half_skip")([x, half])
-    x = _bare(x, config.widths[0], seeds, "up_half")
+    x = _conv_relu(x, config.widths[0], seeds, "up_half")
     x = _full_resolution(x, edges, config.full_width, seeds)
     # A product without bias takes a third of the time of the same 1×1 convolution.
-    logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot(seeds), name="logits")(x)
+    logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
     return keras.Model(edges, logits, name=config.name)
 
 
-def _conv(
+def _conv_norm_relu(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
     """Convolution, batch normalization, ReLU."""
     layer = layers.Conv2D(
-        width, size, strides, "same", use_bias=False, kernel_initializer=he(seeds), name=name
+        width, size, strides, "same", use_bias=False, kernel_initializer=he_normal(seeds), name=name
     )
     x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(layer(x))
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _bare(
+def _conv_relu(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
     """Convolution and ReLU: for fine levels, where normalization would cost more than it gives."""
     return layers.Conv2D(
-        width, size, strides, "same", activation="relu", kernel_initializer=he(seeds), name=name
+        width, size, strides, "same", activation="relu", kernel_initializer=he_normal(seeds), name=name
     )(x)
 
 
-def _residuals(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str) -> keras.KerasTensor:
+def _residual_blocks(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str) -> keras.KerasTensor:
     """`count` residual blocks (He et al. 2016), each an identity at first (Goyal et al. 2017)."""
     for number in range(1, count + 1):
         block = f"{name}_block{number}"
-        y = _conv(x, x.shape[-1], seeds, f"{block}_a")
+        y = _conv_norm_relu(x, x.shape[-1], seeds, f"{block}_a")
         y = layers.Conv2D(
-            x.shape[-1], 3, padding="same", use_bias=False, kernel_initializer=he(seeds), name=f"{block}_b"
+            x.shape[-1],
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=he_normal(seeds),
+            name=f"{block}_b",
         )(y)
         norm = layers.BatchNormalization(
             momentum=NORM_MOMENTUM, gamma_initializer="zeros", name=f"{block}_b_norm"
@@ -98,11 +103,11 @@ def _residuals(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str
     return x
 
 
-def _with_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
+def _add_global_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
     """Adds to every pixel what the whole picture looks like."""
     width = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(x)
-    hidden = layers.Dense(width, "relu", kernel_initializer=he(seeds), name="context_hidden")(mean)
+    hidden = layers.Dense(width, "relu", kernel_initializer=he_normal(seeds), name="context_hidden")(mean)
     offset = layers.Dense(width, kernel_initializer="zeros", name="context")(hidden)
     return layers.Add(name="with_context")([x, offset])
 
@@ -112,7 +117,9 @@ def _full_resolution(
 ) -> keras.KerasTensor:
     """From half resolution to full, with the drawing's own lines beside each pixel."""
     up = layers.Conv2DTranspose(
-        width, 4, 2, "same", use_bias=False, kernel_initializer=he(seeds), name="full_up"
+        width, 4, 2, "same", use_bias=False, kernel_initializer=he_normal(seeds), name="full_up"
     )(x)
-    lines = layers.Conv2D(width, 3, padding="same", kernel_initializer=he(seeds), name="full_lines")(edges)
+    lines = layers.Conv2D(width, 3, padding="same", kernel_initializer=he_normal(seeds), name="full_lines")(
+        edges
+    )
     return layers.ReLU(name="full_relu")(layers.Add(name="full")([up, lines]))
