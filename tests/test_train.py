@@ -134,8 +134,8 @@ def test_validation_covers_every_example(shared_dataset: Path) -> None:
     for batch_size in (3, 8, 16):
         config = configure(shared_dataset, f"trainer.batch_size={batch_size}")
         net = build_model(config.model, colors=8, seed=0)
-        learner = CompiledModel.of(net, dataset.manifest, config, Replicas.of("one"))
-        scores.append(evaluate(learner, dataset, "val", batch_size))
+        model = CompiledModel.of(net, dataset.manifest, config, Replicas.of("one"))
+        scores.append(evaluate(model, dataset, "val", batch_size))
     for score, value in vars(scores[0]).items():
         assert value == pytest.approx(getattr(scores[1], score), rel=1e-6)
         assert value == pytest.approx(getattr(scores[2], score), rel=1e-6)
@@ -175,7 +175,9 @@ def test_a_loss_that_is_not_finite_is_reported_in_a_sentence(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from training.loop import step
+    from training.loop import train as train_module
 
+    monkeypatch.setattr(train_module, "SECONDS_BETWEEN_LOSSES", np.inf)  # compiling may take longer
     monkeypatch.setattr(step, "cross_entropy", lambda logits, labels: logits[0, 0, 0, 0] * np.nan)
     with pytest.raises(WorkError, match="the loss is nan at step 6: try a lower learning rate than"):
         run(shared_dataset, tmp_path)

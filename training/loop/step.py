@@ -152,7 +152,7 @@ def make_eval_steps(
 def _make_loss_and_gradient(
     config: TrainConfig, training_loss: TrainingLoss, optimizer: keras.optimizers.Optimizer
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Creates a function from outputs and labels to `pixel_sums` and the gradient of the scaled training loss.
+    """Creates a function from outputs and labels to `pixel_sums` and the gradient of the scaled loss.
 
     The gradient is with respect to the outputs. XLA compiles this function even if the step is not compiled:
     one pass over the logits instead of a dozen halves its time on a CPU, where the rest of the step is faster
