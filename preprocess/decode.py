@@ -11,7 +11,7 @@ import simplejpeg
 
 from preprocess.file_types import JPEG_MAGIC, PNG_MAGIC
 from preprocess.jpeg_segments import (
-    MOST_SCANS,
+    MAX_SCANS,
     exif_orientation,
     jpeg_shape,
     scans_and_end,
@@ -138,7 +138,7 @@ def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> 
     height, width, channels = jpeg_shape(data)
     _check_size(height, width, min_side, max_pixels)
     # The quick count takes in what only looks like a scan, as in a film after the picture's end.
-    if data.count(b"\xff\xda") > MOST_SCANS:
+    if data.count(b"\xff\xda") > MAX_SCANS:
         _check_scans(data)
     side = min_side if reduced else 0
     try:
@@ -153,8 +153,8 @@ def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> 
 
 def _check_scans(data: bytes) -> None:
     scans, end = scans_and_end(data)
-    if scans > MOST_SCANS:
-        raise Rejected("corrupt", f"over {MOST_SCANS} scans")
+    if scans > MAX_SCANS:
+        raise Rejected("corrupt", f"over {MAX_SCANS} scans")
     if not end:
         raise Rejected("truncated", "JPEG without an end marker")
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from preprocess.rejects import Rejected
 
 # Of a progressive JPEG; encoders write about ten. Each takes a walk over the whole picture, empty or not.
-MOST_SCANS = 100
+MAX_SCANS = 100
 # Between a JPEG's beginning and its end; a large colour profile has about ten, a scan three or four.
-MOST_SEGMENTS = 10_000
+MAX_SEGMENTS = 10_000
 
 # Markers of JPEG (ITU-T T.81, table B.1): start and end of image, start of scan, application data 1.
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
@@ -56,7 +56,7 @@ def scans_and_end(data: bytes) -> tuple[int, int]:
     thumbnails do not count, for their segment is skipped whole.
 
     Raises:
-      Rejected: `corrupt`, where there are over `MOST_SEGMENTS`.
+      Rejected: `corrupt`, where there are over `MAX_SEGMENTS`.
     """
     scans = 0
     for marker, start, _ in _segments(data):
@@ -89,10 +89,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     The data of a scan, stray bytes and markers that stand alone are passed over.
 
     Raises:
-      Rejected: `corrupt`, where there are over `MOST_SEGMENTS`.
+      Rejected: `corrupt`, where there are over `MAX_SEGMENTS`.
     """
     at = 2
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, at)
         if found is None:
             return
@@ -106,4 +106,4 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         length = int.from_bytes(data[start : start + 2], "big")
         at = max(start + length, start + 2)
         yield marker, start + 2, min(at, len(data))
-    raise Rejected("corrupt", f"over {MOST_SEGMENTS:,} segments")
+    raise Rejected("corrupt", f"over {MAX_SEGMENTS:,} segments")

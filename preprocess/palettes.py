@@ -25,7 +25,7 @@ from preprocess.transform import to_pixels
 from tfrecords_schema import Palette, SchemaError, user_path
 
 SAMPLE_IMAGES = 1000  # that a palette is learnt from
-MOST_COLORS = 65_536
+MAX_COLORS = 65_536
 _SMALL = (32, 32)  # px, to which each of them is shrunk for it
 _TRIES = 3  # starts of k-means, of which the best is kept
 _ROUNDS = 60
@@ -99,9 +99,9 @@ def load(path: str) -> Palette:
         raise PaletteError(f"--palette {path}: expected grid, kmeans:K, or a file .json, .gpl or .hex")
     try:
         file = Path(user_path(path))
-        colors = list(islice(read(read_text(file)), MOST_COLORS + 1))
-        if len(colors) > MOST_COLORS:
-            raise ValueError(f"expected {MOST_COLORS} colours at most, got more")
+        colors = list(islice(read(read_text(file)), MAX_COLORS + 1))
+        if len(colors) > MAX_COLORS:
+            raise ValueError(f"expected {MAX_COLORS} colours at most, got more")
         # Artists' palettes may hold a colour under two names. A label stands for the first of them.
         return Palette(_printable(file.name), tuple(dict.fromkeys(colors)))
     except OSError as e:

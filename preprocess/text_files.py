@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 
-LARGEST = 1 << 24  # bytes; 65,536 colours or a million names take less
+MAX_BYTES = 1 << 24  # bytes; 65,536 colours or a million names take less
 
 # The longest first: the mark of UTF-16 is the beginning of that of UTF-32.
 _MARKS = (
@@ -25,12 +25,12 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is over `LARGEST` bytes or not text; the message says which, but not the path.
+      ValueError: it is over `MAX_BYTES` bytes or not text; the message says which, but not the path.
     """
     with open(path, "rb") as file:  # noqa: PTH123 -- path may be any that the system opens, a pipe too
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
     text = _decode(data).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise ValueError("it is not a text file: save it as plain text in UTF-8")

@@ -118,11 +118,11 @@ def work(args: argparse.Namespace) -> int:
       UsageError: no photographs, or no network.
       WorkError: the network is damaged.
     """
+    from bench.datasets import list_images
     from linewash.coloring.model_loader import STARTER, load
     from linewash.coloring.openraster import encode_png
-    from photographs import photographs
 
-    scores, sheet = compare(load(args.run or STARTER), photographs(args.images))
+    scores, sheet = compare(load(args.run or STARTER), list_images(args.images))
     if args.out:
         with atomic_write(args.out) as temporary:
             temporary.write_bytes(encode_png(sheet))

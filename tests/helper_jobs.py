@@ -34,7 +34,7 @@ def assert_one_sentence(result, code, *words):
     assert result.returncode == code, result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("preprocess: ")
+    assert lines[0].startswith("python -m preprocess: ")
     for word in words:
         assert word in lines[0]
 

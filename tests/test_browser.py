@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from helper_servers import served
 from linewash.coloring.model_loader import STARTER
-from linewash.samples.sketches import draw, encoded, on_white, photographed, sea
+from linewash.samples.sketches import draw, encode_image, on_white, sea, simulate_photo
 from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
 
@@ -203,7 +203,7 @@ def test_the_eraser_takes_lines_and_dabs_away(page: Page) -> None:
 
 def test_a_dropped_picture_becomes_the_page_and_can_be_drawn_on(page: Page, tmp_path: Path) -> None:
     photo = tmp_path / "phone.jpg"
-    photo.write_bytes(encoded(photographed(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG"))
+    photo.write_bytes(encode_image(simulate_photo(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG"))
     answered = page.locator("body").get_attribute("data-settled")
     # A file that is dropped reaches the page as a DataTransfer, which only the page itself can make.
     page.locator("body").evaluate(

@@ -24,7 +24,7 @@ from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import load
 from linewash.coloring.output_paths import find_drawings
 from linewash.coloring.progress import Progress
-from linewash.samples.sketches import draw, encoded, home, on_white
+from linewash.samples.sketches import draw, encode_image, home, on_white
 
 from training.errors import UsageError
 
@@ -38,7 +38,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sketch() -> bytes:
-    return encoded(on_white(draw(home, 160, 120, 1.5, seed=1)))
+    return encode_image(on_white(draw(home, 160, 120, 1.5, seed=1)))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_pictures_are_taken_by_content_and_the_rest_is_counted(
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    jpeg = encoded(on_white(draw(home, 160, 120, 1.5, seed=1)), "JPEG")
+    jpeg = encode_image(on_white(draw(home, 160, 120, 1.5, seed=1)), "JPEG")
     for name in ("a.jpe", "b.jfif", "c.JPG", "without", "odd.dat"):
         (folder / name).write_bytes(jpeg)
     for name in ("x.svg", "y.svg", "z.psd", "notes.txt", ".hidden.png", "Thumbs.db", "._a.jpg"):
@@ -284,7 +284,7 @@ def test_layers_are_made_one_at_a_time(picture: Picture, tmp_path: Path) -> None
         rng.integers(0, len(picture.palette), (30, 40)).astype(np.uint16), (width, height), interpolation=0
     )
     large = Picture(
-        labels, picture.palette, read_drawing(encoded(on_white(draw(home, width, height, 4, seed=1))))
+        labels, picture.palette, read_drawing(encode_image(on_white(draw(home, width, height, 4, seed=1))))
     )
     layer = height * width * 4
     assert large.drawing.ink.any()  # made once, before memory is counted

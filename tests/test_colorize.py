@@ -22,7 +22,7 @@ from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import load
 from linewash.coloring.openraster import color_name, layers, to_ora, to_png
 from linewash.coloring.segmentation import segment
-from linewash.samples.sketches import draw, encoded, hint_strokes, home, on_white
+from linewash.samples.sketches import draw, encode_image, hint_strokes, home, on_white
 from PIL import Image
 
 from training.errors import UsageError, WorkError
@@ -43,7 +43,7 @@ def hinted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page() -> bytes:
-    return encoded(on_white(draw(home, 320, 250, 2, seed=1)))
+    return encode_image(on_white(draw(home, 320, 250, 2, seed=1)))
 
 
 @pytest.fixture
@@ -103,7 +103,8 @@ def test_a_run_directory_works_as_its_export_does(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(
         b'{"image_size": 64, "palette": {"name": "p", "colors": [%s]}, "more": 1,'
         b' "config": {"model": {}, "trainer": {"batch_size": 1, "panel_images": 1}},'
-        b' "dataset": {"root": "gone", "fingerprint": "0"}, "model": {"stride": 8, "gives_logits": true}}'
+        b' "dataset": {"root": "gone", "fingerprint": "0"},'
+        b' "model": {"name": "x", "stride": 8, "gives_logits": true}}'
         % ",".join(str(list(color)) for color in PALETTE.colors).encode()
     )
     network = load(tmp_path)
@@ -254,7 +255,7 @@ def test_an_area_with_two_hints_is_parted_between_them() -> None:
 
 @pytest.mark.parametrize("size", [(320, 250), (60, 200), (41, 37), (900, 300)])
 def test_pictures_have_the_size_of_the_drawing(export: Path, size: tuple[int, int]) -> None:
-    drawing = read_drawing(encoded(on_white(draw(home, *size, 2, seed=1))))
+    drawing = read_drawing(encode_image(on_white(draw(home, *size, 2, seed=1))))
     for name in ("vote", "argmax", "mean"):
         (one,) = colorize(drawing, load(export), Settings(decode=name))  # type: ignore[arg-type]
         assert one.labels.shape == size[::-1] == drawing.shape
@@ -455,7 +456,7 @@ def test_hints_through_the_command(
     hints.write_bytes(hint_strokes(320, 250, [("0.36,0.57 0.42,0.58", (206, 88, 66))]))
     words = ("--run", hinted, house, "-o", tmp_path / "x.png", "--hints", hints)
     assert complaint(capsys, 0, *words) == ""
-    hints.write_bytes(encoded(np.full((250, 320, 3), 255, np.uint8)))
+    hints.write_bytes(encode_image(np.full((250, 320, 3), 255, np.uint8)))
     assert "it has no transparency" in complaint(capsys, 2, *words)
     hints.write_bytes(hint_strokes(100, 250, [("0.1,0.1 0.5,0.5", (0, 0, 0))]))
     assert "the hints are 100 x 250" in complaint(capsys, 1, *words)

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from helper_hostile import plain_run
 from PIL import Image
 
-from training.compare import WIDTH, find_runs, main, table
+from training.compare import MAX_COLUMNS, find_runs, main, table
 
 
 def write_run(
@@ -22,21 +23,18 @@ def write_run(
     rate: float = 0.01,
     widths: tuple[int, ...] = (8, 16),
 ) -> Path:
-    """As much of a run's directory as is read."""
+    """Writes the files of a run that are compared."""
     run_dir.mkdir(parents=True)
-    config = {
-        "optimizer": {"name": name, "learning_rate": rate},
-        "model": {"name": "unet", "widths": widths},
-    }
-    run = {"config": config, "dataset": {"fingerprint": fingerprint}, "model": {"name": "unet"}}
+    run = plain_run()
+    run["config"]["optimizer"] = {"name": name, "learning_rate": rate}
+    run["config"]["model"] = {"name": "unet", "widths": widths}
+    run["dataset"]["fingerprint"] = fingerprint
     (run_dir / "run.json").write_text(json.dumps(run))
     if losses:
         lines = ["epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,new_column"]
         for epoch, loss in enumerate(losses, 1):
-            judged = f"{loss},{1 - loss / 4}"
-            lines.append(
-                f"{epoch},{1200 * epoch},9,0.1,{judged},1" if val else f"{epoch},{1200 * epoch},{judged},,,1"
-            )
+            start, scores = f"{epoch},{1200 * epoch}", f"{loss},{1 - loss / 4}"
+            lines.append(f"{start},9,0.1,{scores},1" if val else f"{start},{scores},,,1")
         (run_dir / "history.csv").write_text("\r\n".join(lines) + "\r\n")
     return run_dir
 
@@ -59,7 +57,7 @@ def test_table_stays_narrow(tmp_path: Path) -> None:
         write_run(tmp_path / "b", [123456.0], name="x" * 90, fingerprint="0" * 16),
     ]
     lines = table(find_runs(runs)).splitlines()
-    assert max(map(len, lines)) <= WIDTH
+    assert max(map(len, lines)) <= MAX_COLUMNS
     assert lines[1].startswith("…onglong")
     assert "same dataset" in lines[-1]
 
@@ -94,8 +92,8 @@ def test_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
         ([], 2, "type python -m training.compare RUN_DIR..."),
         (["--verbose"], 2, "type python -m training.compare RUN_DIR..."),
         (["nowhere"], 2, "nowhere holds no run"),
-        (["foreign"], 2, "run.json is not what python -m training wrote"),
-        (["broken"], 2, "history.csv is not what python -m training wrote"),
+        (["foreign"], 2, "run.json is not what python -m training writes"),
+        (["broken"], 2, "history.csv is not what python -m training writes"),
         (["young"], 1, "no epoch has ended"),
         (["run", "out=x.docx"], 1, "out=x.docx could not be written"),
         (["run", "out=run.json/x.png"], 1, "could not be written"),
@@ -128,4 +126,4 @@ def test_a_history_that_is_none_is_named(
     values = [row[name] for name in names[:-1]] + ([] if value is None else [value])
     (run / "history.csv").write_text(f"{','.join(names)}\n{','.join(values)}\n")
     assert main([str(run)]) == 2
-    assert "history.csv is not what python -m training wrote" in capsys.readouterr().err
+    assert "history.csv is not what python -m training writes" in capsys.readouterr().err

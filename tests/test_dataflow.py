@@ -25,7 +25,7 @@ from google.cloud import storage as google_storage
 from helper_commands import ROOT, run_main, run_module
 
 from preprocess.__main__ import main
-from preprocess.options import _parser
+from preprocess.options import build_parser
 from preprocess.runners import worker_wheel
 
 BUCKET = "linewash-tests"
@@ -342,7 +342,7 @@ def test_the_image_and_the_template_fit_the_project():
     copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE)
     assert all((ROOT / name).exists() for names in copied for name in names.split())
     template = json.loads((ROOT / "scripts/dataflow/metadata.json").read_text())
-    ours = [option for action in _parser()._actions for option in action.option_strings]
+    ours = [option for action in build_parser()._actions for option in action.option_strings]
     for parameter in template["parameters"]:
         flag = f"--{parameter['name']}"
         assert flag in ours or PipelineOptions([f"{flag}=x"]).get_all_options(drop_default=True)
@@ -397,7 +397,7 @@ GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-projec
         ({"--project": None}, ["DataflowRunner needs --project"]),
         ({"--region": None}, ["DataflowRunner needs --region"]),
         ({"--temp_location": None}, ["DataflowRunner needs --temp_location", "gs://BUCKET/tmp"]),
-        ({"--input": "photos"}, ["do not see photos", "gs://BUCKET"]),
+        ({"--input": "photos"}, ["cannot read photos", "gs://BUCKET"]),
         ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
     ],
 )

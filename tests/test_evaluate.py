@@ -79,7 +79,7 @@ def test_another_dataset_and_the_last_network(
     words = [f"run={finished}", f"data.root={other}", "split=train", "checkpoint=last"]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "images of 64 px; the network was trained on 32" in said
+    assert "images of 64 px; the network was trained on 32 px" in said
     assert "another dataset" in said
     assert "last.keras" in said
     assert "3 train examples" in said
@@ -93,7 +93,7 @@ def test_tables_too_large_for_memory_are_left_out(
     monkeypatch.setattr(evaluation, "MAX_TABLE_SIZE", 1)
     assert main([f"run={finished}"]) == 0
     said = capsys.readouterr().out
-    assert "left out   position prior, best constant picture" in said
+    assert "skipped    position prior, best constant picture" in said
     assert "commonest colour " in said
 
 
@@ -140,11 +140,11 @@ def test_what_does_not_fit_the_run(
         return said
 
     colors = write_dataset(tmp_path / "colors", num_values=3)
-    assert "its palette is grid:3 of 27 colours, but the network knows grid:2 of 8" in complaint(
+    assert "its palette is grid:3 with 27 colours, but the network was trained on grid:2 with 8" in complaint(
         2, f"data.root={colors}"
     )
     odd = write_dataset(tmp_path / "odd", train=2, val=0, shards=1)
-    assert f"split=val: there are no such examples in {odd}; type split=train" in complaint(
+    assert f"split=val: {odd} has no examples in this split; type split=train" in complaint(
         2, f"data.root={odd}"
     )
     assert "there is no such directory" in complaint(2, "data.root=nowhere")
@@ -157,7 +157,10 @@ def test_what_does_not_fit_the_run(
     (run / "run.json").write_text(json.dumps(gone))
     assert "takes multiples of 48 px, but these images are 32 px" in complaint(2, f"data.root={odd}", run=run)
     (run / "run.json").write_text('{"config": {}}')
-    assert "run.json is not what python -m training writes (KeyError" in complaint(2, run=run)
+    assert (
+        "run.json is not what python -m training writes (Object missing required field `dataset`)"
+        in complaint(2, run=run)
+    )
 
 
 def test_a_network_that_is_damaged_or_missing(

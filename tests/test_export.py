@@ -19,7 +19,7 @@ from PIL import Image
 import tfrecords_schema as schema
 from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
-from training.export.__main__ import chosen_formats, main
+from training.export.__main__ import main, parse_formats
 from training.export.metadata import FORMATS, ExportMetadata
 from training.hydra_config import compose
 from training.models import build_model
@@ -50,7 +50,7 @@ def make_run(directory: Path, dataset: Path, *overrides: str) -> Path:
         # Zeros and ones would hide that two weights were exchanged; variances stay above zero.
         if len(value.shape) == 1 or not value.any():
             variable.assign(np.abs(value + rng.normal(0, 0.2, value.shape)) + 0.01)
-    write_run(directory / "run.json", config, opened, net)
+    write_run(directory, config, opened, net)
     (directory / "checkpoints").mkdir()
     for name in ("best", "last"):
         net.save(directory / f"checkpoints/{name}.keras")
@@ -123,7 +123,7 @@ def test_some_formats_of_the_last_network_say_so(
     assert max(map(len, out.splitlines()[:-1])) <= 80
     assert ExportMetadata.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
     assert not (tmp_path / "empty/saved_model").exists()
-    assert "from `last.keras`" in (tmp_path / "empty/README.md").read_text()
+    assert "checkpoint `last.keras`" in (tmp_path / "empty/README.md").read_text()
 
 
 def test_the_dataset_may_be_gone(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,8 +138,8 @@ def test_the_dataset_may_be_gone(run_dir: Path, tmp_path: Path, capsys: pytest.C
     exported = ExportMetadata.load(run / "export")
     assert (exported.recipe, exported.scores) == ({}, {})
     card = (run / "export/README.md").read_text()
-    assert "None: it was not judged" in card
-    assert "as the network was when its training ended" in card
+    assert "was not evaluated" in card
+    assert "at the end of the training" in card
 
     other = write_dataset(tmp_path / "other", train=3, val=0, shards=1)
     words = [f"run={run}", f"out={tmp_path / 'out'}", f"data.root={other}"]
@@ -214,9 +214,9 @@ def test_the_card_s_own_program_colours_a_drawing(
 def test_export_json_is_read_without_tensorflow(export_dir: Path) -> None:
     program = WITHOUT.format(barred=("tensorflow", "keras", "hydra", "PIL", "onnxruntime")) + (
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "import training\nfrom training.export.metadata import Exported\n"
-        "exported = Exported.load('.')\n"
-        "assert exported.file('.', 'onnx').name == 'model.onnx' and len(exported.palette) == 8\n"
+        "import training\nfrom training.export.metadata import ExportMetadata\n"
+        "metadata = ExportMetadata.load('.')\n"
+        "assert metadata.file('.', 'onnx').name == 'model.onnx' and len(metadata.palette) == 8\n"
     )
     in_fresh_process(program, export_dir)
 
@@ -318,10 +318,10 @@ def test_nothing_is_written_over(
 ) -> None:
     before = sorted(export_dir.rglob("*"))
     said = complaint(capsys, 2, f"run={run_dir}", f"out={export_dir}")
-    assert f"out={export_dir} is already there: remove it, or type out=ANOTHER" in said
+    assert f"out={export_dir} already exists: remove it, or type out=ANOTHER" in said
     assert sorted(export_dir.rglob("*")) == before
     (tmp_path / "file").write_text("mine")
-    assert "is already there" in complaint(capsys, 2, f"run={run_dir}", f"out={tmp_path / 'file'}")
+    assert "already exists" in complaint(capsys, 2, f"run={run_dir}", f"out={tmp_path / 'file'}")
     assert "could not be" in complaint(capsys, 1, f"run={run_dir}", f"out={tmp_path / 'file/out'}")
 
 
@@ -358,7 +358,7 @@ def test_a_format_that_says_something_else_leaves_nothing(
     monkeypatch.setitem(parity.OPEN, "keras", opened)
     out = tmp_path / "exports/export"
     said = complaint(capsys, 1, f"run={run_dir}", f"out={out}", "formats=keras")
-    assert "keras does not say what Keras says: probabilities differ by up to" in said
+    assert "the keras export differs from Keras: probabilities by up to" in said
     assert list(out.parent.iterdir()) == []
 
 
@@ -385,8 +385,8 @@ def test_what_stops_it_leaves_nothing(
 
     monkeypatch.setattr(formats, "_write_onnx", break_down)
     said = complaint(capsys, 1, *words)
-    assert "onnx could not be made of this network (RuntimeError: an op without a name)" in said
-    assert "leave it out with formats=keras,saved_model,litert" in said
+    assert "could not be converted to onnx (RuntimeError: an op without a name)" in said
+    assert "type formats=keras,saved_model,litert" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -395,13 +395,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(__main__.NEEDS, "onnx", ("no_such_package", "onnx"))
     with pytest.raises(WorkError, match=r"onnx needs no_such_package: .* -m pip install .*\[export\]"):
-        chosen_formats(None)
-    assert chosen_formats("saved_model,keras") == ["keras", "saved_model"]
+        parse_formats(None)
+    assert parse_formats("saved_model,keras") == ["keras", "saved_model"]
 
 
 def test_slips_and_help_do_not_wait_for_tensorflow() -> None:
     program = (
-        "import sys\nfrom training.export import main\n"
+        "import sys\nfrom training.export.__main__ import main\n"
         "assert main(['run=/nowhere']) == 2 and main(['--help']) == 0\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     )
@@ -417,7 +417,9 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=sentence):
             ExportMetadata.load(tmp_path)
 
-    with pytest.raises(UsageError, match=r"holds no export\.json; type python -m training\.export"):
+    with pytest.raises(
+        UsageError, match=r"holds no export\.json; make an export with python -m training\.export"
+    ):
         ExportMetadata.load(tmp_path)
     with pytest.raises(UsageError, match="there is no such directory"):
         ExportMetadata.load(tmp_path / "nowhere")
@@ -426,12 +428,14 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
     refuses(b"[]", r"is not what python -m training\.export writes")
     refuses(b"\xff", r"is not what python -m training\.export writes")
     refuses(
-        msgspec.json.encode(fields | {"format_version": 2}), "format version 2, but this linewash reads 1"
+        msgspec.json.encode(fields | {"format_version": 2}),
+        "format version 2, but this linewash reads version 1",
     )
     refuses(msgspec.json.encode(fields | {"stride": "8"}), "stride")
     refuses(msgspec.json.encode(fields | {"stride": 0}), "from 1 to 8192, got 32 and 0")
     refuses(
-        msgspec.json.encode(fields | {"files": {"onnx": "../../model.onnx"}}), "names within the directory"
+        msgspec.json.encode(fields | {"files": {"onnx": "../../model.onnx"}}),
+        "file names without directories",
     )
     fields["palette"]["colors"] = [[0, 0, 0], [0, 0, 300]]
     refuses(msgspec.json.encode(fields), "three numbers from 0 to 255")

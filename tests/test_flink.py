@@ -218,7 +218,7 @@ def test_a_failed_job_is_a_sentence(service, job, tmp_path):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("preprocess: the job failed: ")
+    assert last.startswith("python -m preprocess: the job failed: ")
     assert "run the same command again" in last
     assert "File exists" in (tmp_path / "out/.work/error.txt").read_text()
 
@@ -231,7 +231,7 @@ def test_ctrl_c_cancels_the_job(service, job, tmp_path):
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "Traceback" not in errors
-    assert "run the same command to go on" in errors
+    assert "run the same command again to continue" in errors
 
 
 # ------------------------------------------------------------------------------------------- refusals

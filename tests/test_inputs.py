@@ -27,7 +27,7 @@ from preprocess import image_reader
 from preprocess.file_types import Skipped
 from preprocess.image_index import Subset
 from preprocess.options import UsageError, check_beam_flags, parse
-from preprocess.plan import Sharding, make_plan, read_plan
+from preprocess.plan import Sharding, make_plan, read_shard_list
 from preprocess.rejects import Rejected
 from preprocess.sources import Image, SourceError, images
 from preprocess.storage import files
@@ -73,7 +73,7 @@ def keys(*patterns, **more):
 
 def planned(patterns, output, **layout):
     shards = make_plan(images(patterns, str(output)), Sharding(val_fraction=0, **layout), str(output))
-    return [image for shard in shards for image in read_plan(shard.plan)]
+    return [image for shard in shards for image in read_shard_list(shard.list_path)]
 
 
 # ------------------------------------------------------------------------- what is taken, what is skipped
@@ -407,7 +407,7 @@ def test_class_tars_in_one_tar_keep_the_folder_they_lie_in(tmp_path):
     assert keys(tmp_path / "all.tar", output=tmp_path / "out") == ["train/n01/1.jpg", "val/n01/1.jpg"]
     found_images = images([str(tmp_path / "all.tar")], str(tmp_path / "out"))
     shards = make_plan(found_images, Sharding(split="folder"), str(tmp_path / "out"))
-    assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
+    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.images} == {
         "train": ["n01/1.jpg"],
         "val": ["n01/1.jpg"],
     }
@@ -445,7 +445,7 @@ def test_names_of_inputs_come_after_the_folder_of_the_split(tmp_path):
     write(tmp_path, {f"{i}/{s}/n01/1.jpg": JPEG for i in "ab" for s in ("train", "val")})
     inputs = images([str(tmp_path / "a"), str(tmp_path / "b")], "nowhere")
     shards = make_plan(inputs, Sharding(split="folder", keys_with_input=True), str(tmp_path / "out"))
-    got = sorted((shard.split, image.key) for shard in shards for image in read_plan(shard.plan))
+    got = sorted((shard.split, image.key) for shard in shards for image in read_shard_list(shard.list_path))
     assert got == [(s, f"{i}/n01/1.jpg") for s in ("train", "val") for i in "ab"]
 
 
@@ -629,7 +629,9 @@ def classes(output, known, wanted):
     """The classes that --classes takes of those known."""
     some = [Image(f"{name}/1.jpg", f"/{name}/1.jpg") for name in known]
     shards = make_plan(some, Sharding(val_fraction=0), str(output), Subset(classes=wanted))
-    return sorted(image.key.partition("/")[0] for shard in shards for image in read_plan(shard.plan))
+    return sorted(
+        image.key.partition("/")[0] for shard in shards for image in read_shard_list(shard.list_path)
+    )
 
 
 HUNDRED = [f"n{i:08d}" for i in range(100)]
@@ -699,7 +701,7 @@ def test_the_largest_numbers_do_no_harm(tmp_path, seed):
     flags = [f"--seed={seed}", f"--limit={10**30}", "--val_fraction=0"]
     options = parse(["--input", "x", "--output", "y", *flags])
     write(tmp_path, {"n01/a.jpg": JPEG})
-    shards = make_plan(images([str(tmp_path)], ""), options.layout, str(tmp_path / "out"), options.subset)
+    shards = make_plan(images([str(tmp_path)], ""), options.sharding, str(tmp_path / "out"), options.subset)
     assert sum(shard.images for shard in shards) == 1
 
 

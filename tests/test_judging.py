@@ -127,8 +127,8 @@ def test_the_objective_comes_from_training_split_and_palette(shared_dataset: Any
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("loss.uniform_share=0", "loss.uniform_share must be a share above 0 and up to 1; got 0"),
-        ("loss.neighbour_sigma=-1", "loss.neighbour_sigma must be a distance from 0 to 1; got -1"),
+        ("loss.uniform_share=0", "loss.uniform_share must be above 0, up to 1; got 0"),
+        ("loss.neighbour_sigma=-1", "loss.neighbour_sigma must be from 0 to 1; got -1"),
     ],
 )
 def test_settings_out_of_range(override: str, sentence: str) -> None:

@@ -19,14 +19,14 @@ from linewash.coloring.thinning import prune, thin
 from linewash.samples.sketches import (
     Pen,
     draw,
-    encoded,
+    encode_image,
     home,
     on_black,
-    on_nothing,
+    on_transparent,
     on_white,
-    pencilled,
-    photographed,
     sea,
+    simulate_pencil,
+    simulate_photo,
     sketches,
 )
 from PIL import Image
@@ -49,7 +49,7 @@ def ink() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def plain(ink: np.ndarray) -> Drawing:
-    return read_drawing(encoded(on_white(ink)))
+    return read_drawing(encode_image(on_white(ink)))
 
 
 # ----------------------------------------------------------------------------------------------- thinning
@@ -101,18 +101,18 @@ def test_lines_stay_thin_and_whole_at_any_size(plain: Drawing) -> None:
 
 
 def test_the_same_lines_from_every_kind_of_page(ink: np.ndarray, plain: Drawing) -> None:
-    rgba = on_nothing(ink)
+    rgba = on_transparent(ink)
     white_on_nothing = rgba.copy()
     white_on_nothing[..., :3] = 240
     pages = {
-        "jpeg": encoded(on_white(ink), "JPEG"),
-        "board": encoded(on_black(ink)),
-        "alpha": encoded(rgba),
-        "light ink on nothing": encoded(white_on_nothing),
-        "grey": encoded(np.asarray(Image.fromarray(on_white(ink)).convert("L"))),
-        "faint": encoded((255 - 0.25 * (255 - on_white(ink))).astype(np.uint8)),
-        "pencil": encoded(pencilled(ink, seed=3)),
-        "coloured paper": encoded((on_white(ink) * np.array([0.9, 0.75, 0.5])).astype(np.uint8)),
+        "jpeg": encode_image(on_white(ink), "JPEG"),
+        "board": encode_image(on_black(ink)),
+        "alpha": encode_image(rgba),
+        "light ink on nothing": encode_image(white_on_nothing),
+        "grey": encode_image(np.asarray(Image.fromarray(on_white(ink)).convert("L"))),
+        "faint": encode_image((255 - 0.25 * (255 - on_white(ink))).astype(np.uint8)),
+        "pencil": encode_image(simulate_pencil(ink, seed=3)),
+        "coloured paper": encode_image((on_white(ink) * np.array([0.9, 0.75, 0.5])).astype(np.uint8)),
     }
     for name, data in pages.items():
         assert agreement(plain, read_drawing(data)) > 0.97, name
@@ -128,9 +128,9 @@ def test_sixteen_bits_are_read(ink: np.ndarray, plain: Drawing) -> None:
 
 def test_light_does_not_matter() -> None:
     page = on_white(draw(sea, 1000, 750, 4, seed=2))
-    lit, shaded = (read_drawing(encoded(photographed(page, 5, s), "JPEG")) for s in (0.0, 1.0))
+    lit, shaded = (read_drawing(encode_image(simulate_photo(page, 5, s), "JPEG")) for s in (0.0, 1.0))
     assert agreement(lit, shaded) > 0.98
-    assert agreement(read_drawing(encoded(page)), shaded) > 0.97
+    assert agreement(read_drawing(encode_image(page)), shaded) > 0.97
 
 
 def test_paper_is_nought_and_ink_is_dark_whatever_the_light() -> None:
@@ -142,7 +142,9 @@ def test_paper_is_nought_and_ink_is_dark_whatever_the_light() -> None:
 
 
 def test_a_marker_and_a_thin_pen_draw_the_same_lines() -> None:
-    thin_pen, marker = (read_drawing(encoded(on_white(draw(sun_only, 600, 600, w, seed=4)))) for w in (2, 18))
+    thin_pen, marker = (
+        read_drawing(encode_image(on_white(draw(sun_only, 600, 600, w, seed=4)))) for w in (2, 18)
+    )
     assert agreement(thin_pen, marker, tolerance=9) > 0.95
     for drawing in (thin_pen, marker):
         assert np.array_equal(thin(drawing.guide), drawing.guide)
@@ -159,7 +161,7 @@ def test_what_is_filled_with_ink_is_outlined() -> None:
     page = np.full((400, 400, 3), 255, np.uint8)
     cv2.rectangle(page, (100, 120), (300, 320), (0, 0, 0), -1)
     cv2.line(page, (20, 60), (380, 60), (0, 0, 0), 3)
-    drawing = read_drawing(encoded(page))
+    drawing = read_drawing(encode_image(page))
     scale = drawing.guide.shape[0] / 400
     middle = slice(round(150 * scale), round(290 * scale))
     assert not drawing.guide[middle, middle].any()
@@ -168,7 +170,7 @@ def test_what_is_filled_with_ink_is_outlined() -> None:
 
 
 def test_the_polarity_can_be_said() -> None:
-    page = encoded(on_white(draw(home, 300, 240, 2, seed=1)))
+    page = encode_image(on_white(draw(home, 300, 240, 2, seed=1)))
     assert read_drawing(page, lines="auto").dark
     assert not read_drawing(page, lines="light").dark
 
@@ -191,7 +193,7 @@ def test_a_photograph_is_drawn_by_the_recipe() -> None:
     rng = np.random.default_rng(0)
     picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (320, 240))
     picture[:2, :2] = [[(0, 0, 0), (255, 255, 255)]] * 2
-    drawing = read_drawing(encoded(picture), source="photo")
+    drawing = read_drawing(encode_image(picture), source="photo")
     assert np.array_equal(drawing.guide, to_edges(picture, DEFAULT))
     assert drawing.ink.max() == 0
 
@@ -216,11 +218,11 @@ def bomb(width: int, height: int) -> bytes:
         (b"a letter", "no picture that can be read"),
         (bomb(60_000, 60_000), "over 67,108,864 pixels"),
         (bomb(9_000, 9_000), "9000 x 9000, over 67,108,864 pixels"),
-        (encoded(np.full((8, 300, 3), 255, np.uint8)), "300 x 8, but a drawing needs 16"),
-        (encoded(np.full((300, 300, 3), 255, np.uint8)), "there are no lines on it"),
-        (encoded(np.zeros((300, 300, 4), np.uint8)), "there are no lines on it"),
-        (encoded(np.zeros((300, 300, 3), np.uint8)), "there are no lines on it"),
-        (encoded(on_white(np.zeros((200, 200), np.float32)))[:90], "it is damaged"),
+        (encode_image(np.full((8, 300, 3), 255, np.uint8)), "300 x 8, but a drawing needs 16"),
+        (encode_image(np.full((300, 300, 3), 255, np.uint8)), "there are no lines on it"),
+        (encode_image(np.zeros((300, 300, 4), np.uint8)), "there are no lines on it"),
+        (encode_image(np.zeros((300, 300, 3), np.uint8)), "there are no lines on it"),
+        (encode_image(on_white(np.zeros((200, 200), np.float32)))[:90], "it is damaged"),
     ],
 )
 def test_what_is_no_drawing_is_a_sentence(data: bytes, sentence: str) -> None:
@@ -229,14 +231,14 @@ def test_what_is_no_drawing_is_a_sentence(data: bytes, sentence: str) -> None:
 
 
 def test_noisy_empty_paper_has_no_lines() -> None:
-    page = photographed(np.full((400, 500, 3), 255, np.uint8), seed=1)
+    page = simulate_photo(np.full((400, 500, 3), 255, np.uint8), seed=1)
     with pytest.raises(WorkError, match="there are no lines on it"):
-        read_drawing(encoded(page, "JPEG"))
+        read_drawing(encode_image(page, "JPEG"))
 
 
 def test_strokes_without_transparency_are_refused() -> None:
     with pytest.raises(WorkError, match="no transparency"):
-        read_layer(encoded(np.full((40, 40, 3), 255, np.uint8)))
+        read_layer(encode_image(np.full((40, 40, 3), 255, np.uint8)))
 
 
 @pytest.mark.slow
@@ -315,7 +317,7 @@ TRANSPARENT = transparent_pictures(draw(home, 600, 480, 3, seed=1))
 def test_transparency_is_laid_on_the_paper_that_it_was_drawn_for(name: str, plain: Drawing) -> None:
     rgba, paper = TRANSPARENT[name]
     assert paper_of(rgba) == paper
-    drawing = read_drawing(encoded(rgba))
+    drawing = read_drawing(encode_image(rgba))
     assert drawing.dark == (paper == 255)
     assert (drawing.rgb[rgba[..., 3] == 0] == paper).all()
     if "ink" in name:  # nothing is cut away: all lines are there
@@ -344,7 +346,7 @@ def test_a_little_ink_or_none_is_enough_to_choose_paper() -> None:
 
 
 def test_the_paper_follows_what_is_said_of_the_lines(ink: np.ndarray) -> None:
-    data = encoded(on_transparency(ink, (128, 128, 128)))
+    data = encode_image(on_transparency(ink, (128, 128, 128)))
     assert (read_drawing(data, lines="light").rgb[0, 0] == 0).all()
     assert (read_drawing(data, lines="dark").rgb[0, 0] == 255).all()
 
@@ -368,7 +370,7 @@ def circles(width: int, height: int, line: int) -> np.ndarray:
 )
 def test_lines_of_any_page_are_found_whole(width: int, height: int, line: int) -> None:
     page = circles(width, height, line)
-    drawing = read_drawing(encoded(page))
+    drawing = read_drawing(encode_image(page))
     rows, columns = np.nonzero(page[..., 0] == 0)
     near = cv2.dilate(drawing.guide, np.ones((13, 13), np.uint8))
     guide_rows, guide_columns = (
@@ -389,7 +391,7 @@ def test_the_guide_of_an_ordinary_page_is_as_it_was() -> None:
 def test_a_thick_frame_does_not_hide_thin_lines() -> None:
     page = circles(6600, 2000, 1)
     cv2.rectangle(page, (40, 40), (6560, 1960), (0, 0, 0), 20)
-    guide = read_drawing(encoded(page)).guide
+    guide = read_drawing(encode_image(page)).guide
     assert cv2.connectedComponents(guide, connectivity=8)[0] > 3  # the frame, and circles in it
 
 
@@ -417,7 +419,7 @@ def test_avif_is_read_where_pillow_can(
     ink: np.ndarray, plain: Drawing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "AVIF" in FORMATS:
-        assert agreement(plain, read_drawing(encoded(on_white(ink), "AVIF"))) > 0.97
+        assert agreement(plain, read_drawing(encode_image(on_white(ink), "AVIF"))) > 0.97
     monkeypatch.setattr("linewash.coloring.image_io.FORMATS", ("PNG", "JPEG"))
     with pytest.raises(WorkError, match="no decoder"):
         read_drawing(b"\0\0\0\x18ftypavif" + bytes(20))
@@ -438,13 +440,13 @@ def test_a_file_too_large_for_any_picture_is_not_read(
 
 def test_a_film_behind_a_photo_of_a_page_does_no_harm() -> None:
     """Motion photos end in a film, whose bytes may look like the beginnings of hundreds of scans."""
-    photo = encoded(on_white(draw(sea, 320, 240, 4, seed=2)), "JPEG")
+    photo = encode_image(on_white(draw(sea, 320, 240, 4, seed=2)), "JPEG")
     film = b"\0\0\0\x18ftypmp42" + b"\xff\xda\x12\x34" * 500
     np.testing.assert_array_equal(read_page(photo + film), read_page(photo))
 
 
 def test_a_jpeg_of_too_many_scans_is_refused() -> None:
-    photo = encoded(on_white(draw(sea, 320, 240, 4, seed=2)), "JPEG")
+    photo = encode_image(on_white(draw(sea, 320, 240, 4, seed=2)), "JPEG")
     scan = photo.index(b"\xff\xda")
     many = photo[:scan] + photo[scan:-2] * 101 + photo[-2:]
     with pytest.raises(WorkError, match="over 100 scans"):

@@ -14,11 +14,11 @@ from conftest import manifest_of
 
 from training.config import TrainConfig
 from training.hydra_config import compose
-from training.loop.checkpoint import save_net
 from training.loop.distribution import Replicas
 from training.loop.step import CompiledModel
 from training.models import build_model
 from training.models.predict import predict_labels
+from training.run.artifacts import save_network
 
 SMALL = {
     "unet": ["experiment=smoke"],
@@ -130,7 +130,7 @@ def opened_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
     for name in SMALL:
         (folder / name).mkdir()
-        save_net(small_net(name), folder / name / "net.keras")
+        save_network(small_net(name), folder / name / "net.keras")
         assert [path.name for path in (folder / name).iterdir()] == ["net.keras"]
     subprocess.run(
         [sys.executable, "-c", OPEN_ELSEWHERE, *SMALL], cwd=folder, check=True, capture_output=True
@@ -149,7 +149,7 @@ def test_saved_network_opens_without_our_code(name: str, opened_elsewhere: Path)
 def test_a_failed_save_leaves_the_old_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.keras"
     net = small_net("unet")
-    save_net(net, path)
+    save_network(net, path)
     before = path.read_bytes()
 
     def fail(self: keras.Model, target: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_failed_save_leaves_the_old_network(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(keras.Model, "save", fail)
     with pytest.raises(OSError, match="No space"):
-        save_net(net, path)
+        save_network(net, path)
     assert path.read_bytes() == before
 
 

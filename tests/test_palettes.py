@@ -238,7 +238,7 @@ def test_a_palette_may_lie_in_the_home_folder_and_have_any_name(tmp_path, monkey
         (["--palette", "nothere.json"], r"--palette nothere.json cannot be read: No such file"),
         (["--palette", "."], r"--palette .: expected grid, kmeans:K, or a file"),
         (["--palette", "kmeans:1"], r"--palette kmeans:K takes 2 to 4096 colours"),
-        (["--palette", "kmeans:8", "--num_values", "3"], r"--num_values is of the grid palette"),
+        (["--palette", "kmeans:8", "--num_values", "3"], r"--num_values is for the grid palette"),
         (["--num_values", "17"], r"--num_values must be from 2 to 16"),
         (["--image_size", "7"], r"--image_size must be a multiple of 8"),
     ],

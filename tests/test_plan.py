@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.image_index import Subset
-from preprocess.plan import Sharding, default_num_shards, make_plan, read_plan
+from preprocess.plan import Sharding, default_num_shards, make_plan, read_shard_list
 from preprocess.sources import Image, SourceError
 from preprocess.storage import files
 
@@ -19,7 +19,7 @@ def some(count):
 
 def planned(images, output, **layout):
     shards = make_plan(images, Sharding(**layout), str(output))
-    return {shard.name: [image.key for image in read_plan(shard.plan)] for shard in shards}
+    return {shard.name: [image.key for image in read_shard_list(shard.list_path)] for shard in shards}
 
 
 def test_the_order_of_listing_does_not_matter(tmp_path):
@@ -116,7 +116,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 def subset(images, output, **wanted):
     shards = make_plan(images, Sharding(num_shards=2), str(output), Subset(**wanted))
-    return {image.key for shard in shards for image in read_plan(shard.plan)}
+    return {image.key for shard in shards for image in read_shard_list(shard.list_path)}
 
 
 def test_classes_by_name_by_number_and_by_file(tmp_path):
@@ -149,7 +149,7 @@ def test_a_fraction_and_a_limit_are_chosen_by_key(tmp_path):
 def test_folders_can_say_the_split(tmp_path):
     images = [Image(f"{split}/n1/{i}.JPEG", f"{split}{i}") for split, i in (("train", 1), ("validation", 2))]
     shards = make_plan(images, Sharding(split="folder"), str(tmp_path))
-    assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
+    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.images} == {
         "train": ["n1/1.JPEG"],
         "val": ["n1/2.JPEG"],
     }
@@ -174,7 +174,7 @@ def test_a_key_is_unique_within_its_split(tmp_path):
     by_input = [Image("n1/a.JPEG", name, split=name) for name in ("train", "val")]
     for images, split in (by_folder, "folder"), (by_input, "input"):
         shards = make_plan(images, Sharding(split=split), str(tmp_path))
-        planned = [(shard.split, image.key) for shard in shards for image in read_plan(shard.plan)]
+        planned = [(shard.split, image.key) for shard in shards for image in read_shard_list(shard.list_path)]
         assert planned == [("train", "n1/a.JPEG"), ("val", "n1/a.JPEG")]
     clash = [*by_folder, Image("valid/n1/a.JPEG", "valid/a")]
     with pytest.raises(SourceError, match=r"key n1/a.JPEG: val/a and valid/a"):

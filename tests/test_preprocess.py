@@ -231,7 +231,7 @@ def test_a_killed_worker_does_not_stop_the_job(many, undisturbed, tmp_path):
     os.kill(workers(job)[0], signal.SIGKILL)
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
-    assert "starting again with what is missing" in errors
+    assert "starting again with the unfinished shards" in errors
     assert file_contents(tmp_path / "out") == undisturbed
 
 
@@ -241,7 +241,7 @@ def test_ctrl_c_says_how_to_go_on(many, tmp_path):
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 130
     assert "Traceback" not in errors
-    assert "run the same command to go on" in errors
+    assert "run the same command again to continue" in errors
 
 
 @pytest.mark.faults

@@ -22,7 +22,7 @@ from preprocess.__main__ import main
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
-    assert lines[0].startswith("preprocess: ")
+    assert lines[0].startswith("python -m preprocess: ")
     return lines[0]
 
 
@@ -47,7 +47,7 @@ def test_without_any_package_the_answer_is_what_to_install() -> None:
     ],
 )
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(module: str, extras: str) -> None:
-    told = cli.explain(ModuleNotFoundError(f"No module named {module!r}", name=module))
+    told = cli.explain_error(ModuleNotFoundError(f"No module named {module!r}", name=module))
     assert told
     code, text = told
     assert code == 2
@@ -63,7 +63,7 @@ def test_beam_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_a_package_whose_library_is_missing_is_named() -> None:
-    told = cli.explain(ImportError("libGL.so.1: cannot open shared object file", name="cv2"))
+    told = cli.explain_error(ImportError("libGL.so.1: cannot open shared object file", name="cv2"))
     assert told
     assert "cv2 is installed but cannot be imported (libGL.so.1" in told[1]
 
@@ -72,9 +72,9 @@ def test_a_package_whose_library_is_missing_is_named() -> None:
     "bug", [ModuleNotFoundError(name="preprocess.nothing"), ModuleNotFoundError(name="re"), ValueError("x")]
 )
 def test_a_bug_is_not_taken_for_a_users_mistake(bug: Exception) -> None:
-    assert cli.explain(bug) is None
+    assert cli.explain_error(bug) is None
     with pytest.raises(type(bug)):
-        cli.exit_code(lambda: (_ for _ in ()).throw(bug))
+        cli.run_command(lambda: (_ for _ in ()).throw(bug))
 
 
 # ----------------------------------------------------------------------------------- files and streams
@@ -95,7 +95,7 @@ def test_what_the_system_refuses_is_a_sentence_and_code_1(
     def work() -> int:
         raise error
 
-    assert cli.exit_code(work) == 1
+    assert cli.run_command(work) == 1
     said = sentence(capsys)
     assert all(word in said for word in words), said
 
@@ -156,7 +156,7 @@ def test_a_reader_that_left_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        assert cli.exit_code(lambda: cli.say("done") or 0) == 0
+        assert cli.run_command(lambda: cli.print_text("done") or 0) == 0
 
 
 # --------------------------------------------------------------------------------------------- signals
@@ -185,8 +185,8 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
     def work(output: str, then: int | None):
         """Takes the place of Beam: one shard, then the signal; or all of them."""
 
-        def build(options, todo, flags, runner, queue):
-            return [(shard, options) for shard in queue.take()] if then is None else (todo[0], options)
+        def build(options, shards, beam_options, runner, queue):
+            return [(shard, options) for shard in queue.take()] if then is None else (shards[0], options)
 
         def run(graph):
             for shard, options in graph if then is None else [graph]:
@@ -195,12 +195,12 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
                 os.kill(os.getpid(), then)
                 os.kill(os.getpid(), signal.SIGTERM if then == signal.SIGHUP else then)
 
-        monkeypatch.setattr(job, "_graph", build)
+        monkeypatch.setattr(job, "_build_pipeline", build)
         monkeypatch.setattr(local, "run", run)
         return main([*argv, "--output", output])
 
     assert work(str(tmp_path / "out"), number) == code
-    assert "finished shards stay" in sentence(capsys)
+    assert "finished shards are kept" in sentence(capsys)
     assert list((tmp_path / "temporary").glob("linewash-*")) == []
     assert len(list(tmp_path.glob("out/train/*"))) == 1
     assert work(str(tmp_path / "out"), None) == 0
@@ -211,7 +211,7 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
 def test_signals_are_heard_only_meanwhile_and_ignored_ones_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        assert cli.exit_code(lambda: os.kill(os.getpid(), signal.SIGHUP) or 0) == 0
+        assert cli.run_command(lambda: os.kill(os.getpid(), signal.SIGHUP) or 0) == 0
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -227,7 +227,7 @@ def test_a_closed_terminal_sends_two_signals_and_the_second_harms_nothing(tmp_pa
             (tmp_path / "tidied").touch()
         return 0
 
-    assert cli.exit_code(work) == 129
+    assert cli.run_command(work) == 129
     assert (tmp_path / "tidied").exists()
 
 
@@ -247,9 +247,9 @@ def test_a_remote_job_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
             self.cancelled = True
 
     running = Running()
-    monkeypatch.setattr(job, "_graph", lambda *args: running)
+    monkeypatch.setattr(job, "_build_pipeline", lambda *args: running)
     chosen = options.parse(["--input", "x", "--output", "y", "--runner", "DirectRunner"])
-    assert cli.exit_code(lambda: job._run_pipeline(chosen, []) or 0) == 143
+    assert cli.run_command(lambda: job._run_pipeline(chosen, []) or 0) == 143
     assert running.cancelled
 
 

@@ -34,9 +34,9 @@ def make_shards(tmp_path: Path) -> int:
     output = str(tmp_path / "out")
     helper_photos.folder(tmp_path / "images", 8)
     (tmp_path / "images/n00000000/empty.JPEG").write_bytes(b"")
-    found = progress.counted(images([str(tmp_path / "images")], output), "listing")
+    found = progress.count_images(images([str(tmp_path / "images")], output), "listing")
     planned = make_plan(found, Sharding(val_fraction=0, num_shards=2), output)
-    with progress.shown(output, 9, set()):
+    with progress.show_progress(output, 9, set()):
         for shard in planned:
             write_shard(shard, Recipe(image_size=32), "none", output)
     return sum(shard.images for shard in planned)
@@ -48,8 +48,8 @@ def test_a_log_gets_lines_when_they_are_due(
     monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
     total = make_shards(tmp_path)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:total] == [f"preprocess: listing: {n} images" for n in range(1, total + 1)]
-    assert f"preprocess: {total} of 9 images, " in lines[-1]
+    assert lines[:total] == [f"python -m preprocess: listing: {n} images" for n in range(1, total + 1)]
+    assert f"python -m preprocess: {total} of 9 images, " in lines[-1]
     assert lines[-1].endswith("1 rejects")
     assert not any("\r" in line for line in lines)
 
@@ -63,7 +63,7 @@ def test_how_many_there_are_is_told_where_it_is_known(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
-    assert list(progress.counted(["a", "b"], "learning the palette", 2)) == ["a", "b"]
+    assert list(progress.count_images(["a", "b"], "learning the palette", 2)) == ["a", "b"]
     assert "learning the palette: 1 of 2 images" in capsys.readouterr().err
 
 
@@ -75,4 +75,4 @@ def test_a_terminal_gets_a_bar_that_fills(
     said = capsys.readouterr().err
     assert "9/9" in said
     assert "rejects=1" in said
-    assert "preprocess: " not in said
+    assert "python -m preprocess: " not in said

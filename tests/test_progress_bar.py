@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import pytest
 
-from training.run.progress import ProgressBar, _clock_time
+from training.run.progress import ProgressBar, _format_time
 from training.tf_startup import show_status
 
 
@@ -30,10 +30,10 @@ class Clock:
 
 def test_in_a_log_it_is_a_line_a_minute() -> None:
     log, clock = io.StringIO(), Clock()
-    with ProgressBar("epoch 2 of 5", 8000, stream=log, clock=clock) as meter:
+    with ProgressBar("epoch 2 of 5", 8000, stream=log, clock=clock) as bar:
         for step in range(250):
             clock.now += 1
-            meter.update(16, "loss 1.234" if step == 40 else None)
+            bar.update(16, "loss 1.234" if step == 40 else None)
     lines = log.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[0] == "epoch 2 of 5: 960 of 8,000 images, 16 images/s, 7:20 left, loss 1.234"
@@ -41,10 +41,10 @@ def test_in_a_log_it_is_a_line_a_minute() -> None:
 
 def test_work_of_less_than_a_minute_says_nothing_in_a_log() -> None:
     log, clock = io.StringIO(), Clock()
-    with ProgressBar("val", 8000, stream=log, clock=clock) as meter:
+    with ProgressBar("val", 8000, stream=log, clock=clock) as bar:
         for _ in range(59):
             clock.now += 1
-            meter.update(16)
+            bar.update(16)
     assert log.getvalue() == ""
 
 
@@ -62,12 +62,12 @@ def on_terminal(columns: int = 80, **options: object) -> str:
     reader = threading.Thread(target=read)
     reader.start()
     with os.fdopen(inner, "w") as terminal:
-        first = {"starting": "compiling the first step"} | options
-        with ProgressBar("epoch 12 of 100", 1_281_167, stream=terminal, **first) as meter:  # type: ignore[arg-type]
+        first = {"note": "compiling the first step"} | options
+        with ProgressBar("epoch 12 of 100", 1_281_167, stream=terminal, **first) as bar:  # type: ignore[arg-type]
             for _ in range(20):
-                meter.update(64, "loss 12.345")
-                if meter._bar is not None:
-                    meter._bar.refresh()
+                bar.update(64, "loss 12.345")
+                if bar._bar is not None:
+                    bar._bar.refresh()
     reader.join()
     os.close(outer)
     return b"".join(said).decode()
@@ -90,9 +90,9 @@ def test_on_a_terminal_it_is_a_bar_that_fits_and_vanishes(columns: int) -> None:
 
 def test_of_several_processes_one_shows_it() -> None:
     log, clock = io.StringIO(), Clock()
-    with ProgressBar("epoch 1", 100, shown=False, stream=log, clock=clock) as meter:
+    with ProgressBar("epoch 1", 100, shown=False, stream=log, clock=clock) as bar:
         clock.now = 1000
-        meter.update(10)
+        bar.update(10)
     assert log.getvalue() == ""
 
 
@@ -102,16 +102,16 @@ def test_a_display_that_is_gone_ends_no_work() -> None:
             raise OSError(errno.EIO, "Input/output error")
 
     clock, done = Clock(), list[str]()
-    with ProgressBar("epoch 1", 100, stream=Gone(), clock=clock) as meter:
+    with ProgressBar("epoch 1", 100, stream=Gone(), clock=clock) as bar:
         for _ in range(5):
             clock.now += 100
-            meter.update(10)
+            bar.update(10)
     outer, inner = pty.openpty()
     with suppress(OSError), os.fdopen(inner, "w") as terminal:  # it cannot be flushed any more
-        with ProgressBar("epoch 1", 100, stream=terminal) as meter:
+        with ProgressBar("epoch 1", 100, stream=terminal) as bar:
             os.close(outer)  # the window is closed
             for _ in range(5):
-                meter.update(10)
+                bar.update(10)
         done.append("all of it")
     assert done
 
@@ -120,7 +120,7 @@ def test_a_display_that_is_gone_ends_no_work() -> None:
     ("seconds", "shown"), [(7.4, "0:07"), (754, "12:34"), (3723, "1:02:03"), (-1, "0:00")]
 )
 def test_times_are_short(seconds: float, shown: str) -> None:
-    assert _clock_time(seconds) == shown
+    assert _format_time(seconds) == shown
 
 
 def test_what_is_announced_is_nowhere_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:

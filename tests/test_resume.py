@@ -362,7 +362,7 @@ def test_a_complete_run_is_not_changed(
     before = snapshot(undisturbed)
     summary = run(shared_dataset, undisturbed)
     stdout = capsys.readouterr().out
-    assert "ended with epoch 3: nothing to do; more with" in stdout
+    assert "ended with epoch 3: nothing to do; train longer with" in stdout
     assert "trainer.epochs=MORE" in stdout
     assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
     assert snapshot(undisturbed) == before
@@ -375,10 +375,10 @@ def test_a_run_that_patience_ended_stays_ended(
     monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5, 0.5, 0.5, 20.0))
     settings = ["trainer.epochs=5", "trainer.patience=2"]
     assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
-    assert "stopped    no better epoch in trainer.patience=2" in capsys.readouterr().out
+    assert "ended      after epoch 4 of 5: no improvement in trainer.patience=2" in capsys.readouterr().out
     run(shared_dataset, tmp_path, *settings)
     stdout = capsys.readouterr().out
-    assert "ended with epoch 4: no better epoch in trainer.patience=2; more with" in stdout
+    assert "ended with epoch 4: no improvement in trainer.patience=2 epochs; train longer with" in stdout
     assert "trainer.patience=MORE" in stdout
     more = run(shared_dataset, tmp_path, "trainer.epochs=5", "trainer.patience=4")
     assert [epoch.number for epoch in more.epochs] == [1, 2, 3, 4, 5]
@@ -418,7 +418,7 @@ def test_only_the_length_may_be_given_beside_run(
 def test_a_directory_without_a_run_is_reported_in_a_sentence(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UsageError, match=r"holds no run.json|it cannot be read"):
+    with pytest.raises(UsageError, match=r"holds no run.json|is not what python -m training writes"):
         from_run(tmp_path, [])
 
 
@@ -459,7 +459,7 @@ def test_sigterm_and_sighup_write_a_checkpoint_as_ctrl_c_does(
     captured = capsys.readouterr()
     assert "interrupted: saving after this step" in captured.err
     assert "interrupted after step 3 of 18, in epoch 1 of 3" in captured.out
-    assert "with python -m training run=" in captured.out
+    assert "continue with python -m training run=" in captured.out
     assert load_newest(tmp_path / "run").step == 3
     assert signal.getsignal(signum) is signal.SIG_DFL
 
@@ -520,13 +520,13 @@ def test_a_signal_before_the_first_step_is_no_traceback(
 @pytest.mark.parametrize(
     ("settings", "plan", "end"),
     [
-        ([], "3 x 6 steps of 8 images", "ended      after epoch 3 of 3: trainer.epochs=3 are done"),
+        ([], "3 x 6 steps of 8 images", "ended      after epoch 3 of 3: trainer.epochs=3 is reached"),
         (
             ["trainer.max_minutes=0.0001"],
             "3 x 6 steps of 8 images; ends after 0.0001 minutes",
-            "of 18: trainer.max_minutes=0.0001 are over",
+            "of 18: trainer.max_minutes=0.0001 is reached",
         ),
-        (["trainer.patience=2"], "ends after 2 epochs without a better one", "ended      after epoch 3 of 3"),
+        (["trainer.patience=2"], "ends after 2 epochs without improvement", "ended      after epoch 3 of 3"),
     ],
 )
 def test_a_run_prints_its_plan_and_why_it_ended(

@@ -31,9 +31,9 @@ SCRIPTS = {
     "bench.soak": "-o figures",
     "bench.report": "figures",
     "bench.input": "--count 10",
-    "bench.planning": "--way plan --count 10",
+    "bench.planning": "--variant plan --count 10",
     "bench.prefetch": "--images photos",
-    "bench.step": "--way linewash",
+    "bench.step": "--variant linewash",
     "bench.inference": "",
     "bench.preprocess": "--images photos",
     "bench.epochs": "--images photos",
@@ -223,7 +223,7 @@ def test_numbers_out_of_range_are_refused() -> None:
 def test_a_report_of_damaged_figures_names_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for text in ("{", "[]", '{"ways": {}}'):
+    for text in ("{", "[]", '{"variants": {}}'):
         (tmp_path / "preprocess.json").write_text(text)
         assert call("bench.report", tmp_path) == 1
         assert str(tmp_path / "preprocess.json") in capsys.readouterr().err
@@ -269,7 +269,7 @@ def test_a_sheet_too_large_or_of_a_split_that_is_not_there_is_a_sentence(
 ) -> None:
     import inspect_shards
 
-    monkeypatch.setattr(inspect_shards, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(inspect_shards, "MAX_PIXELS", 10_000)
     assert call("inspect_shards", shared_dataset, "-o", tmp_path / "a.png") == 2
     assert "--count" in capsys.readouterr().err
     assert call("inspect_shards", shared_dataset, "-o", tmp_path / "a.docx") == 2

@@ -31,14 +31,14 @@ from helper_servers import ROOT, SCRIPT, served
 from linewash.coloring.model_loader import Network, load
 from linewash.samples.sketches import (
     draw,
-    encoded,
+    encode_image,
     hint_strokes,
     home,
     on_black,
     on_white,
     pet,
-    photographed,
     sea,
+    simulate_photo,
 )
 from linewash.serving import app, cli, limits, service
 from linewash.serving.cli import main
@@ -69,7 +69,7 @@ def client(network: Network) -> TestClient:
 
 @pytest.fixture(scope="module")
 def page() -> bytes:
-    return encoded(on_white(draw(home, WIDTH, HEIGHT, 2, seed=1)))
+    return encode_image(on_white(draw(home, WIDTH, HEIGHT, 2, seed=1)))
 
 
 def text(data: bytes) -> str:
@@ -124,7 +124,7 @@ def test_hints_decide_what_lies_under_them(client: TestClient, page: bytes) -> N
 
 
 def test_an_empty_page_has_no_colourings(client: TestClient) -> None:
-    assert ask(client, encoded(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))) == []
+    assert ask(client, encode_image(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))) == []
 
 
 @pytest.mark.parametrize("lines", [True, False])
@@ -155,8 +155,11 @@ def test_layers_are_downloaded_as_openraster(client: TestClient, page: bytes) ->
 @pytest.mark.parametrize(
     ("file", "most"),
     [
-        (encoded(on_black(draw(sea, 820, 640, 4, seed=1))), 820),
-        (encoded(photographed(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"), service.PAGE_SIDE),
+        (encode_image(on_black(draw(sea, 820, 640, 4, seed=1))), 820),
+        (
+            encode_image(simulate_photo(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"),
+            service.PAGE_SIDE,
+        ),
     ],
     ids=["light on black", "a phone's photo"],
 )
@@ -172,7 +175,7 @@ def test_a_picture_becomes_ink_on_nothing(client: TestClient, file: bytes, most:
 def test_a_photographs_lines_are_drawn(client: TestClient) -> None:
     photo = np.full((200, 300, 3), (90, 160, 220), np.uint8)
     photo[120:] = (30, 90, 30)
-    ink = pixels(client.post("/lines?source=photo", content=encoded(photo, "JPEG")).content, "RGBA")
+    ink = pixels(client.post("/lines?source=photo", content=encode_image(photo, "JPEG")).content, "RGBA")
     assert ink.shape[1] == service.PAGE_SIDE
     drawn = np.flatnonzero((ink[..., 3] > 128).any(1)) / len(ink)
     assert drawn.size
@@ -191,7 +194,7 @@ def test_examples_are_drawings_that_can_be_coloured(client: TestClient, name: st
 
 def header_of_a_bomb() -> bytes:
     """A PNG that claims 60,000 x 60,000 pixels: 3.6 billion."""
-    data = bytearray(encoded(np.zeros((16, 16, 3), np.uint8)))
+    data = bytearray(encode_image(np.zeros((16, 16, 3), np.uint8)))
     data[16:24] = (60_000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
@@ -202,11 +205,11 @@ def header_of_a_bomb() -> bytes:
     [
         (b"", ["empty"]),
         (b"%PDF-1.7 hello", ["no picture", "PNG"]),
-        (encoded(np.zeros((40, 40, 3), np.uint8))[:60], ["damaged"]),
-        (encoded(np.zeros((8, 8, 3), np.uint8)), ["8 x 8", "16"]),
+        (encode_image(np.zeros((40, 40, 3), np.uint8))[:60], ["damaged"]),
+        (encode_image(np.zeros((8, 8, 3), np.uint8)), ["8 x 8", "16"]),
         (header_of_a_bomb(), ["pixels", "smaller"]),
-        (encoded(np.zeros((5200, 5200), np.uint8)), ["5200 x 5200", "25,000,000"]),
-        (encoded(np.full((64, 64, 3), 250, np.uint8)), ["no lines"]),
+        (encode_image(np.zeros((5200, 5200), np.uint8)), ["5200 x 5200", "25,000,000"]),
+        (encode_image(np.full((64, 64, 3), 250, np.uint8)), ["no lines"]),
     ],
     ids=["nothing", "a PDF", "half a PNG", "tiny", "a bomb", "too many pixels", "an empty page"],
 )
@@ -301,7 +304,7 @@ def test_other_sites_may_not_ask(client: TestClient, page: bytes) -> None:
 
 def test_fifty_questions_at_once_get_each_its_own_answer(hinted: Path, network: Network) -> None:
     scenes = [home, sea, pet]
-    drawings = [encoded(on_white(draw(scenes[i % 3], 200 + i, 160, 2, seed=i))) for i in range(10)]
+    drawings = [encode_image(on_white(draw(scenes[i % 3], 200 + i, 160, 2, seed=i))) for i in range(10)]
     alone = [colorings(Question(drawing, variants=2), network) for drawing in drawings]
     with served("--run", hinted) as address, httpx.Client(base_url=address, timeout=120) as client:
         together = threading.Barrier(50)

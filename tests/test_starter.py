@@ -10,7 +10,7 @@ import pytest
 from linewash.coloring.cli import main
 from linewash.coloring.model_loader import STARTER, load
 from linewash.samples.sketches import sketches
-from linewash.storybook.writer import write_book
+from linewash.storybook.writer import write_storybook
 from PIL import Image
 
 from preprocess.recipe import DEFAULT
@@ -25,7 +25,7 @@ MEASURED, COMMONEST = 0.625, 0.0745
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np.ndarray]]:
     """Edges and labels of 120 scenes of another seed than it learnt from."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_book(folder, 120, 1, 2)
+    write_storybook(folder, 120, 1, 2)
     about = ExportMetadata.load(STARTER)
     recipe = dataclasses.replace(DEFAULT, image_size=about.image_size, palette=about.palette)
     return [transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.JPEG"))]

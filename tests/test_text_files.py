@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from preprocess.text_files import LARGEST, read_text
+from preprocess.text_files import MAX_BYTES, read_text
 
 TEXT = "n01 Tench\nn02 Café “noir”\n"
 
@@ -44,7 +44,7 @@ def test_a_pipe_is_read_as_a_file():
         (TEXT.encode("utf-16-le"), "not a text file"),  # without its mark
         (TEXT.encode("utf-16")[:-1], "UTF-16 but is damaged"),
         (codecs.BOM_UTF8 + b"\xff", "UTF-8 but is damaged"),
-        (b" " * (LARGEST + 1), "larger than 16,777,216 bytes"),
+        (b" " * (MAX_BYTES + 1), "larger than 16,777,216 bytes"),
     ],
 )
 def test_what_is_no_text_is_refused_with_why(tmp_path, data, words):

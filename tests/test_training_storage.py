@@ -369,7 +369,7 @@ def test_the_order_is_that_of_the_lowered_number_and_resumes_exactly(
 
 
 def test_a_limit_below_a_megabyte_is_a_sentence() -> None:
-    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1 MB, or null; got 0"):
+    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1, or null; got 0"):
         compose(["data.root=x", "data.shuffle_megabytes=0"])
 
 
@@ -378,7 +378,9 @@ def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_
     saved = dataclasses.asdict(config)
     del saved["data"]["shuffle_megabytes"]
     run = {
-        "config": saved, "model": {"name": "unet"}, "versions": {},
+        "config": saved, "image_size": dataset.manifest.image_size,
+        "palette": dataclasses.asdict(dataset.manifest.palette),
+        "model": {"name": "unet", "stride": 8, "gives_logits": True}, "versions": {},
         "dataset": {
             "root": str(shared_dataset), "fingerprint": dataset.manifest.dataset_fingerprint, "examples": {},
         },

@@ -11,7 +11,7 @@ from preprocess.lines.canny import canny_thresholds
 from preprocess.posterize import to_labels
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe
 from preprocess.rejects import Rejected
-from preprocess.transform import centre_square, stretch, transform
+from preprocess.transform import center_square, stretch, transform
 from tfrecords_schema import Palette
 
 GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))
@@ -107,8 +107,8 @@ def test_a_picture_of_two_colours_in_one_channel_is_kept():
 
 def test_crop_keeps_the_middle_and_squash_keeps_all():
     wide = np.arange(40, dtype=np.uint8).reshape(4, 10)[..., None].repeat(3, axis=2)
-    np.testing.assert_array_equal(centre_square(wide), wide[:, 3:7])
-    np.testing.assert_array_equal(centre_square(wide.swapaxes(0, 1)), wide[:, 3:7].swapaxes(0, 1))
+    np.testing.assert_array_equal(center_square(wide), wide[:, 3:7])
+    np.testing.assert_array_equal(center_square(wide.swapaxes(0, 1)), wide[:, 3:7].swapaxes(0, 1))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ def test_workers_that_die_of_one_image_say_which_to_remove(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/huge.jpg", "/huge.jpg"])
-    with pytest.raises(job.WorkersDiedError, match=r"2 of 3 died of /huge.jpg: move it out of the input"):
+    with pytest.raises(
+        job.WorkersDiedError, match=r"2 of 3 died while converting /huge.jpg: move it out of the input"
+    ):
         job._run_with_retries(options, [])
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
@@ -147,7 +149,7 @@ def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher()
     code = """if True:
         from pathlib import Path
         from preprocess.runners import worker
-        worker.warm_up()
+        worker.start_server()
         print(Path(f"/proc/{worker.forkserver._forkserver._forkserver_pid}/status").read_text())
     """
     status = subprocess.run(
@@ -199,7 +201,7 @@ def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
         assert list(Path(temporary).iterdir()) == []
         assert result.returncode == 1, result.stderr
         last = result.stderr.splitlines()[-1]
-        assert f"3 of 3 died of {poison}: move it out of the input" in last
+        assert f"3 of 3 died while converting {poison}: move it out of the input" in last
         assert how in last
         assert "run the same command again" in last
         assert ("Segmentation fault" in result.stderr) == (how == "SIGSEGV"), (

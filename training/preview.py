@@ -73,12 +73,12 @@ def draw_preview(words: Sequence[str]) -> str:
     # Only here: where Hydra is not installed, its absence is reported as a sentence.
     from training.data.dataset import ShardedDataset
     from training.hydra_config import compose
-    from training.overrides import check_words
+    from training.overrides import check_arguments
 
     typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
     out = Path(parse_path(typed[-1]) if typed else "preview.png")
     overrides = [word for word in words if not word.startswith("out=")]
-    check_words(overrides)
+    check_arguments(overrides)
     config = compose(overrides)
     none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
     if "://" in config.data.root:

@@ -1,4 +1,4 @@
-"""The checkpoints/ directory of a run: step-*.npz to resume from, last.keras and best.keras to use."""
+"""Writes the checkpoints of a run, step-*.npz in its checkpoints/ directory, and resumes from the newest."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
-
-from training.atomic_files import atomic_write
 from training.config import TrainerConfig
 from training.errors import UsageError, WorkError
 from training.loop.checkpoint_file import (
@@ -21,20 +18,12 @@ from training.loop.checkpoint_file import (
 from training.loop.schedule import Budget
 from training.loop.step import CompiledModel
 
-LAST = "last.keras"
-BEST = "best.keras"
 CHECKPOINTS = "step-*.npz"
 OLD_CHECKPOINTS = "*.state"
 
 
-def save_net(net: keras.Model, path: Path) -> None:
-    """Writes a network in Keras's format. A file at `path` is replaced once the new one is complete."""
-    with atomic_write(path) as temporary:
-        net.save(temporary)
-
-
 def check_version(directory: Path) -> None:
-    """Refuses checkpoints in the format of linewash 0.1, which were called *.state.
+    """Refuses checkpoints in the format of earlier versions of linewash, whose names end with .state.
 
     Raises:
       UsageError: `directory` holds such checkpoints. Nothing is deleted.

@@ -113,22 +113,26 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
         artifacts = _start_artifacts(session, run_dir)
 
         if session.is_over:
-            artifacts.make_up(session.model.eval_net, epoch_just_ended=True)
-            replicas.print_once(console.complete(artifacts, config))
+            artifacts.repair(session.model.eval_net, epoch_just_ended=True)
+            replicas.print_once(console.already_complete_message(artifacts, config))
             return _summarize(session, artifacts)
 
         if replicas.is_chief:
-            run_info.write_run(run_dir / run_info.RUN_NAME, config, dataset, session.model.net)
-        replicas.print_once(console.opening(config, dataset, session.model.net, artifacts.baselines, run_dir))
+            run_info.write_run(run_dir, config, dataset, session.model.net)
+        replicas.print_once(
+            console.start_message(config, dataset, session.model.net, artifacts.baselines, run_dir)
+        )
         if resumed:
             replicas.print_once(resumed)
-        artifacts.make_up(session.model.eval_net, epoch_just_ended=session.progress.steps_in_epoch == 0)
-        replicas.print_once(console.starting(config))
+        artifacts.repair(session.model.eval_net, epoch_just_ended=session.progress.steps_in_epoch == 0)
+        replicas.print_once(console.compile_message(config))
 
         interrupted = _train_until_end_or_signal(session, artifacts)
 
         with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is closed
-            replicas.print_once(console.closing(artifacts, config, dataset, session.progress, interrupted))
+            replicas.print_once(
+                console.end_message(artifacts, config, dataset, session.progress.step, interrupted)
+            )
         return _summarize(session, artifacts, interrupted)
 
 
@@ -226,7 +230,7 @@ def _train_until_end_or_signal(session: TrainingSession, artifacts: RunArtifacts
     try:
         for epoch in _train_epochs(session):
             artifacts.write(session.model.eval_net)
-            session.replicas.print_once(epoch.line(session.config.trainer.epochs))
+            session.replicas.print_once(epoch.report(session.config.trainer.epochs))
     except Interrupted as e:
         session.checkpoint_writer.write()
         return e.signum
@@ -316,7 +320,7 @@ def _remaining_batches(session: TrainingSession) -> Iterator[Batch]:
 
 
 def _validate(session: TrainingSession) -> Scores:
-    name = f"{console.epoch_of(session.progress.epoch, session.config)}, validation"
+    name = f"{console.epoch_title(session.progress.epoch, session.config)}, validation"
     with ProgressBar(name, session.dataset.examples("val"), shown=session.replicas.is_chief) as bar:
         return evaluate(
             session.model,
@@ -354,9 +358,9 @@ def _training_bar(session: TrainingSession) -> ProgressBar:
     progress, batch_size = session.progress, session.config.trainer.batch_size
     is_first_step = progress.step == session.budget.first_step
     return ProgressBar(
-        console.epoch_of(progress.epoch, session.config),
+        console.epoch_title(progress.epoch, session.config),
         session.steps_per_epoch * batch_size,
         done=progress.steps_in_epoch * batch_size,
-        starting="compiling the first step" if is_first_step else "",
+        note="compiling the first step" if is_first_step else "",
         shown=session.replicas.is_chief,
     )

@@ -1,15 +1,17 @@
-"""Our own network, the default: a U-Net that spends its time where it is cheap.
+"""The default network: a U-Net (Ronneberger et al. 2015) that trains on a CPU.
 
-On a CPU the price of a layer is its pixels: one 3×3 convolution at full resolution costs as much as the whole
-lower half of the network. So the drawing is halved at once, most channels live at a quarter of the resolution
-and below, full resolution sees one transposed convolution and the drawing again (a line is where colours
-change), and the two finest levels do without normalization. Three things differ from the plain U-Net:
+The cost of a layer on a CPU grows with its number of pixels: one 3×3 convolution at full resolution costs as
+much as the lower half of the network. So the drawing is halved at once, and most channels are at a quarter of
+the resolution and below. Full resolution has one transposed convolution and one convolution of the drawing,
+since colours change at lines, and the two finest levels have no normalization. Three parts differ from a
+U-Net:
 
-* place: two channels say how far down and how far right a pixel is, since the sky is above;
-* context: the mean over the whole picture is given to every pixel, since colours go together;
-* upsampling is nearest, or by a transposed convolution twice as large as its stride, against checkerboards
-  (Odena et al. 2016; where the network is unsure after a short run, a trace of one remains). Both compile
-  under XLA with mixed precision, which bilinear upsampling does not.
+* Coordinate channels (CoordConv, Liu et al. 2018) tell the network where a pixel is: the sky is at the top.
+* Global context: the mean over the image is added to every pixel, since the colours of an image depend on
+  each other (compare the global features of Iizuka et al. 2016, "Let there be color!").
+* Upsampling is nearest-neighbour, or a transposed convolution whose size is twice its stride. Both avoid
+  checkerboard artifacts (Odena et al. 2016); after short runs a trace remains where the network is unsure.
+  Both compile under XLA with mixed precision, which bilinear upsampling does not.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ from training.config import UNetConfig
 from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
 
 INPUT_AND_OUTPUT_LAYERS = ("half", "full_lines", "logits")
-# Running means must settle within the few hundred steps of a short run; Keras's 0.99 would take thousands.
+# Running means must converge within the few hundred steps of a short run; Keras's 0.99 takes thousands.
 NORM_MOMENTUM = 0.9
 
 
 def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
-    """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
+    """Builds the network: drawings, float [B, H, W, C], to logits [B, H, W, K].
+
+    H and W are multiples of `config.stride`.
+    """
     seeds = itertools.count(seed)
     edges = keras.Input((None, None, config.channels), name="edges")
 
@@ -58,7 +63,7 @@ def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
     x = layers.Concatenate(name="up_half_skip")([x, half])
     x = _conv_relu(x, config.widths[0], seeds, "up_half")
     x = _full_resolution(x, edges, config.full_width, seeds)
-    # A product without bias takes a third of the time of the same 1×1 convolution.
+    # A matrix product without bias takes a third of the time of the same 1×1 convolution.
     logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
     return keras.Model(edges, logits, name=config.name)
 
@@ -66,7 +71,7 @@ def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
 def _conv_norm_relu(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
-    """Convolution, batch normalization, ReLU."""
+    """Applies a convolution, a batch normalization and a ReLU."""
     layer = layers.Conv2D(
         width, size, strides, "same", use_bias=False, kernel_initializer=he_normal(seeds), name=name
     )
@@ -77,14 +82,14 @@ def _conv_norm_relu(
 def _conv_relu(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
-    """Convolution and ReLU: for fine levels, where normalization would cost more than it gives."""
+    """Applies a convolution and a ReLU, for fine levels, where normalization costs more than it gives."""
     return layers.Conv2D(
         width, size, strides, "same", activation="relu", kernel_initializer=he_normal(seeds), name=name
     )(x)
 
 
 def _residual_blocks(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str) -> keras.KerasTensor:
-    """`count` residual blocks (He et al. 2016), each an identity at first (Goyal et al. 2017)."""
+    """Applies residual blocks (He et al. 2016), each initialized as the identity (Goyal et al. 2017)."""
     for number in range(1, count + 1):
         block = f"{name}_block{number}"
         y = _conv_norm_relu(x, x.shape[-1], seeds, f"{block}_a")
@@ -104,7 +109,7 @@ def _residual_blocks(x: keras.KerasTensor, count: int, seeds: Iterator[int], nam
 
 
 def _add_global_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
-    """Adds to every pixel what the whole picture looks like."""
+    """Adds a function of the mean over the image to every pixel."""
     width = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(x)
     hidden = layers.Dense(width, "relu", kernel_initializer=he_normal(seeds), name="context_hidden")(mean)
@@ -115,7 +120,7 @@ def _add_global_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.Ker
 def _full_resolution(
     x: keras.KerasTensor, edges: keras.KerasTensor, width: int, seeds: Iterator[int]
 ) -> keras.KerasTensor:
-    """From half resolution to full, with the drawing's own lines beside each pixel."""
+    """Upsamples from half to full resolution, and adds a convolution of the drawing itself."""
     up = layers.Conv2DTranspose(
         width, 4, 2, "same", use_bias=False, kernel_initializer=he_normal(seeds), name="full_up"
     )(x)

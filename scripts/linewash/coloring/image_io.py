@@ -14,7 +14,7 @@ from linewash.coloring.file_kinds import what_else
 from linewash.coloring.ink import find_strokes, grey_of, page_side, remove_shading, resized
 from linewash.coloring.segmentation import nearest
 from linewash.coloring.thinning import thin
-from preprocess.jpeg_segments import MOST_SCANS, scans_and_end
+from preprocess.jpeg_segments import MAX_SCANS, scans_and_end
 from preprocess.rejects import Rejected
 from training.errors import WorkError
 
@@ -197,10 +197,10 @@ def _stroke_length(page: np.ndarray, dark: bool, where: np.ndarray | None = None
 
 def _has_too_many_scans(data: bytes) -> bool:
     """Each scan is a walk over the whole picture. What follows the picture (a film) does not count."""
-    if data.count(b"\xff\xda") <= MOST_SCANS:  # quick, and never too small
+    if data.count(b"\xff\xda") <= MAX_SCANS:  # quick, and never too small
         return False
     try:
-        return scans_and_end(data)[0] > MOST_SCANS
+        return scans_and_end(data)[0] > MAX_SCANS
     except Rejected:
         return True
 
@@ -210,7 +210,7 @@ def _open(data: bytes, most: int) -> Image.Image:
     if not data:
         raise WorkError("it is empty")
     if data.startswith(b"\xff\xd8") and _has_too_many_scans(data):
-        raise WorkError(f"it is a JPEG of over {MOST_SCANS} scans: save it again")
+        raise WorkError(f"it is a JPEG of over {MAX_SCANS} scans: save it again")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:

@@ -14,7 +14,7 @@ from training.cli import install_command
 from training.errors import UsageError, WorkError
 from training.export.metadata import EXPORT_NAME, ExportMetadata
 from training.metrics.color_spaces import hint_table
-from training.run.run_info import RUN_NAME, RunInfo
+from training.run.run_info import RUN_NAME, RunInfo, find_network
 
 # A small network that comes along, so that there are colours before any training.
 STARTER = Path(__file__).with_name("starter")
@@ -100,8 +100,8 @@ def _load_export(directory: Path) -> Network:
 
 def _load_run(directory: Path) -> Network:
     run = RunInfo.read(directory)
-    predict, takes_hints = _keras(run)
-    return Network(run.palette, run.image_size, run.stride, takes_hints, directory, predict)
+    predict, takes_hints = _keras(directory, run)
+    return Network(run.palette, run.image_size, run.model.stride, takes_hints, directory, predict)
 
 
 def _onnx(path: Path, about: ExportMetadata) -> Callable[[np.ndarray], np.ndarray]:
@@ -155,9 +155,9 @@ def _check_memory(path: Path, about: ExportMetadata) -> None:
     session.run(None, {session.get_inputs()[0].name: scrap})
 
 
-def _keras(run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
+def _keras(directory: Path, run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
     """Its best network, and whether that takes hints."""
-    path = run.network("best")
+    path = find_network(directory, "best")
     # Only now: TensorFlow takes seconds to start.
     try:
         from training.tf_startup import start_tensorflow
@@ -173,6 +173,6 @@ def _keras(run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
     net = load_network(path, run.palette)
 
     def predict(drawings: np.ndarray) -> np.ndarray:
-        return np.asarray(to_logits(net(drawings, training=False), run.gives_logits))
+        return np.asarray(to_logits(net(drawings, training=False), run.model.gives_logits))
 
     return predict, net.input_shape[-1] > 1

@@ -15,7 +15,7 @@ from linewash.coloring.image_io import read_layer
 from linewash.coloring.line_extraction import Drawing, EmptyPageError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
-from linewash.samples.sketches import draw, home, on_nothing, pet, sea
+from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
 
 # Areas are found at this many pixels on the longer side, whatever the page's size: a stroke is answered at
@@ -120,7 +120,7 @@ def example(name: str) -> bytes:
     Raises:
       KeyError: there is none of that name.
     """
-    return encode_png(on_nothing(draw(EXAMPLES[name], PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3)))
+    return encode_png(on_transparent(draw(EXAMPLES[name], PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3)))
 
 
 def warm_up(network: Network) -> None:
