@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from conftest import manifest_of
+from conftest import make_manifest
 from helper_photos import jpeg, picture, png, with_orientation, with_size
 from PIL import Image
 
@@ -307,7 +307,7 @@ def manifests() -> Cases:
 
 def plain_manifest() -> dict:
     """Of one shard of one record."""
-    content = json.loads(manifest_of(8).to_json())
+    content = json.loads(make_manifest(8).to_json())
     layout = {name: getattr(LAYOUT, name) for name in LAYOUT.__dataclass_fields__}
     shard = {
         "name": "train/train-00000-of-00001.tfrecord", "examples": 1, "bytes": LAYOUT.stride, "sha256": "",

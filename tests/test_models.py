@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import manifest_of
+from conftest import make_manifest
 
 from training.config import TrainConfig
 from training.hydra_config import compose
@@ -197,7 +197,7 @@ def test_a_step_learns(name: str, overrides: list[str]) -> None:
     config = small_config(name, *TINY[name], *overrides)
     size = max(8, config.model.stride)
     net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
-    learner = Learner.of(net, manifest_of(size), config, Replicas.of("one"))
+    learner = Learner.of(net, make_manifest(size), config, Replicas.of("one"))
     before = weights(net)
     sums = [learner.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)]
     assert np.isfinite(sums).all()
