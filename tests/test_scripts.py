@@ -13,7 +13,7 @@ from pathlib import Path
 import helper_photos
 import numpy as np
 import pytest
-from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, positive, run
+from linewash.arguments import Parser, at_least, local_path, local_path_text, positive, run
 from PIL import Image
 
 from training.errors import UsageError, WorkError
@@ -24,7 +24,6 @@ SCRIPTS = {
     "linewash.coloring.cli": "a.png -o b.png",
     "inspect_shards": "dataset -o sheet.png",
     "compare_palettes": "--images photos",
-    "compare_decodes": "--images photos",
     "make_sketches": "sketches",
     "make_storybook": "book --count 1 --seed 0",
     "fuzz": "page --replay a.png",
@@ -65,7 +64,7 @@ def test_help_is_printed_and_a_wrong_flag_is_one_line(name: str, capsys: pytest.
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
-    command = "colorize" if name == "linewash.coloring.cli" else name.replace(".", "/")
+    command = "colorize.py" if name == "linewash.coloring.cli" else name.replace(".", "/")
     assert output.err.startswith(f"{command}: ")
 
 
