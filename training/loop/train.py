@@ -204,7 +204,7 @@ def _start_session(
 def _start_artifacts(session: TrainingSession, run_dir: Path) -> RunArtifacts:
     manifest = session.dataset.manifest
     histogram = manifest.splits[session.dataset.selection_split].label_histogram
-    return RunArtifacts.of(
+    return RunArtifacts.create(
         run_dir,
         session.config,
         session.dataset,
