@@ -292,12 +292,12 @@ def test_sketches_are_the_files_of_a_folder(
 
 
 def test_a_storybook_leaves_no_half_written_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from linewash.storybook.writer import write_atomically
+    from linewash.storybook.writer import write_images
 
     def full(self: Path, target: object) -> Path:
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        write_atomically(tmp_path / "a.JPEG", b"data")
-    assert list(tmp_path.iterdir()) == []
+        write_images(tmp_path, 0, [0])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
