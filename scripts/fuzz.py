@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 CORPUS = ROOT / "tests" / "testdata" / "hostile"
 MAX_SECONDS = 5  # per input
@@ -192,35 +192,35 @@ def state(data: bytes) -> None:
 
 def page(data: bytes) -> None:
     """Reads a drawing."""
-    from linewash.coloring.image_io import read_page
+    from linewash.coloring.image_io import read_image
 
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
-        read_page(data)
+        read_image(data)
 
 
 def layer(data: bytes) -> None:
     """Reads an image of hint strokes."""
-    from linewash.coloring.image_io import read_layer
+    from linewash.coloring.image_io import read_hints
 
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
-        read_layer(data)
+        read_hints(data)
 
 
 def drawing(data: bytes) -> None:
     """Extracts the lines of a small drawing."""
-    from linewash.coloring.image_io import read_page
+    from linewash.coloring.image_io import read_image
     from linewash.coloring.line_extraction import read_drawing
 
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
-        if read_page(data).size < 1 << 20:
+        if read_image(data).size < 1 << 20:
             drawing = read_drawing(data)
-            assert drawing.ink.shape == drawing.shape
+            assert drawing.line_opacity.shape == drawing.shape
 
 
 TARGETS: dict[str, Target] = {

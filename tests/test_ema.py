@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import manifest_of
+from conftest import make_manifest
 
 from training.data.dataset import ShardedDataset
 from training.hydra_config import compose
@@ -24,7 +24,7 @@ SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 def test_it_is_the_mean_of_the_last_weights(precision: str) -> None:
     config = compose(["data.root=x", *SMALL, "trainer.ema=0.3", f"trainer.precision={precision}"])
     net = build_model(config.model, 5, 0, precision)
-    learner = Learner.of(net, manifest_of(16), config, Replicas.of("one"))
+    learner = Learner.of(net, make_manifest(16), config, Replicas.of("one"))
     rng = np.random.default_rng(0)
     packed = tf.constant(rng.integers(0, 256, (4, 32), np.uint8))
     labels = tf.constant(rng.integers(0, 5, (4, 16, 16), np.uint8))

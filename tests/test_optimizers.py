@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import manifest_of
+from conftest import make_manifest
 
 from training.config import TrainConfig
 from training.errors import WorkError
@@ -204,7 +204,7 @@ def test_keras_calls_every_method_that_we_override(
 def test_the_state_of_an_optimizer_with_other_variables_is_a_sentence(tmp_path: Path) -> None:
     """Before the marks, Muon took the first layers of a network with hints: they had no velocity."""
     config = configured("unet", hints=True)
-    learner = Learner.of(network(config), manifest_of(16), config, Replicas.of("one"))
+    learner = Learner.of(network(config), make_manifest(16), config, Replicas.of("one"))
     kept = [v for v in learner.variables if not ("velocity" in v.path and "full_lines_kernel" in v.path)]
     assert len(kept) == len(learner.variables) - 1
     path = tmp_path / "00001-00000004.state"

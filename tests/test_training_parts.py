@@ -29,7 +29,7 @@ def test_the_rate_stays_between_nothing_and_its_peak(progress: float) -> None:
 
 
 def test_the_rate_rises_then_falls() -> None:
-    rates = [learning_rate(share / 100, OPTIMIZER) for share in range(101)]
+    rates = [learning_rate(percent / 100, OPTIMIZER) for percent in range(101)]
     assert rates.index(max(rates)) == 10
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -38,7 +38,7 @@ def test_the_rate_rises_then_falls() -> None:
 
 def test_constant_stays() -> None:
     constant = compose(["data.root=x", "optimizer.schedule=constant", "optimizer.warmup=0"]).optimizer
-    assert {learning_rate(share / 10, constant) for share in range(11)} == {constant.learning_rate}
+    assert {learning_rate(tenth / 10, constant) for tenth in range(11)} == {constant.learning_rate}
 
 
 class Clock:

@@ -36,7 +36,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from bench.datasets import duplicate_images, is_accepted
 from bench.harness import benchmark_parser, run_variant, write_results
 from bench.processes import python_command, run_timed
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 from preprocess.cores import available_cores
 

@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(SCRIPTS)]
 
 from bench.harness import benchmark_parser, run_variant, write_results
 from bench.processes import python_command, run_timed
-from linewash.coloring.arguments import Parser, at_least, run
+from linewash.arguments import Parser, at_least, run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,13 +114,13 @@ def median_ms(function: Callable[[], Any], repeats: int) -> float:
 
 def time_stages(sketch: Path, repeats: int) -> dict[str, float]:
     """Returns the median milliseconds of the stages of colouring one sketch."""
-    from linewash.coloring.colorize import Settings, colorize, working_shape
+    from linewash.coloring.colorizer import Settings, colorize, network_shape
     from linewash.coloring.line_extraction import read_drawing
     from linewash.coloring.model_loader import STARTER, load
 
     network, data = load(STARTER), sketch.read_bytes()
     drawing = read_drawing(data)
-    lines = drawing.lines(*working_shape(*drawing.shape, network.image_size))
+    lines = drawing.lines(*network_shape(*drawing.shape, network.image_size))
     return {
         "find the lines": median_ms(lambda: read_drawing(data), repeats),
         "network": median_ms(lambda: network.logits(lines), repeats),

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from bench.datasets import write_random_dataset
 from bench.harness import benchmark_parser, run_variant, write_results
 from bench.processes import own_peak_mb
-from linewash.coloring.arguments import Parser, at_least, run
+from linewash.arguments import Parser, at_least, run
 
 if TYPE_CHECKING:
     import numpy as np

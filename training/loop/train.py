@@ -98,7 +98,7 @@ def _train(
     baselines = Baselines.from_histogram(
         manifest.splits[dataset.selection_split].label_histogram, manifest.palette
     )
-    artifacts = RunArtifacts.of(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
+    artifacts = RunArtifacts.create(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
     budget = _budget(config, dataset, progress)
     saver = CheckpointWriter(
         run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief

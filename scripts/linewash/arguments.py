@@ -1,4 +1,4 @@
-"""The argument parser and the argument types of all scripts. Commands end as `training.cli` says.
+"""The argument parser and the argument types of all scripts. `training.cli` defines how commands end.
 
 Imports only the standard library and `training`, so that a missing package can be reported.
 """
@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
-from training.cli import closest_match, did_you_mean, run_command
+from training.cli import closest_match, did_you_mean, run_command, version_line
 from training.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors end with the flag that was probably meant."""
+    """An argument parser with --version, whose errors suggest the flag that was probably meant."""
 
     def __init__(self, prog: str, description: str | None, epilog: str | None = None) -> None:
         super().__init__(
             prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        self.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
 
     def error(self, message: str) -> NoReturn:
-        """Raises the message, which argparse would print below the usage lines, as an error of `run`.
+        """Raises the message as an error of `run`; argparse would print it below the usage lines.
 
         Raises:
           UsageError: always.
@@ -36,8 +38,22 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{' '.join(message.split())}{hint} --help lists all flags")
 
     def print_help(self, file: IO[str] | None = None) -> None:  # type: ignore[override]
-        """Prints the help at once; argparse itself passes over a device that is full."""
+        """Prints the help at once; argparse itself ignores a full device."""
         print(self.format_help(), end="", file=file, flush=True)
+
+
+class _PrintVersion(argparse.Action):
+    """Prints the name of the command and the version of linewash, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(version_line(parser.prog), flush=True)
+        parser.exit()
+
+
+def program_name(script: str) -> str:
+    """Returns the name by which the command was started: an installed linewash-... command, or `script`."""
+    name = Path(sys.argv[0]).name
+    return name if name.startswith("linewash-") else script
 
 
 def run(
@@ -62,16 +78,16 @@ def run(
 
 
 def local_path(text: str) -> Path:
-    """The `type` of every argument that is a path on this machine.
+    """The `type` of an argument that is a path on this machine.
 
     Raises:
-      argparse.ArgumentTypeError: an empty path, a remote one, or `~` without a home folder.
+      argparse.ArgumentTypeError: the path is empty or remote, or `~` cannot be expanded.
     """
     return Path(local_path_text(text))
 
 
 def local_path_text(text: str) -> str:
-    """As `local_path`, but keeps the slash at the end by which a user says that a folder is meant."""
+    """Like `local_path`, but keeps a slash at the end, which marks a folder."""
     from tfrecords_schema import user_path
 
     if not text:
@@ -85,7 +101,7 @@ def local_path_text(text: str) -> str:
 
 
 def at_least(low: int) -> Callable[[str], int]:
-    """The `type` of an argument that is a whole number from `low` up."""
+    """Returns the `type` of an argument that is a whole number of at least `low`."""
 
     def parse(text: str) -> int:
         try:
