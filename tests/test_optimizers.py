@@ -16,7 +16,7 @@ from training.config import TrainConfig
 from training.errors import WorkError
 from training.hydra_config import compose
 from training.loop import optimizers
-from training.loop.checkpoint import load_progress
+from training.loop.checkpoint import load_newest_checkpoint
 from training.loop.checkpoint_file import Progress, SavedVariable, write_checkpoint
 from training.loop.distribution import Replicas
 from training.loop.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
@@ -212,6 +212,6 @@ def test_a_checkpoint_of_an_optimizer_with_other_variables_is_refused(tmp_path: 
     path = tmp_path / "step-00000004.npz"
     write_checkpoint(path, Progress(step=4), [SavedVariable(v.path, v.numpy()) for v in saved])
     with pytest.raises(WorkError) as error:
-        load_progress(tmp_path, model)
+        load_newest_checkpoint(tmp_path, model)
     for word in (str(path), "another version", "run.json", "hydra.run.dir=ANOTHER"):
         assert word in str(error.value)
