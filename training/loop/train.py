@@ -104,7 +104,7 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
         of the processes that share the run has ended.
     """
     config.check_fits(dataset.manifest)
-    replicas = Replicas.of(config.trainer.strategy)
+    replicas = Replicas.create(config.trainer.strategy)
     replicas.check_batch_size(config.trainer.batch_size)
     with (
         lock_run_directory(run_dir) if replicas.is_chief else nullcontext(),
@@ -189,7 +189,7 @@ def _start_session(
     manifest, trainer = dataset.manifest, config.trainer
     with replicas.strategy.scope():
         net = build_model(config.model, len(manifest.palette), trainer.seed, trainer.precision)
-        model = CompiledModel.of(net, manifest, config, replicas)
+        model = CompiledModel.create(net, manifest, config, replicas)
     progress, resumed = load_newest_checkpoint(run_dir / "checkpoints", model)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
     budget = Budget(
