@@ -1,4 +1,4 @@
-"""python -m training.compare: the table, the picture, and sentences for mistakes."""
+"""python -m training.compare: the table, the picture and the error messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_run(
     return run_dir
 
 
-def test_table_says_what_differs_and_who_is_best(tmp_path: Path) -> None:
+def test_table_shows_differing_settings_and_best_epochs(tmp_path: Path) -> None:
     write_run(tmp_path / "sweep/2", [2.0, 1.0, 1.5])
     write_run(tmp_path / "sweep/10", [3.0, 2.5], rate=0.1, val=False)
     write_run(tmp_path / "sweep/11", [], name="adamw")
@@ -51,7 +51,7 @@ def test_table_says_what_differs_and_who_is_best(tmp_path: Path) -> None:
     ]
 
 
-def test_table_stays_narrow(tmp_path: Path) -> None:
+def test_table_fits_80_columns(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "a" / ("long" * 20), [1.0], widths=tuple(range(100, 120))),
         write_run(tmp_path / "b", [123456.0], name="x" * 90, fingerprint="0" * 16),
@@ -62,7 +62,7 @@ def test_table_stays_narrow(tmp_path: Path) -> None:
     assert "same dataset" in lines[-1]
 
 
-def test_equal_runs_have_nothing_that_differs(tmp_path: Path) -> None:
+def test_equal_runs_have_no_differing_settings(tmp_path: Path) -> None:
     runs = find_runs([write_run(tmp_path / name, [1.0]) for name in ("one", "two")])
     assert table(runs).splitlines()[1:] == [
         "one  1,200     1  1.000     0.750",
@@ -70,7 +70,7 @@ def test_equal_runs_have_nothing_that_differs(tmp_path: Path) -> None:
     ]
 
 
-def test_draws_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_curves_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(12):
         write_run(tmp_path / f"runs/{number}", [2 / epoch + number / 10 for epoch in range(1, 9)])
     out = tmp_path / "runs.png"
@@ -80,14 +80,14 @@ def test_draws_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert min(image.size) > 500
 
 
-@pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([word]) == 0
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
     assert "RUN_DIR... [out=" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "sentence"),
+    ("argv", "code", "sentence"),
     [
         ([], 2, "type python -m training.compare RUN_DIR..."),
         (["--verbose"], 2, "type python -m training.compare RUN_DIR..."),
@@ -99,9 +99,9 @@ def test_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "out=run.json/x.png"], 1, "could not be written"),
     ],
 )
-def test_mistakes_get_one_sentence(
+def test_wrong_arguments_give_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: list[str], code: int, sentence: str,
+    argv: list[str], code: int, sentence: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run", [1.0])
@@ -110,19 +110,21 @@ def test_mistakes_get_one_sentence(
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign/run.json").write_text('{"learning_rate": 1}')
     (tmp_path / "run.json").write_text("{}")
-    assert main(words) == code
+    assert main(argv) == code
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert sentence in line
 
 
 @pytest.mark.parametrize("column", ["step", "epoch", "val_accuracy"])
 @pytest.mark.parametrize("value", ["many", "x" * 200_000, None])
-def test_a_history_that_is_none_is_named(
+def test_invalid_history_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, value: str | None
 ) -> None:
     run = write_run(tmp_path / "run", [1.0])
     (row,) = csv.DictReader((run / "history.csv").read_text().splitlines())
-    names = [name for name in row if name != column] + [column]  # the last, which may be missing
+    names = [name for name in row if name != column] + [
+        column
+    ]  # the tested column is last, so that its value can be missing
     values = [row[name] for name in names[:-1]] + ([] if value is None else [value])
     (run / "history.csv").write_text(f"{','.join(names)}\n{','.join(values)}\n")
     assert main([str(run)]) == 2

@@ -43,21 +43,21 @@ def evaluate_run(argv: Sequence[str]) -> str:
     from training.data.dataset import ShardedDataset
     from training.run.run_info import RunInfo, find_network
 
-    typed = parse_key_values(argv, KEYS, CHOICES)
-    run_dir = Path(typed["run"])
+    arguments = parse_key_values(argv, KEYS, CHOICES)
+    run_dir = Path(arguments["run"])
     run = RunInfo.read(run_dir)
-    network = find_network(run_dir, typed["checkpoint"])
-    root, split = run.find_dataset(typed.get("data.root")), typed["split"]
+    network = find_network(run_dir, arguments["checkpoint"])
+    root, split = run.find_dataset(arguments.get("data.root")), arguments["split"]
     if "://" in root:
         start_tensorflow()
     dataset = ShardedDataset.open(root)
     differences = run.compare_dataset(dataset)
     _require_examples(dataset, split)
-    # Started late: TensorFlow takes seconds, which nobody should wait to learn of a mistyped argument.
+    # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
     start_tensorflow()
     from training.evaluate.evaluation import evaluate
 
-    batch_size = run.choose_batch_size(typed.get("batch_size"))
+    batch_size = run.choose_batch_size(arguments.get("batch_size"))
     with explain_out_of_memory(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
         evaluation = evaluate(run, network, dataset, split, batch_size)
     files = evaluation.write(run_dir, differences)

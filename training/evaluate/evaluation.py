@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tfrecords_schema import Palette, unpack_edges
+from tfrecords_schema import Palette
 from training.atomic_files import atomic_write
 from training.data.dataset import Batch, ShardedDataset
 from training.errors import WorkError
@@ -31,9 +31,8 @@ from training.metrics.baselines import (
     score_position_prior,
 )
 from training.metrics.scores import Scores, Tally, sum_tallies
-from training.models.predict import predict_labels
 from training.run.progress import ProgressBar
-from training.run.sample_grid import draw_sample_grid
+from training.run.sample_grid import SampleGrid
 
 if TYPE_CHECKING:
     from training.run.run_info import RunInfo
@@ -107,9 +106,9 @@ class Evaluation:
         ]
         return self.subject | {
             "differences": differences,
-            "scores": {name: _plain(row) for name, row in self.rows.items()},
-            "line_widths": {str(width): _plain(row) for width, row in self.line_widths.items()},
-            "hints": {str(count): _plain(row) for count, row in self.hints.items()},
+            "scores": {name: _score_fields(row) for name, row in self.rows.items()},
+            "line_widths": {str(width): _score_fields(row) for width, row in self.line_widths.items()},
+            "hints": {str(count): _score_fields(row) for count, row in self.hints.items()},
             "colors": colors,
         }
 
@@ -153,7 +152,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
     hints = [EvalCondition(hints=count) for count in HINT_COUNTS if count and net.input_shape[-1] > 1]
     conditions = [*widths, *hints]
     tallies = {}
-    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, ways=conditions)
+    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, conditions=conditions)
     for condition, step in zip(conditions, steps, strict=True):
         batches = _batches(dataset, split, batch_size, f"{split}, {condition}")
         tallies[condition] = sum_tallies(step(*batch) for batch in batches)
@@ -177,7 +176,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
         {condition.line_width: scores[condition] for condition in widths},
         {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
         tallies[normal],
-        _draw_examples(net, run, dataset, split),
+        SampleGrid.read(dataset, split, run.panel_images, run.model.stride).draw(net),
     )
 
 
@@ -243,13 +242,5 @@ def _batches(
             bar.update(len(batch.ids))
 
 
-def _plain(scores: Scores) -> dict[str, float]:
+def _score_fields(scores: Scores) -> dict[str, float]:
     return {**dataclasses.asdict(scores), "bits": scores.bits}
-
-
-def _draw_examples(net: keras.Model, run: RunInfo, dataset: ShardedDataset, split: str) -> np.ndarray:
-    manifest = dataset.manifest
-    packed, labels, _ = next(dataset.eval(split, run.panel_images))
-    edges = np.stack([unpack_edges(row.tobytes(), manifest.image_size) for row in packed.numpy()])
-    predicted = predict_labels(net, edges, run.model.stride)
-    return draw_sample_grid(edges, labels.numpy(), predicted, manifest.palette)

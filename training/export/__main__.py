@@ -124,19 +124,19 @@ def export_run(argv: Sequence[str]) -> str:
     # Imported late: if a package is missing, the command reports it in one sentence.
     from training.run.run_info import RunInfo, find_network
 
-    typed = parse_key_values(argv, KEYS, CHOICES)
-    formats = parse_formats(typed.get("formats"))
-    run_dir = Path(typed["run"])
+    arguments = parse_key_values(argv, KEYS, CHOICES)
+    formats = parse_formats(arguments.get("formats"))
+    run_dir = Path(arguments["run"])
     run = RunInfo.read(run_dir)
-    network = find_network(run_dir, typed["checkpoint"])
-    out = Path(typed.get("out", run_dir / "export"))
+    network = find_network(run_dir, arguments["checkpoint"])
+    out = Path(arguments.get("out", run_dir / "export"))
     check_output(out)
-    dataset, notes = open_run_dataset(run, typed.get("data.root"))
-    # Started late: TensorFlow takes seconds, which nobody should wait to learn of a mistyped argument.
+    dataset, notes = open_run_dataset(run, arguments.get("data.root"))
+    # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
     start_tensorflow()
     from training.export.formats import TrainedNetwork, export
 
-    batch_size = run.choose_batch_size(typed.get("batch_size"))
+    batch_size = run.choose_batch_size(arguments.get("batch_size"))
     trained = TrainedNetwork(run_dir, run, network, dataset, batch_size)
     hint = f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"
     with explain_out_of_memory(hint), atomic_directory(out) as directory:

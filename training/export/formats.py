@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords_schema import __version__, unpack_edges
+from tfrecords_schema import __version__
 from training.data.dataset import ShardedDataset
 from training.errors import WorkError
 from training.evaluate.evaluation import evaluate, load_network
@@ -31,9 +31,8 @@ from training.export import parity
 from training.export.metadata import EXPORT_NAME, FORMAT_VERSION, FORMATS, ExportMetadata
 from training.export.model_card import CARD_NAME, CardDetails, draw_palette, write_card
 from training.export.portable import inference_copy, portable_copy
-from training.models.predict import predict_labels
 from training.run.run_info import RunInfo
-from training.run.sample_grid import draw_sample_grid
+from training.run.sample_grid import SampleGrid
 from training.tf_startup import capture_stderr, show_status
 
 # ONNX Runtime supports it since 1.14 (2023); tf2onnx supports no later one.
@@ -187,23 +186,17 @@ def _explain_converter_errors(name: str) -> Iterator[None]:
 # ------------------------------------------------------------------------- drawings, scores, pictures
 
 
-def _read_examples(trained: TrainedNetwork, count: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Reads the first examples of the selection split, or returns None if there are none.
-
-    Returns:
-      edges uint8 [N, S, S] in {0, 1}, and labels [N, S, S].
-    """
+def _read_examples(trained: TrainedNetwork, max_examples: int) -> SampleGrid | None:
+    """Reads the first examples of the selection split; returns None if there are none."""
     dataset = trained.dataset
     if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    packed, labels, _ = next(dataset.eval(dataset.selection_split, count))
-    edges = [unpack_edges(row.tobytes(), dataset.manifest.image_size) for row in packed.numpy()]
-    return np.stack(edges), labels.numpy()
+    return SampleGrid.read(dataset, dataset.selection_split, max_examples, trained.run.model.stride)
 
 
 def _test_drawings(trained: TrainedNetwork, net: keras.Model) -> list[np.ndarray]:
-    run, examples = trained.run, _read_examples(trained, 2)
-    edges = examples[0] if examples and len(examples[0]) == 2 else parity.scribbles(run.image_size)
+    run, grid = trained.run, _read_examples(trained, 2)
+    edges = grid.edges if grid and len(grid.edges) == 2 else parity.scribbles(run.image_size)
     return parity.test_drawings(edges, run.model.stride, run.palette, net.input_shape[-1] > 1)
 
 
@@ -236,11 +229,9 @@ def _read_evaluation(path: Path, trained: TrainedNetwork) -> dict[str, Any] | No
 
 def _write_panel(trained: TrainedNetwork, net: keras.Model, directory: Path) -> str | None:
     """Writes panel.png and returns its caption; returns None if there is nothing to show."""
-    path, run = directory / "panel.png", trained.run
-    if examples := _read_examples(trained, PANEL_EXAMPLES):
-        edges, labels = examples
-        predicted = predict_labels(net, edges, run.model.stride)
-        Image.fromarray(draw_sample_grid(edges, labels, predicted, run.palette)).save(path)
+    path = directory / "panel.png"
+    if grid := _read_examples(trained, PANEL_EXAMPLES):
+        Image.fromarray(grid.draw(net)).save(path)
         return "Drawing, truth and prediction for examples of the dataset."
     training_panel = trained.run_dir / "panel.png"
     if not training_panel.is_file():

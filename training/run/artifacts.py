@@ -42,7 +42,7 @@ class RunArtifacts:
     is_chief: bool
 
     @classmethod
-    def of(
+    def create(
         cls,
         run_dir: Path,
         config: TrainConfig,
@@ -56,7 +56,10 @@ class RunArtifacts:
         title = f"{config.model.name} on {name} · {len(dataset.manifest.palette)} colours"
         settings = flat_settings(dataclasses.asdict(config))
         tensorboard = TensorBoardWriter(run_dir / "tensorboard", settings, dataset.selection_split)
-        return cls(run_dir, title, baselines, SampleGrid.of(config, dataset), tensorboard, epochs, is_chief)
+        sample_grid = SampleGrid.read(
+            dataset, dataset.selection_split, config.trainer.panel_images, config.model.stride
+        )
+        return cls(run_dir, title, baselines, sample_grid, tensorboard, epochs, is_chief)
 
     @property
     def best(self) -> Epoch | None:

@@ -126,9 +126,9 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         with atomic_write(run_dir / RUN_NAME) as temporary:
             temporary.write_text(json.dumps(msgspec.to_builtins(self), indent=2) + "\n")
 
-    def choose_batch_size(self, typed: str | None) -> int:
-        """Returns the number of images per batch that was typed, digits, or else that of training."""
-        return min(int(typed[:9]), MAX_SIZE) if typed else self.batch_size
+    def choose_batch_size(self, argument: str | None) -> int:
+        """Returns the batch size in `argument`, a string of digits, or else that of training."""
+        return min(int(argument[:9]), MAX_SIZE) if argument else self.batch_size
 
     def find_dataset(self, root: str | None = None) -> str:
         """Returns `root` if it is given, else the dataset's directory as recorded.

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tfrecords_schema import Palette, unpack_edges
-from training.config import TrainConfig
 from training.data.dataset import ShardedDataset
 from training.models.predict import predict_labels
 
@@ -25,7 +24,14 @@ PAPER, INK, FRAME = (250, 249, 246), (70, 70, 74), (214, 211, 204)
 
 @dataclass(frozen=True)
 class SampleGrid:
-    """Examples to draw with predictions: edges uint8 [N, S, S] in {0, 1}, labels [N, S, S]."""
+    """Examples of a dataset, to be drawn with the predictions of a network.
+
+    Attributes:
+      edges: uint8 [N, S, S] in {0, 1}.
+      labels: uint8 or uint16 [N, S, S], indices into the palette.
+      palette: of the dataset.
+      stride: of the network.
+    """
 
     edges: np.ndarray
     labels: np.ndarray
@@ -33,13 +39,12 @@ class SampleGrid:
     stride: int
 
     @classmethod
-    def of(cls, config: TrainConfig, dataset: ShardedDataset) -> SampleGrid:
-        """Reads the first examples of the selection split, a random sample as shards are in hash order."""
-        count = config.trainer.panel_images
-        packed, labels, _ = next(dataset.eval(dataset.selection_split, count))
+    def read(cls, dataset: ShardedDataset, split: str, max_examples: int, stride: int) -> SampleGrid:
+        """Reads the first examples of a split. They are a random sample, since shards are in hash order."""
+        packed, labels, _ = next(dataset.eval(split, max_examples))
         size = dataset.manifest.image_size
         edges = np.stack([unpack_edges(row.tobytes(), size) for row in packed.numpy()])
-        return cls(edges, labels.numpy(), dataset.manifest.palette, config.model.stride)
+        return cls(edges, labels.numpy(), dataset.manifest.palette, stride)
 
     def draw(self, net: keras.Model) -> np.ndarray:
         """Returns the grid with the predictions of `net`: uint8 [H, W, 3]."""
