@@ -286,12 +286,12 @@ def test_make_sketches_writes_drawings_and_hints(
 def test_an_image_that_cannot_be_written_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linewash.storybook.writer import write_atomically
+    from linewash.storybook.writer import write_images
 
     def raise_full(self: Path, target: object) -> Path:
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "replace", raise_full)
     with pytest.raises(OSError, match="No space left"):
-        write_atomically(tmp_path / "a.JPEG", b"data")
-    assert list(tmp_path.iterdir()) == []
+        write_images(tmp_path, 0, [0])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
