@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linewash.coloring.arguments import Parser, local_path, local_path_text, program_name, run
+from linewash.arguments import Parser, local_path, local_path_text, program_name, run
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
