@@ -15,8 +15,8 @@ from preprocess.sources import Image
 from preprocess.storage import files
 
 UNREADABLE = "unreadable"  # the reject reason if storage fails, not the image
-TRIES = 3
-PAUSE = 0.2  # seconds before the second try, doubled before the third
+MAX_ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.2  # before the second attempt, doubled before the third
 EXTRA_BYTES = 64 << 20  # allowed in a file in addition to its pixels
 IMAGES_AHEAD = 16  # read at the same time from remote storage, whose latency is high
 
@@ -64,12 +64,12 @@ def read_image(image: Image, max_bytes: int = max_file_bytes(DEFAULT.max_pixels)
 
     Raises:
       Rejected: with the image's own fault; with `too_large` if it has more than `max_bytes`, without reading
-        it; or with `UNREADABLE` if it cannot be read in `TRIES` tries.
+        it; or with `UNREADABLE` if it cannot be read in `MAX_ATTEMPTS` attempts.
     """
     if image.fault:
         reason, _, detail = image.fault.partition(": ")
         raise Rejected(reason, detail)
-    for attempt in range(TRIES):
+    for attempt in range(MAX_ATTEMPTS):
         try:
             size = image.size if image.size >= 0 else files.size(image.path)
             if size > max_bytes:
@@ -79,7 +79,7 @@ def read_image(image: Image, max_bytes: int = max_file_bytes(DEFAULT.max_pixels)
             raise Rejected(UNREADABLE, "the file is gone") from e
         except OSError as e:
             error_text = e.strerror or str(e)
-            time.sleep(PAUSE * 2**attempt if attempt + 1 < TRIES else 0)
+            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt if attempt + 1 < MAX_ATTEMPTS else 0)
     raise Rejected(UNREADABLE, error_text)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, run
+from linewash.arguments import Parser, at_least, local_path, local_path_text, run
 
 from training.atomic_files import atomic_write
 from training.errors import UsageError, WorkError

@@ -52,7 +52,7 @@ COMMAND = re.compile(
 
 NETWORK = "installs from the network; that the extra exists: test_extras_exist"
 COLAB = "Colab's own"
-GOOGLE = "Google's cloud: test_dataflow.py::test_the_service_is_asked_for_what_the_flags_say"
+GOOGLE = "Google's cloud: test_dataflow.py::test_the_request_contains_the_values_of_the_flags"
 FLINK = "Java and Maven: test_flink.py::test_flink_writes_the_same_bytes"
 # Every command of the README that `test_commands_run` does not run, and why. A test named here must exist.
 EXCEPTED = {

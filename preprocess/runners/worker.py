@@ -77,9 +77,9 @@ def start_server() -> None:
         os.environ.setdefault(name, value)
     _add_package_to_pythonpath()
     _FORKSERVER.set_forkserver_preload(["preprocess.runners.preload"])
-    # A terminal sends Ctrl-C and SIGHUP to all its processes, a service manager sends SIGTERM to all processes
-    # of the service. Only the launcher is to handle these signals. The server and its forks inherit that they
-    # are blocked; the launcher receives those that arrive meanwhile when they are unblocked.
+    # Only the launcher is to handle these signals, but a terminal or service manager sends them to all of its
+    # processes. The server and its forks inherit that the signals are blocked. If one arrives meanwhile, the
+    # launcher receives it when they are unblocked.
     resource_tracker.ensure_running()  # it would unblock the signals if it were started below
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:

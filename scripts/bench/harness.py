@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from linewash.coloring.arguments import Parser, local_path
+from linewash.arguments import Parser, local_path
 
 from training.atomic_files import atomic_write
 from training.errors import WorkError

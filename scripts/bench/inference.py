@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(SCRIPTS)]
 
 from bench.harness import benchmark_parser, run_variant, write_results
 from bench.processes import python_command, run_timed
-from linewash.coloring.arguments import Parser, at_least, run
+from linewash.arguments import Parser, at_least, run
 
 if TYPE_CHECKING:
     import numpy as np

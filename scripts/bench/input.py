@@ -31,7 +31,7 @@ from bench.datasets import write_random_dataset
 from bench.harness import VariantFailedError, benchmark_parser, run_variant, write_results
 from bench.loaders import LOADERS, BenchmarkDataset, Loader
 from bench.processes import own_cpu_seconds
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 from training.errors import UsageError
 

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from bench.datasets import made_up_images
 from bench.harness import benchmark_parser, run_variant, write_results
 from bench.processes import own_peak_mb
-from linewash.coloring.arguments import Parser, at_least, positive, run
+from linewash.arguments import Parser, at_least, positive, run
 
 
 def time_plan(count: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from bench.datasets import list_images
-from linewash.coloring.arguments import Parser, local_path, run
+from linewash.arguments import Parser, local_path, run
 
 
 def build_parser() -> Parser:

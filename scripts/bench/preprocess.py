@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from bench.datasets import duplicate_images, is_accepted, list_images
 from bench.harness import benchmark_parser, write_results
 from bench.processes import measure_process, python_command
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 from preprocess.cores import available_cores
 from training.errors import UsageError

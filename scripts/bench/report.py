@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from linewash.coloring.arguments import Parser, local_path, run
+from linewash.arguments import Parser, local_path, run
 
 from preprocess.cores import available_cores
 from training.atomic_files import atomic_write

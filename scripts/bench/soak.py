@@ -42,7 +42,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from bench.datasets import duplicate_images
 from bench.processes import descendants, python_command, run_timed, usage_of
-from linewash.coloring.arguments import Parser, local_path, positive, run
+from linewash.arguments import Parser, local_path, positive, run
 
 from preprocess.cores import available_cores
 from training.atomic_files import atomic_write

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from linewash.coloring.arguments import Parser, program_name
+from linewash.arguments import Parser, program_name
 from linewash.coloring.cli import add_run_flag
 from training.cli import install_command, run_command, signal_exception
 from training.errors import UsageError, WorkError

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from linewash.storybook.scenes import draw, scene_name
+from training.atomic_files import atomic_write, remove_unfinished
 
 JPEG_QUALITY = 90
 MARKER_NAME = ".storybook.json"  # in the folder: the edition and the seed of its images
@@ -39,27 +40,13 @@ def encode_jpeg(pixels: np.ndarray) -> bytes:
     return jpeg.tobytes()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` under a temporary name and renames the file, so that `path` is never incomplete.
-
-    It does not sync the file to disk: that would take longer than drawing, and a lost image is drawn again.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def write_images(folder: Path, seed: int, indices: list[int]) -> int:
     """Draws and writes these images in a worker process, and returns their number."""
     cv2.setNumThreads(1)  # the worker processes already use all cores
     for index in indices:
-        path = folder / image_path(index)
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, encode_jpeg(draw(seed, index)))
+        # A sync takes longer than drawing, and a lost image is drawn again.
+        with atomic_write(folder / image_path(index), sync=False) as temporary:
+            temporary.write_bytes(encode_jpeg(draw(seed, index)))
     return len(indices)
 
 
@@ -74,6 +61,7 @@ def prepare_folder(folder: Path, seed: int, count: int) -> None:
     if folder.exists() and not folder.is_dir():
         raise StorybookError(f"{folder} is not a folder: type another one")
     if path.exists():
+        remove_unfinished(folder)
         if path.read_bytes() != marker.encode():
             raise StorybookError(f"{folder} has a storybook of another seed or edition: type another folder")
         images = sum(1 for _ in folder.glob("*/*.JPEG"))
@@ -85,7 +73,8 @@ def prepare_folder(folder: Path, seed: int, count: int) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise StorybookError(f"{folder} is not empty and is not a storybook: type another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, marker.encode())
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(marker.encode())
 
 
 def write_storybook(folder: Path, count: int, seed: int, workers: int) -> int:
