@@ -75,7 +75,7 @@ class CardDetails:
       network: file name of the checkpoint.
       evaluation: the content of evaluation.json; None if the network was not evaluated.
       notes: sentences to add.
-      panel_caption: of panel.png; None if there is no such picture.
+      panel_caption: caption of panel.png; None if there is no such picture.
     """
 
     run: RunInfo

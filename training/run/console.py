@@ -51,7 +51,7 @@ def end_message(
     """Returns the lines on why the run ended, its best epoch, and the files to look at.
 
     Args:
-      artifacts: of the run, with its history.
+      artifacts: the run and its history.
       step: number of steps that were done.
       signum: number of the signal that interrupted the run; 0 if it ended by itself.
     """
