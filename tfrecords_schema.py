@@ -1,8 +1,8 @@
-"""The contract between the two halves: what a dataset directory holds, byte for byte.
+"""The dataset format, byte for byte: the contract between `preprocess`, which writes it, and `training`.
 
-`preprocess` writes what is described here and `training` reads it; neither imports the other. Images go in
-as uint8 arrays (`edges` in {0, 1}, `labels` in 0..K-1) and come out of `parse` as tensors. TensorFlow is
-imported only inside `parse`, so that the writing half never pays for it.
+Neither half imports the other. A dataset is a directory of TFRecord shards, one JSON receipt per shard and a
+manifest. Each record holds a key, an edge map (values {0, 1}) and a label map (values 0..K-1). TensorFlow is
+imported only inside the functions that need it, because Beam workers must start without it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ MANIFEST_NAME = "manifest.json"
 RECEIPTS_DIR = "receipts"
 REJECTS_NAME = "rejects.jsonl"
 
-# What one tf.train.Example holds. All three are bytes features of exactly one value.
+# The features of one tf.train.Example. Each is a bytes feature with exactly one value.
 FEATURES = {
-    "key": "where the image came from (class/file name), UTF-8, padded with NULs to its shard's longest",
-    "edges": "S*S/8 bytes: one bit a pixel, row-major, most significant bit first; 1 is a line",
+    "key": "relative path of the image (class/file name), UTF-8, padded with NULs to the shard's longest key",
+    "edges": "S*S/8 bytes: one bit per pixel, row-major, most significant bit first; 1 is a line",
     "labels": "S*S palette indices, row-major: uint8, or little-endian uint16 above 256 colours",
 }
 
@@ -46,23 +46,23 @@ T = TypeVar("T")
 
 
 class SchemaError(ValueError):
-    """A dataset file that does not hold what this module describes; the message says what to do."""
+    """A dataset file does not follow the format. The message names the fault and, where possible, the fix."""
 
 
 def user_path(text: str) -> str:
-    """The path that a user typed, with a leading `~` or `~NAME` expanded; every command calls this.
+    """Expands a leading `~` or `~NAME` in a path from the command line.
 
-    Shells expand `~` only at the start of a word: `--output=~/ds` and `data.root=~/ds` arrive as typed.
-    Remote paths (gs://…) and `~NAME` of an unknown user are returned as they are.
+    Shells expand `~` only at the start of a word, so `--output=~/ds` and `data.root=~/ds` arrive unexpanded.
+    Remote paths (gs://…) and the `~NAME` of an unknown user are returned unchanged.
 
     Raises:
-      ValueError: `~` has no meaning here, because neither HOME nor the user's account names a home folder.
+      ValueError: neither HOME nor the user's account names a home folder.
     """
     if "://" in text:
         return text
     path = os.path.expanduser(text)  # noqa: PTH111 -- Path.expanduser raises for a file named ~x
     if path == "~" or path.startswith("~/"):
-        raise ValueError(f"{text}: the home folder is unknown because HOME is not set: type the whole path")
+        raise ValueError(f"{text}: the home folder is unknown because HOME is not set: type the full path")
     return path
 
 
@@ -70,15 +70,15 @@ def user_path(text: str) -> str:
 
 
 def pack_edges(edges: np.ndarray) -> bytes:
-    """Packs `edges`, uint8 [S, S] in {0, 1}, into S*S/8 bytes (S a multiple of 8)."""
+    """Packs `edges`, uint8 [S, S] in {0, 1}, into S*S/8 bytes. S must be a multiple of 8."""
     return np.packbits(edges).tobytes()
 
 
 def unpack_edges(packed: bytes, image_size: int) -> np.ndarray:
-    """Inverse of `pack_edges`: uint8 [S, S] in {0, 1}.
+    """Inverse of `pack_edges`. Returns uint8 [S, S] in {0, 1}, where S is `image_size`.
 
     Raises:
-      SchemaError: `packed` is not image_size² / 8 bytes long.
+      SchemaError: the length of `packed` is not S*S/8.
     """
     if len(packed) * 8 != image_size**2:
         raise SchemaError(
@@ -92,10 +92,10 @@ def unpack_edges(packed: bytes, image_size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
-    """The colours a label may stand for: label i is `colors[i]`, an (R, G, B) triple in 0..255.
+    """A named list of colours. Label i has the colour `colors[i]`, an (R, G, B) triple in 0..255.
 
     Raises:
-      SchemaError: not 2 to 65,536 distinct triples of 0..255.
+      SchemaError: `colors` are not 2 to 65,536 distinct triples of values 0..255.
     """
 
     name: str
@@ -107,17 +107,19 @@ class Palette:
         if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in self.colors):
             raise SchemaError(f"palette {self.name}: each colour must be three numbers from 0 to 255")
         if len(set(self.colors)) != len(self.colors):
-            raise SchemaError(f"palette {self.name}: the same colour stands in it twice")
+            raise SchemaError(f"palette {self.name}: expected distinct colours, but one occurs twice")
 
     @classmethod
     def grid(cls, num_values: int) -> Palette:
-        """All num_values³ combinations of `arange(0, 255, 255/num_values)`; label = r·n² + g·n + b.
+        """Returns all n³ combinations of the n = `num_values` channel values `arange(0, 255, 255/n)`.
+
+        The label of a colour is r·n² + g·n + b, where r, g and b are the indices of its channel values.
 
         Raises:
-          SchemaError: num_values is not in 2..16.
+          SchemaError: `num_values` is not in 2..16.
         """
         if not 2 <= num_values <= 16:
-            raise SchemaError(f"a grid palette takes 2 to 16 values a channel, got {num_values}")
+            raise SchemaError(f"a grid palette has 2 to 16 values per channel, got {num_values}")
         values = [round(i * 255 / num_values) for i in range(num_values)]
         return cls(f"grid:{num_values}", tuple((r, g, b) for r in values for g in values for b in values))
 
@@ -125,7 +127,7 @@ class Palette:
         return len(self.colors)
 
     def __hash__(self) -> int:
-        # Tables are cached by palette and asked for once an image: do not hash thousands of colours.
+        # Look-up tables are cached by palette and used for every image, so hashing must be cheap.
         return hash((self.name, len(self.colors)))
 
     @cached_property
@@ -135,11 +137,11 @@ class Palette:
 
     @property
     def label_dtype(self) -> np.dtype:
-        """uint8 up to 256 colours, little-endian uint16 above."""
+        """The dtype of label maps: uint8 up to 256 colours, little-endian uint16 above."""
         return np.dtype("u1") if len(self) <= 256 else np.dtype("<u2")
 
     def to_rgb(self, labels: np.ndarray) -> np.ndarray:
-        """Colours `labels`, integers [...] in 0..K-1, to uint8 [..., 3]."""
+        """Returns the colours of `labels`, integers [...] in 0..K-1, as uint8 [..., 3]."""
         return self.rgb[labels]
 
 
@@ -147,9 +149,9 @@ class Palette:
 
 
 def _example_class() -> Any:
-    """`tf.train.Example` built from protobuf alone.
+    """Builds the message class `tf.train.Example` without TensorFlow.
 
-    The pool is private, so the class never meets TensorFlow's own registration of the same name.
+    The descriptor pool is private, because TensorFlow registers the same name in the default pool.
     """
     field = descriptor_pb2.FieldDescriptorProto
     optional, repeated = field.LABEL_OPTIONAL, field.LABEL_REPEATED
@@ -188,12 +190,12 @@ _Example = _example_class()
 
 
 def encode_example(key: bytes, edges: bytes, labels: bytes) -> bytes:
-    """Serializes one record, byte for byte as `tf.train.Example(...).SerializeToString(deterministic=True)`.
+    """Serializes one record to the bytes of `tf.train.Example(...).SerializeToString(deterministic=True)`.
 
     Args:
-      key: UTF-8, already padded to its shard's key length.
-      edges: what `pack_edges` gives.
-      labels: the label map's bytes in the palette's `label_dtype`.
+      key: UTF-8, already padded to the key length of the shard.
+      edges: the output of `pack_edges`.
+      labels: the label map in the palette's `label_dtype`, row-major.
     """
     example = _Example()
     feature = example.features.feature
@@ -204,10 +206,10 @@ def encode_example(key: bytes, edges: bytes, labels: bytes) -> bytes:
 
 
 def decode_example(record: bytes) -> tuple[str, bytes, bytes]:
-    """Inverse of `encode_example`: the key without its padding, and the edges' and labels' bytes.
+    """Inverse of `encode_example`. Returns the key without padding, the packed edges and the label bytes.
 
     Raises:
-      SchemaError: the bytes are not an Example, or one of the three features is missing.
+      SchemaError: `record` is not an Example, one of the three features is missing, or the key is not UTF-8.
     """
     try:
         feature = _Example.FromString(record).features.feature
@@ -215,19 +217,25 @@ def decode_example(record: bytes) -> tuple[str, bytes, bytes]:
         key, edges, labels = values
         return key.rstrip(b"\0").decode(), edges, labels
     except Exception as e:  # protobuf's DecodeError, a missing feature or value, a key that is not UTF-8
-        raise SchemaError(f"not a record of ours ({type(e).__name__}: {e})") from None
+        raise SchemaError(f"not a linewash record ({type(e).__name__}: {e})") from None
 
 
 def parse(serialized: tf.Tensor, image_size: int, label_dtype: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Parses a whole batch at once, inside tf.data (one record at a time is several times slower).
+    """Parses a batch of serialized Examples inside tf.data.
+
+    Parsing whole batches is several times faster than parsing one record at a time.
 
     Args:
-      serialized: string [B], one serialized Example each.
+      serialized: string [B].
       image_size: S, from the manifest.
       label_dtype: "uint8" or "uint16", from the manifest.
 
     Returns:
-      keys string [B] (still padded with NULs), packed edges uint8 [B, S*S/8], labels [B, S, S].
+      The keys, string [B], still padded with NULs; the packed edges, uint8 [B, S*S/8]; and the labels,
+      `label_dtype` [B, S, S].
+
+    Raises:
+      tf.errors.InvalidArgumentError: a record lacks a feature, or its edges or labels have another length.
     """
     import tensorflow as tf
 
@@ -237,7 +245,7 @@ def parse(serialized: tf.Tensor, image_size: int, label_dtype: str) -> tuple[tf.
     pixels = image_size**2
     edges = tf.io.decode_raw(example["edges"], tf.uint8)
     labels = tf.io.decode_raw(example["labels"], dtype, little_endian=True)
-    # decode_raw pads or cuts silently when told a fixed length; here a wrong length is an error.
+    # decode_raw with a fixed length pads or truncates silently; here a wrong length must be an error.
     edges = tf.ensure_shape(edges, [None, pixels // 8])
     labels = tf.reshape(tf.ensure_shape(labels, [None, pixels]), [-1, image_size, image_size])
     return example["key"], edges, labels
@@ -245,9 +253,10 @@ def parse(serialized: tf.Tensor, image_size: int, label_dtype: str) -> tuple[tf.
 
 @dataclasses.dataclass(frozen=True)
 class RecordLayout:
-    """Where things lie in each record of an uncompressed shard, in bytes from the record's frame on.
+    """Offsets and lengths, in bytes, of the three values in each framed record of an uncompressed shard.
 
-    All records of a shard have one length, so a shard is also an array: record i starts at i * stride.
+    All framed records of a shard have the same length, `stride`, so record i starts at byte i * stride.
+    Offsets count from there.
     """
 
     stride: int
@@ -259,8 +268,9 @@ class RecordLayout:
     labels_bytes: int
 
     @classmethod
-    def of(cls, key_bytes: int, edges_bytes: int, labels_bytes: int) -> RecordLayout:
-        """Measures the layout on a probe record whose three values are easily told apart."""
+    def from_sizes(cls, key_bytes: int, edges_bytes: int, labels_bytes: int) -> RecordLayout:
+        """Returns the layout for values of these sizes, as measured on a test record."""
+        # Each value repeats a byte that occurs nowhere else, so that its position is unambiguous.
         values = [
             bytes([n]) * size for n, size in ((252, key_bytes), (253, edges_bytes), (254, labels_bytes))
         ]
@@ -273,64 +283,75 @@ class RecordLayout:
 
 
 def _masked_crc(data: bytes | np.ndarray) -> int:
-    """CRC32C, masked as the TFRecord format wants it."""
+    """Returns the CRC32C of `data`, masked as the TFRecord format requires."""
     return _masked(google_crc32c.value(data))
 
 
 def _masked(crc: Any) -> Any:
-    """Rotated right by 15 bits plus a constant (TensorFlow core/lib/hash/crc32c.h): an int, or uint64 [N]."""
+    """Masks CRCs, an int or uint64 [N]: rotates right by 15 bits, adds a constant.
+
+    Source: TensorFlow, core/lib/hash/crc32c.h.
+    """
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame_record(record: bytes) -> bytes:
-    """One TFRecord: length, its masked CRC, the bytes, their masked CRC (the TFRecord format)."""
+    """Frames `record` as a TFRecord: uint64 length, masked CRC of the length, the bytes, their masked CRC."""
     head = struct.pack("<Q", len(record))
     crcs = [struct.pack("<I", _masked_crc(data)) for data in (head, record)]
     return b"".join((head, crcs[0], record, crcs[1]))
 
 
 def check_frames(records: np.ndarray, first: int = 0) -> None:
-    """Checks the length and both CRCs of framed records of one length, uint8 [N, stride].
+    """Checks the length and both CRCs of framed records, uint8 [N, stride].
+
+    Args:
+      records: framed records of one length.
+      first: the number of the first of them in its shard, for messages.
 
     Raises:
-      SchemaError: at the first fault, naming the record's number; that of the first is `first`.
+      SchemaError: a record is damaged. The message names the first such record.
     """
     length = struct.pack("<Q", records.shape[1] - 16)
     head = np.frombuffer(length + struct.pack("<I", _masked_crc(length)), np.uint8)
     wrong = np.flatnonzero((records[:, :12] != head).any(axis=1))
     if wrong.size:
-        raise SchemaError(f"record {first + wrong[0]}: its length or the checksum of it is wrong")
-    found = _masked(np.fromiter(map(google_crc32c.value, records[:, 12:-4]), np.uint64, len(records)))
-    wrong = np.flatnonzero(found != np.ascontiguousarray(records[:, -4:]).view("<u4")[:, 0])
+        raise SchemaError(f"record {first + wrong[0]}: the length or the checksum of the length is wrong")
+    crcs = _masked(np.fromiter(map(google_crc32c.value, records[:, 12:-4]), np.uint64, len(records)))
+    wrong = np.flatnonzero(crcs != np.ascontiguousarray(records[:, -4:]).view("<u4")[:, 0])
     if wrong.size:
         raise SchemaError(f"record {first + wrong[0]}: the checksum of its bytes is wrong")
 
 
 class Readable(Protocol):
-    """A binary file, or what reads like one (a GzipFile is no IO[bytes])."""
+    """Any object with the `read` method of a binary file. (A GzipFile is not an IO[bytes].)"""
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
+        """Returns up to `size` bytes, and b"" at the end of the file."""
 
 
 def read_records(file: Readable, max_bytes: int = 1 << 27) -> Iterator[bytes]:
-    """Yields the records of an uncompressed TFRecord stream, checking both CRCs of each.
+    """Yields the records of an uncompressed TFRecord stream after checking both CRCs of each.
+
+    Args:
+      file: an open binary file.
+      max_bytes: records above this size are refused, so that a damaged length cannot exhaust the memory.
 
     Raises:
-      SchemaError: at the first fault, naming the record's number and what is wrong with it.
+      SchemaError: a record is damaged, cut short or too long. The message names its number and the fault.
     """
     number = 0
     while head := file.read(12):
         if len(head) < 12:
-            raise SchemaError(f"record {number}: the file ends inside its length")
+            raise SchemaError(f"record {number}: the file ends inside the record's length")
         (length, crc) = struct.unpack("<QI", head)
         if _masked_crc(head[:8]) != crc:
             raise SchemaError(f"record {number}: the checksum of its length is wrong")
         if length > max_bytes:
-            raise SchemaError(f"record {number}: {length:,} bytes long, more than {max_bytes:,}")
+            raise SchemaError(f"record {number}: expected at most {max_bytes:,} bytes, got {length:,}")
         body = file.read(length + 4)
         if len(body) < length + 4:
-            raise SchemaError(f"record {number}: the file ends inside it")
+            raise SchemaError(f"record {number}: the file ends inside the record")
         if _masked_crc(body[:-4]) != struct.unpack("<I", body[-4:])[0]:
             raise SchemaError(f"record {number}: the checksum of its bytes is wrong")
         yield body[:-4]
@@ -340,15 +361,15 @@ def read_records(file: Readable, max_bytes: int = 1 << 27) -> Iterator[bytes]:
 # -------------------------------------------------------------------------------- receipts, manifest
 
 
-def shard_name(split: str, index: int, of: int, compression: Compression = "none") -> str:
-    """`train/train-00000-of-00064.tfrecord`, relative to the dataset directory."""
+def shard_name(split: str, index: int, num_shards: int, compression: Compression = "none") -> str:
+    """Returns a shard's path in the dataset directory, such as `train/train-00000-of-00064.tfrecord`."""
     suffix = ".gz" if compression == "gzip" else ""
-    return f"{split}/{split}-{index:05d}-of-{of:05d}.tfrecord{suffix}"
+    return f"{split}/{split}-{index:05d}-of-{num_shards:05d}.tfrecord{suffix}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reject:
-    """An image left out: its key, a reason out of a short list, and what exactly was wrong."""
+    """An image that was rejected: its key, a reason from a fixed list, and details of the fault."""
 
     key: str
     reason: str
@@ -357,10 +378,12 @@ class Reject:
 
 @dataclasses.dataclass(frozen=True)
 class ShardInfo:
-    """One finished shard. `layout` is None when the shard is compressed: it then has no fixed stride.
+    """One finished shard: path in the dataset, number of examples, size in bytes and SHA-256 of the file.
+
+    `layout` is None for a compressed shard, which has no fixed stride.
 
     Raises:
-      SchemaError: a name that may lie outside the dataset, or a number below nought.
+      SchemaError: `name` may lie outside the dataset, or a count is negative.
     """
 
     name: str
@@ -371,17 +394,26 @@ class ShardInfo:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", self.name) or ".." in self.name.split("/"):
-            raise SchemaError(f"{self.name!r} is no name of a shard within the dataset")
+            raise SchemaError(f"expected a shard's path inside the dataset, got {self.name!r}")
         if min(self.examples, self.bytes) < 0:
-            raise SchemaError(f"{self.name}: {self.examples} examples in {self.bytes} bytes cannot be")
+            raise SchemaError(
+                f"{self.name}: counts must not be negative, got {self.examples} examples, {self.bytes} bytes"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardReceipt:
-    """Says that a shard stands, what is in it, and for which recipe and images it was written.
+    """Marks a shard as finished and records its content, recipe and images.
 
-    `fingerprint` is the recipe's; `images_digest` is that of the keys planned for the shard;
-    `label_histogram` counts pixels by label, [K]; `edge_pixels` counts the ones in `edges`.
+    Attributes:
+      fingerprint: digest of the recipe.
+      images_digest: digest of the keys planned for the shard, including those later rejected.
+      label_histogram: number of pixels per label, [K].
+      edge_pixels: number of ones in all edge maps.
+      rejects: the planned images that have no record.
+
+    Raises:
+      SchemaError: the histogram does not match the number of examples.
     """
 
     schema_version: int
@@ -396,30 +428,31 @@ class ShardReceipt:
     def __post_init__(self) -> None:
         layout, examples = self.shard.layout, self.shard.examples
         if layout and sum(self.label_histogram) != examples * layout.edges_bytes * 8:
-            raise SchemaError(f"the histogram does not add up to {examples} images")
+            raise SchemaError(f"the label histogram does not match the pixels of {examples} examples")
 
     @staticmethod
     def name(shard: str) -> str:
-        """The receipt's place for a shard's: `receipts/train-00000-of-00064.json`."""
+        """Returns the path of the receipt of `shard`, such as `receipts/train-00000-of-00064.json`."""
         return f"{RECEIPTS_DIR}/{Path(shard).name.split('.')[0]}.json"
 
     def to_json(self) -> bytes:
-        """JSON bytes, the same for the same receipt."""
+        """Returns the receipt as JSON. Equal receipts give equal bytes."""
         return _to_json(self)
 
     @classmethod
-    def from_json(cls, data: bytes, where: str) -> ShardReceipt:
-        """Reads a receipt; `where` is the path to name in an error.
+    def from_json(cls, data: bytes, path: str) -> ShardReceipt:
+        """Parses a receipt. Error messages name `path`.
 
         Raises:
-          SchemaError: not JSON, a field missing or of the wrong type, or another schema version.
+          SchemaError: `data` is not JSON, a field is missing or has the wrong type, fields contradict each
+            other, or the schema version is another one.
         """
-        return _from_json(cls, data, where)
+        return _from_json(cls, data, path)
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a dataset: its shards, and its pixels counted by label, [K]."""
+    """One split of a dataset. `label_histogram` is the number of pixels per label, [K]."""
 
     examples: int
     label_histogram: list[int]
@@ -429,10 +462,23 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Stands at the root of a complete dataset: everything a reader must know about it.
+    """Describes a complete dataset. It is written last, to `manifest.json` in the dataset directory.
 
-    `recipe` is the whole recipe as plain values and `fingerprint` its digest; `images_digest` is that of
-    all planned keys; `rejects` counts the images left out by reason.
+    Attributes:
+      schema_version: version of this format.
+      tool: name and version of the program that wrote the dataset.
+      fingerprint: digest of the recipe.
+      images_digest: digest of all planned keys, including those later rejected.
+      image_size: S, the side of all maps in pixels; a multiple of 8.
+      label_dtype: dtype of the label maps; uint16 is little-endian.
+      recipe: the whole recipe as plain values.
+      seed: seed of the split and of the order of examples.
+      val_fraction: fraction of the images in the split `val`, 0..1.
+      sources: the input patterns.
+      rejects: number of rejected images per reason.
+
+    Raises:
+      SchemaError: fields contradict each other.
     """
 
     schema_version: int
@@ -454,18 +500,26 @@ class Manifest:
         if self.image_size < 8 or self.image_size % 8:
             raise SchemaError(f"image_size must be a multiple of 8, got {self.image_size}")
         if np.dtype(self.label_dtype) != self.palette.label_dtype:
-            raise SchemaError(f"{len(self.palette)} colours do not go with {self.label_dtype} labels")
+            raise SchemaError(
+                f"expected {self.palette.label_dtype.name} labels for {len(self.palette)} colours, "
+                f"got {self.label_dtype}"
+            )
         for name, split in self.splits.items():
             if len(split.label_histogram) != len(self.palette):
-                raise SchemaError(f"{name}: the histogram does not have {len(self.palette)} entries")
-            if sum(shard.examples for shard in split.shards) != split.examples:
-                raise SchemaError(f"{name}: the shards do not add up to {split.examples} examples")
+                raise SchemaError(
+                    f"{name}: expected a label histogram of {len(self.palette)} entries, "
+                    f"got {len(split.label_histogram)}"
+                )
+            if (examples := sum(shard.examples for shard in split.shards)) != split.examples:
+                raise SchemaError(f"{name}: expected {split.examples} examples in all shards, got {examples}")
             if sum(split.label_histogram) != split.examples * self.image_size**2:
-                raise SchemaError(f"{name}: the histogram does not add up to {split.examples} images")
+                raise SchemaError(
+                    f"{name}: the label histogram does not match the pixels of {split.examples} examples"
+                )
 
     @property
     def dataset_fingerprint(self) -> str:
-        """A digest of everything in the shards: two datasets with the same one are the same dataset."""
+        """Digest of the recipe and of all shards. Datasets with equal fingerprints have equal shards."""
         digest = hashlib.sha256(self.fingerprint.encode())
         for name in sorted(self.splits):
             for shard in self.splits[name].shards:
@@ -473,34 +527,34 @@ class Manifest:
         return digest.hexdigest()[:16]
 
     def to_json(self) -> bytes:
-        """JSON bytes, the same for the same manifest."""
+        """Returns the manifest as JSON. Equal manifests give equal bytes."""
         return _to_json(self)
 
     @classmethod
-    def from_json(cls, data: bytes, where: str = MANIFEST_NAME) -> Manifest:
-        """Reads a manifest; `where` is the path to name in an error.
+    def from_json(cls, data: bytes, path: str = MANIFEST_NAME) -> Manifest:
+        """Parses a manifest. Error messages name `path`.
 
         Raises:
-          SchemaError: not JSON, a field missing or of the wrong type, numbers that contradict each other,
-            or another schema version.
+          SchemaError: `data` is not JSON, a field is missing or has the wrong type, fields contradict each
+            other, or the schema version is another one.
         """
-        return _from_json(cls, data, where)
+        return _from_json(cls, data, path)
 
     @classmethod
     def load(cls, root: str | Path) -> Manifest:
-        """Reads the manifest of the dataset at `root` (a local path, or one TensorFlow can open: gs://…).
+        """Reads the manifest of the dataset at `root`, a local path or one that TensorFlow opens (gs://…).
 
         Raises:
-          SchemaError: there is no complete dataset of this schema version there.
-          OSError: the file cannot be read; a ConnectionError if a further try makes sense.
+          SchemaError: there is no manifest, or it is not a valid one of this schema version.
+          OSError: the file cannot be read. A ConnectionError may pass, so that a retry makes sense.
         """
         path = f"{str(root).rstrip('/')}/{MANIFEST_NAME}"
         try:
             data = _read_bytes(path)
         except FileNotFoundError:
             raise SchemaError(
-                f"no {MANIFEST_NAME} in {root}: not a dataset, or a preprocessing job that has not finished; "
-                f"run (again): python -m preprocess --input IMAGES --output {root}"
+                f"no {MANIFEST_NAME} in {root}: it is not a dataset, or its preprocessing has not finished; "
+                f"run python -m preprocess --input IMAGES --output {root}"
             ) from None
         return cls.from_json(data, path)
 
@@ -508,8 +562,8 @@ class Manifest:
 def _read_bytes(path: str) -> bytes:
     if "://" not in path:
         local = Path(path)
-        if local.parent.is_file():  # NotADirectoryError says less
-            raise SchemaError(f"{local.parent} is a file, not a dataset directory")
+        if local.parent.is_file():
+            raise SchemaError(f"expected a dataset directory, but {local.parent} is a file")
         return local.read_bytes()
     import tensorflow as tf
 
@@ -520,23 +574,23 @@ def _read_bytes(path: str) -> bytes:
         raise storage_error(e, path) from e
 
 
-# What a store or the network answers while something is wrong that may pass (google.rpc.Code): CANCELLED,
-# UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNAVAILABLE.
-_PASSING = frozenset({1, 2, 4, 8, 10, 13, 14})
+# Codes (google.rpc.Code) of errors that may pass: CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
+# ABORTED, INTERNAL, UNAVAILABLE.
+_TRANSIENT = frozenset({1, 2, 4, 8, 10, 13, 14})
 _NOT_FOUND, _PERMISSION_DENIED, _UNIMPLEMENTED, _UNAUTHENTICATED = 5, 7, 12, 16
 
 
 def storage_error(error: tf.errors.OpError, path: str) -> OSError:
-    """What TensorFlow says of a remote file, as the error that Python has for it, with `path` as its file.
+    """Converts TensorFlow's error about a remote file to Python's, with `path` as its file name.
 
     Returns:
-      ConnectionError: what may pass, so that another try makes sense. FileNotFoundError, PermissionError:
-      as they say. An OSError with errno EPROTONOSUPPORT: TensorFlow cannot read this kind of path. An
-      OSError: all else.
+      A ConnectionError if the error may pass, so that a retry makes sense; a FileNotFoundError or a
+      PermissionError; an OSError with errno EPROTONOSUPPORT if TensorFlow cannot read this kind of path; or
+      else a plain OSError.
     """
     reason = str(error.message).split("\n")[0].split("}} ")[-1].split(" [Op:")[0] or type(error).__name__
     code = error.error_code
-    if code in _PASSING:
+    if code in _TRANSIENT:
         return ConnectionError(errno.EIO, reason, path)
     number = {
         _NOT_FOUND: errno.ENOENT,
@@ -548,20 +602,21 @@ def storage_error(error: tf.errors.OpError, path: str) -> OSError:
 
 
 def _to_json(value: Any) -> bytes:
-    """Indented, but lists of numbers on one line each. (A line break is never part of a JSON string.)"""
+    """Returns indented JSON in which each list of numbers is one line."""
+    # A JSON string never contains a line break, so the pattern cannot match inside one.
     text = msgspec.json.format(msgspec.json.encode(value), indent=2)
     return re.sub(rb"\[\n[\d,.\s-]+\]", lambda m: b" ".join(m[0].split()), text) + b"\n"
 
 
-def _from_json(cls: type[T], data: bytes, where: str) -> T:
-    """Decodes and validates; the version is looked at first, since all else may differ with it."""
+def _from_json(cls: type[T], data: bytes, path: str) -> T:
+    """Decodes and validates JSON. It checks the version first, because the fields depend on it."""
     try:
         version = msgspec.json.decode(data, type=dict[str, Any]).get("schema_version")
         if version != SCHEMA_VERSION:
             raise SchemaError(
                 f"schema version {version}, but linewash {__version__} reads {SCHEMA_VERSION}: install the "
-                "linewash that wrote it, or make the dataset anew with python -m preprocess"
+                "version that wrote it, or preprocess the images again with python -m preprocess"
             )
         return msgspec.json.decode(data, type=cls)
     except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as e:
-        raise SchemaError(f"{where}: {e}") from None
+        raise SchemaError(f"{path}: {e}") from None

@@ -25,9 +25,10 @@ from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_plan
 from preprocess.runners import dataflow
-from preprocess.runners.shard_queue import ShardQueue, place
+from preprocess.runners.shard_queue import ShardQueue, describe_location
 from preprocess.runners.worker import WorkerDiedError
-from preprocess.storage import files
+from preprocess.storage import files, registry
+from preprocess.storage.base import StorageError
 from tfrecords_schema import (
     MANIFEST_NAME,
     RECEIPTS_DIR,
@@ -72,7 +73,7 @@ def run(options: Options) -> Summary | None:
       SourceError, OutputError: the input or the output cannot be used; nothing was written.
       JobError: shards are missing or too many images were rejected; what is done stays done.
     """
-    files.set_options(options.beam)
+    registry.set_options(options.beam)
     made = _check_directory(options.output)
     with _lock(options.output, made):
         skipped = Skipped()
@@ -131,7 +132,7 @@ def _learn(options: Options, sample: list[sources.Image]) -> Palette:
     def each() -> Iterator[sources.Image]:
         nonlocal current_image
         for image in progress.counted(sample, "learning the palette", len(sample)):
-            current_image = f": in hand was {place(image)}"
+            current_image = f": in hand was {describe_location(image)}"
             yield image
         current_image = ""
 
@@ -186,7 +187,7 @@ def _advice(deaths: list[WorkerDiedError]) -> str:
     images = Counter(each.image for each in current if each.image)
     for image, times in images.most_common(1):
         if times > 1:
-            return f": {times} of {len(deaths)} died of {place(image)}: move it out of the input"
+            return f": {times} of {len(deaths)} died of {describe_location(image)}: move it out of the input"
     if all(death.code == -signal.SIGKILL for death in deaths):
         return ": if memory ran out, give fewer workers, as with --direct_num_workers 1"
     return ""
@@ -211,11 +212,11 @@ def _run_locally(options: Options, todo: list[Shard]) -> None:
     if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
         direct.direct_num_workers = available_cores()  # Beam's own default is one
     with _temporary_folder() as folder:
-        claims = ShardQueue(todo, folder)
+        queue = ShardQueue(todo, folder)
         try:
-            local.run(_graph(options, todo, flags, local.runner(flags), claims))
+            local.run(_graph(options, todo, flags, local.runner(flags), queue))
         except WorkerDiedError as e:
-            raise WorkerDiedError(e.process, e.code, claims.current_image(e.process)) from None
+            raise WorkerDiedError(e.process, e.code, queue.current_image(e.process)) from None
 
 
 def _run_on_named_runner(options: Options, todo: list[Shard]) -> None:
@@ -247,7 +248,7 @@ def _temporary_folder() -> Iterator[str]:
 
 
 def _graph(
-    options: Options, todo: list[Shard], flags: Any, runner: Any = None, claims: ShardQueue | None = None
+    options: Options, todo: list[Shard], flags: Any, runner: Any = None, queue: ShardQueue | None = None
 ) -> Any:
     """The Beam pipeline over `todo`; without `runner`, for the one that `flags` name."""
     import apache_beam as beam
@@ -255,7 +256,7 @@ def _graph(
     from preprocess import pipeline
 
     graph = beam.Pipeline(runner=runner, options=flags)
-    pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output, claims)
+    pipeline.build(graph, todo, options.recipe, options.layout.compression, options.output, queue)
     return graph
 
 
@@ -310,7 +311,7 @@ def _check_directory(output: str) -> list[Path]:
     if files.is_remote(output):
         try:  # before a long listing, not after it
             files.write(output, f"{files.WORK_DIR}/writable", b"")
-        except files.StorageError as e:
+        except StorageError as e:
             raise receipts.OutputError(str(e)) from None
         return []
     missing = [folder for folder in (Path(output), *Path(output).parents) if not folder.exists()]

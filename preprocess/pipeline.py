@@ -25,18 +25,18 @@ def build(
     recipe: Recipe,
     compression: Compression,
     output: str,
-    claims: ShardQueue | None = None,
+    queue: ShardQueue | None = None,
 ) -> beam.PCollection:
     """Adds the whole job to `pipeline`; gives the PCollection of `ShardReceipt`.
 
-    With `claims`, which is for runners that deal all elements out beforehand, a worker does not write the
+    With `queue`, which is for runners that deal all elements out beforehand, a worker does not write the
     shards it was dealt but, from its first one on, whichever nobody else has begun.
     """
     return (
         pipeline
         | "Shards" >> beam.Create(shards)  # Shard
         | "Spread" >> beam.Reshuffle()  # Shard, no longer fused with where it came from
-        | "WriteShards" >> WriteShards(recipe, compression, output, claims)  # ShardReceipt
+        | "WriteShards" >> WriteShards(recipe, compression, output, queue)  # ShardReceipt
     )
 
 
@@ -44,10 +44,10 @@ class WriteShards(beam.PTransform):
     """PCollection of `Shard` → PCollection of `ShardReceipt`: `write_shard`, counted."""
 
     def __init__(
-        self, recipe: Recipe, compression: Compression, output: str, claims: ShardQueue | None = None
+        self, recipe: Recipe, compression: Compression, output: str, queue: ShardQueue | None = None
     ) -> None:
         super().__init__()
-        self._write = _WriteShard(recipe, compression, output, claims)
+        self._write = _WriteShard(recipe, compression, output, queue)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Beam calls this."""
@@ -56,20 +56,20 @@ class WriteShards(beam.PTransform):
 
 class _WriteShard(beam.DoFn):
     def __init__(
-        self, recipe: Recipe, compression: Compression, output: str, claims: ShardQueue | None
+        self, recipe: Recipe, compression: Compression, output: str, queue: ShardQueue | None
     ) -> None:
         self._recipe = recipe
         self._compression: Compression = compression
         self._output = output
-        self._claims = claims
+        self._queue = queue
 
     def setup(self) -> None:
         """Beam calls this once in each worker."""
-        self._unclaimed = self._claims.take() if self._claims else None
+        self._untaken = self._queue.take() if self._queue else None
 
     def process(self, shard: Shard) -> Iterator[ShardReceipt]:
-        for each in [shard] if self._unclaimed is None else self._unclaimed:
-            begin = functools.partial(self._claims.begin, each) if self._claims else lambda number: None
+        for each in [shard] if self._untaken is None else self._untaken:
+            begin = functools.partial(self._queue.begin, each) if self._queue else lambda number: None
             receipt = write_shard(each, self._recipe, self._compression, self._output, begin)
             Metrics.counter("linewash", "images").inc(receipt.shard.examples)
             Metrics.counter("linewash", "bytes").inc(receipt.shard.bytes)

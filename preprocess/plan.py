@@ -84,19 +84,22 @@ def make_plan(
     """
     boundary = layout.hashes("val")[1]
     how = (layout.seed, subset, layout.split, boundary, layout.keys_with_input)
-    with open_image_index(images, *how) as catalog:
-        _check_splits(catalog, layout)
+    with open_image_index(images, *how) as index:
+        _check_splits(index, layout)
         shards = []
         for split in SPLITS:
-            of = _num_shards(catalog, layout, split)
-            for index, listed in enumerate(by_shard(catalog.entries(split), layout.hashes(split), of)):
-                shards.append(_write_list(split, index, of, listed, layout.compression, output))
+            num_shards = _num_shards(index, layout, split)
+            lists = by_shard(index.entries(split), layout.hashes(split), num_shards)
+            for number, shard_images in enumerate(lists):
+                shards.append(
+                    _write_list(split, number, num_shards, shard_images, layout.compression, output)
+                )
         return shards
 
 
-def _check_splits(catalog: ImageIndex, layout: Sharding) -> None:
-    empty = [split for split in SPLITS if not catalog.count(split)]
-    total = sum(catalog.count(split) for split in SPLITS)
+def _check_splits(index: ImageIndex, layout: Sharding) -> None:
+    empty = [split for split in SPLITS if not index.count(split)]
+    total = sum(index.count(split) for split in SPLITS)
     if not total:
         raise SourceError("no image is left: widen --classes, --fraction or --limit")
     if layout.split == "hash" and layout.val_fraction and empty:
@@ -108,35 +111,35 @@ def _check_splits(catalog: ImageIndex, layout: Sharding) -> None:
         raise SourceError(f"no image of {total} is in the {empty[0]} split: nothing was found for it")
 
 
-def _num_shards(catalog: ImageIndex, layout: Sharding, split: str) -> int:
+def _num_shards(index: ImageIndex, layout: Sharding, split: str) -> int:
     """A val shard is as full as a train shard; an empty split has none."""
-    images, train = catalog.count(split), catalog.count("train")
+    images, train = index.count(split), index.count("train")
     if not images:
         return 0
-    of = layout.num_shards or default_num_shards(train)
-    return of if split == "train" else max(1, round(of * images / train))
+    num_shards = layout.num_shards or default_num_shards(train)
+    return num_shards if split == "train" else max(1, round(num_shards * images / train))
 
 
-def by_shard(entries: Iterator[Entry], hashes: tuple[int, int], of: int) -> Iterator[list[Image]]:
-    """Cuts entries in the order of their hashes into `of` lists, each of an equal share of the hashes."""
+def by_shard(entries: Iterator[Entry], hashes: tuple[int, int], num_shards: int) -> Iterator[list[Image]]:
+    """Cuts entries in the order of their hashes into `num_shards` lists, each of an equal range of hashes."""
     low, high = hashes
     done = 0
-    for index, group in groupby(entries, key=lambda entry: (entry.hash - low) * of // (high - low)):
-        yield from ([] for _ in range(done, index))
+    for number, group in groupby(entries, key=lambda entry: (entry.hash - low) * num_shards // (high - low)):
+        yield from ([] for _ in range(done, number))
         yield [entry.image for entry in group]
-        done = index + 1
-    yield from ([] for _ in range(done, of))
+        done = number + 1
+    yield from ([] for _ in range(done, num_shards))
 
 
 def _write_list(
-    split: str, index: int, of: int, images: list[Image], compression: Compression, output: str
+    split: str, number: int, num_shards: int, images: list[Image], compression: Compression, output: str
 ) -> Shard:
-    plan = f"{files.WORK_DIR}/plan/{split}-{index:05d}.jsonl"
+    plan = f"{files.WORK_DIR}/plan/{split}-{number:05d}.jsonl"
     lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
     files.write(output, plan, "".join(lines).encode())
     return Shard(
         split=split,
-        name=shard_name(split, index, of, compression),
+        name=shard_name(split, number, num_shards, compression),
         plan=files.join(output, plan),
         images=len(images),
         images_digest=digest_keys(image.key for image in images),

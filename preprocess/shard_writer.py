@@ -71,7 +71,7 @@ def write_shard(
         return standing
     cv2.setNumThreads(1)  # the runner already has a process a core
     tally = _Tally(np.zeros(len(recipe.palette), np.int64))
-    with files.write_atomically(output, shard.name) as file:
+    with files.atomic_write(output, shard.name) as file:
         sink = _HashingFile(file)
         # No name and no time in the gzip header: same images, same bytes.
         packed = gzip.GzipFile("", "wb", 6, sink, mtime=0) if compression == "gzip" else None
@@ -112,9 +112,9 @@ def _records(shard: Shard, recipe: Recipe, tally: _Tally, begin: Callable[[int],
             if record:
                 yield record
     except Exception as e:
-        in_hand = CurrentImage(shard, number, images[number] if number < len(images) else None)
+        current_image = CurrentImage(shard, number, images[number] if number < len(images) else None)
         cause = " ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":")
-        raise ImageError(f"{in_hand}: {cause}; if this happens again, leave that image out") from e
+        raise ImageError(f"{current_image}: {cause}; if this happens again, leave that image out") from e
 
 
 def _record(
@@ -162,7 +162,7 @@ def _receipt(
     shard: Shard, recipe: Recipe, compression: Compression, tally: _Tally, sink: _HashingFile
 ) -> ShardReceipt:
     labels_bytes = recipe.image_size**2 * recipe.palette.label_dtype.itemsize
-    layout = RecordLayout.of(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
+    layout = RecordLayout.from_sizes(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
     return ShardReceipt(
         schema_version=SCHEMA_VERSION,
         split=shard.split,

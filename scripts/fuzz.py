@@ -68,28 +68,28 @@ def records(data: bytes) -> None:
     import numpy as np
 
     import tfrecords_schema as schema
-    from training.data import direct_reader
+    from training.data import fixed_length_reader
 
     with contextlib.suppress(schema.SchemaError):
         for record in schema.read_records(io.BytesIO(data)):
             schema.decode_example(record)
-    layout = schema.RecordLayout.of(8, 8, 64)
+    layout = schema.RecordLayout.from_sizes(8, 8, 64)
     examples = -(-len(data) // layout.stride)
     path = _folder() / "shard.tfrecord"
     path.write_bytes(data)
     info = schema.ShardInfo("train/shard.tfrecord", examples, examples * layout.stride, "", layout)
     with contextlib.suppress(schema.SchemaError):
-        for piece in direct_reader.pieces_of(str(path), info):
-            buffer = np.empty(piece.records * layout.stride, np.uint8)
-            direct_reader.read_chunk(
-                [piece], lambda keys: np.zeros(len(keys)), np.random.default_rng(0), buffer
+        for part in fixed_length_reader.split_shard(str(path), info):
+            buffer = np.empty(part.records * layout.stride, np.uint8)
+            fixed_length_reader.read_chunk(
+                [part], lambda keys: np.zeros(len(keys)), np.random.default_rng(0), buffer
             )
 
 
 def shard(data: bytes) -> None:
     """A shard as TensorFlow reads it to judge a network: of 8 px and two colours."""
     from tfrecords_schema import Manifest, Palette, ShardInfo, Split
-    from training.data.dataset import eval_dataset, read
+    from training.data.dataset import ShardedDataset
     from training.errors import WorkError
 
     root = _folder()
@@ -102,14 +102,14 @@ def shard(data: bytes) -> None:
         val_fraction=0, sources=[], splits={"train": Split(1, [64, 0], 0, [info])}, rejects={},
     )  # fmt: skip
     with contextlib.suppress(WorkError):
-        for _ in read(eval_dataset(str(root), manifest, split="train", batch_size=2), str(root)):
+        for _ in ShardedDataset(str(root), manifest).eval("train", batch_size=2):
             pass
 
 
 def manifest(data: bytes) -> None:
     """manifest.json, and the layouts of the shards that it names."""
     from tfrecords_schema import Manifest, SchemaError
-    from training.data.direct_reader import pieces_of
+    from training.data.fixed_length_reader import split_shard
 
     with contextlib.suppress(SchemaError):
         found = Manifest.from_json(data)
@@ -119,7 +119,7 @@ def manifest(data: bytes) -> None:
                 assert ".." not in Path(info.name).parts, info
                 assert not Path(info.name).is_absolute(), info
                 if info.layout:
-                    pieces_of(info.name, info)
+                    split_shard(info.name, info)
 
 
 def receipt(data: bytes) -> None:

@@ -38,7 +38,7 @@ def work(args: argparse.Namespace, parser: Parser) -> int:
     """Draws the scenes that are missing; 0.
 
     Raises:
-      SystemExit: OUT is something else, or of another seed.
+      UsageError: OUT is something else, or of another seed.
       WorkError: a process that draws has ended.
     """
     from concurrent.futures import BrokenExecutor

@@ -54,7 +54,7 @@ except ModuleNotFoundError as missing:
     error = cli.explain_error(missing, "preprocess")
     if error is None or __name__ != "__main__":
         raise
-    sys.exit(cli.complain("verify_shards", error))
+    sys.exit(cli.report_error("verify_shards", error))
 
 CHUNK = 1 << 20
 
@@ -247,7 +247,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Checks; returns the exit code of `words.exit_code`, 1 for a fault of the dataset."""
+    """Checks; returns the exit code of `training.cli.run_command`, 1 for a fault of the dataset."""
     return run(parser(), work, argv, extra="preprocess")
 
 

@@ -115,7 +115,7 @@ def _write_split(
         (root / name).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         sizes = (len(key), size**2 // 8, size**2 * palette.label_dtype.itemsize)
-        layout = schema.RecordLayout.of(*sizes) if compression == "none" else None
+        layout = schema.RecordLayout.from_sizes(*sizes) if compression == "none" else None
         infos.append(schema.ShardInfo(name, len(frames), len(content), digest, layout))
     return schema.Split(len(seeds), histogram.tolist(), edge_pixels, infos)
 

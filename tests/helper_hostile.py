@@ -25,7 +25,7 @@ import tfrecords_schema as schema
 HOSTILE = Path(__file__).resolve().parent / "testdata" / "hostile"
 LARGEST = 1 << 16  # bytes of what is kept
 DEEP = 100_000
-LAYOUT = schema.RecordLayout.of(8, 8, 64)
+LAYOUT = schema.RecordLayout.from_sizes(8, 8, 64)
 
 Cases = dict[str, bytes]
 

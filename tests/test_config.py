@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.config import ArticleLogitsConfig, TrainConfig, UNetConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError
 from training.hydra_config import CONF_DIR, compose
 from training.models import build_model
@@ -114,5 +114,5 @@ def test_slips_get_one_sentence(overrides: list[str], sentence: str) -> None:
 def test_what_does_not_fit_the_dataset(shared_dataset: Path, overrides: list[str], sentence: str) -> None:
     config = compose([f"data.root={shared_dataset}", *overrides])
     with pytest.raises(UsageError) as error:
-        config.check_fits(open_dataset(str(shared_dataset)))
+        config.check_fits(ShardedDataset.open(str(shared_dataset)).manifest)
     assert sentence in str(error.value)

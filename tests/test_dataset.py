@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrecords_schema as schema
-from training.data import direct_reader
-from training.data.dataset import eval_dataset, examples, open_dataset, selection_split, train_batches
+from training.data import fixed_length_reader
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
+from training.hydra_config import compose
 
 
 def read_train(root: Path, seed: int, epoch: int, batch_size: int = 8) -> np.ndarray:
-    batches = train_batches(
-        str(root), open_dataset(str(root)), batch_size=batch_size, seed=seed, epoch=epoch, shuffle_buffer=16
-    )
+    dataset = ShardedDataset.open(str(root))
+    batches = dataset.train(batch_size, seed=seed, epoch=epoch, shuffle_buffer=16)
     return np.concatenate([labels.numpy() for _, labels, _ in batches])
 
 
 def read_val(root: Path, batch_size: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    manifest = open_dataset(str(root))
-    batches = list(eval_dataset(str(root), manifest, split="val", batch_size=batch_size).as_numpy_iterator())
-    return np.concatenate([edges for edges, _, _ in batches]), np.concatenate(
-        [labels for _, labels, _ in batches]
-    )
+    batches = list(ShardedDataset.open(str(root)).eval("val", batch_size))
+    edges, labels = ([part.numpy() for part in column] for column in list(zip(*batches, strict=True))[:2])
+    return np.concatenate(edges), np.concatenate(labels)
 
 
 def as_set(images: np.ndarray) -> set[bytes]:
@@ -45,13 +45,10 @@ def test_order_is_a_function_of_seed_and_epoch(shared_dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("skip", [1, 3, 6])
-def test_skipping_leaves_the_other_batches_as_they_are(shared_dataset: Path, skip: int) -> None:
-    manifest = open_dataset(str(shared_dataset))
+def test_skipping_leaves_the_other_batches_keys_as_ids(shared_dataset: Path, skip: int) -> None:
+    dataset = ShardedDataset.open(str(shared_dataset))
     whole, rest = (
-        train_batches(
-            str(shared_dataset), manifest, batch_size=7, seed=3, epoch=2, shuffle_buffer=16, skip=skipped
-        )
-        for skipped in (0, skip)
+        dataset.train(7, seed=3, epoch=2, shuffle_buffer=16, skip=skipped) for skipped in (0, skip)
     )
     expected = [ids.numpy().tolist() for _, _, ids in whole][skip:]
     assert [ids.numpy().tolist() for _, _, ids in rest] == expected
@@ -67,9 +64,8 @@ def test_an_epoch_holds_every_example_once(shared_dataset: Path, seed: int) -> N
 
 
 def test_batches_are_packed(shared_dataset: Path) -> None:
-    manifest = open_dataset(str(shared_dataset))
-    dataset = train_batches(str(shared_dataset), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    edges, labels, ids = next(dataset)
+    dataset = ShardedDataset.open(str(shared_dataset))
+    edges, labels, ids = next(dataset.train(8, seed=0, epoch=1, shuffle_buffer=16))
     assert (ids.dtype, len(set(ids.numpy()))) == ("int32", 8)
     assert (edges.dtype, tuple(edges.shape)) == ("uint8", (8, 32 * 32 // 8))
     assert (labels.dtype, tuple(labels.shape)) == ("uint8", (8, 32, 32))
@@ -91,22 +87,29 @@ def test_eval_order_is_fixed_whatever_the_batch(shared_dataset: Path) -> None:
 
 def test_gzip_and_uint16(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset(compression="gzip", num_values=7)
-    assert open_dataset(str(root)).label_dtype == "uint16"
+    assert ShardedDataset.open(str(root)).manifest.label_dtype == "uint16"
     labels = read_train(root, seed=0, epoch=1)
     assert labels.dtype == np.uint16
     assert labels.max() == 342
 
 
-def test_judged_split(tiny_dataset: TinyDataset, shared_dataset: Path) -> None:
-    assert selection_split(open_dataset(str(shared_dataset))) == "val"
-    without = open_dataset(str(tiny_dataset(val=0)))
-    assert selection_split(without) == "train"
-    assert examples(without, "val") == 0
+def test_selection_split(tiny_dataset: TinyDataset, shared_dataset: Path) -> None:
+    assert ShardedDataset.open(str(shared_dataset)).selection_split == "val"
+    without = ShardedDataset.open(str(tiny_dataset(val=0)))
+    assert without.selection_split == "train"
+    assert (without.examples("train"), without.examples("val"), without.examples("test")) == (48, 0, 0)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_examples_is_a_sentence(tiny_dataset: TinyDataset, split: str) -> None:
+    root = tiny_dataset(val=0)
+    with pytest.raises(UsageError, match=f"{root}: there are no {split} examples"):
+        ShardedDataset.open(str(root)).eval(split)
 
 
 def test_not_a_directory() -> None:
     with pytest.raises(UsageError, match="no such directory; make it with python -m preprocess"):
-        open_dataset("/nowhere/at/all")
+        ShardedDataset.open("/nowhere/at/all")
 
 
 def _other_version(manifest: bytes) -> bytes:
@@ -133,7 +136,7 @@ def test_unusable_manifests(tiny_dataset: TinyDataset, damage: Any, sentence: st
     if damaged is not None:
         path.write_bytes(damaged)
     with pytest.raises(UsageError) as error:
-        open_dataset(str(root))
+        ShardedDataset.open(str(root))
     assert sentence in str(error.value)
     assert str(root) in str(error.value)
 
@@ -142,7 +145,7 @@ def test_missing_shard(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset()
     (root / "train/train-00001-of-00003.tfrecord").unlink()
     with pytest.raises(WorkError, match=r"train-00001-of-00003.tfrecord is missing: copy it again"):
-        open_dataset(str(root))
+        ShardedDataset.open(str(root))
 
 
 def test_truncated_shard(tiny_dataset: TinyDataset) -> None:
@@ -150,7 +153,7 @@ def test_truncated_shard(tiny_dataset: TinyDataset) -> None:
     shard = root / "val/val-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(WorkError, match=r"val-00000-of-00001.tfrecord has .* bytes, but the manifest says"):
-        open_dataset(str(root))
+        ShardedDataset.open(str(root))
 
 
 def test_flipped_bit_is_found_while_reading(tiny_dataset: TinyDataset) -> None:
@@ -159,101 +162,93 @@ def test_flipped_bit_is_found_while_reading(tiny_dataset: TinyDataset) -> None:
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)
-    manifest = open_dataset(str(root))
-    dataset = train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    said = r"is damaged \(.*/train-00000-of-00001.tfrecord: record .*: the checksum of its bytes is wrong\)"
-    with pytest.raises(WorkError, match=said):
-        list(dataset)
+    dataset = ShardedDataset.open(str(root))
+    message = (
+        r"is damaged \(.*/train-00000-of-00001.tfrecord: record .*: the checksum of its bytes is wrong\)"
+    )
+    with pytest.raises(WorkError, match=message):
+        list(dataset.train(8, shuffle_buffer=16))
 
 
-def without_layouts(manifest: schema.Manifest) -> schema.Manifest:
-    """The same dataset, read record by record."""
-    train = manifest.splits["train"]
-    bare = [dataclasses.replace(shard, layout=None) for shard in train.shards]
-    return dataclasses.replace(manifest, splits={"train": dataclasses.replace(train, shards=bare)})
+def without_layouts(dataset: ShardedDataset) -> ShardedDataset:
+    """Returns the same dataset, read with tf.data."""
+    train = dataset.manifest.splits["train"]
+    shards = [dataclasses.replace(shard, layout=None) for shard in train.shards]
+    splits = {"train": dataclasses.replace(train, shards=shards)}
+    return dataclasses.replace(dataset, manifest=dataclasses.replace(dataset.manifest, splits=splits))
 
 
-def by_id(root: Path, manifest: schema.Manifest) -> dict[int, tuple[bytes, bytes]]:
-    dataset = train_batches(str(root), manifest, batch_size=8, seed=3, epoch=2, shuffle_buffer=16)
-    rows = [row for batch in dataset for row in zip(*(part.numpy() for part in batch), strict=True)]
+def by_id(dataset: ShardedDataset) -> dict[int, tuple[bytes, bytes]]:
+    batches = dataset.train(8, seed=3, epoch=2, shuffle_buffer=16)
+    rows = [row for batch in batches for row in zip(*(part.numpy() for part in batch), strict=True)]
     return {int(number): (edges.tobytes(), labels.tobytes()) for edges, labels, number in rows}
 
 
 @pytest.mark.parametrize("num_values", [2, 7])
-def test_by_stride_and_by_record_give_the_same_examples(tiny_dataset: TinyDataset, num_values: int) -> None:
-    root = tiny_dataset(num_values=num_values)
-    manifest = open_dataset(str(root))
-    strided = by_id(root, manifest)
-    assert len(strided) == 48
-    assert strided == by_id(root, without_layouts(manifest))
+def test_both_readers_give_the_same_examples(tiny_dataset: TinyDataset, num_values: int) -> None:
+    dataset = ShardedDataset.open(str(tiny_dataset(num_values=num_values)))
+    fixed_length = by_id(dataset)
+    assert len(fixed_length) == 48
+    assert fixed_length == by_id(without_layouts(dataset))
 
 
-def test_damage_is_found_record_by_record_too(tiny_dataset: TinyDataset) -> None:
+def test_tf_data_finds_damage_too(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset(shards=1)
     shard = root / "train/train-00000-of-00001.tfrecord"
     content = bytearray(shard.read_bytes())
     content[5000] ^= 1
     shard.write_bytes(content)
-    manifest = without_layouts(open_dataset(str(root)))
-    dataset = train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
+    dataset = without_layouts(ShardedDataset.open(str(root)))
     with pytest.raises(WorkError, match=r"is damaged \(corrupted record .*\); find it with"):
-        list(dataset)
+        list(dataset.train(8, shuffle_buffer=16))
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 @pytest.mark.parametrize("skip", [0, 1, 4, 9, 12, 20])
 def test_skipping_is_dropping(tiny_dataset: TinyDataset, compression: str, skip: int) -> None:
-    root = tiny_dataset(train=50, compression=compression)
-    manifest = open_dataset(str(root))
+    dataset = ShardedDataset.open(str(tiny_dataset(train=50, compression=compression)))
 
     def ids(skip: int) -> list[list[int]]:
-        dataset = train_batches(
-            str(root), manifest, batch_size=4, seed=0, epoch=1, shuffle_buffer=7, skip=skip
-        )
-        return [ids.numpy().tolist() for _, _, ids in dataset]
+        batches = dataset.train(4, seed=0, epoch=1, shuffle_buffer=7, skip=skip)
+        return [ids.numpy().tolist() for _, _, ids in batches]
 
     assert len(ids(0)) == 12
     assert ids(skip) == ids(0)[skip:]
 
 
-def as_they_are(keys: np.ndarray) -> np.ndarray:
-    """Keys in place of ids."""
+def keys_as_ids(keys: np.ndarray) -> np.ndarray:
     return keys
 
 
 def test_batches_that_are_held_keep_their_values(tiny_dataset: TinyDataset) -> None:
-    root = tiny_dataset(train=40, val=0, shards=2)
-    manifest = open_dataset(str(root))
-    options = {"batch_size": 3, "seed": 0, "epoch": 1, "shuffle_buffer": 7}
-    copies = [
-        [part.numpy().copy() for part in batch] for batch in train_batches(str(root), manifest, **options)
-    ]
-    held = list(train_batches(str(root), manifest, **options))
+    dataset = ShardedDataset.open(str(tiny_dataset(train=40, val=0, shards=2)))
+    copies = [[part.numpy().copy() for part in batch] for batch in dataset.train(3, shuffle_buffer=7)]
+    held = list(dataset.train(3, shuffle_buffer=7))
     for batch, copied in zip(held, copies, strict=True):
         for part, expected in zip(batch, copied, strict=True):
             np.testing.assert_array_equal(part.numpy(), expected)
 
 
 def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_reader, "PIECE_RECORDS", 4)
+    monkeypatch.setattr(fixed_length_reader, "RANGE_RECORDS", 4)
     root = tiny_dataset()
-    manifest = open_dataset(str(root))
-    shard = root / manifest.splits["train"].shards[0].name
-    pieces = direct_reader.pieces_of(str(shard), manifest.splits["train"].shards[0])
-    assert [piece.records for piece in pieces] == [4, 4, 4, 4]
-    options = {"identify": as_they_are, "batch_size": 4, "seed": 0, "epoch": 1, "at_once": 4}
-    rows = list(direct_reader.batches(pieces, **options, skip=0))
+    info = ShardedDataset.open(str(root)).manifest.splits["train"].shards[0]
+    shard = root / info.name
+    ranges = fixed_length_reader.split_shard(str(shard), info)
+    assert [part.records for part in ranges] == [4, 4, 4, 4]
+    options = {"hash_keys": keys_as_ids, "batch_size": 4, "seed": 0, "epoch": 1, "chunk_records": 4}
+    rows = list(fixed_length_reader.batches(ranges, **options, skip=0))
     shard.write_bytes(bytes(shard.stat().st_size))
-    with pytest.raises(schema.SchemaError, match=r"record (0|4|8|12): its length"):
-        list(direct_reader.batches(pieces, **options, skip=3))
+    with pytest.raises(schema.SchemaError, match=r"record (0|4|8|12): the length"):
+        list(fixed_length_reader.batches(ranges, **options, skip=3))
     assert len(rows) == 4
-    assert list(direct_reader.batches(pieces, **options, skip=4)) == []
+    assert list(fixed_length_reader.batches(ranges, **options, skip=4)) == []
 
 
 @given(
     shards=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     batch_size=st.integers(1, 5),
-    at_once=st.integers(1, 12),
+    chunk_records=st.integers(1, 12),
     epoch=st.integers(1, 3),
     data=st.data(),
 )
@@ -262,52 +257,69 @@ def test_every_record_once_whatever_the_sizes(
     tmp_path_factory: pytest.TempPathFactory,
     shards: list[int],
     batch_size: int,
-    at_once: int,
+    chunk_records: int,
     epoch: int,
     data: st.DataObject,
 ) -> None:
-    """Shards of other lengths and strides, pieces of four: all keys come once, and skipping drops."""
-    folder, pieces, keys = tmp_path_factory.mktemp("strides"), [], []
+    """Shards of several sizes and record lengths, read in ranges of four records."""
+    folder, ranges, keys = tmp_path_factory.mktemp("shards"), [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(direct_reader, "PIECE_RECORDS", 4)
+        patch.setattr(fixed_length_reader, "RANGE_RECORDS", 4)
         for index, count in enumerate(shards):
-            mine = [b"%d/%d" % (index, number) + b"x" * index for number in range(count)]
+            shard_keys = [b"%d/%d" % (index, number) + b"x" * index for number in range(count)]
             content = b"".join(
-                schema.frame_record(schema.encode_example(k, k[:1] * 8, k[:1] * 64)) for k in mine
+                schema.frame_record(schema.encode_example(k, k[:1] * 8, k[:1] * 64)) for k in shard_keys
             )
             (folder / str(index)).write_bytes(content)
-            layout = schema.RecordLayout.of(len(mine[0]), 8, 64)
+            layout = schema.RecordLayout.from_sizes(len(shard_keys[0]), 8, 64)
             info = schema.ShardInfo(str(index), count, len(content), "", layout)
-            pieces += direct_reader.pieces_of(str(folder / str(index)), info)
-            keys += mine
+            ranges += fixed_length_reader.split_shard(str(folder / str(index)), info)
+            keys += shard_keys
     options = {
-        "identify": as_they_are, "batch_size": batch_size, "seed": 1, "epoch": epoch, "at_once": at_once,
+        "hash_keys": keys_as_ids, "batch_size": batch_size, "seed": 1, "epoch": epoch,
+        "chunk_records": chunk_records,
     }  # fmt: skip
-    found = [rows.ids.tolist() for rows in direct_reader.batches(pieces, **options, skip=0)]
-    flat = [key for batch in found for key in batch]
-    assert len(found) == sum(shards) // batch_size
-    assert all(len(batch) == batch_size for batch in found)
+    expected = [rows.ids.tolist() for rows in fixed_length_reader.batches(ranges, **options, skip=0)]
+    flat = [key for batch in expected for key in batch]
+    assert len(expected) == sum(shards) // batch_size
+    assert all(len(batch) == batch_size for batch in expected)
     assert len(flat) == len(set(flat))
     assert set(flat) <= set(keys)
-    skip = data.draw(st.integers(0, len(found)))
-    assert [rows.ids.tolist() for rows in direct_reader.batches(pieces, **options, skip=skip)] == found[skip:]
+    skip = data.draw(st.integers(0, len(expected)))
+    assert [
+        rows.ids.tolist() for rows in fixed_length_reader.batches(ranges, **options, skip=skip)
+    ] == expected[skip:]
     # All of them held at once: no memory is used twice.
-    for rows in list(direct_reader.batches(pieces, **options, skip=0)):
+    for rows in list(fixed_length_reader.batches(ranges, **options, skip=0)):
         assert [bytes(row) for row in rows.labels] == [key[:1] * 64 for key in rows.ids]
 
 
 def test_a_layout_that_contradicts_the_shard(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset()
-    manifest = open_dataset(str(root))
-    shard = manifest.splits["train"].shards[0]
+    dataset = ShardedDataset.open(str(root))
+    shard = dataset.manifest.splits["train"].shards[0]
     assert shard.layout
     shard.layout.__dict__["labels_offset"] -= 1
     with pytest.raises(WorkError, match=r"the layout in manifest.json is not that of the shard"):
-        next(train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16))
+        next(dataset.train(8, shuffle_buffer=16))
 
 
 def test_bytes_to_the_device(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset(train=8, val=0, size=128, num_values=4)
-    manifest = open_dataset(str(root))
-    dataset = train_batches(str(root), manifest, batch_size=8, seed=0, epoch=1, shuffle_buffer=16)
-    assert sum(part.numpy().nbytes for part in next(dataset)) / 8 <= 18_500
+    batch = next(ShardedDataset.open(str(root)).train(8, shuffle_buffer=16))
+    assert sum(part.numpy().nbytes for part in batch) / 8 <= 18_500
+
+
+def test_the_example_in_the_docstring_runs(shared_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shared_dataset.parent)
+    (example,) = doctest.DocTestFinder(recurse=False).find(ShardedDataset, globs={})
+    assert doctest.DocTestRunner().run(example, clear_globs=False) == (0, 4)
+    assert example.globs["edges"].shape == (16, 32, 32, 1)
+    assert example.globs["colors"].shape == (16, 32, 32, 3)
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    data = compose(["data.root=x"]).data
+    defaults = inspect.signature(ShardedDataset.train).parameters
+    for name in ("shuffle_buffer", "shuffle_megabytes"):
+        assert defaults[name].default == getattr(data, name)

@@ -130,8 +130,8 @@ def test_a_file_system_that_cannot_synchronise_a_folder_will_do(
 def test_temporary_names_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that write one file at once do not write into each other's."""
     with (
-        files.write_atomically(str(tmp_path), "a") as one,
-        files.write_atomically(str(tmp_path), "a") as two,
+        files.atomic_write(str(tmp_path), "a") as one,
+        files.atomic_write(str(tmp_path), "a") as two,
     ):
         one.write(b"one")
         two.write(b"two")

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import manifest_of
 
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.hydra_config import compose
 from training.loop.distribution import Replicas
 from training.loop.step import Learner
@@ -44,11 +44,9 @@ def test_it_is_the_mean_of_the_last_weights(precision: str) -> None:
 
 def test_it_is_judged_and_saved(shared_dataset: Path, tmp_path: Path) -> None:
     config = compose([f"data.root={shared_dataset}", *SMALL, "trainer.ema=0.9"])
-    manifest = open_dataset(str(shared_dataset))
-    summary = train(config, manifest, tmp_path / "run")
+    dataset = ShardedDataset.open(str(shared_dataset))
+    summary = train(config, dataset, tmp_path / "run")
     saved = keras.models.load_model(tmp_path / "run/checkpoints/last.keras", compile=False)
     plain = compose([f"data.root={shared_dataset}", *SMALL])
-    assert (
-        evaluate(Learner.of(saved, manifest, plain, Replicas.of("one")), plain, manifest, "val")
-        == summary.epochs[-1].val
-    )
+    learner = Learner.of(saved, dataset.manifest, plain, Replicas.of("one"))
+    assert evaluate(learner, dataset, "val", plain.trainer.batch_size) == summary.epochs[-1].val

@@ -18,7 +18,7 @@ from helper_commands import run_module
 from PIL import Image
 
 import tfrecords_schema as schema
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.evaluate.__main__ import main
 from training.hydra_config import compose
 
@@ -36,7 +36,7 @@ def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from training.loop.train import train
 
     run_dir = tmp_path_factory.mktemp("evaluated") / "run"
-    train(compose([f"data.root={shared_dataset}", *SMALL]), open_dataset(str(shared_dataset)), run_dir)
+    train(compose([f"data.root={shared_dataset}", *SMALL]), ShardedDataset.open(str(shared_dataset)), run_dir)
     return run_dir
 
 
@@ -61,7 +61,7 @@ def test_a_table_and_what_it_leaves(finished: Path, shared_dataset: Path) -> Non
     assert report["line_widths"]["4"] != report["line_widths"]["1"]
     assert report["differences"] == []
 
-    histogram = open_dataset(str(shared_dataset)).splits["val"].label_histogram
+    histogram = ShardedDataset.open(str(shared_dataset)).manifest.splits["val"].label_histogram
     assert [color["pixels"] for color in report["colors"]] == histogram
     assert report["scores"]["commonest colour"]["accuracy"] == max(histogram) / sum(histogram)
     best, prior = report["scores"]["best constant picture"], report["scores"]["position prior"]
@@ -180,7 +180,7 @@ def test_a_network_that_is_damaged_or_missing(
 
 def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
     program = (
-        "import sys\nfrom training.evaluate import main\n"
+        "import sys\nfrom training.evaluate.__main__ import main\n"
         "assert main(['run=/nowhere']) == 2 and main(['--help']) == 0\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     )

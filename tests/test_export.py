@@ -17,7 +17,7 @@ from conftest import draw_example, write_dataset
 from PIL import Image
 
 import tfrecords_schema as schema
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
 from training.export.__main__ import chosen_formats, main
 from training.export.metadata import FORMATS, ExportMetadata
@@ -42,15 +42,15 @@ NETWORKS = {
 
 def make_run(directory: Path, dataset: Path, *overrides: str) -> Path:
     """The directory of a run whose network has learnt nothing, but whose weights are no longer the first."""
-    config, manifest = compose([f"data.root={dataset}", *overrides]), open_dataset(str(dataset))
-    net = build_model(config.model, len(manifest.palette), seed=0, precision=config.trainer.precision)
+    config, opened = compose([f"data.root={dataset}", *overrides]), ShardedDataset.open(str(dataset))
+    net = build_model(config.model, len(opened.manifest.palette), seed=0, precision=config.trainer.precision)
     rng = np.random.default_rng(0)
     for variable in net.variables:
         value = variable.numpy()
         # Zeros and ones would hide that two weights were exchanged; variances stay above zero.
         if len(value.shape) == 1 or not value.any():
             variable.assign(np.abs(value + rng.normal(0, 0.2, value.shape)) + 0.01)
-    write_run(directory / "run.json", config, manifest, net)
+    write_run(directory / "run.json", config, opened, net)
     (directory / "checkpoints").mkdir()
     for name in ("best", "last"):
         net.save(directory / f"checkpoints/{name}.keras")

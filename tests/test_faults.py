@@ -37,7 +37,7 @@ from helper_jobs import (
 from helper_runs import SETTINGS, assert_same_end, flip_a_bit
 
 from tfrecords_schema import Manifest, ShardReceipt, decode_example, read_records
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import LinewashError
 
 pytestmark = pytest.mark.faults
@@ -496,7 +496,7 @@ def verdict(root: Path) -> str:
 def opening(root: Path) -> str:
     """What the trainer says when it opens the dataset; nothing if it would begin."""
     try:
-        open_dataset(str(root))
+        ShardedDataset.open(str(root))
     except LinewashError as e:
         return str(e)
     return ""

@@ -286,7 +286,7 @@ def test_a_judgement_that_is_none_is_passed_over(name: str, run_dir: Path) -> No
     from training.run.run_info import RunInfo
 
     run = RunInfo.read(run_dir)
-    source = Source(run, {}, write_network(run_dir, {}), run.root, None)
+    source = Source(run, {}, write_network(run_dir, {}), None)
     path = run_dir / "evaluation.json"
     path.write_text(json.dumps(helper_hostile.plain_evaluation()))
     assert _read_evaluation(path, source) == helper_hostile.plain_evaluation()

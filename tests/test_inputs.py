@@ -345,18 +345,18 @@ def tar_of(folder, path, *arcnames):
 
 @pytest.mark.parametrize("far", ["", "far:/"])
 def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
-    files = write(tmp_path / "in", {"n01/a.jpg": JPEG, "blobs/5f": PNG, "n00/.keep": b"", "n02/.keep": b""})
-    os.link(files / "n01/a.jpg", files / "n02/hard.jpg")
-    (files / "n00/early.jpg").symlink_to("../n01/a.jpg")  # before its target
-    (files / "n02/blob.jpg").symlink_to("../blobs/5f")
-    (files / "n02/chain.jpg").symlink_to("blob.jpg")
-    (files / "linked").symlink_to("n01")
-    (files / "n02/through.jpg").symlink_to("../linked/a.jpg")
-    (files / "n02/away.jpg").symlink_to("../../elsewhere.jpg")
-    (files / "n02/gone.jpg").symlink_to("gone")
-    (files / "n02/itself.jpg").symlink_to("itself.jpg")
-    (files / "n02/name").symlink_to("../n01/a.jpg")
-    path = tar_of(files, tmp_path / "photos.tar")
+    folder = write(tmp_path / "in", {"n01/a.jpg": JPEG, "blobs/5f": PNG, "n00/.keep": b"", "n02/.keep": b""})
+    os.link(folder / "n01/a.jpg", folder / "n02/hard.jpg")
+    (folder / "n00/early.jpg").symlink_to("../n01/a.jpg")  # before its target
+    (folder / "n02/blob.jpg").symlink_to("../blobs/5f")
+    (folder / "n02/chain.jpg").symlink_to("blob.jpg")
+    (folder / "linked").symlink_to("n01")
+    (folder / "n02/through.jpg").symlink_to("../linked/a.jpg")
+    (folder / "n02/away.jpg").symlink_to("../../elsewhere.jpg")
+    (folder / "n02/gone.jpg").symlink_to("gone")
+    (folder / "n02/itself.jpg").symlink_to("itself.jpg")
+    (folder / "n02/name").symlink_to("../n01/a.jpg")
+    path = tar_of(folder, tmp_path / "photos.tar")
     for output in (tmp_path / "out", tmp_path / "out"):
         skipped = Skipped()
         images = {image.key: image for image in found(f"{far}{path}", output=output, skipped=skipped)}
@@ -376,10 +376,10 @@ def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
 
 
 def test_hard_links_in_a_tar_of_tars(tmp_path):
-    files = write(tmp_path / "in", {"a.jpg": JPEG, "b.jpg": b""})
-    (files / "b.jpg").unlink()
-    os.link(files / "a.jpg", files / "b.jpg")
-    inner = tar_of(files, tmp_path / "n01.tar").read_bytes()
+    folder = write(tmp_path / "in", {"a.jpg": JPEG, "b.jpg": b""})
+    (folder / "b.jpg").unlink()
+    os.link(folder / "a.jpg", folder / "b.jpg")
+    inner = tar_of(folder, tmp_path / "n01.tar").read_bytes()
     (tmp_path / "all.tar").write_bytes(tar({"n01.tar": inner}))
     images = found(tmp_path / "all.tar", output=tmp_path / "out")
     assert [image.key for image in images] == ["n01/a.jpg", "n01/b.jpg"]

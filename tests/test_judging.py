@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords_schema import Palette
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError
 from training.hydra_config import compose
 from training.metrics.baselines import best_map, commonest_everywhere, count_places, position_prior
@@ -109,7 +109,7 @@ def test_neighbours_are_those_that_look_alike() -> None:
 
 
 def test_the_objective_comes_from_training_split_and_palette(shared_dataset: Any) -> None:
-    manifest = open_dataset(str(shared_dataset))
+    manifest = ShardedDataset.open(str(shared_dataset)).manifest
     config = compose(["data.root=x", "loss=rebalanced", "loss.neighbour_sigma=0.1"]).loss
     objective = Objective.of(config, manifest)
     assert objective.weights is not None
@@ -135,7 +135,7 @@ def test_neighbours_among_thousands_are_refused(tmp_path: Any) -> None:
     root = write_dataset(tmp_path / "many", train=8, val=0, shards=1, num_values=11)
     config = compose([f"data.root={root}", "loss.neighbour_sigma=0.1", "trainer.batch_size=4"])
     with pytest.raises(UsageError, match="up to 1,024 colours, but this one has 1,331"):
-        config.check_fits(open_dataset(str(root)))
+        config.check_fits(ShardedDataset.open(str(root)).manifest)
 
 
 # ------------------------------------------------------------------------------------------- colours

@@ -6,6 +6,7 @@ network. The colouring page is asked for one drawing.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import helper_photos
 import pytest
 from helper_offline import ROOT, Away
 
-from training import home
+from training import environment as library_environment
 
 SCRIPTS = ROOT / "scripts"
 NETWORK = ["model.widths=[8,16]", "model.blocks=[0,0]"]
@@ -144,17 +145,15 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_settings_of_the_user_stand(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KERAS_HOME", "ORT_DISABLE_TELEMETRY", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "mine")
-    home.keep_libraries_out()
-    assert {home.os.environ[name] for name in ("KERAS_HOME", "ORT_DISABLE_TELEMETRY", "MPLCONFIGDIR")} == {
-        "mine"
-    }
+    library_environment.protect_home()
+    assert {os.environ[name] for name in ("KERAS_HOME", "ORT_DISABLE_TELEMETRY", "MPLCONFIGDIR")} == {"mine"}
 
 
 def test_a_list_of_fonts_that_matplotlib_has_made_is_used(environment: Path) -> None:
     (environment / ".cache/matplotlib").mkdir(parents=True)
-    home.keep_libraries_out()
-    assert "MPLCONFIGDIR" not in home.os.environ
+    library_environment.protect_home()
+    assert "MPLCONFIGDIR" not in os.environ
     shutil.rmtree(environment / ".cache")
-    home.keep_libraries_out()
-    assert "linewash-matplotlib" in home.os.environ["MPLCONFIGDIR"]
-    assert not Path(home.os.environ["MPLCONFIGDIR"]).exists(), "it is made when it is needed"
+    library_environment.protect_home()
+    assert "linewash-matplotlib" in os.environ["MPLCONFIGDIR"]
+    assert not Path(os.environ["MPLCONFIGDIR"]).exists(), "it is made when it is needed"

@@ -102,7 +102,7 @@ def test_a_layout_out_of_range_is_refused(layout):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     def write_half():
-        with files.write_atomically(str(tmp_path), "a/b") as file:
+        with files.atomic_write(str(tmp_path), "a/b") as file:
             file.write(b"half")
             raise RuntimeError("as if killed")
 

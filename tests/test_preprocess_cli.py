@@ -185,8 +185,8 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
     def work(output: str, then: int | None):
         """Takes the place of Beam: one shard, then the signal; or all of them."""
 
-        def build(options, todo, flags, runner, claims):
-            return [(shard, options) for shard in claims.take()] if then is None else (todo[0], options)
+        def build(options, todo, flags, runner, queue):
+            return [(shard, options) for shard in queue.take()] if then is None else (todo[0], options)
 
         def run(graph):
             for shard, options in graph if then is None else [graph]:

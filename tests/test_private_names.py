@@ -79,7 +79,7 @@ NAMES = [
         "credentials and endpoints given as Beam's flags are not used",
     ),
     Private(
-        f"{BEAM}.io.filesystem:FileSystem.translate_pattern", "preprocess/storage/registry.py",
+        f"{BEAM}.io.filesystem:FileSystem.translate_pattern", "preprocess/storage/base.py",
         "globs over buckets cannot be matched", ("pattern",),
     ),
     Private(

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 
 from training.run.progress import ProgressBar, _clock_time
-from training.tf_startup import announced
+from training.tf_startup import show_status
 
 
 class Clock:
@@ -124,6 +124,6 @@ def test_times_are_short(seconds: float, shown: str) -> None:
 
 
 def test_what_is_announced_is_nowhere_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with announced("starting TensorFlow"):
+    with show_status("starting TensorFlow"):
         pass
     assert capsys.readouterr().err == ""

@@ -80,9 +80,9 @@ def test_a_dataset_of_version_1_is_verified(old, monkeypatch, capsys):
 
 
 def test_a_dataset_of_version_1_is_trained_on(old):
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
 
-    manifest = open_dataset(str(old[0]))
+    manifest = ShardedDataset.open(str(old[0])).manifest
     assert manifest.recipe["version"] == 1
     assert "stretch" not in manifest.recipe
 

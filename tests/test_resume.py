@@ -25,7 +25,7 @@ from training import command
 from training.__main__ import main
 from training.cli import Terminated
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
 from training.hydra_config import compose, from_run
 from training.loop import train as train_module
@@ -44,7 +44,7 @@ def configure(root: Path, *overrides: str) -> TrainConfig:
 
 
 def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
-    return train(configure(root, *overrides), open_dataset(str(root)), run_dir)
+    return train(configure(root, *overrides), ShardedDataset.open(str(root)), run_dir)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +84,7 @@ import json, os, signal, sys
 from pathlib import Path
 
 import keras
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.hydra_config import compose
 from training.loop import checkpoint_file, train
 from training.run import artifacts, plots
@@ -120,7 +120,7 @@ def run_until(where, name, deadly, count):
     ordinary, calls = getattr(where, name), iter(range(1, 10**6))
     setattr(where, name, lambda *args, **options: (
         deadly(ordinary) if next(calls) == count else ordinary)(*args, **options))
-    train.train(compose([f"data.root={root}", *settings]), open_dataset(root), Path(run_dir))
+    train.train(compose([f"data.root={root}", *settings]), ShardedDataset.open(root), Path(run_dir))
 
 root, run_dir, kills, *settings = sys.argv[1:]
 plots.write_curves = lambda path, *args: path.touch()
@@ -205,7 +205,7 @@ def test_ctrl_c_saves_the_step(
     # As the command line does: nothing but the directory is known.
     config = from_run(run_dir, [])
     assert config == configure(shared_dataset)
-    train(config, open_dataset(config.data.root), run_dir)
+    train(config, ShardedDataset.open(config.data.root), run_dir)
     assert "resumed    from step 10 in epoch 2" in capsys.readouterr().out
     assert_same_end(run_dir, undisturbed)
 
@@ -374,9 +374,11 @@ def test_a_run_of_another_version_is_a_sentence(run_dir: Path) -> None:
 
 
 def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> None:
-    manifest = dataclasses.replace(open_dataset(str(shared_dataset)), fingerprint="f" * 16)
+    dataset = ShardedDataset.open(str(shared_dataset))
+    manifest = dataclasses.replace(dataset.manifest, fingerprint="f" * 16)
+    other = dataclasses.replace(dataset, manifest=manifest)
     with pytest.raises(UsageError, match=r"has the fingerprint .* began with"):
-        train(configure(shared_dataset), manifest, undisturbed)
+        train(configure(shared_dataset), other, undisturbed)
 
 
 def test_one_trainer_a_directory(shared_dataset: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The contract, byte for byte: records, framing, layout, palette, receipts, manifest."""
+"""The dataset format, byte for byte: records, framing, layout, palette, receipts, manifest."""
 
 import dataclasses
 import hashlib
@@ -30,7 +30,9 @@ def encoded(seed=0, **changes):
 
 
 def manifest():
-    shard = ShardInfo("train/train-00000-of-00001.tfrecord", 2, 100, "ab", RecordLayout.of(12, 32, 256))
+    shard = ShardInfo(
+        "train/train-00000-of-00001.tfrecord", 2, 100, "ab", RecordLayout.from_sizes(12, 32, 256)
+    )
     train = Split(2, [512] + [0] * 26, 40, [shard])
     return Manifest(
         schema_version=schema.SCHEMA_VERSION, tool="test", fingerprint="f", images_digest="d", image_size=16,
@@ -44,19 +46,19 @@ def manifest():
 
 
 @given(st.integers(1, 8).flatmap(lambda n: hnp.arrays(np.uint8, (8 * n, 8 * n), elements=st.integers(0, 1))))
-def test_edges_survive_packing(edges):
+def test_unpack_edges_inverts_pack_edges(edges):
     packed = schema.pack_edges(edges)
     assert len(packed) == edges.size // 8
     np.testing.assert_array_equal(schema.unpack_edges(packed, edges.shape[0]), edges)
 
 
-def test_the_first_pixel_is_the_highest_bit():
+def test_the_first_pixel_is_the_most_significant_bit():
     edges = np.zeros((8, 8), np.uint8)
     edges[0, 0] = edges[1, 7] = 1
     assert schema.pack_edges(edges) == bytes([0x80, 0x01, 0, 0, 0, 0, 0, 0])
 
 
-def test_edges_of_another_size_are_refused():
+def test_unpack_edges_refuses_another_length():
     with pytest.raises(SchemaError, match="expected 32 bytes for 16 px, got 31"):
         schema.unpack_edges(b"\0" * 31, 16)
 
@@ -64,7 +66,7 @@ def test_edges_of_another_size_are_refused():
 # -------------------------------------------------------------------------------------------- palette
 
 
-def test_the_grid_of_three_is_the_articles():
+def test_the_grid_palette_with_three_values_is_that_of_the_article():
     palette = Palette.grid(3)
     assert len(palette) == 27
     assert palette.colors[1 * 9 + 0 * 3 + 2] == (85, 0, 170)
@@ -73,12 +75,12 @@ def test_the_grid_of_three_is_the_articles():
 
 
 @pytest.mark.parametrize(("num_values", "itemsize"), [(2, 1), (6, 1), (7, 2), (16, 2)])
-def test_labels_take_two_bytes_above_256_colours(num_values, itemsize):
+def test_labels_have_two_bytes_above_256_colours(num_values, itemsize):
     assert Palette.grid(num_values).label_dtype.itemsize == itemsize
 
 
 @pytest.mark.parametrize("colors", [((0, 0, 0),), ((0, 0, 0), (0, 0, 256)), ((1, 2, 3), (1, 2, 3))])
-def test_a_palette_that_makes_no_sense_is_refused(colors):
+def test_an_invalid_palette_is_refused(colors):
     with pytest.raises(SchemaError, match="palette mine"):
         Palette("mine", colors)
 
@@ -87,18 +89,18 @@ def test_a_palette_that_makes_no_sense_is_refused(colors):
 
 
 @given(BYTES, BYTES, BYTES)
-def test_examples_are_tensorflows_own_bytes(key, edges, labels):
+def test_encoded_examples_equal_tensorflows_bytes(key, edges, labels):
     import tensorflow as tf
 
     def feature(value):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
     features = {"key": feature(key), "edges": feature(edges), "labels": feature(labels)}
-    theirs = tf.train.Example(features=tf.train.Features(feature=features))
-    assert schema.encode_example(key, edges, labels) == theirs.SerializeToString(deterministic=True)
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    assert schema.encode_example(key, edges, labels) == example.SerializeToString(deterministic=True)
 
 
-def test_a_record_has_golden_bytes():
+def test_the_bytes_of_a_framed_record_have_not_changed():
     framed = schema.frame_record(encoded())
     assert hashlib.sha256(framed).hexdigest() == GOLDEN_RECORD
 
@@ -106,13 +108,13 @@ def test_a_record_has_golden_bytes():
 GOLDEN_RECORD = "1a9c8bb009bad27bd1bbd9874b9692ddf0dd728fe875caf6d7d1c51758828c69"
 
 
-def test_decoding_gives_back_what_was_encoded():
+def test_decode_example_inverts_encode_example():
     _, edges, labels = record()
     assert schema.decode_example(encoded()) == ("n01/a.JPEG", schema.pack_edges(edges), labels.tobytes())
 
 
 @given(st.binary(max_size=200))
-def test_decoding_noise_is_a_schema_error(noise):
+def test_decoding_random_bytes_is_a_schema_error(noise):
     with pytest.raises(SchemaError):
         schema.decode_example(noise)
 
@@ -149,7 +151,7 @@ def test_parse_refuses_records_of_another_size():
 # -------------------------------------------------------------------------------------------- framing
 
 
-def test_tensorflow_reads_our_frames(tmp_path):
+def test_tensorflow_reads_framed_records(tmp_path):
     import tensorflow as tf
 
     path = tmp_path / "a.tfrecord"
@@ -158,38 +160,38 @@ def test_tensorflow_reads_our_frames(tmp_path):
 
 
 @given(st.lists(st.binary(max_size=100), max_size=5))
-def test_framing_and_reading_are_inverse(records):
+def test_read_records_inverts_frame_record(records):
     stream = io.BytesIO(b"".join(map(schema.frame_record, records)))
     assert list(schema.read_records(stream)) == records
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_any_flipped_byte_is_found_and_its_record_named(at, flip):
+def test_any_changed_byte_is_reported_with_its_record(offset, flip):
     frames = bytearray(b"".join(schema.frame_record(encoded(i)) for i in range(3)))
-    at %= len(frames)
-    frames[at] ^= flip
-    with pytest.raises(SchemaError, match=f"record {at // (len(frames) // 3)}:"):
+    offset %= len(frames)
+    frames[offset] ^= flip
+    with pytest.raises(SchemaError, match=f"record {offset // (len(frames) // 3)}:"):
         list(schema.read_records(io.BytesIO(frames)))
 
 
 @given(st.integers(0, 10_000))
-def test_any_cut_is_found(cut):
+def test_any_truncation_is_reported(num_bytes):
     frame = schema.frame_record(encoded())
-    cut = 1 + cut % (len(frame) - 1)
+    num_bytes = 1 + num_bytes % (len(frame) - 1)
     with pytest.raises(SchemaError, match="record 1: the file ends"):
-        list(schema.read_records(io.BytesIO(frame + frame[:cut])))
+        list(schema.read_records(io.BytesIO(frame + frame[:num_bytes])))
 
 
-def test_a_record_that_claims_gigabytes_is_not_read():
+def test_a_record_with_a_length_of_gigabytes_is_not_read():
     head = (1 << 40).to_bytes(8, "little")
     stream = io.BytesIO(head + schema._masked_crc(head).to_bytes(4, "little"))
-    with pytest.raises(SchemaError, match="1,099,511,627,776 bytes long"):
+    with pytest.raises(SchemaError, match="at most 134,217,728 bytes, got 1,099,511,627,776"):
         list(schema.read_records(stream))
 
 
 @given(st.integers(3, 300), st.sampled_from([16, 64, 128]), st.sampled_from([1, 2]))
-def test_the_layout_says_where_things_lie(key_bytes, size, itemsize):
-    layout = RecordLayout.of(key_bytes, size**2 // 8, size**2 * itemsize)
+def test_the_layout_matches_an_encoded_record(key_bytes, size, itemsize):
+    layout = RecordLayout.from_sizes(key_bytes, size**2 // 8, size**2 * itemsize)
     rng = np.random.default_rng(key_bytes)
     key, edges, labels = rng.bytes(key_bytes), rng.bytes(size**2 // 8), rng.bytes(size**2 * itemsize)
     frame = schema.frame_record(schema.encode_example(key, edges, labels))
@@ -208,22 +210,22 @@ def test_shard_names():
     assert ShardReceipt.name("val/val-00000-of-00004.tfrecord.gz") == "receipts/val-00000-of-00004.json"
 
 
-def test_manifest_and_receipt_survive_json():
-    whole = manifest()
-    assert Manifest.from_json(whole.to_json()) == whole
-    shard = whole.splits["train"].shards[0]
+def test_from_json_inverts_to_json():
+    original = manifest()
+    assert Manifest.from_json(original.to_json()) == original
+    shard = original.splits["train"].shards[0]
     rejects = [schema.Reject("a/b", "corrupt", 'quotes " and\nlines')]
     receipt = ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [500, 12], 3, rejects)
     assert ShardReceipt.from_json(receipt.to_json(), "r") == receipt
 
 
-def test_a_receipt_whose_histogram_is_another_shards_is_refused():
+def test_a_receipt_with_another_shards_histogram_is_refused():
     shard = manifest().splits["train"].shards[0]
-    with pytest.raises(SchemaError, match="does not add up to 2 images"):
+    with pytest.raises(SchemaError, match="histogram does not match the pixels of 2 examples"):
         ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [511], 3, [])
 
 
-def test_manifest_json_is_readable_and_stands_still():
+def test_manifest_json_is_readable_and_deterministic():
     text = manifest().to_json().decode()
     assert "[ 85, 0, 170 ]" in text
     assert "photos [ 1 ]" in text
@@ -231,13 +233,13 @@ def test_manifest_json_is_readable_and_stands_still():
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"schema_version": 2}, "schema version 2, but linewash"),
         ({"schema_version": None}, "schema version None"),
         ({"image_size": "128"}, r"Expected `int`, got `str` - at `\$.image_size`"),
         ({"image_size": 20}, "multiple of 8"),
-        ({"label_dtype": "uint16"}, "27 colours do not go with uint16"),
+        ({"label_dtype": "uint16"}, "expected uint8 labels for 27 colours, got uint16"),
         ({"palette": {"name": "x", "colors": [[1, 2]]}}, r"palette"),
         (
             {
@@ -245,33 +247,33 @@ def test_manifest_json_is_readable_and_stands_still():
                     "train": {"examples": 3, "label_histogram": [0] * 27, "edge_pixels": 0, "shards": []}
                 }
             },
-            "add up",
+            "train: expected 3 examples in all shards, got 0",
         ),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_what_is_wrong(change, words):
+def test_an_invalid_manifest_is_refused_with_the_fault(change, message):
     data = json.dumps(json.loads(manifest().to_json()) | change).encode()
-    with pytest.raises(SchemaError, match=words) as e:
+    with pytest.raises(SchemaError, match=message) as e:
         Manifest.from_json(data, "here/manifest.json")
     assert str(e.value).startswith("here/manifest.json: ")
     assert "\n" not in str(e.value)
 
 
 @given(st.binary(max_size=100))
-def test_noise_is_no_manifest(noise):
+def test_random_bytes_are_not_a_manifest(noise):
     with pytest.raises(SchemaError):
         Manifest.from_json(noise)
 
 
-def test_a_folder_without_manifest_says_what_to_run(tmp_path):
+def test_the_error_for_a_missing_manifest_names_the_command_to_run(tmp_path):
     with pytest.raises(SchemaError, match="python -m preprocess --input IMAGES --output"):
         Manifest.load(tmp_path)
 
 
-def test_the_dataset_fingerprint_follows_the_shards():
-    whole = manifest()
-    shard = dataclasses.replace(whole.splits["train"].shards[0], sha256="cd")
-    train = dataclasses.replace(whole.splits["train"], shards=[shard])
-    other = dataclasses.replace(whole, splits=whole.splits | {"train": train})
-    assert other.dataset_fingerprint != whole.dataset_fingerprint
-    assert dataclasses.replace(whole, tool="another").dataset_fingerprint == whole.dataset_fingerprint
+def test_the_dataset_fingerprint_depends_on_the_shards_and_not_on_the_tool():
+    original = manifest()
+    shard = dataclasses.replace(original.splits["train"].shards[0], sha256="cd")
+    train = dataclasses.replace(original.splits["train"], shards=[shard])
+    changed = dataclasses.replace(original, splits=original.splits | {"train": train})
+    assert changed.dataset_fingerprint != original.dataset_fingerprint
+    assert dataclasses.replace(original, tool="another").dataset_fingerprint == original.dataset_fingerprint

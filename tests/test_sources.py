@@ -13,7 +13,8 @@ import pytest
 from helper_photos import tar
 
 from preprocess.file_types import Skipped
-from preprocess.sources import SourceError, images, key_of
+from preprocess.keys import image_key
+from preprocess.sources import SourceError, images
 from preprocess.storage import files
 
 
@@ -129,8 +130,8 @@ def test_a_name_that_is_no_line_of_text_is_that_files_fault(photos_folder, name)
 
 
 def test_remote_keys_follow_the_same_rule():
-    assert key_of("gs://b/train/n01/a.JPEG", "gs://b/train") == "n01/a.JPEG"
-    assert key_of("gs://b/train/n01/a.JPEG", "gs://b/train/n01/") == "n01/a.JPEG"
+    assert image_key("gs://b/train/n01/a.JPEG", "gs://b/train") == "n01/a.JPEG"
+    assert image_key("gs://b/train/n01/a.JPEG", "gs://b/train/n01/") == "n01/a.JPEG"
 
 
 # ----------------------------------------------------------------------------------------------- tars

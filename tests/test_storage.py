@@ -106,9 +106,9 @@ def bucket(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in bucket.env.items():
             patch.setenv(name, value)
-        files.set_options(bucket.flags)
+        registry.set_options(bucket.flags)
         yield bucket
-    files.set_options([])
+    registry.set_options([])
 
 
 def environment(env=()):
@@ -376,4 +376,4 @@ def test_a_missing_extra(path, module, extra, tmp_path, monkeypatch):
 
 def test_no_store_at_all(tmp_path):
     result = preprocess("--input", "ftp://host/x", "--output", tmp_path)
-    assert_one_sentence(result, 2, "ftp://", "no kind of path")
+    assert_one_sentence(result, 2, "ftp://", "is not supported")

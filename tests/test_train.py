@@ -13,7 +13,7 @@ from conftest import TinyDataset
 from PIL import Image
 
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
 from training.hydra_config import compose
 from training.loop.distribution import Replicas
@@ -32,7 +32,7 @@ def configure(root: Path, *overrides: str) -> TrainConfig:
 
 
 def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
-    return train(configure(root, *overrides), open_dataset(str(root)), run_dir)
+    return train(configure(root, *overrides), ShardedDataset.open(str(root)), run_dir)
 
 
 def weights(net: keras.Model) -> list[np.ndarray]:
@@ -88,7 +88,7 @@ def test_history_has_a_row_an_epoch(finished: Summary) -> None:
 
 def test_run_json_says_what_it_was(finished: Summary, shared_dataset: Path) -> None:
     record = json.loads((finished.run_dir / "run.json").read_text())
-    manifest = open_dataset(str(shared_dataset))
+    manifest = ShardedDataset.open(str(shared_dataset)).manifest
     assert record["dataset"]["fingerprint"] == manifest.dataset_fingerprint
     assert record["config"]["trainer"]["epochs"] == 4
     assert record["image_size"] == 32
@@ -129,14 +129,13 @@ def test_validation_covers_every_example(shared_dataset: Path) -> None:
     from training.loop.step import Learner
     from training.models import build_model
 
-    manifest = open_dataset(str(shared_dataset))
+    dataset = ShardedDataset.open(str(shared_dataset))
     scores = []
     for batch_size in (3, 8, 16):
         config = configure(shared_dataset, f"trainer.batch_size={batch_size}")
         net = build_model(config.model, colors=8, seed=0)
-        scores.append(
-            evaluate(Learner.of(net, manifest, config, Replicas.of("one")), config, manifest, "val")
-        )
+        learner = Learner.of(net, dataset.manifest, config, Replicas.of("one"))
+        scores.append(evaluate(learner, dataset, "val", batch_size))
     for score, value in vars(scores[0]).items():
         assert value == pytest.approx(getattr(scores[1], score), rel=1e-6)
         assert value == pytest.approx(getattr(scores[2], score), rel=1e-6)
@@ -158,7 +157,7 @@ def test_says_whether_baselines_are_beaten(
 ) -> None:
     run(shared_dataset, tmp_path, "optimizer.learning_rate=1e-9", "trainer.epochs=1")
     said = capsys.readouterr().out
-    manifest = open_dataset(str(shared_dataset))
+    manifest = ShardedDataset.open(str(shared_dataset)).manifest
     baselines = Baselines.of(manifest.splits["val"].label_histogram, manifest.palette)
     assert f"accuracy {baselines.accuracy:.3f}" in said.split("epoch   1")[0]
     assert f"loss {baselines.loss:.3f}" in said.split("epoch   1")[0]

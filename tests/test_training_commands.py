@@ -19,7 +19,7 @@ from conftest import write_dataset
 from training import compare, preview
 from training.__main__ import main
 from training.atomic_files import atomic_directory, atomic_write, remove_unfinished
-from training.cli import exit_code
+from training.cli import run_command
 from training.errors import UsageError, WorkError
 from training.evaluate.__main__ import main as evaluate_main
 from training.export.__main__ import main as export_main
@@ -330,6 +330,6 @@ def test_a_second_signal_does_not_interrupt_the_cleaning_up() -> None:
             cleaned.append(True)
         return 0
 
-    assert exit_code("test", work) == 128 + signal.SIGTERM
+    assert run_command("test", work) == 128 + signal.SIGTERM
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -136,28 +136,28 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def record(run_dir: Path, config: TrainConfig) -> None:
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
     from training.models import build_model
 
-    manifest = open_dataset(config.data.root)
-    write_run(run_dir / RUN_NAME, config, manifest, build_model(config.model, 8, seed=0))
+    dataset = ShardedDataset.open(config.data.root)
+    write_run(run_dir / RUN_NAME, config, dataset, build_model(config.model, 8, seed=0))
 
 
 def test_the_same_dataset_by_another_path_is_the_same_run(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
 
     Path("link").symlink_to("D")
     roots = ["D", "D/", "./D", str(run_dir.parent / "D"), "link", "run/../D"]
     Path("sub").mkdir()
     for root in roots:
         config = compose([f"data.root={root}", *SETTINGS])
-        check_same_run(run_dir, config, open_dataset(root))
+        check_same_run(run_dir, config, ShardedDataset.open(root))
         assert from_run(run_dir, [f"data.root={root}"]) == config
     monkeypatch.chdir("sub")
     config = compose(["data.root=../D", *SETTINGS])
-    check_same_run(run_dir, config, open_dataset("../D"))
+    check_same_run(run_dir, config, ShardedDataset.open("../D"))
 
 
 def test_a_run_is_continued_from_another_directory(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,8 +179,8 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
         (run_dir / "checkpoints/best.keras").write_text("none")
         assert command([f"run={run_dir}"]) == 2
         assert said in capsys.readouterr().err
-    manifest, notes = find_dataset(RunInfo.read(run_dir), None)
-    assert manifest is None
+    dataset, notes = find_dataset(RunInfo.read(run_dir), None)
+    assert dataset is None
     assert said in notes[0]
     assert find_dataset(RunInfo.read(run_dir), "E")[0]
     assert RunInfo.read(run_dir).find_root("E") == "E"
@@ -188,12 +188,12 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
 
 
 def test_another_dataset_at_that_path_is_refused(run_dir: Path) -> None:
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
 
     write_dataset(Path("other"), train=9, val=2)
     config = from_run(run_dir, ["data.root=other"])
     with pytest.raises(UsageError, match=r"fingerprint .* began with .* data.root=WHERE"):
-        check_same_run(run_dir, config, open_dataset("other"))
+        check_same_run(run_dir, config, ShardedDataset.open("other"))
 
 
 def test_runs_on_one_dataset_do_not_differ_by_its_path(run_dir: Path) -> None:

@@ -20,7 +20,7 @@ from conftest import TinyDataset
 
 import tfrecords_schema as schema
 from training.data import storage
-from training.data.dataset import Batch, Mixed, eval_dataset, open_dataset, read, train_batches
+from training.data.dataset import Batch, ShardedDataset, ShuffleBuffer, read_batches
 from training.errors import LinewashError, UsageError, WorkError
 from training.hydra_config import compose, from_run
 from training.run.run_info import check_same_run
@@ -122,8 +122,8 @@ def test_a_bucket_is_asked_for_each_shard_once_and_for_many_at_a_time(
 
     monkeypatch.setattr(tf.io.gfile, "stat", stat)
     monkeypatch.setattr(tf.io.gfile, "exists", lambda path: pytest.fail(f"{path} is asked for a second time"))
-    manifest = open_dataset(root)
-    names = [shard.name for split in manifest.splits.values() for shard in split.shards]
+    dataset = ShardedDataset.open(root)
+    names = [shard.name for split in dataset.manifest.splits.values() for shard in split.shards]
     assert asked == Counter({f"{root}/{name}": 1 for name in names})
 
 
@@ -133,10 +133,10 @@ def test_missing_and_changed_shards_of_a_bucket_are_named(bucket: Callable[..., 
     with tf.io.gfile.GFile(shard, "a") as file:
         file.write("more")
     with pytest.raises(WorkError, match=r"has 19,828 bytes, but the manifest says 19,824"):
-        open_dataset(root)
+        ShardedDataset.open(root)
     tf.io.gfile.remove(shard)
     with pytest.raises(WorkError, match=f"{shard} is missing"):
-        open_dataset(root)
+        ShardedDataset.open(root)
 
 
 @pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
@@ -146,7 +146,7 @@ def test_opening_waits_for_faults_that_pass(
 ) -> None:
     root = bucket()
     gfile.fail(words, fault(kind), storage.TRIES - 1)
-    open_dataset(root)
+    ShardedDataset.open(root)
     assert not gfile.faults
     assert no_pause == [storage.PAUSE * 2**attempt for attempt in range(storage.TRIES - 1)]
 
@@ -158,7 +158,7 @@ def test_opening_names_a_network_that_does_not_come_back(
     root = bucket()
     gfile.fail(words, fault(errors.UnavailableError, "Could not resolve host"), 99)
     with pytest.raises(WorkError) as error:
-        open_dataset(root)
+        ShardedDataset.open(root)
     for word in (words, "network or the storage", str(storage.TRIES), "Could not resolve host"):
         assert word in said(error)
     assert "damaged" not in said(error)
@@ -172,7 +172,7 @@ def test_what_does_not_pass_is_said_at_once(
     root = bucket()
     gfile.fail(words, fault(kind, "caller has no access"), 1)
     with pytest.raises(WorkError) as error:
-        open_dataset(root)
+        ShardedDataset.open(root)
     assert words in said(error)
     assert "caller has no access" in said(error)
     assert not no_pause
@@ -181,42 +181,41 @@ def test_what_does_not_pass_is_said_at_once(
 @pytest.mark.parametrize("root", ["s3://bucket/dataset", "http://example.org/dataset"])
 def test_a_kind_of_path_that_tensorflow_does_not_know_is_a_sentence(root: str) -> None:
     with pytest.raises(UsageError) as error:
-        open_dataset(root)
+        ShardedDataset.open(root)
     for word in (f"data.root={root}", root.partition(":")[0], "gs://"):
         assert word in said(error)
 
 
 def test_a_bucket_without_a_dataset_is_a_sentence() -> None:
     with pytest.raises(UsageError, match=r"no manifest\.json in ram://nowhere/dataset"):
-        open_dataset("ram://nowhere/dataset")
+        ShardedDataset.open("ram://nowhere/dataset")
 
 
 # ---- reading by stride ---------------------------------------------------------------------------------
 
 
 def test_a_bucket_gives_what_the_disk_gives(bucket: Callable[..., str], tmp_path: Path) -> None:
-    root = bucket()
-    manifest = open_dataset(root)
-    local = ids(train_batches(str(tmp_path / "dataset"), manifest, **SETTINGS))
-    assert ids(train_batches(root, manifest, **SETTINGS)) == local
+    dataset = ShardedDataset.open(bucket())
+    local = ShardedDataset.open(str(tmp_path / "dataset"))
+    assert ids(dataset.train(**SETTINGS)) == ids(local.train(**SETTINGS))
 
 
 @pytest.mark.parametrize("kind", [*PASSING, errors.UnknownError])
 def test_a_fault_that_passes_changes_nothing(bucket: Callable[..., str], gfile: Gfile, kind: type) -> None:
     root = bucket()
-    manifest = open_dataset(root)
-    expected = ids(train_batches(root, manifest, **SETTINGS))
+    dataset = ShardedDataset.open(root)
+    expected = ids(dataset.train(**SETTINGS))
     gfile.fail("train-00002", fault(kind), storage.TRIES - 1)
-    assert ids(train_batches(root, manifest, **SETTINGS)) == expected
+    assert ids(dataset.train(**SETTINGS)) == expected
     assert not gfile.faults
 
 
 def test_a_network_that_stays_away_is_no_damage(bucket: Callable[..., str], gfile: Gfile) -> None:
     root = bucket()
-    manifest = open_dataset(root)
+    dataset = ShardedDataset.open(root)
     gfile.fail("train-00002", fault(errors.DeadlineExceededError, "timed out"), 99)
     with pytest.raises(WorkError) as error:
-        ids(train_batches(root, manifest, **SETTINGS))
+        ids(dataset.train(**SETTINGS))
     for word in ("train-00002", "network or the storage", "timed out", "run the same command again"):
         assert word in said(error)
     assert "damaged" not in said(error)
@@ -226,27 +225,27 @@ def test_a_shard_that_is_gone_or_closed_to_us_is_no_damage(
     bucket: Callable[..., str], gfile: Gfile, no_pause: list[float]
 ) -> None:
     root = bucket()
-    manifest = open_dataset(root)
+    dataset = ShardedDataset.open(root)
     gfile.fail("train-00000", fault(errors.PermissionDeniedError, "no access any more"), 99)
     with pytest.raises(WorkError, match=r"train-00000.*could not be read: no access any more"):
-        ids(train_batches(root, manifest, **SETTINGS))
+        ids(dataset.train(**SETTINGS))
     gfile.faults.clear()
     tf.io.gfile.remove(f"{root}/train/train-00001-of-00003.tfrecord")
     with pytest.raises(WorkError, match=r"train-00001-of-00003.tfrecord is missing"):
-        ids(train_batches(root, manifest, **SETTINGS))
+        ids(dataset.train(**SETTINGS))
     assert not no_pause
 
 
 def test_a_local_shard_that_cannot_be_read_is_no_damage(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset()
-    manifest = open_dataset(str(root))
+    dataset = ShardedDataset.open(str(root))
     shard = root / "train/train-00000-of-00003.tfrecord"
     shard.unlink()
     with pytest.raises(WorkError, match=r"train-00000-of-00003.tfrecord is missing"):
-        ids(train_batches(str(root), manifest, **SETTINGS))
+        ids(dataset.train(**SETTINGS))
     shard.mkdir()
     with pytest.raises(WorkError, match=r"train-00000-of-00003.tfrecord could not be read: Is a directory"):
-        ids(train_batches(str(root), manifest, **SETTINGS))
+        ids(dataset.train(**SETTINGS))
 
 
 # ---- reading with tf.data ------------------------------------------------------------------------------
@@ -272,7 +271,7 @@ class Flaky:
 def test_tf_data_goes_on_behind_the_last_batch(kind: type, no_pause: list[float]) -> None:
     often = storage.TRIES - 1
     flaky = Flaky(5, {0: [fault(kind)], 2: [fault(kind)] * often, 3: [fault(kind)] * often})
-    assert list(read(flaky, "gs://bucket/dataset")) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
+    assert list(read_batches(flaky, "gs://bucket/dataset")) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
     assert len(no_pause) == 1 + 2 * often
     assert no_pause[1:3] == [storage.PAUSE, 2 * storage.PAUSE]
 
@@ -288,7 +287,7 @@ def test_tf_data_goes_on_behind_the_last_batch(kind: type, no_pause: list[float]
 def test_tf_data_names_what_is_no_damage(kind: type, words: list[str]) -> None:
     flaky = Flaky(3, {1: [fault(kind)] * 99})
     with pytest.raises(WorkError) as error:
-        list(read(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
+        list(read_batches(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
     assert "damaged" not in said(error)
     for word in words:
         assert word in said(error)
@@ -298,7 +297,7 @@ def test_tf_data_names_what_is_no_damage(kind: type, words: list[str]) -> None:
 def test_damage_is_not_read_again(kind: type, no_pause: list[float]) -> None:
     flaky = Flaky(3, {1: [fault(kind, "corrupted record at 12")]})
     with pytest.raises(WorkError, match=r"is damaged \(corrupted record at 12\)"):
-        list(read(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
+        list(read_batches(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
     assert not no_pause
 
 
@@ -307,22 +306,16 @@ def test_a_machine_out_of_memory_is_not_storage(kind: type) -> None:
     """With a dataset on disk these come from the machine, and the trainer has sentences for them."""
     flaky = Flaky(3, {1: [fault(kind)]})
     with pytest.raises(kind):
-        list(read(flaky, "/disk/dataset"))  # type: ignore[arg-type]
+        list(read_batches(flaky, "/disk/dataset"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("skip", [0, 1, 3])
 def test_compressed_shards_are_the_same_when_begun_again(tiny_dataset: TinyDataset, skip: int) -> None:
-    """What `read` relies on: a real dataset, gone through again from a batch on, gives the same batches."""
+    """`read_batches` relies on it: a pipeline that is iterated again yields the same batches."""
     root = tiny_dataset(compression="gzip")
-    manifest = open_dataset(str(root))
-    whole = list(eval_dataset(str(root), manifest, split="val", batch_size=3))
-    rest = list(eval_dataset(str(root), manifest, split="val", batch_size=3).skip(skip))
-    assert [b.ids.numpy().tolist() for b in rest] == [b.ids.numpy().tolist() for b in whole[skip:]]
-    from training.data.dataset import _by_record
-
-    dataset = _by_record(str(root), manifest, 5, 1, 2, 16, 0)
-    first = [b.ids.numpy().tolist() for b in dataset]
-    assert [b.ids.numpy().tolist() for b in dataset.skip(skip)] == first[skip:]
+    dataset = ShardedDataset.open(str(root))
+    for pipeline in (dataset._read_in_order("val", 3), dataset._read_compressed(5, 1, 2, 0, 16)):
+        assert ids(pipeline.skip(skip)) == ids(pipeline)[skip:]
 
 
 # ---- how much is mixed ---------------------------------------------------------------------------------
@@ -340,20 +333,20 @@ DEFAULT = (SHUFFLE.shuffle_buffer, SHUFFLE.shuffle_megabytes)
     ("size", "dtype"), [(8, "uint8"), (128, "uint8"), (128, "uint16"), (256, "uint8"), (256, "uint16")]
 )
 def test_the_limit_of_what_is_mixed_changes_nothing_for_ordinary_images(size: int, dtype: str) -> None:
-    mixed = Mixed.of(manifest_like(size, dtype), *DEFAULT)
-    assert mixed == Mixed.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, None)
-    assert mixed == (2048, 256)
+    buffer = ShuffleBuffer.of(manifest_like(size, dtype), *DEFAULT)
+    assert buffer == ShuffleBuffer.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, None)
+    assert buffer == (2048, 256)
 
 
 @pytest.mark.parametrize("megabytes", [1, 64, 512])
 @pytest.mark.parametrize("size", [512, 1024, 2048, 4096])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_what_is_mixed_of_large_images_stays_below_the_limit(megabytes: int, size: int, dtype: str) -> None:
-    mixed = Mixed.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
+    buffer = ShuffleBuffer.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
     record = size**2 // 8 + size**2 * np.dtype(dtype).itemsize
-    assert mixed.records >= 1
-    assert mixed.piece >= 1
-    most = mixed.records + mixed.piece - 1
+    assert buffer.records >= 1
+    assert buffer.range_records >= 1
+    most = buffer.records + buffer.range_records - 1
     assert most == 1 or most * record <= megabytes * 1_000_000
 
 
@@ -362,15 +355,15 @@ def test_the_order_is_that_of_the_lowered_number_and_resumes_exactly(
     tiny_dataset: TinyDataset, compression: str
 ) -> None:
     root = str(tiny_dataset(train=40, val=0, size=352, compression=compression))  # 0.14 MB a record
-    manifest = open_dataset(root)
+    dataset = ShardedDataset.open(root)
     limited = {**SETTINGS, "batch_size": 4, "shuffle_buffer": 2048, "shuffle_megabytes": 2}
-    whole = ids(train_batches(root, manifest, **limited))
+    whole = ids(dataset.train(**limited))
     assert len({number for batch in whole for number in batch}) == 40
-    assert whole != ids(train_batches(root, manifest, **{**limited, "shuffle_megabytes": None}))
-    mixed = Mixed.of(manifest, 2048, 2)
-    assert mixed.records < 15
-    assert ids(train_batches(root, manifest, **limited, skip=4)) == whole[4:]
-    assert ids(train_batches(root, manifest, **limited)) == whole
+    assert whole != ids(dataset.train(**{**limited, "shuffle_megabytes": None}))
+    buffer = ShuffleBuffer.of(dataset.manifest, 2048, 2)
+    assert buffer.records < 15
+    assert ids(dataset.train(**limited, skip=4)) == whole[4:]
+    assert ids(dataset.train(**limited)) == whole
 
 
 def test_a_limit_below_a_megabyte_is_a_sentence() -> None:
@@ -379,23 +372,25 @@ def test_a_limit_below_a_megabyte_is_a_sentence() -> None:
 
 
 def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_path: Path) -> None:
-    config, manifest = compose([f"data.root={shared_dataset}"]), open_dataset(str(shared_dataset))
+    config, dataset = compose([f"data.root={shared_dataset}"]), ShardedDataset.open(str(shared_dataset))
     saved = dataclasses.asdict(config)
     del saved["data"]["shuffle_megabytes"]
     run = {
         "config": saved, "model": {"name": "unet"}, "versions": {},
-        "dataset": {"root": str(shared_dataset), "fingerprint": manifest.dataset_fingerprint, "examples": {}},
+        "dataset": {
+            "root": str(shared_dataset), "fingerprint": dataset.manifest.dataset_fingerprint, "examples": {},
+        },
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(run))
-    check_same_run(tmp_path, config, manifest)
+    check_same_run(tmp_path, config, dataset)
     assert from_run(tmp_path, []).data.shuffle_megabytes is None
     saved["data"]["shuffle_megabytes"] = None  # as it is written when the run goes on
     (tmp_path / "run.json").write_text(json.dumps(run))
-    check_same_run(tmp_path, config, manifest)
+    check_same_run(tmp_path, config, dataset)
     saved["data"]["shuffle_megabytes"] = 64
     (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(UsageError, match=r"data\.shuffle_megabytes=64 \(now 512\)"):
-        check_same_run(tmp_path, config, manifest)
+        check_same_run(tmp_path, config, dataset)
 
 
 def test_storage_errors_are_pythons_own() -> None:

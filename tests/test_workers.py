@@ -31,26 +31,26 @@ def planned(tmp_path: Path) -> list[Shard]:
     return make_plan(found, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))
 
 
-def claims(planned: list[Shard], tmp_path: Path) -> ShardQueue:
-    (tmp_path / "claims").mkdir()
-    return ShardQueue(planned, str(tmp_path / "claims"))
+def make_queue(planned: list[Shard], tmp_path: Path) -> ShardQueue:
+    (tmp_path / "queue").mkdir()
+    return ShardQueue(planned, str(tmp_path / "queue"))
 
 
 def test_the_image_in_hand_is_known_by_the_process(planned: list[Shard], tmp_path: Path) -> None:
-    taken = claims(planned, tmp_path)
-    assert taken.current_image(os.getpid()) is None
-    shard = next(mine := taken.take())
-    assert str(taken.current_image(os.getpid())) == shard.name
-    taken.begin(shard, 1)
-    found = taken.current_image(os.getpid())
-    assert found
-    assert found.image
-    assert f"{found.image.path}, image 2 of {shard.images} of {shard.name}" in str(found)
-    assert taken.current_image(os.getpid() + 1) is None
-    taken.begin(shard, shard.images)  # the file is being finished
-    assert str(taken.current_image(os.getpid())) == shard.name
+    queue = make_queue(planned, tmp_path)
+    assert queue.current_image(os.getpid()) is None
+    shard = next(mine := queue.take())
+    assert str(queue.current_image(os.getpid())) == shard.name
+    queue.begin(shard, 1)
+    current = queue.current_image(os.getpid())
+    assert current
+    assert current.image
+    assert f"{current.image.path}, image 2 of {shard.images} of {shard.name}" in str(current)
+    assert queue.current_image(os.getpid() + 1) is None
+    queue.begin(shard, shard.images)  # the file is being finished
+    assert str(queue.current_image(os.getpid())) == shard.name
     following = next(mine)
-    assert str(taken.current_image(os.getpid())) == following.name, "a finished shard is no longer in hand"
+    assert str(queue.current_image(os.getpid())) == following.name, "a finished shard is no longer in hand"
 
 
 def test_each_image_is_noted_before_it_is_read(

@@ -6,6 +6,6 @@ then `evaluate` and `export`. `config` has every setting. Hydra is used only in 
 `overrides`; the other commands parse their arguments with `cli`. A user's mistake becomes one of `errors`.
 """
 
-from training.home import keep_libraries_out
+from training.environment import protect_home
 
-keep_libraries_out()
+protect_home()

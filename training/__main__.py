@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.cli import exit_code
+from training.cli import run_command
 
 COMMAND = "python -m training"
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(words)
 
-    return exit_code(COMMAND, work)
+    return run_command(COMMAND, work)
 
 
 if __name__ == "__main__":

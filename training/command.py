@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from training.cli import complain, explain_error, interrupt, typed_path
+from training.cli import explain_error, parse_path, report_error, signal_exception
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
 from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
 from training.overrides import check_words, quote_paths
@@ -50,7 +50,7 @@ def run(words: Sequence[str]) -> int:
             raise UsageError(f"run is given twice: run={typed[0]} and run={typed[1]}")
         if not typed[0]:
             raise UsageError("run has no value: type run=RUN_DIR, a directory made by python -m training")
-        return go_on(Path(typed_path(typed[0])), [word for word in words if not word.startswith("run=")])
+        return go_on(Path(parse_path(typed[0])), [word for word in words if not word.startswith("run=")])
     check_words(words)
     register_schemas()
     try:
@@ -103,7 +103,7 @@ def _run_hydra(words: Sequence[str]) -> int:
         os.chdir(before)  # with hydra.job.chdir=true it is another one, but paths were typed from here
         codes.append(1)  # unless it ends
         try:
-            codes[-1] = answer(lambda: to_config(composed), run_dir)
+            codes[-1] = train_run(lambda: to_config(composed), run_dir)
         except KeyboardInterrupt:
             if sweeps:
                 _explain_ended_sweep(hydra_config)
@@ -127,10 +127,10 @@ def _run_hydra(words: Sequence[str]) -> int:
 
 def go_on(run_dir: Path, overrides: list[str]) -> int:
     """Resumes the run in `run_dir` and returns its exit code; Hydra is not asked, its run.json knows all."""
-    return answer(lambda: from_run(run_dir, overrides), run_dir.resolve())
+    return train_run(lambda: from_run(run_dir, overrides), run_dir.resolve())
 
 
-def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
+def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
     """Trains; an error that is no bug is printed as one sentence.
 
     Raises:
@@ -143,23 +143,23 @@ def answer(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         find_devices = config.trainer.strategy != "multi_worker"
         if "://" in config.data.root:
             start_tensorflow(find_devices=find_devices)
-        manifest = open_dataset(config.data.root)
-        config.check_fits(manifest)
-        check_same_run(run_dir, config, manifest)
+        dataset = ShardedDataset.open(config.data.root)
+        config.check_fits(dataset.manifest)
+        check_same_run(run_dir, config, dataset)
         # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
         start_tensorflow(find_devices=find_devices)
         from training.loop.train import train
 
-        summary = train(config, manifest, run_dir)
+        summary = train(config, dataset, run_dir)
     except Exception as e:
         error = explain_error(e)
         if error is None:
             raise
         if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/*.state")):
             error = WorkError(f"{error}; once that is mended, continue with {continuing(run_dir)}")
-        return complain(COMMAND, error)
+        return report_error(COMMAND, error)
     if summary.interrupted:
-        raise interrupt(summary.interrupted)
+        raise signal_exception(summary.interrupted)
     return 0
 
 

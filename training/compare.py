@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.cli import answer, typed_path
+from training.cli import parse_path, run_text_command
 from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
@@ -114,12 +114,12 @@ def compare(words: Sequence[str]) -> str:
       WorkError: no epoch has ended yet, or the picture cannot be written.
     """
     typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    out = Path(typed_path(typed[-1]) if typed else "comparison.png")
+    out = Path(parse_path(typed[-1]) if typed else "comparison.png")
     # run=RUN_DIR, as the other commands have it, will do too.
     places = [word.removeprefix("run=") for word in words if not word.startswith("out=")]
     if not places or any(place.startswith("-") for place in places):
         raise UsageError(f"type {USAGE}")
-    runs = find_runs([Path(typed_path(place)) for place in places])
+    runs = find_runs([Path(parse_path(place)) for place in places])
     print(table(runs), flush=True)
     ended = {run.name: run for run in runs if run.rows}
     if not ended:
@@ -140,7 +140,7 @@ def compare(words: Sequence[str]) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.compare", f"{(__doc__ or '').strip()}\n", words, compare)
+    return run_text_command("python -m training.compare", f"{(__doc__ or '').strip()}\n", words, compare)
 
 
 def _read(run_dir: Path, name: str) -> RunHistory:

@@ -7,7 +7,6 @@ not frozen, because OmegaConf refuses to override anything frozen.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import re
@@ -29,6 +28,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from tfrecords_schema import __version__, user_path
+from training.cli import closest_match, did_you_mean
 from training.config import MODELS, TrainConfig
 from training.errors import LinewashError, UsageError
 from training.overrides import (
@@ -199,7 +199,7 @@ def _explain_missing_option(error: MissingConfigException) -> UsageError:
     options = sorted(error.options or [])
     if not group or not options:
         return UsageError(_first_line(error))
-    hint = _did_you_mean(option, options) or ":"
+    hint = did_you_mean(closest_match(option, options, cutoff=0.65))
     return UsageError(f"{group}={option} does not exist{hint} {group} can be {', '.join(options)}")
 
 
@@ -227,16 +227,10 @@ def _explain_type(error: ValidationError) -> UsageError:
 
 
 def _unknown_key(key: str) -> UsageError:
-    group = None if "." in key else next(iter(difflib.get_close_matches(key, known_groups(), 1, 0.75)), None)
-    near = group or nearest_setting(key)
-    hint = f": did you mean {near}?" if near else ":"
-    where = "--hydra-help" if key.startswith("hydra.") else "--help"
-    return UsageError(f"there is no setting {key}{hint} {where} lists them all")
-
-
-def _did_you_mean(found: str, options: list[str]) -> str:
-    near = difflib.get_close_matches(found, options, n=1, cutoff=0.65)
-    return f": did you mean {near[0]}?" if near else ""
+    group = None if "." in key else closest_match(key, known_groups(), cutoff=0.75)
+    hint = did_you_mean(group or nearest_setting(key))
+    flag = "--hydra-help" if key.startswith("hydra.") else "--help"
+    return UsageError(f"there is no setting {key}{hint} {flag} lists them all")
 
 
 def _first_line(error: Exception) -> str:

@@ -19,6 +19,7 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from tfrecords_schema import user_path
+from training.cli import closest_match, did_you_mean
 from training.config import MODELS, ModelConfig, TrainConfig
 from training.errors import UsageError
 
@@ -70,7 +71,7 @@ def check_words(words: Sequence[str]) -> None:
             known = any(flag.startswith(key) for flag in LONG_FLAGS) if word.startswith("--") else False
             if not known and not (word[1] != "-" and word.startswith(SHORT_FLAGS)):
                 near = nearest_setting(key.lstrip("-").replace("-", "_"))
-                hint = f": did you mean {near}={value if equals else 'VALUE'}?" if near else ":"
+                hint = did_you_mean(f"{near}={value if equals else 'VALUE'}" if near else None)
                 raise UsageError(
                     f"there is no flag {key}{hint} settings are typed without dashes; see --help"
                 )
@@ -103,11 +104,11 @@ def nearest_setting(found: str) -> str | None:
             ends.setdefault(form, []).append(setting)
     if last in ends:
         return max(ends[last], key=lambda setting: _alike(setting, found))
-    likely = difflib.get_close_matches(last, ends, n=1, cutoff=0.7)
-    whole = difflib.get_close_matches(found, settings, n=1, cutoff=0.65)
+    likely = closest_match(last, ends, cutoff=0.7)
+    whole = closest_match(found, settings, cutoff=0.65)
     if likely and not ("." in found and whole):
-        return max(ends[likely[0]], key=lambda setting: _alike(setting, found))
-    return whole[0] if whole else None
+        return max(ends[likely], key=lambda setting: _alike(setting, found))
+    return whole
 
 
 def known_settings() -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.atomic_files import atomic_write
-from training.cli import answer, typed_path
+from training.cli import parse_path, run_text_command
 from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from tfrecords_schema import Manifest
     from training.config import AugmentConfig, TrainConfig
+    from training.data.dataset import ShardedDataset
 
 HELP = f"{__doc__}\nThe settings are those of python -m training; see its --help, under augment.\n"
 ROWS = 6
@@ -40,26 +40,26 @@ def columns(config: AugmentConfig, none: AugmentConfig, hands: AugmentConfig) ->
     return {"drawing": none, **alone, "together": together}
 
 
-def preview(config: TrainConfig, manifest: Manifest, none: AugmentConfig, hands: AugmentConfig) -> np.ndarray:
+def preview(
+    config: TrainConfig, dataset: ShardedDataset, none: AugmentConfig, hands: AugmentConfig
+) -> np.ndarray:
     """The contact sheet of the first training examples, as epoch 1 sees them: uint8 [H, W, 3]."""
     import numpy as np
     import tensorflow as tf
 
     from training.data.augment import augment
-    from training.data.dataset import eval_dataset, read
     from training.data.stateless_random import StatelessRandom
     from training.data.unpack import unpack_edges
     from training.run.sample_grid import INK, draw_sheet
 
-    dataset = eval_dataset(config.data.root, manifest, split="train", batch_size=ROWS)
-    packed, labels, ids = next(read(dataset, config.data.root))
-    edges = unpack_edges(packed, manifest.image_size)
+    packed, labels, ids = next(dataset.eval("train", ROWS))
+    edges = unpack_edges(packed, dataset.manifest.image_size)
     draws = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
     sheet = {}
     for title, settings in columns(config.augment, none, hands).items():
         drawn, moved = augment(edges, labels, draws, settings)
         sheet[title] = (255 - drawn.numpy() * (255 - np.array(INK))).astype(np.uint8)
-    sheet["labels"] = manifest.palette.to_rgb(moved.numpy())
+    sheet["labels"] = dataset.manifest.palette.to_rgb(moved.numpy())
     return draw_sheet(sheet)
 
 
@@ -71,32 +71,32 @@ def draw_preview(words: Sequence[str]) -> str:
       WorkError: the picture cannot be written.
     """
     # Only here: where Hydra is not installed, its absence is reported as a sentence.
-    from training.data.dataset import examples, open_dataset
+    from training.data.dataset import ShardedDataset
     from training.hydra_config import compose
     from training.overrides import check_words
 
     typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    out = Path(typed_path(typed[-1]) if typed else "preview.png")
+    out = Path(parse_path(typed[-1]) if typed else "preview.png")
     overrides = [word for word in words if not word.startswith("out=")]
     check_words(overrides)
     config = compose(overrides)
     none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
     if "://" in config.data.root:
         start_tensorflow()
-    manifest = open_dataset(config.data.root)
-    if not examples(manifest, "train"):
+    dataset = ShardedDataset.open(config.data.root)
+    if not dataset.examples("train"):
         raise UsageError(f"data.root={config.data.root}: no training examples; preprocess more images")
     start_tensorflow()
     from PIL import Image
 
-    _save(Image.fromarray(preview(config, manifest, none, hands)), out)
+    _save(Image.fromarray(preview(config, dataset, none, hands)), out)
     return f"look at    {out}"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.preview", HELP, words, draw_preview)
+    return run_text_command("python -m training.preview", HELP, words, draw_preview)
 
 
 def _save(sheet: Image.Image, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Starts TensorFlow without the paragraph it prints before its logging can be configured."""
+"""Starts TensorFlow without the messages that it prints before its logging can be configured."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TextIO
 
-# Said at every start on a machine without a GPU; nothing is wrong then.
-HARMLESS = re.compile(
+# TensorFlow prints these lines at every start without a GPU. They report no problem.
+HARMLESS_LINES = re.compile(
     r"^(WARNING: All log messages before absl|[IW]\d{4} |To enable the following|E\d{4} .*cuInit)"
 )
 
-# Loggers that tell of their daily work; Hydra has the root logger print it.
-TALKATIVE = ("absl", "matplotlib", "tensorflow")
+# Loggers whose info messages Hydra's root logger would print.
+NOISY_LOGGERS = ("absl", "matplotlib", "tensorflow")
 
 
 def start_tensorflow(*, find_devices: bool = True) -> None:
-    """Imports TensorFlow and finds its devices; what it prints meanwhile is shown only if it is an error.
+    """Imports TensorFlow and lists its devices. Of its messages on stderr, only errors are shown.
 
-    Several processes that train together must meet before each looks for its devices: not `find_devices`.
+    Args:
+      find_devices: False for processes that train together: they must connect before each lists its devices.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for name in TALKATIVE:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     if "tensorflow" in sys.modules:
         return
-    with announced("starting TensorFlow"), show_only_errors():
+    with show_status("starting TensorFlow"), show_only_errors():
         import tensorflow as tf
 
         if find_devices:
@@ -38,48 +39,47 @@ def start_tensorflow(*, find_devices: bool = True) -> None:
 
 
 @contextmanager
-def announced(what: str) -> Iterator[None]:
-    """Shows what is being done on the terminal while it is, and erases it then; elsewhere nothing."""
-    shown = is_terminal(sys.stderr)
-    line = f"{what} ..."
-    if shown:
+def show_status(text: str) -> Iterator[None]:
+    """Shows a status line on the terminal while entered. Prints nothing if stderr is no terminal."""
+    is_shown = is_terminal(sys.stderr)
+    line = f"{text} ..."
+    if is_shown:
         with suppress(OSError):
             print(line, end="\r", file=sys.stderr, flush=True)
     try:
         yield
     finally:
-        if shown:
+        if is_shown:
             with suppress(OSError):
                 print(" " * len(line), end="\r", file=sys.stderr, flush=True)
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody may look on while it is written."""
+    """Returns whether the stream writes to a terminal; False if it is closed."""
     try:
         return stream.isatty()
-    except ValueError:  # it is closed
+    except ValueError:
         return False
 
 
 @contextmanager
 def show_only_errors() -> Iterator[None]:
-    """What is said on stderr meanwhile is shown afterwards, and only if it is an error."""
-    with tempfile.TemporaryFile() as noise:
+    """Holds back stderr while entered, and then prints the lines that report errors."""
+    with tempfile.TemporaryFile() as captured:
         try:
-            with capture_stderr(noise):
+            with capture_stderr(captured):
                 yield
         finally:
-            noise.seek(0)
-            _show_errors(noise.read().decode(errors="replace"))
+            captured.seek(0)
+            _print_errors(captured.read().decode(errors="replace"))
 
 
 @contextmanager
-def capture_stderr(noise: IO[bytes]) -> Iterator[None]:
-    """What is said on stderr meanwhile goes into a file."""
+def capture_stderr(file: IO[bytes]) -> Iterator[None]:
+    """Redirects stderr into `file` while entered, at the level of file descriptors: C++ writes to it too."""
     stderr = os.dup(2)
     sys.stderr.flush()
-    # At the level of file descriptors, since it is C++ that speaks.
-    os.dup2(noise.fileno(), 2)
+    os.dup2(file.fileno(), 2)
     try:
         yield
     finally:
@@ -88,7 +88,7 @@ def capture_stderr(noise: IO[bytes]) -> Iterator[None]:
         os.close(stderr)
 
 
-def _show_errors(noise: str) -> None:
-    for line in noise.splitlines():
-        if line.strip() and not HARMLESS.match(line):
+def _print_errors(captured: str) -> None:
+    for line in captured.splitlines():
+        if line.strip() and not HARMLESS_LINES.match(line):
             print(line, file=sys.stderr)

@@ -1,6 +1,6 @@
 """A queue of shards shared by the local workers, so that none is idle while work is left.
 
-It also tells which image a worker had in hand when it died.
+The queue also records which image each worker is processing, so that a worker's death can be traced to it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from preprocess.plan import Shard, read_plan
 from preprocess.sources import Image
 
-# What a stake holds: a worker's process id, and the number of the image in hand.
-_STAKE = struct.Struct("<qq")
-_NOBODY = 0
+# The content of a marker: the worker's process id and the number of its current image.
+_MARKER = struct.Struct("<qq")
+_NO_PROCESS = 0
 _NO_IMAGE = -1
 
 
 @dataclass(frozen=True)
 class CurrentImage:
-    """What a worker was at work on. `image` is None before its first image and after its last."""
+    """The image that a worker is processing; `image` is None before its first image and after its last."""
 
     shard: Shard
     number: int  # of the image in the shard, from 0
@@ -32,41 +32,45 @@ class CurrentImage:
     def __str__(self) -> str:
         if self.image is None:
             return self.shard.name
-        return f"{place(self.image)}, image {self.number + 1} of {self.shard.images} of {self.shard.name}"
+        location = describe_location(self.image)
+        return f"{location}, image {self.number + 1} of {self.shard.images} of {self.shard.name}"
 
 
-def place(image: Image) -> str:
-    """Where an image is, for a user: its path, or its name in a tar."""
+def describe_location(image: Image) -> str:
+    """Returns where an image is, for messages: its path, or its key and the path of its tar."""
     return image.path if image.size < 0 else f"{image.key} in {image.path}"
 
 
 @dataclass(frozen=True)
 class ShardQueue:
-    """The shards of one run on one machine, and the empty folder in which their names are staked out."""
+    """The shards of one run on one machine.
+
+    `folder` is empty at first. A worker takes a shard by creating a marker file for it there.
+    """
 
     shards: list[Shard]
     folder: str
 
     def take(self) -> Iterator[Shard]:
-        """Yields shards, in order, that no other process has taken; each as late as can be."""
+        """Yields the shards that no other process has taken, in order, taking each when it is requested."""
         for shard in self.shards:
             try:
-                with self._marker(shard).open("xb") as stake:  # the file system lets only one of them make it
-                    stake.write(_STAKE.pack(os.getpid(), _NO_IMAGE))
+                with self._marker(shard).open("xb") as marker:  # succeeds in one process only
+                    marker.write(_MARKER.pack(os.getpid(), _NO_IMAGE))
             except FileExistsError:
                 continue
             yield shard
-            self._write(shard, _NOBODY, _NO_IMAGE)
+            self._write(shard, _NO_PROCESS, _NO_IMAGE)
 
     def begin(self, shard: Shard, number: int) -> None:
-        """Notes that this process begins image `number` of a shard that it took."""
+        """Records that this process begins image `number` of a shard that it has taken."""
         self._write(shard, os.getpid(), number)
 
     def current_image(self, process: int) -> CurrentImage | None:
-        """What the worker with that process id is, or was, at work on; None if it has no shard."""
+        """Returns the image that the worker with this process id began last; None if it has no shard."""
         for shard in self.shards:
-            with contextlib.suppress(OSError, struct.error):  # not taken yet
-                owner, number = _STAKE.unpack(self._marker(shard).read_bytes())
+            with contextlib.suppress(OSError, struct.error):  # the shard is not taken yet
+                owner, number = _MARKER.unpack(self._marker(shard).read_bytes())
                 if owner == process:
                     images = read_plan(shard.plan)
                     return CurrentImage(shard, number, images[number] if 0 <= number < len(images) else None)
@@ -76,6 +80,6 @@ class ShardQueue:
         return Path(self.folder, shard.name.replace("/", "_"))
 
     def _write(self, shard: Shard, process: int, number: int) -> None:
-        """Overwrites a stake in place: quick enough for each image (some µs), and it takes no room."""
-        with self._marker(shard).open("r+b", buffering=0) as stake:
-            stake.write(_STAKE.pack(process, number))
+        """Overwrites a marker in place, which takes some µs and no disk space: it is done for every image."""
+        with self._marker(shard).open("r+b", buffering=0) as marker:
+            marker.write(_MARKER.pack(process, number))

@@ -1,4 +1,7 @@
-"""Bytes in and out of the dataset directory and the sources, on local disk or in a remote store."""
+"""Reads, lists and writes files by path, on local disk or in a remote store.
+
+Local files are written durably: a file that a receipt or manifest refers to survives a power cut.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +20,37 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from preprocess.storage import registry
-from preprocess.storage.registry import CONNECTIONS, StorageError, Stored, explain_errors, set_options
+from preprocess.storage.base import CONNECTIONS, Stored, explain_errors
 
-__all__ = ["StorageError", "set_options"]  # so that others need to know this module only
+WORK_DIR = ".work"  # inside the dataset: shard lists and unfinished files; removed at the end of the job
+INDEX_DIR = ".index"  # inside the dataset: indexes of tars and learnt palettes; kept
 
-WORK_DIR = ".work"  # inside the dataset: plans and unfinished files; gone when the job is done
-INDEX_DIR = ".index"  # inside the dataset: where the images lie in their tars; kept
-
-READ_BYTES = 16 << 20  # asked for at a time of a remote file that is read from end to end
-UPLOAD_BYTES = 32 << 20  # of a file to be uploaded: kept in memory, and beyond that on disk
+_BUFFER_BYTES = 16 << 20  # size of a request when a remote file is read sequentially
+_UPLOAD_MEMORY_BYTES = 32 << 20  # a file to be uploaded is kept in memory up to this size, else on disk
 
 
 def is_remote(path: str) -> bool:
-    """True for gs://…, s3://… and their like."""
+    """Returns True for gs://..., s3://... and other paths with a scheme."""
     return "://" in path
 
 
 def join(root: str, name: str) -> str:
-    """`root`/`name`, for local and remote roots."""
+    """Returns `root`/`name`, for local and remote roots."""
     return f"{root.rstrip('/')}/{name}"
+
+
+# -------------------------------------------------------------------------------------------------- read
 
 
 @contextlib.contextmanager
 def open_binary(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for reading and seeking, mostly from its beginning to its end.
+    """Opens a file for reading and seeking. Buffers are sized for sequential reads.
 
     Raises:
-      OSError: it cannot be opened.
+      OSError: the file cannot be opened.
     """
     if is_remote(path):
-        with io.BufferedReader(_RemoteFile(path), READ_BYTES) as remote:
+        with io.BufferedReader(_RemoteFile(path), _BUFFER_BYTES) as remote:
             yield remote
     else:
         with _open_local(path) as local:
@@ -54,7 +58,7 @@ def open_binary(path: str) -> Iterator[BinaryIO]:
 
 
 def _open_local(path: str) -> BinaryIO:
-    """Opens a file, and nothing else: for a named pipe one would wait for ever, and a device has no end."""
+    """Opens a regular file only: a named pipe could block for ever, and a device has no end."""
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -63,14 +67,14 @@ def _open_local(path: str) -> BinaryIO:
 
 
 class _RemoteFile(io.RawIOBase):
-    """A remote file, each read of which is one request."""
+    """A remote file that sends one request for each read."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._size = size(path)
-        self._at = 0
+        self._offset = 0
         if self._size < 0:
-            raise FileNotFoundError(f"{path} is not there")
+            raise FileNotFoundError(f"{path} does not exist")
 
     def readable(self) -> bool:
         return True
@@ -79,22 +83,21 @@ class _RemoteFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
+        self._offset = offset + (0, self._offset, self._size)[whence]
+        return self._offset
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        wanted = max(0, min(len(buffer), self._size - self._at))
-        data = read(self._path, self._at, wanted)
-        buffer[:wanted] = data
-        self._at += wanted
-        return wanted
+        num_bytes = max(0, min(len(buffer), self._size - self._offset))
+        buffer[:num_bytes] = read(self._path, self._offset, num_bytes)
+        self._offset += num_bytes
+        return num_bytes
 
 
 def read(path: str, offset: int = 0, size: int = -1) -> bytes:
-    """A whole file, or `size` bytes of it from `offset` on, and no more than these.
+    """Returns exactly `size` bytes from `offset` on, or all bytes to the end of the file if size is -1.
 
     Raises:
-      OSError: it cannot be read, or is shorter than that.
+      OSError: the file cannot be read or is too short.
     """
     if is_remote(path):
         with explain_errors("read", path):
@@ -103,7 +106,7 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
         with _open_local(path) as file:
             end = file.seek(0, io.SEEK_END)
             file.seek(offset)
-            # Memory is taken for as much as is asked for, there or not.
+            # Python allocates the requested size, so the request must not exceed the file.
             data = file.read(min(size, max(0, end - offset)))
     if 0 <= size != len(data):
         raise OSError(f"{path} ends before byte {offset + size:,}")
@@ -111,49 +114,52 @@ def read(path: str, offset: int = 0, size: int = -1) -> bytes:
 
 
 def read_each(paths: Iterable[str]) -> Iterator[bytes]:
-    """Yields the contents of small files, in order. Up to `CONNECTIONS` of them are read ahead, no more.
+    """Yields the contents of small files in the order of `paths`, reading up to `CONNECTIONS` files ahead.
 
     Raises:
-      OSError: one of them cannot be read.
+      OSError: a file cannot be read.
     """
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        under_way: deque[Future[bytes]] = deque()
+        futures: deque[Future[bytes]] = deque()
         for path in paths:
-            under_way.append(pool.submit(read, path))
-            if len(under_way) > CONNECTIONS:
-                yield under_way.popleft().result()
-        yield from (future.result() for future in under_way)
+            futures.append(pool.submit(read, path))
+            if len(futures) > CONNECTIONS:
+                yield futures.popleft().result()
+        yield from (future.result() for future in futures)
+
+
+# -------------------------------------------------------------------------------------------------- list
 
 
 def listing(pattern: str) -> Iterator[Stored]:
     """Yields the remote files that match a glob.
 
     Raises:
-      StorageError: they cannot be listed.
+      StorageError: the store cannot be listed.
     """
     with explain_errors("list", pattern):
         yield from registry.store(pattern).list(pattern)
 
 
 def sizes(root: str, pattern: str) -> dict[str, int]:
-    """Name, relative to `root`, and size of each file that matches a glob below it, in the order of names."""
+    """Returns the name, relative to `root`, and size of each file below it that matches a glob, by name."""
     if is_remote(root):
-        found = {stored.path: stored.size for stored in listing(join(root, pattern))}
+        by_path = {stored.path: stored.size for stored in listing(join(root, pattern))}
     else:
-        found = {path.as_posix(): path.stat().st_size for path in Path(root).glob(pattern)}
-    return {path.removeprefix(join(root, "")): found[path] for path in sorted(found)}
+        by_path = {path.as_posix(): path.stat().st_size for path in Path(root).glob(pattern)}
+    return {path.removeprefix(join(root, "")): by_path[path] for path in sorted(by_path)}
 
 
 def names(root: str, pattern: str) -> list[str]:
-    """The names, relative to `root`, that match a glob `pattern` below it; [] where there is nothing."""
+    """Returns the sorted names, relative to `root`, of the files below it that match a glob."""
     return list(sizes(root, pattern))
 
 
 def size(path: str) -> int:
-    """A file's size in bytes; -1 where there is none."""
+    """Returns the size of a file in bytes; -1 if there is none."""
     if is_remote(path):
-        found = _find(path)
-        return found.size if found else -1
+        stored = _find(path)
+        return stored.size if stored else -1
     try:
         return Path(path).stat().st_size
     except FileNotFoundError:
@@ -161,16 +167,16 @@ def size(path: str) -> int:
 
 
 def modified(path: str) -> float:
-    """When a file was last changed, in seconds; 0 where a remote store does not say.
+    """Returns the modification time of a file in seconds; 0 if a remote store does not report it.
 
     Raises:
       OSError: there is no such file.
     """
     if not is_remote(path):
         return Path(path).stat().st_mtime
-    if found := _find(path):
-        return found.modified
-    raise FileNotFoundError(f"{path} is not there")
+    if stored := _find(path):
+        return stored.modified
+    raise FileNotFoundError(f"{path} does not exist")
 
 
 def _find(path: str) -> Stored | None:
@@ -178,43 +184,46 @@ def _find(path: str) -> Stored | None:
         return registry.store(path).find(path)
 
 
-@contextlib.contextmanager
-def write_atomically(root: str, name: str) -> Iterator[BinaryIO]:
-    """Opens `root`/`name` for writing; it appears, whole, only when the block ends without an error.
+# ------------------------------------------------------------------------------------------------- write
 
-    When the block has ended, a local file survives a power cut: the file and its folder are synchronised with
-    the disk before anything that refers to it is written. Files in `WORK_DIR` are not, as each run of the
-    command writes them anew.
+
+@contextlib.contextmanager
+def atomic_write(root: str, name: str) -> Iterator[BinaryIO]:
+    """Opens `root`/`name` for writing. The file appears, complete, when the block ends without an error.
+
+    A local file then survives a power cut: the file and its folder are synchronized with the disk before
+    anything that refers to it can be written. Files in `WORK_DIR` are not synchronized, as each run writes
+    them anew. After kill -9, at most a temporary file in `WORK_DIR` remains, which the next run removes.
 
     Raises:
-      OSError: the file cannot be written; what stood there before stays, and no temporary file is left.
+      OSError: the file cannot be written. An existing file is unchanged, and no temporary file remains.
     """
     target = join(root, name)
     temporary = join(root, f"{WORK_DIR}/{uuid.uuid4().hex}.tmp")
     if is_remote(root):
-        # Uploaded only when it is whole: a store shows an upload that was merely closed, cut short or not.
-        with tempfile.SpooledTemporaryFile(UPLOAD_BYTES) as spooled:
+        # Spooled first: a store would show an upload that is closed early as if it were complete.
+        with tempfile.SpooledTemporaryFile(_UPLOAD_MEMORY_BYTES) as spooled:
             yield cast(BinaryIO, spooled)
             _upload(spooled, target, temporary)
         return
-    lasting = not name.startswith(f"{WORK_DIR}/")
-    if lasting:
+    is_durable = not name.startswith(f"{WORK_DIR}/")
+    if is_durable:
         make_folder(Path(target).parent)
     for path in (target, temporary):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         with Path(temporary).open("wb") as file:
             yield file
-            if lasting:
+            if is_durable:
                 file.flush()
                 os.fsync(file.fileno())
         Path(temporary).replace(target)
-        if lasting:
+        if is_durable:
             _sync_folder(Path(target).parent)
     except BaseException as e:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(e, OSError) and e.errno and not e.filename:
-            e.filename = target  # a full disk does not say which
+            e.filename = target  # the error of a full disk does not contain a path
         raise
 
 
@@ -225,37 +234,40 @@ def _upload(file: IO[bytes], target: str, temporary: str) -> None:
 
 
 def write(root: str, name: str, data: bytes) -> None:
-    """Writes a whole file, atomically."""
-    with write_atomically(root, name) as file:
+    """Writes the file `root`/`name`; see `atomic_write`."""
+    with atomic_write(root, name) as file:
         file.write(data)
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a local folder and those around it, unless they are there. The new ones survive a power cut.
+    """Creates a local folder and its parents where they are missing. The new folders survive a power cut.
 
     Raises:
-      OSError: one of them cannot be made.
+      OSError: a folder cannot be created.
     """
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for each in missing:
-        _sync_folder(each.parent)
+    for path in missing:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Writes the names in a folder to the disk: a renamed file is safe only then."""
+    """Synchronizes the entries of a folder with the disk. Without this, a rename may be lost."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as e:
-        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot do it
+        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by some network file systems
             raise
     finally:
         os.close(descriptor)
 
 
+# ------------------------------------------------------------------------------------------------ remove
+
+
 def remove(root: str, name: str) -> None:
-    """Removes a file below `root`, if it is there. It does not come back after a power cut."""
+    """Removes the file `root`/`name` if it exists. The removal survives a power cut."""
     path = join(root, name)
     if is_remote(root):
         with explain_errors("remove", path):
@@ -267,7 +279,7 @@ def remove(root: str, name: str) -> None:
 
 
 def remove_folder(root: str, name: str) -> None:
-    """Removes a folder below `root` and all that is in it, if it is there."""
+    """Removes the folder `root`/`name` and its contents if it exists."""
     if is_remote(root):
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(lambda inside: remove(root, inside), names(root, f"{name}/**")))

@@ -1,4 +1,4 @@
-"""Google's object store, spoken to directly: one request where Beam's file system makes several."""
+"""Access to Google Cloud Storage by Google's client, which needs one request where Beam needs several."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from google.cloud.storage import Blob
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
-from preprocess.storage.registry import CONNECTIONS, Stored, before_magic, matcher
+from preprocess.storage.base import CONNECTIONS, Store, Stored, compile_glob, glob_prefix
 
-_SECONDS = 60.0  # for one request, tried again as Google advises until then
+_TIMEOUT_SECONDS = 60.0  # for one operation with its retries, which follow Google's recommendation
 
 
-class GCS:
-    """The store of gs:// paths; credentials as Beam finds them, none with --no_auth.
+class GCSStore(Store):
+    """The store of gs:// paths. Credentials are found as Beam finds them; --no_auth uses none.
 
     Raises:
-      DefaultCredentialsError: there are none. (Beam would look for half a minute, then go on without.)
+      DefaultCredentialsError: there are no credentials. Beam alone would search for half a minute, then
+        continue without any.
     """
 
     def __init__(self, options: PipelineOptions) -> None:
-        known = not options.view_as(GoogleCloudOptions).no_auth
-        if known:
+        use_credentials = not options.view_as(GoogleCloudOptions).no_auth
+        if use_credentials:
             google.auth.default()
-        self._client = create_storage_client(options, use_credentials=known)
-        for scheme in ("https://", "http://"):  # as Google's client documentation says to, for many threads
+        self._client = create_storage_client(options, use_credentials=use_credentials)
+        # The client's own pool is smaller than the number of threads. Its documentation recommends this.
+        for scheme in ("https://", "http://"):
             self._client._http.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
-        self._retry = DEFAULT_RETRY.with_timeout(_SECONDS)
+        self._retry = DEFAULT_RETRY.with_timeout(_TIMEOUT_SECONDS)
 
     def list(self, pattern: str) -> Iterator[Stored]:
-        """See `Store`."""
-        bucket, _, prefix = before_magic(pattern).removeprefix("gs://").partition("/")
-        matches = matcher(pattern).match
+        """Implements `Store.list`."""
+        bucket, _, prefix = glob_prefix(pattern).removeprefix("gs://").partition("/")
+        matches = compile_glob(pattern).match
         fields = "items(name,size,updated),nextPageToken"
         for blob in self._client.list_blobs(bucket, prefix=prefix, fields=fields, retry=self._retry):
             path = f"gs://{bucket}/{blob.name}"
@@ -45,7 +47,7 @@ class GCS:
                 yield Stored(path, blob.size, blob.updated.timestamp())
 
     def find(self, path: str) -> Stored | None:
-        """See `Store`."""
+        """Implements `Store.find`."""
         blob = self._blob(path)
         try:
             blob.reload(retry=self._retry)
@@ -54,7 +56,7 @@ class GCS:
         return Stored(path, blob.size, blob.updated.timestamp())
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        """See `Store`."""
+        """Implements `Store.read`."""
         if size == 0:
             return b""
         start = offset if offset or size > 0 else None
@@ -63,11 +65,11 @@ class GCS:
         return blob.download_as_bytes(start=start, end=end, raw_download=True, retry=self._retry)
 
     def write(self, path: str, file: BinaryIO, temporary: str) -> None:
-        """See `Store`: an object appears when its upload is complete."""
+        """Implements `Store.write`. An object appears only when its upload is complete."""
         self._blob(path).upload_from_file(file, retry=self._retry)
 
     def delete(self, path: str) -> None:
-        """See `Store`."""
+        """Implements `Store.delete`."""
         try:
             self._blob(path).delete(retry=self._retry)
         except NotFound:

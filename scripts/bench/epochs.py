@@ -80,14 +80,13 @@ Epoch = Callable[[int], Iterable[Any]]
 
 def shards(data: Photographs) -> Epoch:
     """Ours: what the Beam job has left is read again."""
-    import tfrecords_schema as schema
-    from training.data.dataset import train_batches
+    from tfrecords_schema import Manifest
+    from training.data.dataset import ShardedDataset
 
-    manifest = schema.Manifest.load(data.dataset)
+    dataset = ShardedDataset(str(data.dataset), Manifest.load(data.dataset))
 
     def epoch(number: int) -> Iterable[Any]:
-        settings = {"batch_size": data.batch, "seed": 0, "shuffle_buffer": 2048}
-        return train_batches(str(data.dataset), manifest, epoch=number, **settings)
+        return dataset.train(data.batch, seed=0, epoch=number, shuffle_buffer=2048)
 
     next(iter(epoch(0)))  # TensorFlow's start, which every trainer pays
     return epoch

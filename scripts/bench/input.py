@@ -73,7 +73,7 @@ def random_dataset(folder: Path, count: int) -> None:
             )
         name, digest = schema.shard_name("train", index, of), hashlib.sha256(content).hexdigest()
         (folder / name).write_bytes(content)
-        layout = schema.RecordLayout.of(len(key), SIZE**2 // 8, SIZE**2)
+        layout = schema.RecordLayout.from_sizes(len(key), SIZE**2 // 8, SIZE**2)
         shards.append(schema.ShardInfo(name, len(numbers), len(content), digest, layout))
     split = schema.Split(count, histogram.tolist(), edge_pixels, shards)
     manifest = schema.Manifest(
@@ -135,13 +135,12 @@ SHUFFLED = 2048  # records mixed at a time, wherever a loader asks
 
 def linewash(data: Data, _: int) -> Epoch:
     """Ours."""
-    from training.data.dataset import train_batches
+    from training.data.dataset import ShardedDataset
+
+    dataset = ShardedDataset(str(data.root), data.manifest)
 
     def epoch(number: int) -> Iterable[Any]:
-        return train_batches(
-            str(data.root), data.manifest, batch_size=data.batch_size, seed=0, epoch=number,
-            shuffle_buffer=SHUFFLED,
-        )  # fmt: skip
+        return dataset.train(data.batch_size, seed=0, epoch=number, shuffle_buffer=SHUFFLED)
 
     return epoch
 

@@ -1,87 +1,281 @@
-"""From shards on disk to packed batches: what tf.data does, and what is checked before it starts.
+"""Reads a dataset of TFRecord shards as batches of packed examples.
 
-A batch has edges of one bit a pixel, labels of one or two bytes, and an id an example: as few bytes as can
-be, since it is what travels to the device. The order of training examples is a pure function of (seed,
-epoch). TensorFlow is imported only where it is used, so that a wrong path is answered at once.
+Edges stay packed at one bit per pixel and labels at one or two bytes, because batches travel to the
+accelerator; they are unpacked there. TensorFlow is imported only where it is used, so that a wrong path is
+reported before TensorFlow starts.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import tfrecords_schema as schema
-from training.data import direct_reader, storage
+from tfrecords_schema import Manifest, ShardInfo
+from training.data import fixed_length_reader, storage
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# Shards read at a time: enough to mix their examples, few enough to keep reads sequential.
+SHARDS_AT_ONCE = 8
+# The defaults of conf/data, for users of the Python API.
+SHUFFLE_BUFFER = 2048
+SHUFFLE_MEGABYTES = 512
+
 
 class Batch(NamedTuple):
-    """Packed edges uint8 [B, S*S/8], labels [B, S, S], and ids int32 [B], hashed from the records' keys."""
+    """A batch of packed examples.
+
+    Attributes:
+      edges: uint8 [B, S*S/8], one bit per pixel, most significant bit first; see `unpack_edges`.
+      labels: uint8 or uint16 [B, S, S], indices into the palette.
+      ids: int32 [B], hashes of the examples' keys. They seed the augmentation of each example.
+    """
 
     edges: tf.Tensor
     labels: tf.Tensor
     ids: tf.Tensor
 
 
-# Shards read at a time: enough to mix their examples, few enough to keep reads sequential.
-SHARDS_AT_ONCE = 8
+class ShuffleBuffer(NamedTuple):
+    """How many records are shuffled together, and how many of them are read from one shard at a time."""
+
+    records: int
+    range_records: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, records: int, megabytes: int | None) -> ShuffleBuffer:
+        """Returns a buffer of `records`, or of as many as fit into `megabytes` (at least one).
+
+        A range takes at most an eighth of the limit, so that several shards are mixed.
+        """
+        if megabytes is None:
+            return cls(records, fixed_length_reader.RANGE_RECORDS)
+        pixels = manifest.image_size**2
+        record_bytes = pixels // 8 + pixels * np.dtype(manifest.label_dtype).itemsize
+        fitting = max(1, megabytes * 1_000_000 // record_bytes)
+        range_records = max(1, min(fixed_length_reader.RANGE_RECORDS, fitting // SHARDS_AT_ONCE))
+        # Ranges are read whole, so that the last one may exceed the number by all its records but one.
+        return cls(min(records, fitting - range_records + 1), range_records)
 
 
-def open_dataset(root: str) -> schema.Manifest:
-    """Reads the manifest at `root` and checks that every shard it names stands there whole.
+@dataclass(frozen=True)
+class ShardedDataset:
+    """A dataset written by `python -m preprocess`: its directory or bucket, and its manifest.
 
-    Raises:
-      UsageError: `root` is not a dataset, one of another schema version, or where TensorFlow cannot read.
-      WorkError: a shard is missing or has another size than the manifest says, or storage failed.
+    Iterating over a split yields `Batch` tuples of eager tensors, for images of S × S pixels:
+
+    ========  ===============  ============  ==========================================
+    element   dtype            shape         values
+    ========  ===============  ============  ==========================================
+    edges     uint8            [B, S*S/8]    one bit per pixel, most significant first
+    labels    uint8 or uint16  [B, S, S]     indices into `manifest.palette`
+    ids       int32            [B]           hashes of the examples' keys
+    ========  ===============  ============  ==========================================
+
+    Example:
+      >>> from training.data.dataset import ShardedDataset
+      >>> from training.data.unpack import unpack_edges
+      >>> dataset = ShardedDataset.open("dataset/")
+      >>> for batch in dataset.train(batch_size=16, seed=0, epoch=1):
+      ...     edges = unpack_edges(batch.edges, dataset.manifest.image_size)  # float32 [16, S, S, 1]
+      ...     colors = dataset.manifest.palette.to_rgb(batch.labels.numpy())  # uint8 [16, S, S, 3]
+
+    Attributes:
+      root: a local directory, or a URL that TensorFlow can read, such as gs://BUCKET/dataset.
+      manifest: image size, palette, and the shards of each split.
     """
-    if not storage.is_remote(root) and not Path(root).is_dir():
-        raise UsageError(
-            f"data.root={root}: there is no such directory; make it with python -m preprocess --output {root}"
-        )
-    try:
-        manifest = storage.patiently(lambda: schema.Manifest.load(root))
-        _check_sizes(root, [shard for split in manifest.splits.values() for shard in split.shards])
-    except schema.SchemaError as e:
-        raise UsageError(f"data.root={root}: {e}") from e
-    except OSError as e:
-        if e.errno == errno.EPROTONOSUPPORT:
+
+    root: str
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, root: str) -> ShardedDataset:
+        """Opens the dataset at `root` and checks that every shard of its manifest exists in full.
+
+        Raises:
+          UsageError: `root` is not a dataset, or has another schema version, or TensorFlow cannot read it.
+          WorkError: a shard is missing or differs in size from the manifest, or the storage failed.
+        """
+        if not storage.is_remote(root) and not Path(root).is_dir():
             raise UsageError(
-                f"data.root={root}: TensorFlow cannot read this kind of path ({e.strerror}): copy the "
-                "dataset to a disk or to gs://"
-            ) from e
-        raise storage.unreadable(e, root) from e
-    return manifest
+                f"data.root={root}: there is no such directory; "
+                f"make it with python -m preprocess --output {root}"
+            )
+        try:
+            manifest = storage.patiently(lambda: Manifest.load(root))
+            _check_sizes(root, [shard for split in manifest.splits.values() for shard in split.shards])
+        except schema.SchemaError as e:
+            raise UsageError(f"data.root={root}: {e}") from e
+        except OSError as e:
+            if e.errno == errno.EPROTONOSUPPORT:
+                raise UsageError(
+                    f"data.root={root}: TensorFlow cannot read this kind of path ({e.strerror}): copy the "
+                    "dataset to a disk or to gs://"
+                ) from e
+            raise storage.unreadable(e, root) from e
+        return cls(root, manifest)
+
+    def examples(self, split: str) -> int:
+        """Returns the number of examples of a split; 0 when the dataset has no such split."""
+        splits = self.manifest.splits
+        return splits[split].examples if split in splits else 0
+
+    @property
+    def selection_split(self) -> str:
+        """The split that chooses the best epoch: val, or train when there is no validation example."""
+        return "val" if self.examples("val") else "train"
+
+    def train(
+        self,
+        batch_size: int = 16,
+        *,
+        seed: int = 0,
+        epoch: int = 1,
+        skip: int = 0,
+        shuffle_buffer: int = SHUFFLE_BUFFER,
+        shuffle_megabytes: int | None = SHUFFLE_MEGABYTES,
+    ) -> Iterator[Batch]:
+        """Yields one epoch of shuffled batches of the training split.
+
+        The order is a function of (seed, epoch) and of the shuffle buffer. All batches have `batch_size`
+        examples: the remainder, a different one in each epoch, is dropped.
+
+        Args:
+          batch_size: examples per batch.
+          seed: a number that is constant for a training run.
+          epoch: the number of the epoch; each number gives another order.
+          skip: batches to skip at the beginning, for a run that resumes within an epoch.
+          shuffle_buffer: records that are shuffled together. The shards are already in hash order, so that
+            a few thousand are enough.
+          shuffle_megabytes: limit of these records in MB (10^6 bytes), or None for no limit. It changes the
+            order only if the images are so large that fewer records fit.
+
+        Raises:
+          UsageError: the dataset has no training examples.
+          WorkError: a record is damaged, a shard contradicts its layout, or the storage failed.
+        """
+        self._require_examples("train")
+        buffer = ShuffleBuffer.of(self.manifest, shuffle_buffer, shuffle_megabytes)
+        if all(shard.layout for shard in self._shards("train")):
+            return self._read_fixed_length(batch_size, seed, epoch, skip, buffer)
+        return read_batches(self._read_compressed(batch_size, seed, epoch, skip, buffer.records), self.root)
+
+    def eval(self, split: str, batch_size: int = 16) -> Iterator[Batch]:
+        """Yields every example of a split once, in the order of the shards; the last batch may be smaller.
+
+        Args:
+          split: train or val.
+          batch_size: examples per batch.
+
+        Raises:
+          UsageError: the split has no examples.
+          WorkError: a record is damaged or differs from the manifest, or the storage failed.
+        """
+        self._require_examples(split)
+        return read_batches(self._read_in_order(split, batch_size), self.root)
+
+    def _require_examples(self, split: str) -> None:
+        if not self.examples(split):
+            raise UsageError(f"data.root={self.root}: there are no {split} examples; preprocess more images")
+
+    def _shards(self, split: str) -> list[ShardInfo]:
+        return [shard for shard in self.manifest.splits[split].shards if shard.examples]
+
+    def _path(self, shard: ShardInfo) -> str:
+        return f"{self.root.rstrip('/')}/{shard.name}"
+
+    def _read_fixed_length(
+        self, batch_size: int, seed: int, epoch: int, skip: int, buffer: ShuffleBuffer
+    ) -> Iterator[Batch]:
+        """Reads uncompressed shards without tf.data, which would spend most of its time on copies."""
+        size = self.manifest.image_size
+        dtype = np.dtype(self.manifest.label_dtype).newbyteorder("<")
+        try:
+            ranges = [
+                part
+                for shard in self._shards("train")
+                for part in fixed_length_reader.split_shard(self._path(shard), shard, buffer.range_records)
+            ]
+            for ids, edges, labels in fixed_length_reader.batches(
+                ranges,
+                lambda keys: _hash_keys(keys).numpy(),
+                batch_size=batch_size,
+                seed=seed,
+                epoch=epoch,
+                chunk_records=buffer.records,
+                skip=skip,
+            ):
+                labels = labels.view(dtype).reshape(batch_size, size, size)
+                yield Batch(*map(_to_tensor, (edges, labels, ids)))
+        except schema.SchemaError as e:
+            raise _damaged(self.root, e) from e
+        except OSError as e:
+            raise storage.unreadable(e, self.root) from e
+
+    def _read_compressed(
+        self, batch_size: int, seed: int, epoch: int, skip: int, buffer: int
+    ) -> tf.data.Dataset:
+        """Reads compressed shards: records are shuffled while still encoded, and parsed afterwards."""
+        import tensorflow as tf
+
+        paths = [self._path(shard) for shard in self._shards("train")]
+        generator = np.random.default_rng([seed, epoch])
+        order = generator.permutation(len(paths))
+        records = tf.data.Dataset.from_tensor_slices([paths[i] for i in order]).interleave(
+            self._read_shard, cycle_length=SHARDS_AT_ONCE
+        )
+        records = records.shuffle(
+            buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
+        )
+        return self._parse(records.batch(batch_size, drop_remainder=True).skip(skip))
+
+    def _read_in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
+        import tensorflow as tf
+
+        paths = [self._path(shard) for shard in self._shards(split)]
+        records = tf.data.Dataset.from_tensor_slices(paths).flat_map(self._read_shard)
+        return self._parse(records.batch(batch_size))
+
+    def _read_shard(self, path: tf.Tensor) -> tf.data.Dataset:
+        import tensorflow as tf
+
+        compression = "GZIP" if self.manifest.compression == "gzip" else ""
+        return tf.data.TFRecordDataset(path, compression_type=compression)
+
+    def _parse(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        import tensorflow as tf
+
+        def parse(serialized: tf.Tensor) -> Batch:
+            keys, edges, labels = schema.parse(
+                serialized, self.manifest.image_size, self.manifest.label_dtype
+            )
+            # The padding of a key depends on its shard, and an id must not.
+            return Batch(edges, labels, _hash_keys(tf.strings.regex_replace(keys, r"\x00+$", "")))
+
+        parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return parsed.prefetch(tf.data.AUTOTUNE)
 
 
-def examples(manifest: schema.Manifest, split: str) -> int:
-    """How many examples a split has; 0 when the dataset has no such split."""
-    return manifest.splits[split].examples if split in manifest.splits else 0
+def read_batches(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
+    """Yields the batches of a `tf.data` pipeline, and reports damaged shards in a sentence.
 
-
-def selection_split(manifest: schema.Manifest) -> str:
-    """The split that decides how good a network is: val, or train when there is no validation example."""
-    return "val" if examples(manifest, "val") else "train"
-
-
-def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
-    """Yields the dataset's batches; what tf.data says of a shard that cannot be read becomes a sentence.
-
-    Where a bucket fails in a way that may pass, reading goes on behind the last batch that was yielded, after
-    a while. The dataset must give the same batches each time it is gone through.
+    After a temporary failure of a bucket the pipeline is started again after the last yielded batch. It must
+    therefore yield the same batches in each iteration.
 
     Raises:
-      WorkError: a record is damaged, or holds something else than the manifest says, or storage failed.
+      WorkError: a record is damaged or differs from the manifest, or the storage failed.
     """
     import tensorflow as tf
 
-    batches, done, failed = iter(dataset), 0, 0
+    batches, yielded, failures = iter(dataset), 0, 0
     while True:
         try:
             batch = next(batches)
@@ -93,183 +287,50 @@ def read(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
             error = schema.storage_error(e, "")
             if isinstance(error, ConnectionError):
                 if not storage.is_remote(root) and not isinstance(e, tf.errors.UnknownError):
-                    raise  # of this machine's memory, or of the processes that train together
-                if storage.is_remote(root) and storage.pause(failed):
-                    failed += 1
-                    batches = iter(dataset.skip(done))
+                    raise  # out of memory, or a failure of the processes that train together
+                if storage.is_remote(root) and storage.pause(failures):
+                    failures += 1
+                    batches = iter(dataset.skip(yielded))
                     continue
             raise storage.unreadable(error, f"a shard of {root}") from e
-        done, failed = done + 1, 0
+        yielded, failures = yielded + 1, 0
         yield batch
 
 
-def train_batches(
-    root: str,
-    manifest: schema.Manifest,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    shuffle_buffer: int,
-    shuffle_megabytes: int | None = None,
-    skip: int = 0,
-) -> Iterator[Batch]:
-    """Yields one epoch of packed training batches, in an order that (seed, epoch) alone decides.
-
-    Every batch has `batch_size` examples: the few left over at the end are dropped, others each epoch. The
-    first `skip` batches, which a resumed run has had, are left out.
-
-    Args:
-      shuffle_buffer: records that are mixed at a time.
-      shuffle_megabytes: a limit of these records, in MB of 10^6 bytes; None for no limit. It changes the
-        order only where images are so large that it lowers their number.
-
-    Raises:
-      WorkError: a record is damaged, a shard's layout contradicts its size, or storage failed.
-    """
-    mixed = Mixed.of(manifest, shuffle_buffer, shuffle_megabytes)
-    if _has_strides(manifest, "train"):
-        return _by_stride(root, manifest, batch_size, seed, epoch, mixed, skip)
-    return read(_by_record(root, manifest, batch_size, seed, epoch, mixed.records, skip), root)
-
-
-class Mixed(NamedTuple):
-    """How many records are mixed at a time: `records`, which are read in pieces of up to `piece` records."""
-
-    records: int
-    piece: int
-
-    @classmethod
-    def of(cls, manifest: schema.Manifest, records: int, megabytes: int | None) -> Mixed:
-        """`records`, or as many as fit into `megabytes`: 1 at least.
-
-        A piece never takes more than an eighth of the limit, so that several shards are mixed.
-        """
-        if megabytes is None:
-            return cls(records, direct_reader.PIECE_RECORDS)
-        pixels = manifest.image_size**2
-        fit = max(
-            1, megabytes * 1_000_000 // (pixels // 8 + pixels * np.dtype(manifest.label_dtype).itemsize)
-        )
-        piece = max(1, min(direct_reader.PIECE_RECORDS, fit // SHARDS_AT_ONCE))
-        # Pieces are read whole: the last one that is added may exceed the number by all but one record.
-        return cls(min(records, fit - piece + 1), piece)
-
-
-def eval_dataset(root: str, manifest: schema.Manifest, *, split: str, batch_size: int) -> tf.data.Dataset:
-    """Every example of a split exactly once, in the order of its shards; the last batch may be smaller."""
-    import tensorflow as tf
-
-    files = tf.data.Dataset.from_tensor_slices(_shard_paths(root, manifest, split))
-    records = files.flat_map(lambda path: _records(path, manifest))
-    return _packed(records.batch(batch_size), manifest)
-
-
-def _by_stride(
-    root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, mixed: Mixed, skip: int
-) -> Iterator[Batch]:
-    """Batches gathered from shards of fixed stride (see strides.py).
-
-    Without tf.data: handing an array to it costs more than all the work that there is to do.
-    """
-
-    shards = [shard for shard in manifest.splits["train"].shards if shard.examples]
-    size, dtype = manifest.image_size, np.dtype(manifest.label_dtype).newbyteorder("<")
-    try:
-        pieces = [
-            piece
-            for shard in shards
-            for piece in direct_reader.pieces_of(f"{root.rstrip('/')}/{shard.name}", shard, mixed.piece)
-        ]
-        for ids, edges, labels in direct_reader.batches(
-            pieces,
-            lambda keys: _ids(keys).numpy(),
-            batch_size=batch_size,
-            seed=seed,
-            epoch=epoch,
-            at_once=mixed.records,
-            skip=skip,
-        ):
-            labels = labels.view(dtype).reshape(batch_size, size, size)
-            yield Batch(*map(_taken_over, (edges, labels, ids)))
-    except schema.SchemaError as e:
-        raise _damaged(root, e) from e
-    except OSError as e:
-        raise storage.unreadable(e, root) from e
-
-
 def _damaged(root: str, reason: object) -> WorkError:
-    find = f"find it with python scripts/verify_shards.py {root}"
-    return WorkError(f"a shard of {root} is damaged ({reason}); {find}")
-
-
-def _by_record(
-    root: str, manifest: schema.Manifest, batch_size: int, seed: int, epoch: int, buffer: int, skip: int
-) -> tf.data.Dataset:
-    """Batches out of compressed shards: their records are shuffled while still encoded, then parsed."""
-    import tensorflow as tf
-
-    files = _shard_paths(root, manifest, "train")
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(files))
-    records = tf.data.Dataset.from_tensor_slices([files[i] for i in order]).interleave(
-        lambda path: _records(path, manifest), cycle_length=SHARDS_AT_ONCE
+    return WorkError(
+        f"a shard of {root} is damaged ({reason}); find it with python scripts/verify_shards.py {root}"
     )
-    records = records.shuffle(buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False)
-    return _packed(records.batch(batch_size, drop_remainder=True).skip(skip), manifest)
 
 
-def _has_strides(manifest: schema.Manifest, split: str) -> bool:
-    return all(shard.layout for shard in manifest.splits[split].shards if shard.examples)
+def _to_tensor(array: np.ndarray) -> tf.Tensor:
+    """Returns a tensor that shares the memory of `array`, which must not be written to any more.
 
-
-def _packed(batches: tf.data.Dataset, manifest: schema.Manifest) -> tf.data.Dataset:
+    All other conversions copy. TensorFlow aborts the process if the memory is not aligned.
+    """
     import tensorflow as tf
 
-    def parse(serialized: tf.Tensor) -> Batch:
-        keys, edges, labels = schema.parse(serialized, manifest.image_size, manifest.label_dtype)
-        # How far a key is padded depends on its shard.
-        return Batch(edges, labels, _ids(tf.strings.regex_replace(keys, r"\x00+$", "")))
-
-    parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return parsed.prefetch(tf.data.AUTOTUNE)
-
-
-def _taken_over(array: np.ndarray) -> tf.Tensor:
-    """A tensor in the array's own memory (all other ways copy); nobody may write there any more."""
-    import tensorflow as tf
-
-    if array.ctypes.data % direct_reader.ALIGNMENT:  # TensorFlow would end the process
+    if array.ctypes.data % fixed_length_reader.ALIGNMENT:
         return tf.convert_to_tensor(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def _ids(keys: tf.Tensor) -> tf.Tensor:
-    """Keys without padding to ids, int32 [B]; the hash is documented never to change."""
+def _hash_keys(keys: tf.Tensor) -> tf.Tensor:
+    """Returns the ids of unpadded keys, int32 [B]. TensorFlow documents that this hash never changes."""
     import tensorflow as tf
 
     return tf.cast(tf.strings.to_hash_bucket_fast(keys, 2**31 - 1), tf.int32)
 
 
-def _records(path: tf.Tensor, manifest: schema.Manifest) -> tf.data.Dataset:
-    import tensorflow as tf
-
-    return tf.data.TFRecordDataset(path, compression_type="GZIP" if manifest.compression == "gzip" else "")
-
-
-def _shard_paths(root: str, manifest: schema.Manifest, split: str) -> list[str]:
-    return [f"{root.rstrip('/')}/{shard.name}" for shard in manifest.splits[split].shards if shard.examples]
-
-
-def _check_sizes(root: str, shards: list[schema.ShardInfo]) -> None:
+def _check_sizes(root: str, shards: list[ShardInfo]) -> None:
     paths = [f"{root.rstrip('/')}/{shard.name}" for shard in shards]
-    for shard, path, found in zip(shards, paths, storage.sizes(paths), strict=True):
-        if found == shard.bytes:
+    for shard, path, size in zip(shards, paths, storage.sizes(paths), strict=True):
+        if size == shard.bytes:
             continue
-        state = (
-            "is missing" if found is None else f"has {found:,} bytes, but the manifest says {shard.bytes:,}"
+        problem = (
+            "is missing" if size is None else f"has {size:,} bytes, but the manifest says {shard.bytes:,}"
         )
         receipt = schema.ShardReceipt.name(shard.name)
         raise WorkError(
-            f"{path} {state}: copy it again, or delete {receipt} and rerun the preprocessing that made it"
+            f"{path} {problem}: copy it again, or delete {receipt} and run the same preprocessing again"
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.cli import answer, lowering, parse_words
+from training.cli import explain_out_of_memory, parse_key_values, run_text_command
 from training.errors import UsageError
 from training.tf_startup import start_tensorflow
 
@@ -40,22 +40,22 @@ def evaluate(run: RunInfo, checkpoint: str, split: str, root: str) -> str:
       WorkError: a shard or the network is damaged.
     """
     # Only here: where a package is not installed, its absence is reported as a sentence.
-    from training.data.dataset import examples, open_dataset
+    from training.data.dataset import ShardedDataset
 
     network = run.network(checkpoint)
     if "://" in root:
         start_tensorflow()
-    manifest = open_dataset(root)
-    differences = run.differences(root, manifest)
-    if not examples(manifest, split):
-        other = next((name for name in CHOICES["split"] if examples(manifest, name)), None)
+    dataset = ShardedDataset.open(root)
+    differences = run.differences(dataset)
+    if not dataset.examples(split):
+        other = next((name for name in CHOICES["split"] if dataset.examples(name)), None)
         hint = f"type split={other}" if other else "preprocess more images"
         raise UsageError(f"split={split}: there are no such examples in {root}; {hint}")
     # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
     start_tensorflow()
     from training.evaluate.evaluation import judge
 
-    evaluation = judge(run, network, root, manifest, split)
+    evaluation = judge(run, network, dataset, split)
     written = evaluation.write(run.directory, differences)
     notes = [f"note       {sentence}" for sentence in differences]
     return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, written))}"])
@@ -69,16 +69,16 @@ def evaluate_run(words: Sequence[str]) -> str:
     """
     from training.run.run_info import RunInfo
 
-    typed = parse_words(words, KEYS, CHOICES)
+    typed = parse_key_values(words, KEYS, CHOICES)
     run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
-    with lowering(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
+    with explain_out_of_memory(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
         return evaluate(run, typed["checkpoint"], typed["split"], run.find_root(typed.get("data.root")))
 
 
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.evaluate", HELP, words, evaluate_run)
+    return run_text_command("python -m training.evaluate", HELP, words, evaluate_run)
 
 
 if __name__ == "__main__":

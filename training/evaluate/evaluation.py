@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -15,9 +16,9 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tfrecords_schema import Manifest, Palette, unpack_edges
+from tfrecords_schema import Palette, unpack_edges
 from training.atomic_files import atomic_write
-from training.data.dataset import Batch, eval_dataset, examples, read
+from training.data.dataset import Batch, ShardedDataset
 from training.errors import WorkError
 from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
@@ -59,7 +60,7 @@ class Evaluation:
     """
 
     what: dict[str, Any]
-    manifest: Manifest
+    dataset: ShardedDataset
     rows: dict[str, Scores]
     widths: dict[int, Scores]
     hints: dict[int, Scores]
@@ -96,7 +97,7 @@ class Evaluation:
         hits, counts = self.tally.hits.numpy(), self.tally.counts.numpy()
         colors = [
             {"rgb": list(rgb), "pixels": int(count), "found": int(hit)}
-            for rgb, count, hit in zip(self.manifest.palette.colors, counts, hits, strict=True)
+            for rgb, count, hit in zip(self.dataset.manifest.palette.colors, counts, hits, strict=True)
         ]
         return self.what | {
             "differences": differences,
@@ -116,11 +117,11 @@ class Evaluation:
         if self.tally.confusion.shape[0]:
             pictures.append(directory / "confusion.png")
             with atomic_write(pictures[1]) as temporary:
-                write_confusion(temporary, self.tally.confusion.numpy(), self.manifest.palette)
+                write_confusion(temporary, self.tally.confusion.numpy(), self.dataset.manifest.palette)
         return pictures
 
 
-def judge(run: RunInfo, network: Path, root: str, manifest: Manifest, split: str) -> Evaluation:
+def judge(run: RunInfo, network: Path, dataset: ShardedDataset, split: str) -> Evaluation:
     """Takes every example of the split, once for each line width and number of hints.
 
     Raises:
@@ -131,9 +132,9 @@ def judge(run: RunInfo, network: Path, root: str, manifest: Manifest, split: str
     hints = [EvalCondition(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
     ways = [*widths, *hints]
     tallies = {}
-    steps = make_eval_steps(net, manifest, run.gives_logits, ways=ways)
+    steps = make_eval_steps(net, dataset.manifest, run.gives_logits, ways=ways)
     for way, step in zip(ways, steps, strict=True):
-        batches = _batches(run, root, manifest, split, f"{split}, {way}")
+        batches = _batches(run, dataset, split, f"{split}, {way}")
         tallies[way] = total(step(*batch) for batch in batches)
     scores = {way: Scores.of_tally(tally) for way, tally in tallies.items()}
     plain = EvalCondition()
@@ -143,28 +144,29 @@ def judge(run: RunInfo, network: Path, root: str, manifest: Manifest, split: str
         )
     what = {
         "network": str(network),
-        "root": root,
-        "fingerprint": manifest.dataset_fingerprint,
+        "root": dataset.root,
+        "fingerprint": dataset.manifest.dataset_fingerprint,
         "split": split,
-        "examples": examples(manifest, split),
+        "examples": dataset.examples(split),
     }
     return Evaluation(
         what,
-        manifest,
-        {NETWORK: scores[plain], **_baselines(run, root, manifest, split)},
+        dataset,
+        {NETWORK: scores[plain], **_baselines(run, dataset, split)},
         {way.line_width: scores[way] for way in widths},
         {way.hints: scores[way] for way in [plain, *hints] if hints},
         tallies[plain],
-        _panel(net, run, root, manifest, split),
+        _panel(net, run, dataset, split),
     )
 
 
-def _baselines(run: RunInfo, root: str, manifest: Manifest, split: str) -> dict[str, Scores]:
+def _baselines(run: RunInfo, dataset: ShardedDataset, split: str) -> dict[str, Scores]:
     """Scores by name; the last two only where their tables fit in memory."""
+    manifest = dataset.manifest
     palette, size = manifest.palette, manifest.image_size
 
     def count(of: str, images: int | None) -> np.ndarray:
-        batches = _batches(run, root, manifest, of, f"places, {of}", images)
+        batches = _batches(run, dataset, of, f"places, {of}", images)
         return count_places((labels.numpy() for _, labels, _ in batches), size, len(palette))
 
     rows = {COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette)}
@@ -176,14 +178,13 @@ def _baselines(run: RunInfo, root: str, manifest: Manifest, split: str) -> dict[
 
 
 def _batches(
-    run: RunInfo, root: str, manifest: Manifest, split: str, what: str, images: int | None = None
+    run: RunInfo, dataset: ShardedDataset, split: str, what: str, images: int | None = None
 ) -> Iterator[Batch]:
     """All batches of a split, or (rounded up to whole batches) those of its first `images`."""
-    dataset = eval_dataset(root, manifest, split=split, batch_size=run.batch_size)
-    count = -(-min(images or sys.maxsize, examples(manifest, split)) // run.batch_size)
-    total = min(images or sys.maxsize, examples(manifest, split))
+    count = -(-min(images or sys.maxsize, dataset.examples(split)) // run.batch_size)
+    total = min(images or sys.maxsize, dataset.examples(split))
     with ProgressBar(what, total, starting="compiling") as meter:
-        for batch in read(dataset.take(count), root):
+        for batch in itertools.islice(dataset.eval(split, run.batch_size), count):
             yield batch
             meter.update(len(batch.ids))
 
@@ -226,8 +227,8 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
     return net
 
 
-def _panel(net: keras.Model, run: RunInfo, root: str, manifest: Manifest, split: str) -> np.ndarray:
-    dataset = eval_dataset(root, manifest, split=split, batch_size=run.panel_images)
-    packed, labels, _ = next(read(dataset, root))
-    edges = np.stack([unpack_edges(one.tobytes(), manifest.image_size) for one in packed.numpy()])
+def _panel(net: keras.Model, run: RunInfo, dataset: ShardedDataset, split: str) -> np.ndarray:
+    manifest = dataset.manifest
+    packed, labels, _ = next(dataset.eval(split, run.panel_images))
+    edges = np.stack([unpack_edges(row.tobytes(), manifest.image_size) for row in packed.numpy()])
     return draw_sample_grid(edges, labels.numpy(), predict_labels(net, edges, run.stride), manifest.palette)

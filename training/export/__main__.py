@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -10,12 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.atomic_files import atomic_directory
-from training.cli import answer, install_command, lowering, parse_words
+from training.cli import (
+    closest_match,
+    did_you_mean,
+    explain_out_of_memory,
+    install_command,
+    parse_key_values,
+    run_text_command,
+)
 from training.errors import LinewashError, UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from tfrecords_schema import Manifest
+    from training.data.dataset import ShardedDataset
     from training.run.run_info import RunInfo
 
 HELP = """\
@@ -53,10 +59,9 @@ def chosen_formats(typed: str | None) -> list[str]:
     for word in words:
         if word not in FORMATS:
             known = [*FORMATS, *FORMATS.values()]
-            near = difflib.get_close_matches(f"model.{word}", known, n=1, cutoff=0.8)
-            near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-            right = [name for name, file in FORMATS.items() if near and near[0] in (name, file)]
-            hint = f": did you mean {right[0]}?" if right else ":"
+            file_name = closest_match(f"model.{word}", known, cutoff=0.8) or closest_match(word, known, 0.5)
+            suggestion = next((name for name, file in FORMATS.items() if file_name in (name, file)), None)
+            hint = did_you_mean(suggestion)
             raise UsageError(f"there is no format {word}{hint} formats can be {', '.join(FORMATS)}")
     for word in words:
         missing = [name for name in NEEDS.get(word, ()) if importlib.util.find_spec(name) is None]
@@ -68,26 +73,27 @@ def chosen_formats(typed: str | None) -> list[str]:
     return [name for name in FORMATS if name in words]
 
 
-def find_dataset(run: RunInfo, typed: str | None) -> tuple[Manifest | None, list[str]]:
-    """The manifest of the dataset that the run was trained on, or None and a sentence on why not.
+def find_dataset(run: RunInfo, typed: str | None) -> tuple[ShardedDataset | None, list[str]]:
+    """The dataset that the run was trained on, or None and a sentence on why not.
 
     Raises:
       UsageError, WorkError: `typed`, where it is said to be, is no dataset, or another or a damaged one.
     """
-    from training.data.dataset import open_dataset
+    from training.data.dataset import ShardedDataset
 
     root = typed or run.root
     if "://" in root:
         start_tensorflow()
     try:
-        manifest = open_dataset(run.find_root(typed))
+        dataset = ShardedDataset.open(run.find_root(typed))
     except LinewashError as e:
         if typed:
             raise
         return None, [f"Its dataset could not be read ({e})."]
-    if manifest.dataset_fingerprint == run.fingerprint:
-        return manifest, []
-    found = f"{root} is another dataset ({manifest.dataset_fingerprint}) than it was trained on"
+    fingerprint = dataset.manifest.dataset_fingerprint
+    if fingerprint == run.fingerprint:
+        return dataset, []
+    found = f"{root} is another dataset ({fingerprint}) than it was trained on"
     if typed:
         raise UsageError(f"data.root={found} ({run.fingerprint}): leave data.root out, or give the very same")
     return None, [f"{found}."]
@@ -115,21 +121,21 @@ def export_run(words: Sequence[str]) -> str:
     # Only here: where a package is not installed, its absence is reported as a sentence.
     from training.run.run_info import RunInfo, read_run
 
-    typed = parse_words(words, KEYS, CHOICES)
+    typed = parse_key_values(words, KEYS, CHOICES)
     formats = chosen_formats(typed.get("formats"))
     run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
     record = read_run(run.directory)
     network = run.network(typed["checkpoint"])
     out = Path(typed.get("out", run.directory / "export"))
     check_free(out)
-    manifest, notes = find_dataset(run, typed.get("data.root"))
+    dataset, notes = find_dataset(run, typed.get("data.root"))
     # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
     start_tensorflow()
     from training.export.formats import Source, export
 
-    source = Source(run, record, network, typed.get("data.root", run.root), manifest)
+    source = Source(run, record, network, dataset)
     less = f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"
-    with lowering(less), atomic_directory(out) as directory:
+    with explain_out_of_memory(less), atomic_directory(out) as directory:
         table = export(source, formats, directory, notes)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
 
@@ -137,7 +143,7 @@ def export_run(words: Sequence[str]) -> str:
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
     words = sys.argv[1:] if words is None else words
-    return answer("python -m training.export", HELP, words, export_run)
+    return run_text_command("python -m training.export", HELP, words, export_run)
 
 
 if __name__ == "__main__":

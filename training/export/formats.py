@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords_schema import Manifest, __version__, unpack_edges
-from training.data.dataset import eval_dataset, examples, read, selection_split
+from tfrecords_schema import __version__, unpack_edges
+from training.data.dataset import ShardedDataset
 from training.errors import WorkError
 from training.evaluate.evaluation import judge, load_network
 from training.export import parity
@@ -35,7 +35,7 @@ from training.export.portable import inference_copy, portable_copy
 from training.models.predict import predict_labels
 from training.run.run_info import RunInfo
 from training.run.sample_grid import draw_sample_grid
-from training.tf_startup import announced, capture_stderr
+from training.tf_startup import capture_stderr, show_status
 
 # ONNX Runtime takes it since 1.14, of 2023; tf2onnx goes no higher.
 OPSET = 18
@@ -50,8 +50,7 @@ class Source:
     run: RunInfo
     record: dict[str, Any]
     network: Path
-    root: str
-    manifest: Manifest | None
+    dataset: ShardedDataset | None
 
 
 class _Judged(msgspec.Struct):
@@ -75,7 +74,7 @@ def export(source: Source, formats: list[str], directory: Path, notes: list[str]
     trained = load_network(source.network, run.palette)
     evaluation = _evaluation(source)
     net = inference_copy(trained, run.gives_logits)
-    doing = announced(f"writing {', '.join(formats)}, and comparing them with Keras")
+    doing = show_status(f"writing {', '.join(formats)}, and comparing them with Keras")
     with doing, tempfile.TemporaryFile() as noise, capture_stderr(noise):
         files = _write_formats(net, formats, directory)
         rows = [row.check() for row in parity.compare(net, files, _drawings(source, net), run.stride)]
@@ -86,7 +85,7 @@ def export(source: Source, formats: list[str], directory: Path, notes: list[str]
         stride=run.stride,
         hints=net.input_shape[-1] > 1,
         palette=run.palette,
-        recipe=source.manifest.recipe if source.manifest else {},
+        recipe=source.dataset.manifest.recipe if source.dataset else {},
         dataset_fingerprint=run.fingerprint,
         files={name: path.name for name, path in files.items()},
         scores=evaluation["scores"] if evaluation else {},
@@ -172,12 +171,11 @@ def _converting(name: str) -> Iterator[None]:
 
 def _examples(source: Source, count: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Edges uint8 [N, S, S] in {0, 1} and labels [N, S, S] of the first examples that were not trained on."""
-    manifest = source.manifest
-    if manifest is None or not examples(manifest, selection_split(manifest)):
+    dataset = source.dataset
+    if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    dataset = eval_dataset(source.root, manifest, split=selection_split(manifest), batch_size=count)
-    packed, labels, _ = next(read(dataset, source.root))
-    edges = [unpack_edges(one.tobytes(), manifest.image_size) for one in packed.numpy()]
+    packed, labels, _ = next(dataset.eval(dataset.selection_split, count))
+    edges = [unpack_edges(row.tobytes(), dataset.manifest.image_size) for row in packed.numpy()]
     return np.stack(edges), labels.numpy()
 
 
@@ -189,14 +187,13 @@ def _drawings(source: Source, net: keras.Model) -> list[np.ndarray]:
 
 def _evaluation(source: Source) -> dict[str, Any] | None:
     """What evaluation.json says, judged now if there is none of this network; None without the dataset."""
-    run, manifest = source.run, source.manifest
+    run, dataset = source.run, source.dataset
     path = run.directory / "evaluation.json"
     if found := _read_evaluation(path, source):
         return found
-    split = selection_split(manifest) if manifest else ""
-    if manifest is None or not examples(manifest, split):
+    if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    evaluation = judge(run, source.network, source.root, manifest, split)
+    evaluation = judge(run, source.network, dataset, dataset.selection_split)
     if not path.exists():
         evaluation.write(run.directory, [])
     return evaluation.content([])

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from training.cli import interrupt
+from training.cli import signal_exception
 
 # Ctrl-C; what `kill` and schedulers send before they end a process; a terminal that is closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -68,4 +68,4 @@ class StopSignals:
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
-    raise interrupt(number)
+    raise signal_exception(number)

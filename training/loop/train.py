@@ -13,11 +13,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-import tfrecords_schema as schema
 from training.atomic_files import remove_unfinished
-from training.cli import lowering
+from training.cli import explain_out_of_memory
 from training.config import TrainConfig
-from training.data.dataset import Batch, eval_dataset, examples, read, selection_split, train_batches
+from training.data.dataset import Batch, ShardedDataset
 from training.errors import UsageError, WorkError
 from training.loop.checkpoint import STATES, CheckpointWriter, load_progress
 from training.loop.checkpoint_file import Progress
@@ -54,8 +53,8 @@ class Summary:
     interrupted: int
 
 
-def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summary:
-    """Trains the network of `config` on the dataset of `manifest`; all it leaves lies in `run_dir`.
+def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summary:
+    """Trains the network of `config` on `dataset`; all it leaves lies in `run_dir`.
 
     With several processes one of them, the chief, writes and speaks.
 
@@ -68,24 +67,25 @@ def train(config: TrainConfig, manifest: schema.Manifest, run_dir: Path) -> Summ
       WorkError: a damaged shard, a loss that is no longer finite, another process in this directory, or one
         of the processes that share the run is gone.
     """
-    config.check_fits(manifest)
+    config.check_fits(dataset.manifest)
     replicas = Replicas.of(config.trainer.strategy)
     replicas.check_fits(config.trainer.batch_size)
     with only_trainer(run_dir) if replicas.is_chief else nullcontext(), StopSignals() as interrupts:
         batch = config.trainer.batch_size
         less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
-        with lowering(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
-            return _train(config, manifest, run_dir, replicas, interrupts)
+        with explain_out_of_memory(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
+            return _train(config, dataset, run_dir, replicas, interrupts)
 
 
 def _train(
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     run_dir: Path,
     replicas: Replicas,
     interrupts: StopSignals,
 ) -> Summary:
-    _check_directory(run_dir, config, manifest)
+    _check_directory(run_dir, config, dataset)
+    manifest = dataset.manifest
     if replicas.is_chief:
         remove_unfinished(run_dir)
     keras.utils.clear_session()
@@ -95,9 +95,9 @@ def _train(
         learner = Learner.of(net, manifest, config, replicas)
     progress, resumed = load_progress(run_dir / "checkpoints", learner)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
-    baselines = Baselines.of(manifest.splits[selection_split(manifest)].label_histogram, manifest.palette)
-    journal = RunArtifacts.of(run_dir, config, manifest, baselines, progress.history, replicas.is_chief)
-    budget = _budget(config, manifest, progress)
+    baselines = Baselines.of(manifest.splits[dataset.selection_split].label_histogram, manifest.palette)
+    journal = RunArtifacts.of(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
+    budget = _budget(config, dataset, progress)
     saver = CheckpointWriter(
         run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief
     )
@@ -106,8 +106,8 @@ def _train(
         replicas.say(console.complete(journal, config))
         return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted=0)
     if replicas.is_chief:
-        run_info.write_run(run_dir / run_info.RUN_NAME, config, manifest, net)
-    replicas.say(console.opening(config, manifest, net, baselines, run_dir))
+        run_info.write_run(run_dir / run_info.RUN_NAME, config, dataset, net)
+    replicas.say(console.opening(config, dataset, net, baselines, run_dir))
     if resumed:
         replicas.say(resumed)
     journal.make_up(learner.judged, epoch_just_ended=progress.in_epoch == 0)
@@ -115,7 +115,7 @@ def _train(
 
     interrupted = 0
     try:
-        for epoch in _epochs(config, manifest, learner, progress, budget, saver, replicas, interrupts):
+        for epoch in _epochs(config, dataset, learner, progress, budget, saver, replicas, interrupts):
             journal.write(learner.judged)
             replicas.say(epoch.line(config.trainer.epochs))
     except Interrupted as e:
@@ -128,15 +128,15 @@ def _train(
         ) from e
 
     with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is gone
-        replicas.say(console.closing(journal, config, manifest, progress, interrupted))
+        replicas.say(console.closing(journal, config, dataset, progress, interrupted))
     return Summary(run_dir, baselines, journal.epochs, journal.best, learner.judged, interrupted)
 
 
 def evaluate(
     learner: Learner,
-    config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     split: str,
+    batch_size: int,
     check: Callable[[], None] = lambda: None,
     count: Callable[[int], None] = lambda images: None,
 ) -> Scores:
@@ -144,10 +144,9 @@ def evaluate(
 
     `check` is called before each batch, `count` after it with its number of images.
     """
-    dataset = eval_dataset(config.data.root, manifest, split=split, batch_size=config.trainer.batch_size)
 
     def tallies() -> Iterator[Tally]:
-        for batch in read(dataset, config.data.root):
+        for batch in dataset.eval(split, batch_size):
             check()
             yield learner.eval_step(*batch)
             count(len(batch.ids))
@@ -155,8 +154,8 @@ def evaluate(
     return Scores.of_tally(total(tallies()))
 
 
-def _check_directory(run_dir: Path, config: TrainConfig, manifest: schema.Manifest) -> None:
-    run_info.check_same_run(run_dir, config, manifest)
+def _check_directory(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
+    run_info.check_same_run(run_dir, config, dataset)
     if (run_dir / HISTORY).exists() and not list((run_dir / "checkpoints").glob(STATES)):
         raise UsageError(
             f"{run_dir} holds a run whose checkpoints/{STATES} are gone, so it cannot go on: "
@@ -164,8 +163,8 @@ def _check_directory(run_dir: Path, config: TrainConfig, manifest: schema.Manife
         )
 
 
-def _budget(config: TrainConfig, manifest: schema.Manifest, progress: Progress) -> Budget:
-    steps = config.steps_per_epoch(examples(manifest, "train"))
+def _budget(config: TrainConfig, dataset: ShardedDataset, progress: Progress) -> Budget:
+    steps = config.steps_per_epoch(dataset.examples("train"))
     return Budget(
         config.trainer.epochs and config.trainer.epochs * steps,
         config.trainer.max_minutes,
@@ -184,7 +183,7 @@ def _is_over(progress: Progress, budget: Budget, config: TrainConfig) -> bool:
 
 def _epochs(
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     learner: Learner,
     progress: Progress,
     budget: Budget,
@@ -193,16 +192,16 @@ def _epochs(
     interrupts: StopSignals,
 ) -> Iterator[Epoch]:
     """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
-    has_val = examples(manifest, "val") > 0
+    has_val = dataset.examples("val") > 0
     while not _is_over(progress, budget, config):
-        scores = _train_epoch(config, manifest, learner, progress, budget, saver, replicas, interrupts)
+        scores = _train_epoch(config, dataset, learner, progress, budget, saver, replicas, interrupts)
         if has_val:
             # So that who is killed while validating need not train again.
             saver.save()
         name = f"{console.epoch_of(progress.epoch, config)}, validation"
-        with ProgressBar(name, examples(manifest, "val"), shown=replicas.is_chief and has_val) as meter:
+        with ProgressBar(name, dataset.examples("val"), shown=replicas.is_chief and has_val) as meter:
             checks = (interrupts.check, meter.update)
-            val = evaluate(learner, config, manifest, "val", *checks) if has_val else None
+            val = evaluate(learner, dataset, "val", config.trainer.batch_size, *checks) if has_val else None
         images = progress.in_epoch * config.trainer.batch_size
         epoch = Epoch(
             number=progress.epoch,
@@ -221,7 +220,7 @@ def _epochs(
 
 def _train_epoch(
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     learner: Learner,
     progress: Progress,
     budget: Budget,
@@ -233,8 +232,8 @@ def _train_epoch(
     epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
     clock = looked = time.monotonic()
     first = progress.step == budget.first_step
-    with _meter(config, manifest, progress, replicas, first) as meter:
-        for batch in _batches_left(config, manifest, progress, budget):
+    with _meter(config, dataset, progress, replicas, first) as meter:
+        for batch in _batches_left(config, dataset, progress, budget):
             learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
             progress.sums = learner.train_step(epoch, *replicas.rows(batch)) + progress.sums
             progress.step += 1
@@ -255,16 +254,14 @@ def _train_epoch(
 
 
 def _batches_left(
-    config: TrainConfig, manifest: schema.Manifest, progress: Progress, budget: Budget
+    config: TrainConfig, dataset: ShardedDataset, progress: Progress, budget: Budget
 ) -> Iterator[Batch]:
     """The batches of the epoch from where it stands, as long as the budget lasts; counts the waiting."""
-    left = config.steps_per_epoch(examples(manifest, "train")) - progress.in_epoch
+    left = config.steps_per_epoch(dataset.examples("train")) - progress.in_epoch
     if left == 0 or budget.is_spent(progress.step):
         return
-    epoch = train_batches(
-        config.data.root,
-        manifest,
-        batch_size=config.trainer.batch_size,
+    epoch = dataset.train(
+        config.trainer.batch_size,
         seed=config.trainer.seed,
         epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
@@ -298,12 +295,12 @@ def _finite(progress: Progress, config: TrainConfig) -> Scores:
 
 
 def _meter(
-    config: TrainConfig, manifest: schema.Manifest, progress: Progress, replicas: Replicas, first: bool
+    config: TrainConfig, dataset: ShardedDataset, progress: Progress, replicas: Replicas, first: bool
 ) -> ProgressBar:
     batch = config.trainer.batch_size
     return ProgressBar(
         console.epoch_of(progress.epoch, config),
-        config.steps_per_epoch(examples(manifest, "train")) * batch,
+        config.steps_per_epoch(dataset.examples("train")) * batch,
         done=progress.in_epoch * batch,
         starting="compiling the first step" if first else "",
         shown=replicas.is_chief,

@@ -12,10 +12,9 @@ from pathlib import Path
 import keras
 from PIL import Image
 
-import tfrecords_schema as schema
 from training.atomic_files import atomic_write
 from training.config import TrainConfig
-from training.data.dataset import selection_split
+from training.data.dataset import ShardedDataset
 from training.loop import checkpoint
 from training.metrics.baselines import Baselines
 from training.run import history, plots
@@ -47,17 +46,17 @@ class RunArtifacts:
         cls,
         run_dir: Path,
         config: TrainConfig,
-        manifest: schema.Manifest,
+        dataset: ShardedDataset,
         baselines: Baselines,
         epochs: list[Epoch],
         writes: bool,
     ) -> RunArtifacts:
         """A journal of `epochs`, a list that grows while the run goes on; picks the pictures of the panel."""
-        name = Path(config.data.root).resolve().name if "://" not in config.data.root else config.data.root
-        title = f"{config.model.name} on {name} · {len(manifest.palette)} colours"
+        name = Path(dataset.root).resolve().name if "://" not in dataset.root else dataset.root
+        title = f"{config.model.name} on {name} · {len(dataset.manifest.palette)} colours"
         typed = settings(dataclasses.asdict(config))
-        scalars = TensorBoardWriter(run_dir / "tensorboard", typed, selection_split(manifest))
-        return cls(run_dir, title, baselines, SampleGrid.of(config, manifest), scalars, epochs, writes)
+        scalars = TensorBoardWriter(run_dir / "tensorboard", typed, dataset.selection_split)
+        return cls(run_dir, title, baselines, SampleGrid.of(config, dataset), scalars, epochs, writes)
 
     @property
     def best(self) -> Epoch | None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import keras
 
-import tfrecords_schema as schema
 from training.config import TrainConfig
-from training.data.dataset import examples, selection_split
+from training.data.dataset import ShardedDataset
 from training.loop import checkpoint
 from training.loop.checkpoint_file import Progress
 from training.metrics.baselines import Baselines
@@ -19,13 +18,13 @@ from training.run.run_info import continuing
 
 
 def opening(
-    config: TrainConfig, manifest: schema.Manifest, net: keras.Model, baselines: Baselines, run_dir: Path
+    config: TrainConfig, dataset: ShardedDataset, net: keras.Model, baselines: Baselines, run_dir: Path
 ) -> str:
     """The dataset, the network, and what must be beaten."""
-    train, val = examples(manifest, "train"), examples(manifest, "val")
+    train, val = dataset.examples("train"), dataset.examples("val")
     lines = [
-        f"dataset    {config.data.root}: {train:,} training and {val:,} validation examples, "
-        f"{manifest.image_size} px, {len(manifest.palette)} colours",
+        f"dataset    {dataset.root}: {train:,} training and {val:,} validation examples, "
+        f"{dataset.manifest.image_size} px, {len(dataset.manifest.palette)} colours",
         f"model      {config.model.name}: {net.count_params():,} parameters, {config.trainer.precision}",
         f"baselines  always the commonest colour: accuracy {baselines.accuracy:.3f}; "
         f"the palette's shares alone: loss {baselines.loss:.3f} nats",
@@ -51,7 +50,7 @@ def epoch_of(number: int, config: TrainConfig) -> str:
 def closing(
     journal: RunArtifacts,
     config: TrainConfig,
-    manifest: schema.Manifest,
+    dataset: ShardedDataset,
     progress: Progress,
     interrupted: int,
 ) -> str:
@@ -61,19 +60,19 @@ def closing(
     """
     best, run = journal.best, journal.run_dir
     stopped = (
-        f"interrupted after step {progress.step:,}{_of_steps(config, manifest)}, in "
+        f"interrupted after step {progress.step:,}{_of_steps(config, dataset)}, in "
         f"{epoch_of(progress.epoch, config)}: go on with {continuing(run)}"
     )
     if best is None:
         return stopped
-    split = {"val": "validation", "train": "training"}[selection_split(manifest)]
+    split = {"val": "validation", "train": "training"}[dataset.selection_split]
     lines = [
         f"best       epoch {best.number}, by {split} loss",
         *(f"           {line}" for line in compare(best.judged_by, journal.baselines)),
         f"look at    {run / 'panel.png'} and {run / 'curves.png'}",
         f"network    {run / 'checkpoints' / checkpoint.BEST}",
     ]
-    return "\n".join([*lines, stopped] if interrupted else [_ending(journal, config, manifest), *lines])
+    return "\n".join([*lines, stopped] if interrupted else [_ending(journal, config, dataset), *lines])
 
 
 def complete(journal: RunArtifacts, config: TrainConfig) -> str:
@@ -96,20 +95,20 @@ def _plan(config: TrainConfig, train: int) -> str:
     return f"{what}; ends after {' or '.join(ends)}" if ends else what
 
 
-def _of_steps(config: TrainConfig, manifest: schema.Manifest) -> str:
-    steps = config.steps_per_epoch(examples(manifest, "train"))
+def _of_steps(config: TrainConfig, dataset: ShardedDataset) -> str:
+    steps = config.steps_per_epoch(dataset.examples("train"))
     return f" of {steps * config.trainer.epochs:,}" if config.trainer.epochs else ""
 
 
-def _ending(journal: RunArtifacts, config: TrainConfig, manifest: schema.Manifest) -> str:
+def _ending(journal: RunArtifacts, config: TrainConfig, dataset: ShardedDataset) -> str:
     """What was done of what was planned, and why it ended."""
     last, trainer = journal.epochs[-1], config.trainer
     if is_stuck(journal.epochs, trainer.patience):
         return f"stopped    {_stuck(config)}, after {epoch_of(last.number, config)}"
-    steps = config.steps_per_epoch(examples(manifest, "train"))
+    steps = config.steps_per_epoch(dataset.examples("train"))
     if trainer.epochs and last.step >= steps * trainer.epochs:
         return f"ended      after {epoch_of(last.number, config)}: trainer.epochs={trainer.epochs} are done"
-    step = f"step {last.step:,}{_of_steps(config, manifest)}"
+    step = f"step {last.step:,}{_of_steps(config, dataset)}"
     why = f"trainer.max_minutes={trainer.max_minutes:g} are over"
     return f"ended      in {epoch_of(last.number, config)}, after {step}: {why}"
 

@@ -20,6 +20,8 @@ from training.errors import UsageError
 if TYPE_CHECKING:
     import keras
 
+    from training.data.dataset import ShardedDataset
+
 RUN_NAME = "run.json"
 LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take all memory
 # How long a run continues, on what, and where its dataset stands may change; with anything else it would be
@@ -107,12 +109,13 @@ class RunInfo:
         """
         return typed or still_there(self.root)
 
-    def differences(self, root: str, manifest: schema.Manifest) -> list[str]:
-        """Sentences on how the dataset at `root` differs from the one that the run was trained on.
+    def differences(self, dataset: ShardedDataset) -> list[str]:
+        """Sentences on how `dataset` differs from the one that the run was trained on.
 
         Raises:
           UsageError: it has other colours, or a size that the network cannot take.
         """
+        root, manifest = dataset.root, dataset.manifest
         here, there = manifest.palette, self.palette
         if here.colors != there.colors:
             raise UsageError(
@@ -135,7 +138,7 @@ class RunInfo:
         return found
 
 
-def write_run(path: Path, config: TrainConfig, manifest: schema.Manifest, net: keras.Model) -> None:
+def write_run(path: Path, config: TrainConfig, dataset: ShardedDataset, net: keras.Model) -> None:
     """Writes the resolved config, the dataset's fingerprint, and what colouring with the network needs.
 
     `model.stride` and `model.gives_logits` are what `predict` must know about a saved network.
@@ -143,11 +146,12 @@ def write_run(path: Path, config: TrainConfig, manifest: schema.Manifest, net: k
     import keras
     import tensorflow as tf
 
+    manifest = dataset.manifest
     run: dict[str, Any] = {
         "config": dataclasses.asdict(config),
         "dataset": {
             # The run may be continued, or judged, from another working directory.
-            "root": _absolute(config.data.root),
+            "root": _absolute(dataset.root),
             "fingerprint": manifest.dataset_fingerprint,
             "examples": {name: split.examples for name, split in manifest.splits.items()},
         },
@@ -248,7 +252,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[A
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
 
 
-def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest) -> None:
+def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
     """Refuses to go on in a directory with another config or dataset; one without a run is free.
 
     Raises:
@@ -269,9 +273,10 @@ def check_same_run(run_dir: Path, config: TrainConfig, manifest: schema.Manifest
             f"{run_dir} holds a run with {listed}: type hydra.run.dir=ANOTHER, "
             f"or run={run_dir} to go on with it"
         )
-    if run["dataset"]["fingerprint"] != manifest.dataset_fingerprint:
+    fingerprint = dataset.manifest.dataset_fingerprint
+    if run["dataset"]["fingerprint"] != fingerprint:
         raise UsageError(
-            f"data.root={config.data.root} has the fingerprint {manifest.dataset_fingerprint}, but the run "
+            f"data.root={dataset.root} has the fingerprint {fingerprint}, but the run "
             f"in {run_dir} began with {run['dataset']['fingerprint']}: type data.root=WHERE that dataset is, "
             "or hydra.run.dir=ANOTHER"
         )

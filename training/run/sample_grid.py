@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tfrecords_schema import Manifest, Palette, unpack_edges
+from tfrecords_schema import Palette, unpack_edges
 from training.config import TrainConfig
-from training.data.dataset import eval_dataset, selection_split
+from training.data.dataset import ShardedDataset
 from training.models.predict import predict_labels
 
 HEADINGS = ("drawing", "truth", "prediction")
@@ -33,13 +33,13 @@ class SampleGrid:
     stride: int
 
     @classmethod
-    def of(cls, config: TrainConfig, manifest: Manifest) -> SampleGrid:
+    def of(cls, config: TrainConfig, dataset: ShardedDataset) -> SampleGrid:
         """The first examples of the split that judges: any ones, since shards are in hash order."""
         count = config.trainer.panel_images
-        dataset = eval_dataset(config.data.root, manifest, split=selection_split(manifest), batch_size=count)
-        packed, labels, _ = next(dataset.take(1).as_numpy_iterator())
-        edges = np.stack([unpack_edges(one.tobytes(), manifest.image_size) for one in packed])
-        return cls(edges, labels, manifest.palette, config.model.stride)
+        packed, labels, _ = next(dataset.eval(dataset.selection_split, count))
+        size = dataset.manifest.image_size
+        edges = np.stack([unpack_edges(row.tobytes(), size) for row in packed.numpy()])
+        return cls(edges, labels.numpy(), dataset.manifest.palette, config.model.stride)
 
     def draw(self, net: keras.Model) -> np.ndarray:
         """Colours the drawings with `net` and draws the panel: uint8 [H, W, 3]."""

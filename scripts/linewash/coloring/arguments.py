@@ -1,25 +1,22 @@
-"""What the command lines of all scripts share: complaints of one line, typed paths, how a command ends.
+"""The argument parser and the argument types of all scripts. Commands end as `training.cli` says.
 
-Imports the standard library and `training.cli` only, so that a missing package can be reported.
+Imports only the standard library and `training`, so that a missing package can be reported.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import io
-import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
-from training.cli import exit_code
+from training.cli import closest_match, did_you_mean, run_command
+from training.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, with the flag that was probably meant."""
+    """An argument parser whose errors end with the flag that was probably meant."""
 
     def __init__(self, prog: str, description: str | None, epilog: str | None = None) -> None:
         super().__init__(
@@ -27,12 +24,16 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Wrong usage: one sentence, exit status 2."""
-        known = re.findall(r"(?<![\w-])--[\w-]+", self.format_help())
-        slip = re.search(r"unrecognized arguments:.*?(--[\w-]+)", message)
-        near = difflib.get_close_matches(slip[1], known, n=1) if slip else []
-        hint = f"; did you mean {near[0]}?" if near else "; --help lists all flags"
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}{hint}\n")
+        """Raises the message, which argparse would print below the usage lines, as an error of `run`.
+
+        Raises:
+          UsageError: always.
+        """
+        flags = re.findall(r"(?<![\w-])--[\w-]+", self.format_help())
+        unknown = re.search(r"unrecognized arguments:.*?(--[\w-]+)", message)
+        suggestion = closest_match(unknown[1], flags) if unknown else None
+        hint = did_you_mean(suggestion) if suggestion else ";"
+        raise UsageError(f"{' '.join(message.split())}{hint} --help lists all flags")
 
     def print_help(self, file: IO[str] | None = None) -> None:  # type: ignore[override]
         """Prints the help at once; argparse itself passes over a device that is full."""
@@ -42,28 +43,22 @@ class Parser(argparse.ArgumentParser):
 def run(
     parser: Parser,
     work: Callable[[argparse.Namespace], int],
-    words: Sequence[str] | None = None,
+    argv: Sequence[str] | None = None,
     extra: str = "all",
 ) -> int:
-    """Parses the command line and does the work; every script's `main` is this.
+    """Parses the command line and runs the script; every script's `main` calls it.
 
     Args:
-      work: takes what was typed and returns the exit code. It imports what the script needs, so that --help
-        and slips are answered without it.
-      words: the command line; that of this process if None.
+      parser: the flags of the script.
+      work: takes the parsed arguments and returns the exit code. It imports what the script needs, so that
+        --help and wrong flags are answered without these packages.
+      argv: the arguments; those of this process if None.
       extra: the extra of linewash that installs what `work` imports.
 
     Returns:
-      The exit code, as `training.cli.exit_code` gives it.
-
-    Raises:
-      SystemExit: --help, or wrong usage.
+      The exit code of `training.cli.run_command`.
     """
-    if sys.stdout is None:  # closed by the shell: a file that is written would take its place
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names that are not UTF-8, and terminals without a ×
-        sys.stdout.reconfigure(errors="backslashreplace")
-    return exit_code(parser.prog, lambda: work(parser.parse_args(words)), extra)
+    return run_command(parser.prog, lambda: work(parser.parse_args(argv)), extra)
 
 
 def local_path(text: str) -> Path:

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from training.cli import Terminated, exit_code, install_command
+from training.cli import Terminated, install_command, run_command
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -62,17 +62,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     """Answers the command line; returns the exit code."""
-    return exit_code("serve", lambda: _run(words), EXTRA)
+    return run_command("serve", lambda: _run(words), EXTRA)
 
 
 def _run(words: list[str] | None) -> int:
     with Signals() as signals:
-        try:
-            typed = parser().parse_args(words)
-        except SystemExit as e:
-            # After --help or wrong usage. `exit_code` then flushes stdout, or reports that it cannot.
-            return int(e.code or 0)
-        return serve(typed, signals)
+        return serve(parser().parse_args(words), signals)
 
 
 class Signals:
