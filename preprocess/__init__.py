@@ -1,1 +1,1 @@
-"""The offline half: JPEGs in, sharded TFRecords of (edges, labels) out, once, as an Apache Beam job."""
+"""Preprocessing: an Apache Beam job that converts images, once, into TFRecord shards of edges and labels."""

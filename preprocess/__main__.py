@@ -1,4 +1,4 @@
-"""`python -m preprocess`: the command line of the Beam job."""
+"""The command `linewash-preprocess`, also started as `python -m preprocess`."""
 
 from __future__ import annotations
 
@@ -12,72 +12,72 @@ if TYPE_CHECKING:
     from preprocess.job import Summary
     from preprocess.options import Options
 
-HANDED_OVER = (
-    "the job is written down; when Dataflow has run it, run the same command without --runner and "
-    "--template_location: it finds the shards done, and writes the manifest"
+TEMPLATE_WRITTEN = (
+    "the template is written; when Dataflow has run it, run the same command without --runner and "
+    "--template_location: it finds the finished shards and writes the manifest"
 )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the job; returns the exit code of `cli.exit_code`."""
-    return cli.exit_code(lambda: _run(sys.argv[1:] if argv is None else argv))
+    """Runs the job and returns the exit code, see `cli.run_command`."""
+    return cli.run_command(lambda: _run(sys.argv[1:] if argv is None else argv))
 
 
 def _run(argv: list[str]) -> int:
-    # Imported here, so that a missing package is a sentence.
+    # Imported here, so that a missing package is reported in a sentence.
     from preprocess import options
 
     try:
-        chosen = options.parse(argv)
-        _prepare(chosen)
+        parsed = options.parse(argv)
+        _prepare(parsed)
     except options.UsageError as e:
-        cli.complain(str(e))
+        cli.print_error(str(e))
         return 2
-    # From here on Beam is needed; --help and wrong flags of ours must not wait for it.
+    # These imports bring Beam along. --help and wrong flags of linewash must not wait for it.
     from preprocess import job, palettes, receipts, sources
 
     try:
-        summary = job.run(chosen)
+        summary = job.run(parsed)
     except (sources.SourceError, receipts.OutputError, palettes.PaletteError) as e:
-        cli.complain(str(e))
+        cli.print_error(str(e))
         return 2
     except job.JobError as e:
-        cli.complain(str(e))
+        cli.print_error(str(e))
         return 1
-    cli.say(_describe(summary, chosen.output) if summary else HANDED_OVER)
+    cli.print_text(_summary_text(summary, parsed.output) if summary else TEMPLATE_WRITTEN)
     return 0
 
 
-def _prepare(chosen: Options) -> None:
-    """Sets up logging, begins to import Beam in the workers' server, and checks Beam's flags.
+def _prepare(options: Options) -> None:
+    """Sets up logging, starts the server of the local workers, and checks Beam's flags.
 
     Raises:
-      UsageError: a flag is unknown, or what Dataflow needs is missing.
+      UsageError: a flag is unknown, or a flag that Dataflow needs is missing.
     """
-    from preprocess import options
+    from preprocess.options import check_beam_flags
     from preprocess.runners import worker
 
-    if chosen.local:
-        # Beam warns of all it could not find, and reports a failed worker in pages: a sentence follows.
+    if options.local:
+        # Beam logs pages about optional packages and failed workers. The command reports failures itself.
         logging.disable(logging.CRITICAL)
-        worker.warm_up()
+        worker.start_server()
     else:
-        logging.basicConfig(level=logging.INFO)  # a service's job id, its console link, its state
+        logging.basicConfig(level=logging.INFO)  # shows the id, console link and state of a remote job
         logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
-        logging.getLogger().handlers[0].addFilter(_short)
-    options.check_beam_flags(chosen.beam)
+        logging.getLogger().handlers[0].addFilter(_is_single_line)
+    check_beam_flags(options.beam)
     from preprocess.runners import dataflow
 
-    dataflow.check(chosen)
+    dataflow.check(options)
 
 
-def _short(record: logging.LogRecord) -> bool:
-    """Passes lines on but no pages: a sentence follows a failure, and says where the whole report is."""
+def _is_single_line(record: logging.LogRecord) -> bool:
+    """Filters out log records of several lines. The command reports a failure in one sentence."""
     record.exc_info = None
     return "\n" not in record.getMessage()
 
 
-def _describe(summary: Summary, output: str) -> str:
+def _summary_text(summary: Summary, output: str) -> str:
     manifest = summary.manifest
     lines = []
     if summary.images:
@@ -87,7 +87,7 @@ def _describe(summary: Summary, output: str) -> str:
         lines.append("Nothing to do: the dataset is complete.")
     if manifest.rejects:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
-        lines.append(f"left out: {counts} (see {output}/rejects.jsonl)")
+        lines.append(f"rejected: {counts} (see {output}/rejects.jsonl)")
     if skipped := str(summary.skipped):
         lines.append(skipped)
     for name, split in manifest.splits.items():

@@ -1,7 +1,7 @@
-"""How `python -m preprocess` ends: exit codes, one-sentence errors, signals.
+"""Runs the preprocess command: its name, exit codes, one-sentence errors and signals.
 
-Imports the standard library only, so that a missing package can still be reported in a sentence.
-`training/cli.py` does the same for the other half, which this half must not import.
+This module imports only the standard library, so that a missing package can be reported in a sentence.
+`training/cli.py` does the same for the trainer; neither half imports the other.
 """
 
 from __future__ import annotations
@@ -18,53 +18,63 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-COMMAND = "preprocess"
-STOPPED = "stopped; finished shards stay, run the same command to go on"
+STOPPED = "stopped; finished shards are kept, run the same command again to continue"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-_OURS = {"training", "preprocess", "coloring", "serving", "storybook", "conf", "tfrecords_schema"}
+_OWN_PACKAGES = {"conf", "linewash", "preprocess", "tfrecords_schema", "training"}
 _EXTRAS = {"boto3": "aws", "botocore": "aws", "google": "gcp"}
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP arrived. Handled wherever Ctrl-C is; only the exit code differs."""
+    """SIGTERM or SIGHUP was received. It is handled like Ctrl-C; only the exit code differs."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
 
 
-def exit_code(work: Callable[[], int]) -> int:
-    """Runs `work` as the body of the command. An error becomes a sentence on stderr.
+def command_name() -> str:
+    """Returns the name that the user started, for the usage line and at the beginning of messages."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return name if name.startswith("linewash-") else "python -m preprocess"
+
+
+def run_command(work: Callable[[], int]) -> int:
+    """Runs the body of the command. Prints an expected error as one sentence on stderr.
+
+    Args:
+      work: returns the exit code.
 
     Returns:
-      0 done, 1 the work failed, 2 wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
+      0 on success, 1 if the work failed, 2 on wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM,
+      129 SIGHUP).
     """
     _open_closed_streams()
     try:
         with termination_as_interrupt():
             try:
                 code = work()
-            except SystemExit as e:  # argparse printed the help
+            except SystemExit as e:  # raised by argparse after --help and --version
                 code = e.code if isinstance(e.code, int) else 0
-            say("")
+            print_text("")
             return code
     except KeyboardInterrupt as e:
-        complain(STOPPED)
+        print_error(STOPPED)
         return 128 + (e.signum if isinstance(e, Terminated) else signal.SIGINT)
     except Exception as e:
-        told = explain(e)
-        if told is None:
+        explanation = explain_error(e)
+        if explanation is None:
             raise
-        code, sentence = told
-        complain(sentence)
+        code, sentence = explanation
+        print_error(sentence)
         return code
 
 
-def say(text: str) -> None:
-    """Prints a text, which may be empty, and everything printed before, on stdout.
+def print_text(text: str) -> None:
+    """Prints `text`, if it is not empty, and flushes stdout.
 
     Raises:
-      OSError: stdout cannot be written, as on a full device. A reader that left (`| head`) is no error.
+      OSError: stdout cannot be written, for example because the device is full. A closed pipe (`| head`) is
+        not an error.
     """
     encoding = sys.stdout.encoding or "utf-8"
     try:
@@ -72,23 +82,26 @@ def say(text: str) -> None:
             print(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except OSError as e:
-        # What is still buffered would fail again, as a traceback of Python's own, when the interpreter exits.
+        # At its exit the interpreter flushes the buffer again, and would print a traceback.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(e, BrokenPipeError):
             raise OSError(e.errno, e.strerror, "the standard output") from None
 
 
-def complain(sentence: str) -> None:
-    """Prints a sentence on stderr."""
-    with suppress(OSError):  # stderr is closed or its device is full: the exit code still says it
-        print(
-            f"{COMMAND}: {sentence}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True
-        )
+def print_error(sentence: str) -> None:
+    """Prints the name of the command and a sentence on stderr."""
+    line = f"{command_name()}: {sentence}".encode("utf-8", "backslashreplace").decode()
+    with suppress(OSError):  # stderr is closed or its device is full; the exit code still reports the failure
+        print(line, file=sys.stderr, flush=True)
 
 
-def explain(error: Exception) -> tuple[int, str] | None:
-    """Exit code and sentence for an error that is not a bug: a package, the file system, text, or memory."""
+def explain_error(error: Exception) -> tuple[int, str] | None:
+    """Returns the exit code and the sentence for an error that is not a bug, or None.
+
+    Such errors are missing packages, errors of the file system, text in an unknown encoding, and a lack of
+    memory.
+    """
     if isinstance(error, ImportError):
         return _explain_import(error)
     if isinstance(error, OSError):
@@ -102,8 +115,8 @@ def explain(error: Exception) -> tuple[int, str] | None:
 
 def _explain_import(error: ImportError) -> tuple[int, str] | None:
     package = (error.name or "").partition(".")[0]
-    if not package or package in _OURS or package in sys.stdlib_module_names:  # a bug, or a broken Python
-        return None
+    if not package or package in _OWN_PACKAGES or package in sys.stdlib_module_names:
+        return None  # a bug, or an incomplete installation of Python
     install = install_command(_EXTRAS.get(package, "preprocess"))
     if isinstance(error, ModuleNotFoundError):
         return 2, f"{error.name} is not installed: run {install}"
@@ -118,30 +131,30 @@ def _explain_os_error(error: OSError) -> str:
         Path.cwd()
     except FileNotFoundError:
         return "the working directory was removed: change to another one (cd), and run the command again"
-    if error.errno is None:  # of our own making: its text says what it is about
+    if error.errno is None:  # raised by linewash, with a complete message
         return str(error)
     return f"a file, or the standard output, could not be read or written: {error.strerror or error}"
 
 
 def _explain_text(error: UnicodeError) -> str:
-    if isinstance(error, UnicodeEncodeError):  # Python holds the bytes of such a file name as lone surrogates
+    if isinstance(error, UnicodeEncodeError):  # Python represents bytes that are not UTF-8 as surrogates
         name = error.object[max(0, error.start - 200) : error.end + 200]
         return f"{name!a} is not UTF-8: give the file or folder another name"
     return f"text could not be read as {getattr(error, 'encoding', 'UTF-8')}: {error}"
 
 
 def install_command(extras: str) -> str:
-    """The shell command that installs linewash with `extras`, from where this linewash came from.
+    """Returns the shell command that installs linewash with `extras`, from the source of this installation.
 
-    linewash is on no package index, so that the command names a checkout or the file it was installed from.
+    linewash is not on a package index, so the command names the checkout or the file it was installed from.
     """
     root = Path(__file__).resolve().parent.parent
     pip = f"{shlex.quote(sys.executable or 'python3')} -m pip install"
     if (root / "pyproject.toml").is_file():
         return f"{pip} --editable {shlex.quote(f'{root}[{extras}]')}"
     try:
-        told = importlib.metadata.distribution("linewash").read_text("direct_url.json")
-        url = json.loads(told or "{}").get("url", "")
+        direct_url = importlib.metadata.distribution("linewash").read_text("direct_url.json")
+        url = json.loads(direct_url or "{}").get("url", "")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         url = ""
     source = f"linewash[{extras}] @ {url}" if url else f"PATH_TO_LINEWASH[{extras}]"
@@ -150,35 +163,35 @@ def install_command(extras: str) -> str:
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """While entered, SIGTERM and SIGHUP raise `Terminated`: files are closed and removed as on Ctrl-C.
+    """Makes SIGTERM and SIGHUP raise `Terminated` inside the block, so that files are removed as on Ctrl-C.
 
     A signal that is ignored stays ignored (nohup ignores SIGHUP).
     """
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals in that one alone
+    if threading.current_thread() is not threading.main_thread():  # only that one may set signal handlers
         yield
         return
-    heard = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in heard:
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
         signal.signal(number, _raise_terminated)
     try:
         yield
     finally:
-        for number in heard:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    # A closed terminal sends both: the second must not interrupt the removal of temporary files.
-    for each in _SIGNALS:
-        if signal.getsignal(each) is _raise_terminated:
-            signal.signal(each, signal.SIG_IGN)
+    # A closed terminal sends both signals. The second one must not interrupt the removal of temporary files.
+    for other in _SIGNALS:
+        if signal.getsignal(other) is _raise_terminated:
+            signal.signal(other, signal.SIG_IGN)
     raise Terminated(number)
 
 
 def _open_closed_streams() -> None:
-    """Opens /dev/null for each standard stream that was closed (`>&-`).
+    """Opens /dev/null for each standard stream that is closed (`>&-`).
 
-    Otherwise a shard could be opened as file 1 or 2, and what a library prints would be written into it.
+    Otherwise a shard could get file descriptor 1 or 2, and the output of a library would be written into it.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -1,4 +1,4 @@
-"""Bytes of an image file in, RGB pixels out, whatever the bytes turn out to be; or why not."""
+"""Decodes JPEG and PNG files of every kind to upright RGB pixels, or rejects them with a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import simplejpeg
 
 from preprocess.file_types import JPEG_MAGIC, PNG_MAGIC
 from preprocess.jpeg_segments import (
-    MOST_SCANS,
+    MAX_SCANS,
     exif_orientation,
     jpeg_shape,
     scans_and_end,
@@ -22,8 +22,8 @@ from preprocess.rejects import Rejected
 # Colour types of PNG (third edition, 11.2.1).
 _GREY, _WITH_ALPHA = 0, (4, 6)
 
-# How to turn the stored picture upright: quarter turns counter-clockwise, then whether to mirror left-right
-# (Exif 2.32, tag 0x0112).
+# How to turn an image upright, by its EXIF orientation: the number of counter-clockwise quarter turns, and
+# whether to mirror it left-right afterwards (Exif 2.32, tag 0x0112).
 _UPRIGHT = {
     2: (0, True),
     3: (2, False),
@@ -36,19 +36,19 @@ _UPRIGHT = {
 
 
 def decode(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> np.ndarray:
-    """Decodes JPEG or PNG bytes, told apart by their first bytes, to upright RGB.
+    """Decodes a JPEG or PNG file to upright RGB. The first bytes decide the format.
 
     Args:
-      data: the file's bytes.
-      min_side: smallest width and height accepted, px; a reduced decode does not go below it.
-      max_pixels: largest width × height accepted; looked up in the header, so that nothing large is decoded.
-      reduced: JPEGs may be decoded at a reduced DCT scale.
+      data: the bytes of the file.
+      min_side: minimum width and height in pixels; a reduced decode does not go below it.
+      max_pixels: maximum width × height, which is read from the header before anything is decoded.
+      reduced: JPEGs may be decoded at a reduced DCT scale, which is faster.
 
     Returns:
-      uint8 [H, W, 3], EXIF orientation applied, transparency laid on white.
+      uint8 [H, W, 3] with the EXIF orientation applied and transparency composited on white.
 
     Raises:
-      Rejected: reason `empty`, `format`, `corrupt`, `truncated`, `too_small` or `too_large`.
+      Rejected: with reason `empty`, `format`, `corrupt`, `truncated`, `too_small` or `too_large`.
     """
     if not data:
         raise Rejected("empty", "0 bytes")
@@ -75,12 +75,11 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 
 def _decode_png(data: bytes) -> np.ndarray:
-    wanted = (b"tRNS", b"eXIf")
-    chunks = {name: data[start:end] for name, start, end in _chunks(data) if name in wanted}
+    chunks = {name: data[start:end] for name, start, end in _chunks(data) if name in (b"tRNS", b"eXIf")}
     color_type = data[25]
-    # OpenCV would drop the alpha and keep the colours that it hides.
+    # By default OpenCV drops the alpha channel, so that hidden colours become visible.
     if color_type in _WITH_ALPHA or b"tRNS" in chunks:
-        image = _decode_any(data, cv2.IMREAD_UNCHANGED)  # not turned upright
+        image = _decode_any(data, cv2.IMREAD_UNCHANGED)  # this flag also ignores the EXIF orientation
         if color_type == _GREY:
             image = _with_alpha(image, data[24], chunks[b"tRNS"])
         return _upright(_on_white(image), tiff_orientation(chunks.get(b"eXIf", b"")))
@@ -88,57 +87,61 @@ def _decode_png(data: bytes) -> np.ndarray:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yields (name, start, end) of the data of each chunk of a PNG up to its end (PNG, third edition, 5.3).
+    """Yields the name of each chunk of a PNG and the start and end of its data (PNG, third edition, 5.3).
 
     Raises:
-      Rejected: `corrupt`, where a chunk says that it is longer than the file. OpenCV makes room for as much
-        as a chunk says, up to 4 GB, before it looks for the chunk's end.
+      Rejected: with reason `corrupt`, if a chunk claims to be longer than the file. OpenCV allocates the
+        claimed size, up to 4 GB, before it reads the chunk.
     """
-    at = len(PNG_MAGIC)
-    while at + 8 <= len(data):
-        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+    position = len(PNG_MAGIC)
+    while position + 8 <= len(data):
+        length, name = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         if length > len(data):
             raise Rejected("corrupt", f"a chunk of {length:,} bytes in a file of {len(data):,}")
-        yield name, at + 8, at + 8 + length
-        if name == b"IEND":  # what follows is no part of the picture
+        yield name, position + 8, position + 8 + length
+        if name == b"IEND":  # the bytes after it do not belong to the image
             return
-        at += length + 12  # its length, its name, and its checksum
+        position += length + 12  # with the length, the name and the checksum
 
 
 def _with_alpha(grey: np.ndarray, bits: int, transparent: bytes) -> np.ndarray:
-    """Adds the alpha of a grey PNG in which one value is transparent, which OpenCV passes over.
+    """Adds the alpha channel of a grey PNG with one transparent value, which OpenCV ignores.
 
     Args:
-      grey: uint8 or uint16 [H, W]; OpenCV has spread values of 1, 2 and 4 bits over 0..255.
-      bits: a value has in the file.
-      transparent: the value, as the chunk tRNS says it.
+      grey: uint8 or uint16 [H, W]; OpenCV scales values of 1, 2 and 4 bits to 0..255.
+      bits: bits per value in the file.
+      transparent: the content of the chunk tRNS, which begins with the transparent value.
 
     Returns:
-      [H, W, 4] of the same dtype, BGRA.
+      BGRA [H, W, 4] of the same dtype.
     """
-    most = np.iinfo(grey.dtype).max
-    value = int.from_bytes(transparent[:2], "big") * most // (2**bits - 1)
-    return cv2.merge([grey, grey, grey, np.where(grey == value, 0, most).astype(grey.dtype)])
+    max_value = np.iinfo(grey.dtype).max
+    value = int.from_bytes(transparent[:2], "big") * max_value // (2**bits - 1)
+    return cv2.merge([grey, grey, grey, np.where(grey == value, 0, max_value).astype(grey.dtype)])
 
 
 def _on_white(image: np.ndarray) -> np.ndarray:
-    """Lays an image as OpenCV decodes it, BGRA or without alpha, on white: RGB, uint8 [H, W, 3]."""
+    """Composites an image from OpenCV (grey, BGR or BGRA) on white.
+
+    Returns:
+      RGB, uint8 [H, W, 3].
+    """
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)  # so OpenCV makes 8 bits of the 16 of an opaque image
+        image = (image >> 8).astype(np.uint8)  # OpenCV converts opaque images of 16 bits in the same way
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] == 3:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     alpha = cv2.extractChannel(image, 3)
-    darkness = ~cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)  # what each colour takes from white
+    darkness = ~cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)  # the difference to white
     return ~cv2.multiply(darkness, cv2.merge([alpha] * 3), scale=1 / 255)
 
 
 def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> np.ndarray:
     height, width, channels = jpeg_shape(data)
     _check_size(height, width, min_side, max_pixels)
-    # The quick count takes in what only looks like a scan, as in a film after the picture's end.
-    if data.count(b"\xff\xda") > MOST_SCANS:
+    # The quick count also includes byte pairs that are not scans, for example in a film after the image.
+    if data.count(b"\xff\xda") > MAX_SCANS:
         _check_scans(data)
     side = min_side if reduced else 0
     try:
@@ -153,28 +156,36 @@ def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> 
 
 def _check_scans(data: bytes) -> None:
     scans, end = scans_and_end(data)
-    if scans > MOST_SCANS:
-        raise Rejected("corrupt", f"over {MOST_SCANS} scans")
+    if scans > MAX_SCANS:
+        raise Rejected("corrupt", f"over {MAX_SCANS} scans")
     if not end:
         raise Rejected("truncated", "JPEG without an end marker")
 
 
 def _without_black(cmyk: np.ndarray) -> np.ndarray:
-    """CMYK, uint8 [H, W, 4], to RGB; inks stand inverted, as Adobe's programs write them."""
+    """Converts CMYK, uint8 [H, W, 4], to RGB. The inks are inverted, as in the files of Adobe's programs."""
     return cv2.multiply(cmyk[..., :3], cmyk[..., 3:].repeat(3, axis=2), scale=1 / 255)
 
 
 def _decode_unusual_jpeg(data: bytes, fault: str) -> np.ndarray:
-    """A second try for what libjpeg-turbo's simple interface warns of or does not know."""
+    """Decodes a JPEG that simplejpeg does not support or warns about.
+
+    Args:
+      data: the bytes of the file.
+      fault: the error of simplejpeg.
+    """
     if "Premature end" in fault or not scans_and_end(data)[1]:
         raise Rejected("truncated", fault)
     if "Corrupt JPEG data" in fault and "extraneous bytes" not in fault:
         raise Rejected("corrupt", fault)
-    return _decode_any(data)  # stray bytes between segments, which all read over; odd subsampling
+    return _decode_any(data)  # stray bytes between segments are harmless, and OpenCV knows more subsamplings
 
 
 def _decode_any(data: bytes, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
-    """OpenCV's decoder: slower, but knows 16 bits, palettes and oddities; applies EXIF orientation itself."""
+    """Decodes with OpenCV, which is slower but knows 16 bits, palettes and unusual files.
+
+    With the default flags, OpenCV applies the EXIF orientation.
+    """
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as e:

@@ -1,6 +1,6 @@
-"""Sorts the images that were found into splits and into the order of the shards, however many there are.
+"""Assigns images to splits and sorts them in the order of the shards.
 
-They go through an SQLite file in the system's folder for temporary files, so that memory stays flat.
+The images are kept in a temporary SQLite file, so that memory use does not depend on their number.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ from preprocess.text_files import read_text
 from tfrecords_schema import user_path
 
 HASH_BITS = 64
-_FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val"}  # in lower case
+_SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val"}  # in lower case
 
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """Which of the images found are used: all of the default's.
+    """Which images are used; by default, all of them.
+
+    Attributes:
+      classes: comma-separated names, `first:N` for the first N in alphabetical order, or a file of names.
+      fraction: the fraction of the images that is used, in (0, 1], chosen by a hash of their keys.
+      limit: the maximum number of images, chosen by the same hash.
 
     Raises:
-      ValueError: a setting is out of range; the message says which, and the range.
+      ValueError: a setting is out of range. The message contains its name and range.
     """
 
-    classes: str | None = (
-        None  # names with commas between, `first:N` in alphabetical order, or a file of names
-    )
-    fraction: float = 1.0  # of the images, chosen by a hash of their keys
-    limit: int | None = None  # images at most, chosen in the same way
+    classes: str | None = None
+    fraction: float = 1.0
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
@@ -50,34 +53,34 @@ class Subset:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image and its place in the order: `hash` is spread evenly over 0..2^64-1."""
+    """An image and its hash, which determines its position in the shards: uniform in 0..2^64-1."""
 
     hash: int
     image: Image
 
 
 def hash_key(seed: int, key: str, purpose: str = "") -> int:
-    """A number in 0..2^64-1, spread evenly; another `purpose` gives one that has nothing to do with it."""
+    """Returns a hash of `seed` and `key`, uniform in 0..2^64-1. Hashes of other purposes are independent."""
     digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8, person=purpose.encode())
     return int.from_bytes(digest.digest(), "big")
 
 
 class ImageIndex:
-    """The images of a job, each in its split. Made by `open_image_index`."""
+    """The images of a job by split; see `open_image_index`."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
     def count(self, split: str) -> int:
-        """How many images a split has."""
+        """Returns the number of images of a split."""
         query = "SELECT count(*) FROM images WHERE split = ?"
         return self._database.execute(query, (split,)).fetchone()[0]
 
     def entries(self, split: str) -> Iterator[Entry]:
-        """A split's images in the order of their hashes."""
+        """Yields the images of a split in the order of their hashes."""
         query = "SELECT hash, key, path, offset, size, fault FROM images WHERE split = ? ORDER BY hash, key"
         for digest, key, path, offset, size, fault in self._database.execute(query, (split,)):
-            image = Image(key, _path(path), offset, size, fault=fault)
+            image = Image(key, _decode_path(path), offset, size, fault=fault)
             yield Entry(int.from_bytes(digest, "big"), image)
 
 
@@ -90,18 +93,20 @@ def open_image_index(
     boundary: int,
     keys_with_input: bool = False,
 ) -> Iterator[ImageIndex]:
-    """Takes in all images, keeps the subset, and puts each into its split.
+    """Reads all images, selects the subset, and assigns each image to its split.
 
     Args:
-      images: an image that already says its split stays there.
-      seed: of the order, the split and the subset.
-      split: `hash`: hashes below `boundary` are val; `folder`: the first folder of the key, train or val,
-        says it, and leaves the key.
-      keys_with_input: keys begin with the name of the input that the image was found by.
+      images: the images that were found. One whose `split` is set is assigned to it.
+      seed: the seed of the order, the splits and the subset.
+      subset: which images are used.
+      split: `hash`: an image with a hash below `boundary` is in val, others are in train; `folder`: the first
+        folder of the key, train or val, is the split, and is removed from the key.
+      boundary: the end of the range of hashes of val, in 0..2^64.
+      keys_with_input: whether keys begin with the name of the input that the image was found by.
 
     Raises:
-      SourceError: two images of a split have one key, a class is not there, or a folder is neither train nor
-        val.
+      SourceError: two images of a split have the same key, a class does not exist, or a folder is neither
+        train nor val.
       OSError: the folder for temporary files is full.
     """
     with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
@@ -111,16 +116,16 @@ def open_image_index(
                 database.execute(statement)
             rows = _rows(images, seed, split, boundary, keys_with_input)
             if subset.fraction < 1:
-                chosen = int(subset.fraction * 2**HASH_BITS).to_bytes(8, "big")
-                rows = (row for row in rows if row[2] < chosen)
+                end = int(subset.fraction * 2**HASH_BITS).to_bytes(8, "big")
+                rows = (row for row in rows if row[2] < end)
             while batch := list(islice(rows, 10_000)):
                 database.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch)
             if subset.classes is not None:
-                _keep_classes(database, subset.classes)
+                _select_classes(database, subset.classes)
             if subset.limit is not None:
-                worst = "SELECT rowid FROM images ORDER BY pick, key LIMIT -1 OFFSET ?"
+                beyond = "SELECT rowid FROM images ORDER BY subset_hash, key LIMIT -1 OFFSET ?"
                 database.execute(
-                    f"DELETE FROM images WHERE rowid IN ({worst})", (min(subset.limit, sys.maxsize),)
+                    f"DELETE FROM images WHERE rowid IN ({beyond})", (min(subset.limit, sys.maxsize),)
                 )
             database.execute("CREATE INDEX in_order ON images (split, hash, key)")
             database.execute("COMMIT")
@@ -128,14 +133,14 @@ def open_image_index(
             yield ImageIndex(database)
         except sqlite3.OperationalError as e:
             raise OSError(
-                f"cannot keep the list of images in {folder}: {e}; set TMPDIR to another place"
+                f"cannot store the list of images in {folder}: {e}; set TMPDIR to another folder"
             ) from e
         finally:
             database.close()
 
 
 _TABLE = """CREATE TABLE images
-  (split TEXT, hash BLOB, pick BLOB, class TEXT, key TEXT, path BLOB, offset INTEGER, size INTEGER,
+  (split TEXT, hash BLOB, subset_hash BLOB, class TEXT, key TEXT, path BLOB, offset INTEGER, size INTEGER,
   fault TEXT, input TEXT)"""
 
 _Row = tuple[str, bytes, bytes, str, str, bytes, int, int, str, str]
@@ -144,97 +149,110 @@ _Row = tuple[str, bytes, bytes, str, str, bytes, int, int, str, str]
 def _rows(
     images: Iterable[Image], seed: int, split: str, boundary: int, keys_with_input: bool
 ) -> Iterator[_Row]:
-    """Yields the table's row of each image."""
-    folders: dict[str, Image] = {}  # of the first image in each folder that could say a split
-    stray: Image | None = None  # the first image that lies in no folder of a split
+    """Yields the table row of each image."""
+    folders: dict[str, Image] = {}  # top-level folder → its first image
+    unassigned: Image | None = None  # the first image that is in no folder of a split
     for image in images:
-        key, named = image.key, image.split
-        if split == "folder" and named is None:
-            first, _, key = image.key.partition("/")
-            folders.setdefault(first, image)
-            named = _FOLDERS.get(first.lower())
-            if named is None or "/" not in key:
-                stray = stray or image
+        key, image_split = image.key, image.split
+        if split == "folder" and image_split is None:
+            folder, _, key = image.key.partition("/")
+            folders.setdefault(folder, image)
+            image_split = _SPLIT_FOLDERS.get(folder.lower())
+            if image_split is None or "/" not in key:
+                unassigned = unassigned or image
                 continue
         if keys_with_input and image.input:
             key = f"{image.input}/{key}"
-        place = hash_key(seed, key)
-        named = named or ("val" if place < boundary else "train")
-        pick = hash_key(seed, key, "subset").to_bytes(8, "big")
-        path = image.path.encode("utf-8", "surrogatepass")  # any bytes may stand in a path
+        key_hash = hash_key(seed, key)
+        image_split = image_split or ("val" if key_hash < boundary else "train")
+        subset_hash = hash_key(seed, key, "subset").to_bytes(8, "big")
+        path = image.path.encode("utf-8", "surrogatepass")  # a path may contain any bytes
         yield (
-            named, place.to_bytes(8, "big"), pick, class_of(key), key, path, image.offset, image.size,
-            image.fault, image.input,
+            image_split, key_hash.to_bytes(8, "big"), subset_hash, class_of(key), key, path, image.offset,
+            image.size, image.fault, image.input,
         )  # fmt: skip
-    if stray:
-        raise SourceError(_no_split(stray, folders))
+    if unassigned:
+        raise SourceError(_explain_unassigned(unassigned, folders))
 
 
-def _path(stored: bytes) -> str:
-    """The path that stands in a row."""
+def _decode_path(stored: bytes) -> str:
+    """Returns the path from a table row."""
     return stored.decode("utf-8", "surrogatepass")
 
 
-def _no_split(stray: Image, folders: dict[str, Image]) -> str:
-    """What to type where folders do not say the split of every image."""
-    train = _best(folders, "train") or "FOLDER"
-    val = _best(folders, "val", "test", "dev", "eval") or "FOLDER"
+def _explain_unassigned(image: Image, folders: dict[str, Image]) -> str:
+    """Returns a message for an image that is not in the folder of a split, with flags to type instead."""
+    train = _find_folder(folders, "train") or "FOLDER"
+    val = _find_folder(folders, "val", "test", "dev", "eval") or "FOLDER"
     return (
-        f"with --split folder every image lies below train/CLASS/ or val/CLASS/; {stray.key} does not: "
-        f"in place of --input and --split type --train_input {train} --val_input {val}"
+        f"--split folder needs every image below train/CLASS/ or val/CLASS/, but {image.key} is not: instead "
+        f"of --input and --split, type --train_input {train} --val_input {val}"
     )
 
 
-def _best(folders: dict[str, Image], *beginnings: str) -> str | None:
-    """The path of the first of `folders` whose name begins with the first possible of `beginnings`."""
-    for beginning in beginnings:
+def _find_folder(folders: dict[str, Image], *prefixes: str) -> str | None:
+    """Returns the quoted path of the first folder with one of the prefixes, of which earlier ones win."""
+    for prefix in prefixes:
         for name, image in sorted(folders.items()):
-            # What lies in a tar has no folder that could be named.
-            if name.lower().startswith(beginning) and image.path.endswith(image.key):
+            # A folder in a tar has no path of its own.
+            if name.lower().startswith(prefix) and image.path.endswith(image.key):
                 return shlex.quote(image.path.removesuffix(image.key) + name)
     return None
 
 
 def class_of(key: str) -> str:
-    """The folder an image lies in: in ImageNet, its class."""
+    """Returns the name of the folder that contains an image, which in ImageNet is its class."""
     return key.rpartition("/")[0].rpartition("/")[2]
 
 
-def _keep_classes(database: sqlite3.Connection, classes: str) -> None:
+def _select_classes(database: sqlite3.Connection, classes: str) -> None:
+    """Deletes the images of all other classes.
+
+    Raises:
+      SourceError: `classes` names a class without images, or cannot be parsed.
+    """
     known = [name for (name,) in database.execute("SELECT DISTINCT class FROM images ORDER BY class")]
-    wanted = set(_class_names(classes, known))
-    if missing := sorted(wanted - set(known)):
-        near = difflib.get_close_matches(missing[0], known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {len(known)} classes, as {known[0]}"
-        raise SourceError(f"--classes: no image of the class {missing[0]}{hint}")
-    database.execute("CREATE TEMP TABLE wanted (class TEXT PRIMARY KEY)")
-    database.executemany("INSERT INTO wanted VALUES (?)", [(name,) for name in wanted])
-    database.execute("DELETE FROM images WHERE class NOT IN (SELECT class FROM wanted)")
+    selected = set(_parse_classes(classes, known))
+    if missing := sorted(selected - set(known)):
+        close = difflib.get_close_matches(missing[0], known, n=1)
+        if close:
+            hint = f"did you mean {close[0]}?"
+        else:
+            hint = f"there are {len(known)} classes, for example {known[0]}"
+        raise SourceError(f"--classes: no image of the class {missing[0]}; {hint}")
+    database.execute("CREATE TEMP TABLE selected (class TEXT PRIMARY KEY)")
+    database.executemany("INSERT INTO selected VALUES (?)", [(name,) for name in selected])
+    database.execute("DELETE FROM images WHERE class NOT IN (SELECT class FROM selected)")
 
 
-def _class_names(classes: str, known: list[str]) -> list[str]:
-    """The classes that --classes asks for; those of them that are not `known` as they were written."""
+def _parse_classes(classes: str, known: list[str]) -> list[str]:
+    """Returns the classes that --classes selects: as spelled in `known` if they are there, else as typed."""
     kind, _, number = classes.partition(":")
     if kind == "first" and classes not in known:
         if not number.isdecimal() or not number.strip("0"):
             raise SourceError(f"--classes first:N takes a number of classes, got {classes}")
         return known[: int(number[:18])]
-    # macOS writes the letters of file names in parts (e and its accent), keyboards write them in one.
-    same = {unicodedata.normalize("NFC", name): name for name in known}
-    listed = None if _normal(classes) in same else _listed(classes)
-    written = [[name] for name in classes.split(",")] if listed is None else map(_names_in_line, listed)
-    found = [
-        next((same[n] for n in map(_normal, names) if n in same), names[-1].strip()) for names in written
-    ]
-    return [name for name in found if name]
+    # macOS stores an accented letter in a file name as two characters (NFD), keyboards give one (NFC).
+    by_normalized = {unicodedata.normalize("NFC", name): name for name in known}
+    lines = None if _normalize(classes) in by_normalized else _read_class_file(classes)
+    candidates = [[name] for name in classes.split(",")] if lines is None else map(_names_in_line, lines)
+    selected = []
+    for names in candidates:
+        matches = (by_normalized[name] for name in map(_normalize, names) if name in by_normalized)
+        selected.append(next(matches, names[-1].strip()))
+    return [name for name in selected if name]
 
 
-def _normal(name: str) -> str:
+def _normalize(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def _listed(classes: str) -> list[str] | None:
-    """The lines of the file of names that `classes` is the path of; None where it is no path."""
+def _read_class_file(classes: str) -> list[str] | None:
+    """Returns the lines of the file whose path is `classes`; None if it is not a path.
+
+    Raises:
+      SourceError: the file does not exist, cannot be read or is not text.
+    """
     try:
         path = user_path(classes)
         if os.path.isfile(path):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
@@ -243,37 +261,43 @@ def _listed(classes: str) -> list[str] | None:
     except OSError as e:
         raise SourceError(f"--classes {classes} cannot be read: {e.strerror}") from None
     except ValueError as e:
-        raise SourceError(f"--classes {classes} is no list of names: {e}") from None
+        raise SourceError(f"--classes {classes} is not a list of names: {e}") from None
     if "," not in classes and ("/" in path or re.search(r"\.(txt|csv|tsv|lst|list)$", path, re.I)):
         raise SourceError(f"--classes {classes}: there is no such file")
     return None
 
 
 def _names_in_line(line: str) -> list[str]:
-    """What may be the class in a line of a list: all of it, or the first word or field.
+    """Returns the possible class names in a line of a list: the whole line, its first field or first word.
 
-    Lists of ImageNet classes often go on with what the classes are. The last is what a message names.
+    In lists of ImageNet classes, a description often follows the name. Messages use the last of these names.
     """
     return [line, line.split(",")[0], line.split()[0].rstrip(","), line.split()[0]]
 
 
 def _check_duplicates(database: sqlite3.Connection, keys_with_input: bool) -> None:
+    """Checks that no two images of a split have the same key.
+
+    Raises:
+      SourceError: two have. The message contains both paths.
+    """
     query = """SELECT key, min(path), max(path), count(DISTINCT path || '/' || offset), count(DISTINCT input)
       FROM images GROUP BY split, hash, key HAVING count(*) > 1 LIMIT 1"""
     if duplicate := database.execute(query).fetchone():
-        key, first, last, places, inputs = duplicate
-        first, last = _path(first), _path(last)
+        key, first, last, num_images, num_inputs = duplicate
+        first, last = _decode_path(first), _decode_path(last)
         if first != last:
-            way = "type --keys_with_input to begin each key with the name of its input"
-            way = f"{way}, or rename one" if inputs > 1 and not keys_with_input else "rename one"
-            where = f"{first} and {last}; {way}, or name fewer inputs"
-        elif places > 1:
-            where = f"both in {first}; rename one"
+            advice = "rename one"
+            if num_inputs > 1 and not keys_with_input:
+                advice = f"type --keys_with_input to begin each key with the name of its input, or {advice}"
+            reason = f"{first} and {last}; {advice}, or give fewer inputs"
+        elif num_images > 1:
+            reason = f"both in {first}; rename one"
         else:
-            where = f"{first}, found by two --input patterns; name it once"
-        raise SourceError(f"two images have the key {key}: {where}")
-    # Two inputs of which one lies in the other find an image twice, and the names of inputs hide that.
+            reason = f"{first}, found by two --input patterns; give it once"
+        raise SourceError(f"two images have the key {key}: {reason}")
+    # If one input contains another, images are found twice, but the names of the inputs make the keys differ.
     query = """SELECT path FROM images GROUP BY split, path, offset
       HAVING count(*) > 1 AND count(DISTINCT input) > 1 LIMIT 1"""
-    if keys_with_input and (twice := database.execute(query).fetchone()):
-        raise SourceError(f"{_path(twice[0])} was found by two --input patterns; name it once")
+    if keys_with_input and (row := database.execute(query).fetchone()):
+        raise SourceError(f"{_decode_path(row[0])} was found by two --input patterns; give it once")

@@ -1,4 +1,4 @@
-"""Reads the bytes of images: tries again where storage fails, and reads ahead where storage is remote."""
+"""Reads image bytes, with retries, and reads ahead from remote storage."""
 
 from __future__ import annotations
 
@@ -14,77 +14,77 @@ from preprocess.rejects import Rejected
 from preprocess.sources import Image
 from preprocess.storage import files
 
-UNREADABLE = "unreadable"  # the reason when storage is to blame, not the image
-TRIES = 3
-PAUSE = 0.2  # seconds before the second try, doubled before the third
-EXTRA_BYTES = 64 << 20  # of a file, beside its pixels
-AHEAD = 16  # images on their way at a time from remote storage, where each takes long and many take no longer
+UNREADABLE = "unreadable"  # the reject reason if storage fails, not the image
+MAX_ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.2  # before the second attempt, doubled before the third
+EXTRA_BYTES = 64 << 20  # allowed in a file in addition to its pixels
+IMAGES_AHEAD = 16  # read at the same time from remote storage, whose latency is high
 
 
 def max_file_bytes(max_pixels: int) -> int:
-    """The size in bytes above which no file is read. No image of `max_pixels` is larger.
+    """Returns the file size in bytes above which a file is not read.
 
-    Its largest form is a PNG of 16 bits that cannot be compressed: eight bytes a pixel. What comes on top is
-    for all that files hold beside the image, such as the film of a motion photo.
+    The largest encoding of `max_pixels` is an incompressible 16-bit RGBA PNG: 8 bytes a pixel. `EXTRA_BYTES`
+    more are for other data in the file, such as the film of a motion photo.
     """
     return 8 * max_pixels + EXTRA_BYTES
 
 
-def read_all(
+def read_images(
     images: Iterable[Image], max_pixels: int = DEFAULT.max_pixels
 ) -> Iterator[tuple[Image, bytes | Rejected]]:
-    """Yields each image with its bytes, or with why there are none, in the order given.
+    """Yields each image with its bytes, or with the reason why it is rejected, in the given order.
 
-    From remote storage `AHEAD` of them are read at a time; a local file is there at once. A file that is too
-    large for an image of `max_pixels` is not read.
+    Reads `IMAGES_AHEAD` images at the same time if the first one is remote. Does not read files that are too
+    large for an image of `max_pixels`.
     """
-    read = partial(_read_or_say, most=max_file_bytes(max_pixels))
+    read = partial(_read_or_reject, max_bytes=max_file_bytes(max_pixels))
     images = iter(images)
     first = next(images, None)
     if first is None:
         return
-    ahead = AHEAD if files.is_remote(first.path) else 0
-    if not ahead:
+    if not files.is_remote(first.path):
         yield first, read(first)
         yield from ((image, read(image)) for image in images)
         return
-    with ThreadPoolExecutor(ahead, thread_name_prefix="read") as pool:
-        under_way: deque[tuple[Image, Future[bytes | Rejected]]] = deque()
-        for image in [first, *islice(images, ahead - 1)]:
-            under_way.append((image, pool.submit(read, image)))
-        while under_way:
-            image, result = under_way.popleft()
-            data = result.result()
+    with ThreadPoolExecutor(IMAGES_AHEAD, thread_name_prefix="read") as pool:
+        pending: deque[tuple[Image, Future[bytes | Rejected]]] = deque()
+        for image in [first, *islice(images, IMAGES_AHEAD - 1)]:
+            pending.append((image, pool.submit(read, image)))
+        while pending:
+            image, future = pending.popleft()
+            data = future.result()
             if (following := next(images, None)) is not None:
-                under_way.append((following, pool.submit(read, following)))
+                pending.append((following, pool.submit(read, following)))
             yield image, data
 
 
-def read_image(image: Image, most: int = max_file_bytes(DEFAULT.max_pixels)) -> bytes:
-    """The image's bytes, which are `most` at most.
+def read_image(image: Image, max_bytes: int = max_file_bytes(DEFAULT.max_pixels)) -> bytes:
+    """Returns the bytes of an image.
 
     Raises:
-      Rejected: the image's own fault; `too_large`, before anything is read; `UNREADABLE`, after a few tries.
+      Rejected: with the image's own fault; with `too_large` if it has more than `max_bytes`, without reading
+        it; or with `UNREADABLE` if it cannot be read in `MAX_ATTEMPTS` attempts.
     """
     if image.fault:
         reason, _, detail = image.fault.partition(": ")
         raise Rejected(reason, detail)
-    for attempt in range(TRIES):
+    for attempt in range(MAX_ATTEMPTS):
         try:
             size = image.size if image.size >= 0 else files.size(image.path)
-            if size > most:
-                raise Rejected("too_large", f"a file of {size:,} bytes, over {most:,}")
+            if size > max_bytes:
+                raise Rejected("too_large", f"a file of {size:,} bytes, over {max_bytes:,}")
             return files.read(image.path, image.offset, image.size)
         except FileNotFoundError as e:
             raise Rejected(UNREADABLE, "the file is gone") from e
         except OSError as e:
-            fault = e.strerror or str(e)
-            time.sleep(PAUSE * 2**attempt if attempt + 1 < TRIES else 0)
-    raise Rejected(UNREADABLE, fault)
+            error_text = e.strerror or str(e)
+            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt if attempt + 1 < MAX_ATTEMPTS else 0)
+    raise Rejected(UNREADABLE, error_text)
 
 
-def _read_or_say(image: Image, most: int) -> bytes | Rejected:
+def _read_or_reject(image: Image, max_bytes: int) -> bytes | Rejected:
     try:
-        return read_image(image, most)
+        return read_image(image, max_bytes)
     except Rejected as e:
         return e

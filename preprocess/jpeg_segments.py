@@ -1,6 +1,6 @@
-"""Reads the structure of a JPEG, its segments, scans and end, without decoding a pixel (ITU-T T.81).
+"""Reads the structure of a JPEG file (segments, scans and end) without decoding pixels (ITU-T T.81).
 
-Imports neither OpenCV nor simplejpeg, so that colouring can use it too.
+This module imports neither OpenCV nor simplejpeg, so that the colouring package can use it as well.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Iterator
 
 from preprocess.rejects import Rejected
 
-# Of a progressive JPEG; encoders write about ten. Each takes a walk over the whole picture, empty or not.
-MOST_SCANS = 100
-# Between a JPEG's beginning and its end; a large colour profile has about ten, a scan three or four.
-MOST_SEGMENTS = 10_000
+# Of a progressive JPEG; encoders write about ten. A decoder walks over the whole image for each of them.
+MAX_SCANS = 100
+# A large colour profile takes about ten segments, and a scan three or four.
+MAX_SEGMENTS = 10_000
 
 # Markers of JPEG (ITU-T T.81, table B.1): start and end of image, start of scan, application data 1.
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
-# A marker that begins a segment or ends the picture. The others stand alone, and the data of a scan may hold
-# them: stuffed zeros (FF 00), TEM (FF 01), restarts (FF D0 to FF D7), fill bytes (FF FF).
+# A marker that begins a segment or ends the image. The excluded markers have no segment and can occur within
+# the data of a scan: stuffed zeros (FF 00), TEM (FF 01), restarts (FF D0 to FF D7), fill bytes (FF FF).
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
-# What may follow a scan: tables, the next scan, application data, comments, the end.
+# The markers that may follow a scan: tables, the next scan, application data, comments, the end.
 _AFTER_SCAN = {0xC4, 0xCC, _EOI, _SOS, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE}
 
 
 def jpeg_shape(data: bytes) -> tuple[int, int, int]:
-    """(height, width, channels) from a JPEG's frame header (ITU-T T.81, B.2.2); decodes nothing.
+    """Returns (height, width, channels) from the frame header of a JPEG (ITU-T T.81, B.2.2).
 
     Raises:
-      Rejected: `corrupt`, when no frame header is found.
+      Rejected: with reason `corrupt`, if there is no frame header.
     """
     for marker, start, end in _segments(data):
-        # SOF0…SOF15 but for DHT (C4), JPG (C8) and DAC (CC), which share the range.
+        # SOF0 to SOF15, except for DHT (C4), JPG (C8) and DAC (CC), which are in the same range.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and end - start >= 6:
             height, width, channels = struct.unpack(">HHB", data[start + 1 : start + 6])
             return height, width, channels
@@ -40,9 +40,9 @@ def jpeg_shape(data: bytes) -> tuple[int, int, int]:
 
 
 def exif_orientation(data: bytes) -> int:
-    """The EXIF orientation of a JPEG, 1 (upright) to 8; 1 where there is none or it makes no sense."""
+    """Returns the EXIF orientation of a JPEG, 1 to 8; 1 (upright) if it is missing or invalid."""
     for marker, start, end in _segments(data):
-        if marker == _SOS:  # EXIF data stand before it
+        if marker == _SOS:  # EXIF data come before the first scan
             break
         if marker == _APP1 and data[start : start + 6] == b"Exif\0\0":
             return tiff_orientation(data[start + 6 : end])
@@ -50,13 +50,13 @@ def exif_orientation(data: bytes) -> int:
 
 
 def scans_and_end(data: bytes) -> tuple[int, int]:
-    """The number of a JPEG's scans, and how many bytes it has; 0 bytes if it breaks off before its end.
+    """Returns the number of scans of a JPEG and its length in bytes, or 0 bytes if it has no end marker.
 
-    Whatever follows the end marker is passed over: a film, more pictures, an archive. Markers in embedded
-    thumbnails do not count, for their segment is skipped whole.
+    Data after the end marker (a film, more images, an archive) is ignored. Markers of embedded thumbnails are
+    not counted, because their segment is skipped as a whole.
 
     Raises:
-      Rejected: `corrupt`, where there are over `MOST_SEGMENTS`.
+      Rejected: with reason `corrupt`, if there are more than `MAX_SEGMENTS` segments.
     """
     scans = 0
     for marker, start, _ in _segments(data):
@@ -69,7 +69,7 @@ def scans_and_end(data: bytes) -> tuple[int, int]:
 
 
 def tiff_orientation(tiff: bytes) -> int:
-    """The orientation in EXIF data (a TIFF header and its tags), 1 to 8; 1 where it makes no sense."""
+    """Returns the orientation in EXIF data (a TIFF header and its tags), 1 to 8; 1 if missing or invalid."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 10:
         return 1
@@ -84,26 +84,26 @@ def tiff_orientation(tiff: bytes) -> int:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields (marker, start, end) of each segment's payload, the last of the end marker (T.81, B.1.1.4).
+    """Yields (marker, start, end) of the payload of each segment up to the end marker (T.81, B.1.1.4).
 
-    The data of a scan, stray bytes and markers that stand alone are passed over.
+    The data of scans, stray bytes and markers without a segment are skipped.
 
     Raises:
-      Rejected: `corrupt`, where there are over `MOST_SEGMENTS`.
+      Rejected: with reason `corrupt`, if there are more than `MAX_SEGMENTS` segments.
     """
-    at = 2
-    for _ in range(MOST_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None:
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        match = _MARKER.search(data, position)
+        if match is None:
             return
-        marker, start = data[found.start() + 1], found.end()
+        marker, start = data[match.start() + 1], match.end()
         if marker in (_SOI, _EOI):
             yield marker, start, start
             if marker == _EOI:
                 return
-            at = start
+            position = start
             continue
         length = int.from_bytes(data[start : start + 2], "big")
-        at = max(start + length, start + 2)
-        yield marker, start + 2, min(at, len(data))
-    raise Rejected("corrupt", f"over {MOST_SEGMENTS:,} segments")
+        position = max(start + length, start + 2)
+        yield marker, start + 2, min(position, len(data))
+    raise Rejected("corrupt", f"over {MAX_SEGMENTS:,} segments")

@@ -1,4 +1,4 @@
-"""sRGB in, OKLab out: the space in which palettes are learnt and compared, as the eye would."""
+"""Converts between sRGB and OKLab, the perceptual colour space in which palettes are learnt and compared."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ _TO_LAB = np.array(
 
 
 def _linear(values: np.ndarray) -> np.ndarray:
-    """sRGB's transfer curve undone (IEC 61966-2-1), 0..255 to 0..1."""
-    share = values / 255
-    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    """Inverts the transfer curve of sRGB (IEC 61966-2-1): 0..255 to 0..1."""
+    scaled = values / 255
+    return np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
 
 
-# What each value of red, green and blue adds to L, M and S: [3 of LMS, 3 channels, 256].
+# The contribution of each value of red, green and blue to L, M and S: [3 (LMS), 3 channels, 256].
 _LMS = _TO_LMS[:, :, None] * _linear(np.arange(256.0))
-UNIT = 2.0**-14  # of `to_oklab_units`: a three-hundredth of a difference that can be seen
+UNIT = 2.0**-14  # of `to_oklab_units`; about 1/300 of a visible difference
 
 
 def to_oklab(rgb: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] to OKLab, float64 [..., 3]: lightness 0..1, and two axes of about -0.4..0.4."""
+    """Converts uint8 [..., 3] to OKLab, float64 [..., 3]: lightness 0..1, a and b about -0.4..0.4."""
     return np.stack(_axes(rgb[..., 0], rgb[..., 1], rgb[..., 2]), axis=-1)
 
 
 def to_oklab_units(rgb: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] to OKLab in whole units of 2^-14, int32 [..., 3].
+    """Converts uint8 [..., 3] to OKLab in integer units of 2^-14, int32 [..., 3].
 
-    Distances between whole numbers are exact, so that which colour is nearest, and with it every byte of a
-    dataset, is the same on every machine.
+    Distances between integers are exact. The nearest colour, and thus every byte of a dataset, is therefore
+    the same on every machine.
     """
     return np.rint(to_oklab(rgb) / UNIT).astype(np.int32)
 
 
 def box_in_units(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
-    """The colours of a box of the colour cube, in the units of `to_oklab_units`.
+    """Converts all colours of a box of the RGB cube to the units of `to_oklab_units`.
 
     Args:
-      red, green, blue: the box's values, uint8 [R], [G] and [B].
+      red, green, blue: the values along the sides of the box, uint8 [R], [G] and [B].
 
     Returns:
-      whole numbers, float64 [3, R, G, B].
+      Integers as float64 [3, R, G, B].
     """
     return np.rint(np.stack(_axes(red[:, None, None], green[:, None], blue)) / UNIT)
 
 
 def _axes(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> list[np.ndarray]:
-    """L, a and b of colours whose channels, uint8, are broadcast against each other."""
+    """Returns L, a and b of the colours with the given uint8 channels, which are broadcast."""
     long, middle, short = (np.cbrt(lms[0][red] + lms[1][green] + lms[2][blue]) for lms in _LMS)
     return [long * row[0] + middle * row[1] + short * row[2] for row in _TO_LAB]
 
 
 def to_rgb(lab: np.ndarray) -> np.ndarray:
-    """Inverse of `to_oklab`, rounded and clipped to uint8 [..., 3]."""
+    """Converts OKLab to RGB, rounded and clipped to uint8 [..., 3]. The inverse of `to_oklab`."""
     linear = ((lab @ np.linalg.inv(_TO_LAB).T) ** 3) @ np.linalg.inv(_TO_LMS).T
-    share = np.clip(linear, 0, 1)
-    values = np.where(share <= 0.0031308, share * 12.92, 1.055 * share ** (1 / 2.4) - 0.055)
+    linear = np.clip(linear, 0, 1)
+    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.rint(values * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Images or an artist's file in, the palette out."""
+"""Learns palettes from images, and reads palette files of other programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from preprocess.image_reader import read_all
+from preprocess.image_reader import read_images
 from preprocess.oklab import to_oklab, to_rgb
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
@@ -24,74 +24,78 @@ from preprocess.text_files import read_text
 from preprocess.transform import to_pixels
 from tfrecords_schema import Palette, SchemaError, user_path
 
-SAMPLE_IMAGES = 1000  # that a palette is learnt from
-MOST_COLORS = 65_536
-_SMALL = (32, 32)  # px, to which each of them is shrunk for it
-_TRIES = 3  # starts of k-means, of which the best is kept
-_ROUNDS = 60
+SAMPLE_IMAGES = 1000  # a palette is learnt from this number of images at most
+MAX_COLORS = 65_536
+_SAMPLE_SIZE = (32, 32)  # pixels; the images of the sample are shrunk to this size
+_ATTEMPTS = 3  # runs of k-means, of which the best is used
+_MAX_ITERATIONS = 60
 
 
 class PaletteError(ValueError):
-    """A --palette that cannot be used; the message says what was found and what was expected."""
+    """A --palette that cannot be used. The message says what was found and what was expected."""
 
 
-def learn(pixels: np.ndarray, colors: int, seed: int) -> Palette:
-    """The palette of `colors` colours nearest to `pixels`: k-means++ in OKLab, dark to light.
+def learn(pixels: np.ndarray, num_colors: int, seed: int) -> Palette:
+    """Learns a palette by k-means++ in OKLab. Its colours are ordered from dark to light.
 
     Args:
-      pixels: uint8 [N, 3], RGB; at least as many different colours as the palette is to have.
-      colors: K.
-      seed: any whole number; the same pixels and seed give the same palette.
+      pixels: RGB, uint8 [N, 3].
+      num_colors: K.
+      seed: any integer; the same pixels and seed give the same palette.
 
     Raises:
-      PaletteError: too few different colours to learn from.
+      PaletteError: the pixels have fewer than K different colours.
     """
     lab = to_oklab(pixels).astype(np.float32)
-    if len(np.unique(pixels, axis=0)) < colors:
-        raise PaletteError(f"the images have fewer than {colors} colours to learn a palette of {colors} from")
-    # cv2 takes no seed as an argument, and holds one in 32 bits; 0 would mean another generator.
+    if len(np.unique(pixels, axis=0)) < num_colors:
+        raise PaletteError(
+            f"the images have fewer than {num_colors} colours to learn a palette of {num_colors} from"
+        )
+    # cv2.kmeans uses OpenCV's global generator, whose seed has 32 bits; 0 would select another generator.
     cv2.setRNGSeed(seed % (2**31 - 1) + 1)
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, _ROUNDS, 1e-5)
-    _, _, centres = cv2.kmeans(lab, colors, None, stop, _TRIES, cv2.KMEANS_PP_CENTERS)
-    ordered = centres[np.lexsort(centres.T[::-1])]
-    found = dict.fromkeys((r, g, b) for r, g, b in to_rgb(ordered).tolist())  # rounding may merge two
-    return Palette(f"kmeans:{colors}", tuple(found))
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, _MAX_ITERATIONS, 1e-5)
+    _, _, centers = cv2.kmeans(lab, num_colors, None, stop, _ATTEMPTS, cv2.KMEANS_PP_CENTERS)
+    ordered = centers[np.lexsort(centers.T[::-1])]
+    colors = dict.fromkeys((r, g, b) for r, g, b in to_rgb(ordered).tolist())  # rounding may merge two
+    return Palette(f"kmeans:{num_colors}", tuple(colors))
 
 
-def learn_from(images: Iterable[Image], recipe: Recipe, colors: int, seed: int) -> Palette:
-    """The palette learnt from a sample of images, as the recipe's pixels; unusable images are passed over.
+def learn_from(images: Iterable[Image], recipe: Recipe, num_colors: int, seed: int) -> Palette:
+    """Learns a palette from the pixels of images, resized and stretched by the recipe.
+
+    Images that the recipe rejects are skipped.
 
     Raises:
-      PaletteError: too few different colours to learn from.
+      PaletteError: the images have fewer than `num_colors` different colours.
     """
-    small = []
-    for _, data in read_all(images, recipe.max_pixels):
+    samples = []
+    for _, data in read_images(images, recipe.max_pixels):
         with contextlib.suppress(Rejected):
             if not isinstance(data, Rejected):
-                pixels = cv2.resize(to_pixels(data, recipe), _SMALL, interpolation=cv2.INTER_AREA)
-                small.append(pixels.reshape(-1, 3))
-    return learn(np.concatenate([np.zeros((0, 3), np.uint8), *small]), colors, seed)
+                pixels = cv2.resize(to_pixels(data, recipe), _SAMPLE_SIZE, interpolation=cv2.INTER_AREA)
+                samples.append(pixels.reshape(-1, 3))
+    return learn(np.concatenate([np.zeros((0, 3), np.uint8), *samples]), num_colors, seed)
 
 
-def load_learnt_palette(data: bytes, saved: str) -> Palette:
-    """The palette that was learnt before and kept as JSON at `saved`.
+def load_learnt_palette(data: bytes, path: str) -> Palette:
+    """Decodes the JSON of a palette that an earlier run learnt and saved at `path`.
 
     Raises:
-      PaletteError: it is damaged.
+      PaletteError: the JSON is damaged.
     """
     try:
         return msgspec.json.decode(data, type=Palette)
     except (msgspec.MsgspecError, ValueError, RecursionError) as e:
         raise PaletteError(
-            f"{saved}, the palette learnt before, is damaged ({e}): remove it, and run the same command again"
+            f"{path}, the palette learnt before, is damaged ({e}): remove it, and run the same command again"
         ) from None
 
 
 def load(path: str) -> Palette:
-    """Reads an artist's palette: .json (a list of [r, g, b] or "#rrggbb"), .gpl (GIMP) or .hex (one a line).
+    """Reads a palette file: .json (a list of [r, g, b] or "#rrggbb"), .gpl (GIMP) or .hex (one per line).
 
     Raises:
-      PaletteError: the file cannot be read, or is none of these.
+      PaletteError: the file cannot be read, or has none of these formats.
     """
     readers = {".json": _from_json, ".gpl": _from_gpl, ".hex": _from_hex}
     read = readers.get(Path(path).suffix.lower())
@@ -99,19 +103,19 @@ def load(path: str) -> Palette:
         raise PaletteError(f"--palette {path}: expected grid, kmeans:K, or a file .json, .gpl or .hex")
     try:
         file = Path(user_path(path))
-        colors = list(islice(read(read_text(file)), MOST_COLORS + 1))
-        if len(colors) > MOST_COLORS:
-            raise ValueError(f"expected {MOST_COLORS} colours at most, got more")
-        # Artists' palettes may hold a colour under two names. A label stands for the first of them.
+        colors = list(islice(read(read_text(file)), MAX_COLORS + 1))
+        if len(colors) > MAX_COLORS:
+            raise ValueError(f"expected {MAX_COLORS} colours at most, got more")
+        # Palette files may list a colour several times, under different names. It gets a single label.
         return Palette(_printable(file.name), tuple(dict.fromkeys(colors)))
     except OSError as e:
         raise PaletteError(f"--palette {path} cannot be read: {e.strerror}") from None
-    except (SchemaError, ValueError, RecursionError) as e:  # the last: a list a thousand deep
+    except (SchemaError, ValueError, RecursionError) as e:  # the last from deeply nested lists
         raise PaletteError(f"--palette {path} is not a palette: {e}") from None
 
 
 def _printable(name: str) -> str:
-    """The file's name as the manifest may hold it: bytes that are not UTF-8 are escaped."""
+    """Returns a file name for the manifest, with bytes escaped that are not UTF-8."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
@@ -133,7 +137,7 @@ def _from_gpl(text: str) -> Iterator[tuple[int, int, int]]:
     if first.strip() != "GIMP Palette":
         raise ValueError('the first line is not "GIMP Palette"')
     for number, line in enumerate(lines, 2):
-        # Comments, and what is said of the whole palette: Name, Columns, Channels.
+        # Comments, and the properties of the palette: Name, Columns, Channels.
         if not line.strip() or re.match(r"\s*(#|[A-Za-z]+\s*:)", line):
             continue
         values = line.split()[:3]
@@ -154,7 +158,7 @@ def _hex(text: str) -> tuple[int, int, int]:
 
 
 def _triple(values: Any) -> tuple[int, int, int]:
-    """A colour as JSON has it; whole numbers may be written with a point."""
+    """Checks and converts a colour from JSON, where integers may be written as floats."""
     if isinstance(values, list) and len(values) == 3 and all(_is_level(value) for value in values):
         red, green, blue = map(int, values)
         return red, green, blue
@@ -162,7 +166,7 @@ def _triple(values: Any) -> tuple[int, int, int]:
 
 
 def _is_level(value: Any) -> bool:
-    # True and False are whole numbers to Python.
+    # In Python, True and False are instances of int.
     return type(value) in (int, float) and 0 <= value <= 255 and value == int(value)
 
 

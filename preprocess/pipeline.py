@@ -1,7 +1,8 @@
-"""The job as one sentence: take the shards to write, spread them over the workers, write each whole.
+"""The Beam pipeline: creates the shards, spreads them over the workers, and writes each of them.
 
-Pixels never cross the runner: an element is the name of a shard's list of images, and what comes back is a
-receipt. So the launcher stays small, any runner will do, and a shard lost is the only thing ever lost.
+Pixels do not pass through the runner. An element is a shard with the path of its shard list, and the result
+is its receipt. The launcher therefore needs little memory, every runner is suitable, and a failure costs no
+more than the shards that were being written.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ def build(
     output: str,
     queue: ShardQueue | None = None,
 ) -> beam.PCollection:
-    """Adds the whole job to `pipeline`; gives the PCollection of `ShardReceipt`.
+    """Adds all steps to `pipeline` and returns the PCollection of `ShardReceipt`.
 
-    With `queue`, which is for runners that deal all elements out beforehand, a worker does not write the
-    shards it was dealt but, from its first one on, whichever nobody else has begun.
+    Args:
+      queue: for runners that assign all elements to workers in advance. On its first element, a worker writes
+        shards from the queue until none is left, instead of the shards that were assigned to it.
     """
     return (
         pipeline
         | "Shards" >> beam.Create(shards)  # Shard
-        | "Spread" >> beam.Reshuffle()  # Shard, no longer fused with where it came from
+        | "Spread" >> beam.Reshuffle()  # Shard, no longer fused with Create
         | "WriteShards" >> WriteShards(recipe, compression, output, queue)  # ShardReceipt
     )
 
 
 class WriteShards(beam.PTransform):
-    """PCollection of `Shard` → PCollection of `ShardReceipt`: `write_shard`, counted."""
+    """Calls `write_shard` on each `Shard`, counts images and bytes, and returns the `ShardReceipt`s."""
 
     def __init__(
         self, recipe: Recipe, compression: Compression, output: str, queue: ShardQueue | None = None
@@ -50,7 +52,7 @@ class WriteShards(beam.PTransform):
         self._write = _WriteShard(recipe, compression, output, queue)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Beam calls this."""
+        """Called by Beam."""
         return shards | beam.ParDo(self._write)
 
 
@@ -64,13 +66,13 @@ class _WriteShard(beam.DoFn):
         self._queue = queue
 
     def setup(self) -> None:
-        """Beam calls this once in each worker."""
-        self._untaken = self._queue.take() if self._queue else None
+        """Called by Beam once in each worker."""
+        self._queued_shards = self._queue.take() if self._queue else None
 
-    def process(self, shard: Shard) -> Iterator[ShardReceipt]:
-        for each in [shard] if self._untaken is None else self._untaken:
-            begin = functools.partial(self._queue.begin, each) if self._queue else lambda number: None
-            receipt = write_shard(each, self._recipe, self._compression, self._output, begin)
+    def process(self, element: Shard) -> Iterator[ShardReceipt]:
+        for shard in [element] if self._queued_shards is None else self._queued_shards:
+            begin = functools.partial(self._queue.begin, shard) if self._queue else lambda number: None
+            receipt = write_shard(shard, self._recipe, self._compression, self._output, begin)
             Metrics.counter("linewash", "images").inc(receipt.shard.examples)
             Metrics.counter("linewash", "bytes").inc(receipt.shard.bytes)
             for reject in receipt.rejects:

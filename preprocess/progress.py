@@ -1,6 +1,7 @@
-"""Shows progress: a count while listing, then images done as the receipts tell, the same on every runner.
+"""Shows progress: the number of images while listing, then the number of converted images.
 
-In a terminal it is a bar. Anywhere else, as in a log file, it is a line a minute.
+The latter is read from the receipts, which works with every runner. Progress is a bar in a terminal, and a
+line per minute elsewhere, for example in a log file.
 """
 
 from __future__ import annotations
@@ -20,57 +21,58 @@ from tfrecords_schema import RECEIPTS_DIR, SchemaError, ShardReceipt
 
 T = TypeVar("T")
 
-LOCAL_INTERVAL = 0.3  # seconds between two looks at the receipts
-REMOTE_INTERVAL = 10.0  # listing a bucket costs money
-LOG_INTERVAL = 60.0  # seconds between two lines in a log
+LOCAL_INTERVAL = 0.3  # seconds between two listings of the receipts
+REMOTE_INTERVAL = 10.0  # seconds; listing a bucket costs money
+LOG_INTERVAL = 60.0  # seconds between two lines of a log
 
 
-def counted(images: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Passes the images on and shows how many: over a million files, listing takes a while.
+def count_images(images: Iterable[T], task: str, total: int | None = None) -> Iterator[T]:
+    """Yields the images and shows how many were yielded, because listing a million files takes a while.
 
     Args:
-      what: the work that is done meanwhile.
-      total: how many there are, if that is known.
+      images: any iterable.
+      task: what the program is doing, to be shown before the number.
+      total: the number of images, if it is known.
     """
     if sys.stderr.isatty():
-        yield from tqdm(images, desc=what, unit=" images", leave=False, total=total, dynamic_ncols=True)
+        yield from tqdm(images, desc=task, unit=" images", leave=False, total=total, dynamic_ncols=True)
         return
-    log = _Log()
+    timer = _LogTimer()
     for number, image in enumerate(images, 1):
         yield image
-        if log.is_due():
-            cli.complain(f"{what}: {number:,}{f' of {total:,}' if total else ''} images")
+        if timer.is_due():
+            cli.print_error(f"{task}: {number:,}{f' of {total:,}' if total else ''} images")
 
 
 @contextlib.contextmanager
-def shown(output: str, total: int, done: set[str]) -> Iterator[None]:
-    """Shows images, images/s, time left and rejects while the block runs.
+def show_progress(output: str, total: int, old_receipts: set[str]) -> Iterator[None]:
+    """Shows images, images/s, time left and rejects during the block.
 
     Args:
       output: the dataset directory.
-      total: images to convert in this run.
-      done: receipts (relative names) that stood before; they do not count.
+      total: the number of images to convert in this run.
+      old_receipts: the names of the receipts of earlier runs, relative to `output`. They are not counted.
     """
     stop = threading.Event()
-    show = _Bar(total) if sys.stderr.isatty() else _Lines(total)
-    watcher = threading.Thread(target=_watch, args=(output, set(done), show, stop), daemon=True)
+    display = _Bar(total) if sys.stderr.isatty() else _LogLines(total)
+    watcher = threading.Thread(target=_watch, args=(output, set(old_receipts), display, stop), daemon=True)
     watcher.start()
     try:
         yield
     finally:
         stop.set()
         watcher.join()
-        show.close()
+        display.close()
 
 
-def _watch(output: str, seen: set[str], show: _Bar | _Lines, stop: threading.Event) -> None:
+def _watch(output: str, seen: set[str], display: _Bar | _LogLines, stop: threading.Event) -> None:
     interval = REMOTE_INTERVAL if files.is_remote(output) else LOCAL_INTERVAL
     images = rejects = 0
-    last = False
-    while not last:
-        last = stop.wait(interval)  # one more look after the end, so that the bar fills
+    is_last = False
+    while not is_last:
+        is_last = stop.wait(interval)  # receipts are listed once more after the end, so that the bar fills
         names: list[str] = []
-        with contextlib.suppress(OSError):  # a bar may miss a look
+        with contextlib.suppress(OSError):  # the next listing may succeed
             names = files.names(output, f"{RECEIPTS_DIR}/*.json")
         for name in sorted(set(names) - seen):
             with contextlib.suppress(SchemaError, OSError):
@@ -78,17 +80,17 @@ def _watch(output: str, seen: set[str], show: _Bar | _Lines, stop: threading.Eve
                 seen.add(name)
                 rejects += len(receipt.rejects)
                 images += receipt.shard.examples + len(receipt.rejects)
-        show.update(images, rejects)
+        display.update(images, rejects)
 
 
 class _Bar:
-    """Progress in a terminal."""
+    """A progress bar in a terminal."""
 
     def __init__(self, total: int) -> None:
         self._bar = tqdm(total=total, unit=" images", smoothing=0.1, dynamic_ncols=True)
 
     def update(self, images: int, rejects: int) -> None:
-        """Shows so many images done, `rejects` of them left out."""
+        """Shows the number of converted images, `rejects` of them rejected."""
         if images > self._bar.n:
             self._bar.set_postfix(rejects=rejects, refresh=False)
             self._bar.update(images - self._bar.n)
@@ -97,31 +99,31 @@ class _Bar:
         self._bar.close()
 
 
-class _Lines:
-    """Progress in a log."""
+class _LogLines:
+    """Progress as lines of a log."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._began = time.monotonic()
-        self._log = _Log()
+        self._start = time.monotonic()
+        self._timer = _LogTimer()
 
     def update(self, images: int, rejects: int) -> None:
-        """Prints a line if it is time for one: `images` are done, `rejects` of them left out."""
-        if self._log.is_due():
-            cli.complain(progress_line(images, self._total, rejects, time.monotonic() - self._began))
+        """Prints a line if `LOG_INTERVAL` has passed."""
+        if self._timer.is_due():
+            cli.print_error(progress_line(images, self._total, rejects, time.monotonic() - self._start))
 
     def close(self) -> None:
-        """Nothing is to be done."""
+        """Does nothing; a bar has to be closed."""
 
 
-class _Log:
-    """Says when the next line is due."""
+class _LogTimer:
+    """Decides when the next line is printed."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def is_due(self) -> bool:
-        """True once every `LOG_INTERVAL` seconds."""
+        """Returns True once every `LOG_INTERVAL` seconds."""
         now = time.monotonic()
         if now - self._last < LOG_INTERVAL:
             return False
@@ -130,14 +132,14 @@ class _Log:
 
 
 def progress_line(images: int, total: int, rejects: int, seconds: float) -> str:
-    """One line of a log: `images` of `total` are done after `seconds`, `rejects` of them left out."""
+    """Returns a line of a log about `images` of `total`, `rejects` of them rejected, after `seconds`."""
     rate = images / seconds if seconds > 0 else 0.0
-    left = f"{_duration((total - images) / rate)} left" if rate else "time left unknown"
-    return f"{images:,} of {total:,} images, {rate:,.0f} images/s, {left}, {rejects:,} rejects"
+    time_left = f"{_duration((total - images) / rate)} left" if rate else "time left unknown"
+    return f"{images:,} of {total:,} images, {rate:,.0f} images/s, {time_left}, {rejects:,} rejects"
 
 
 def _duration(seconds: float) -> str:
-    """Seconds in the units that people use: 40 s, 12 min, 3 h 05 min."""
+    """Formats a duration: 40 s, 12 min, 3 h 05 min."""
     minutes = round(seconds / 60)
     if seconds < 60:
         return f"{seconds:.0f} s"

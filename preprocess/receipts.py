@@ -1,4 +1,4 @@
-"""Reads receipts, decides which shards are finished, and writes the manifest."""
+"""Reads receipts, decides which shards are finished, and writes rejects.jsonl and the manifest."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tfrecords_schema import (
 
 
 class OutputError(ValueError):
-    """An output directory that this job must not write to; the message says what it holds."""
+    """An output directory that this job must not write to. The message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Receipt:
-    """A `ShardReceipt` without its histogram, which with many colours is nearly all of it."""
+    """A `ShardReceipt` without its histogram, which takes most of the memory when there are many colours."""
 
     split: str
     shard: ShardInfo
@@ -48,9 +48,10 @@ class Receipt:
 
 
 class Receipts(dict[str, Receipt]):
-    """Receipts by their shard's name, and the sums of their histograms.
+    """Receipts by the name of their shard, and the sums of their histograms.
 
-    `histograms` has, for each split and number K of colours, the pixels of all shards by label, int64 [K].
+    Attributes:
+      histograms: the pixels of all shards by label, int64 [K], for each split and number K of colours.
     """
 
     def __init__(self) -> None:
@@ -58,10 +59,10 @@ class Receipts(dict[str, Receipt]):
         self.histograms: dict[tuple[str, int], np.ndarray] = {}
 
     def add(self, receipt: ShardReceipt) -> None:
-        """Takes in a receipt, and adds its histogram to that of its split.
+        """Adds a receipt, and its histogram to that of its split.
 
         Raises:
-          SchemaError: the histogram has a number that is too large.
+          SchemaError: a number in the histogram does not fit into 64 bits.
         """
         try:
             counts = np.array(receipt.label_histogram, np.int64)
@@ -74,76 +75,78 @@ class Receipts(dict[str, Receipt]):
 
 
 def load(output: str, shards: Collection[str] | None = None) -> Receipts:
-    """The receipts below `output`; with `shards`, only those of the shards of these names.
+    """Reads the receipts below `output`. Damaged receipts and receipts with a wrong name are ignored.
 
-    One that cannot be read counts as absent, and so does one that stands in another's place.
+    Args:
+      output: the dataset directory.
+      shards: names of shards; the receipts of other shards are ignored. None: all receipts are read.
     """
-    found = Receipts()
+    receipts = Receipts()
     names = files.names(output, f"{RECEIPTS_DIR}/*.json")
     contents = files.read_each(files.join(output, name) for name in names)
     for name, data in zip(names, contents, strict=True):
         with contextlib.suppress(SchemaError):
             receipt = ShardReceipt.from_json(data, name)
-            wanted = shards is None or receipt.shard.name in shards
-            if wanted and ShardReceipt.name(receipt.shard.name) == name:
-                found.add(receipt)
-    return found
+            is_selected = shards is None or receipt.shard.name in shards
+            if is_selected and ShardReceipt.name(receipt.shard.name) == name:
+                receipts.add(receipt)
+    return receipts
 
 
 def check_output(output: str, receipts: Receipts, shards: list[Shard], recipe: Recipe) -> None:
-    """Makes sure that what stands in `output` belongs to this very job.
+    """Checks that the shards already in `output` belong to this job.
 
     Raises:
-      OutputError: shards of another recipe, of other images, or shared out in another way stand there.
+      OutputError: `output` has shards of another recipe, of other images, or with another sharding.
     """
     planned = {shard.name: shard for shard in shards}
-    other = f"give another --output, or remove {output}"
-    fingerprint = recipe.fingerprint  # costs milliseconds with many colours
+    advice = f"give another --output, or remove {output}"
+    fingerprint = recipe.fingerprint
     for receipt in receipts.values():
         if receipt.fingerprint != fingerprint:
             raise OutputError(
                 f"{output} holds shards of recipe {receipt.fingerprint}, and this is recipe "
-                f"{fingerprint}{_difference(output, receipt.fingerprint, recipe)}: {other}"
+                f"{fingerprint}{_recipe_difference(output, receipt.fingerprint, recipe)}: {advice}"
             )
         shard = planned.get(receipt.shard.name)
         if shard is None or shard.images_digest != receipt.images_digest:
             raise OutputError(
                 f"{output} holds {receipt.shard.name} made from other images, or with another --seed, "
-                f"--val_fraction, --num_shards or --compression: {other}"
+                f"--val_fraction, --num_shards or --compression: {advice}"
             )
 
 
-def _difference(output: str, fingerprint: str, recipe: Recipe) -> str:
-    """In what a dataset's recipe differs from `recipe`; without a manifest only a version is known."""
+def _recipe_difference(output: str, fingerprint: str, recipe: Recipe) -> str:
+    """Describes how the recipe of a dataset differs from `recipe`; "" if the dataset has no manifest."""
     if fingerprint == recipe.version_1_fingerprint:
         return f" (version 1 (now {recipe.version}))"
     with contextlib.suppress(SchemaError, OSError):
         manifest = Manifest.from_json(files.read(files.join(output, MANIFEST_NAME)))
         if manifest.fingerprint == fingerprint:
-            then, now = manifest.recipe, recipe.as_dict()
-            found = [f"{key} {then[key]} (now {now.get(key)})" for key in then if then[key] != now.get(key)]
-            return f" ({', '.join(found) or 'the palette has other colours'})"
+            old, new = manifest.recipe, recipe.as_dict()
+            changes = [f"{key} {old[key]} (now {new.get(key)})" for key in old if old[key] != new.get(key)]
+            return f" ({', '.join(changes) or 'the palette has other colours'})"
     return ""
 
 
 def first_unknown_file(output: str) -> str | None:
-    """Something in a local directory that no job of ours has left there; None in a dataset, begun or done.
+    """Returns the first name in a local directory that no preprocessing job writes, or None.
 
-    Names that begin with a dot do not count.
+    Other files are allowed in a dataset, finished or not. Names that begin with a dot are ignored.
     """
-    top = {path.name for path in Path(output).iterdir()}
-    if top & {MANIFEST_NAME, RECEIPTS_DIR, files.WORK_DIR, files.INDEX_DIR}:
+    names = {path.name for path in Path(output).iterdir()}
+    if names & {MANIFEST_NAME, RECEIPTS_DIR, files.WORK_DIR, files.INDEX_DIR}:
         return None
-    others = top - {*SPLITS, REJECTS_NAME}
+    unknown = names - {*SPLITS, REJECTS_NAME}
     for split in SPLITS:
-        others |= {
+        unknown |= {
             f"{split}/{path.name}" for path in Path(output, split).glob("*") if ".tfrecord" not in path.name
         }
-    return min((name for name in others if Path(name).name[0] != "."), default=None)
+    return min((name for name in unknown if Path(name).name[0] != "."), default=None)
 
 
 def finished_shards(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
-    """The names of the planned shards that are done: receipt there, shard there, of the size it says."""
+    """Returns the names of the shards that have a receipt and a file of the size in the receipt."""
     sizes: dict[str, int] = {}
     for split in SPLITS if receipts else ():
         sizes |= files.sizes(output, f"{split}/*")
@@ -155,7 +158,7 @@ def finished_shards(output: str, receipts: Receipts, shards: list[Shard]) -> set
 
 
 def shards_with_unreadable(receipts: Receipts) -> set[str]:
-    """The names of the shards that lack images for no fault of the image's own: storage did not give them."""
+    """Returns the names of the shards with images that storage could not deliver."""
     return {
         name
         for name, receipt in receipts.items()
@@ -164,13 +167,13 @@ def shards_with_unreadable(receipts: Receipts) -> set[str]:
 
 
 def rejected(receipts: Receipts) -> Counter[str]:
-    """How many images were left out, by reason, commonest first."""
+    """Returns the number of rejected images by reason, in descending order."""
     reasons = Counter(reject.reason for receipt in receipts.values() for reject in receipt.rejects)
     return Counter(dict(reasons.most_common()))
 
 
 def write_rejects(output: str, receipts: Receipts) -> None:
-    """Writes the ledger: one JSON line for each image left out, in the order of shards."""
+    """Writes rejects.jsonl, with one line for each rejected image, in the order of the shards."""
     lines = [
         msgspec.json.encode(reject) + b"\n"
         for _, receipt in sorted(receipts.items())
@@ -180,23 +183,24 @@ def write_rejects(output: str, receipts: Receipts) -> None:
 
 
 def write_manifest(
-    output: str, receipts: Receipts, recipe: Recipe, layout: Sharding, sources: list[str]
+    output: str, receipts: Receipts, recipe: Recipe, sharding: Sharding, sources: list[str]
 ) -> Manifest:
-    """Writes the manifest: from here on the dataset is complete."""
+    """Writes the manifest, which makes the dataset complete."""
+    palette = recipe.known_palette
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         tool=f"linewash {__version__}",
         fingerprint=recipe.fingerprint,
         images_digest=digest_keys(receipt.images_digest for _, receipt in sorted(receipts.items())),
         image_size=recipe.image_size,
-        label_dtype="uint8" if recipe.palette.label_dtype.itemsize == 1 else "uint16",
-        compression=layout.compression,
-        palette=recipe.palette,
+        label_dtype="uint8" if palette.label_dtype.itemsize == 1 else "uint16",
+        compression=sharding.compression,
+        palette=palette,
         recipe=recipe.as_dict(),
-        seed=layout.seed,
-        val_fraction=layout.val_fraction,
+        seed=sharding.seed,
+        val_fraction=sharding.val_fraction,
         sources=sources,
-        splits=dict(_splits(receipts, len(recipe.palette))),
+        splits=dict(_splits(receipts, len(palette))),
         rejects=dict(rejected(receipts)),
     )
     files.write(output, MANIFEST_NAME, manifest.to_json())
@@ -204,16 +208,16 @@ def write_manifest(
 
 
 def _splits(receipts: Receipts, num_colors: int) -> Iterator[tuple[str, Split]]:
-    """Sums the receipts up by split; both splits are always there, an empty one with zeros."""
+    """Yields the name and the totals of both splits, also of an empty one."""
     for name in SPLITS:
-        mine = [receipt for _, receipt in sorted(receipts.items()) if receipt.split == name]
+        split_receipts = [receipt for _, receipt in sorted(receipts.items()) if receipt.split == name]
         histogram = receipts.histograms.get((name, num_colors), np.zeros(num_colors, np.int64))
         yield (
             name,
             Split(
-                examples=sum(receipt.shard.examples for receipt in mine),
+                examples=sum(receipt.shard.examples for receipt in split_receipts),
                 label_histogram=histogram.tolist(),
-                edge_pixels=sum(receipt.edge_pixels for receipt in mine),
-                shards=[receipt.shard for receipt in mine],
+                edge_pixels=sum(receipt.edge_pixels for receipt in split_receipts),
+                shards=[receipt.shard for receipt in split_receipts],
             ),
         )

@@ -1,4 +1,4 @@
-"""The recipe: every choice that decides pixels, and nothing else; two datasets with one fingerprint agree."""
+"""The recipe: all settings that decide pixels. Datasets with the same fingerprint have the same recipe."""
 
 from __future__ import annotations
 
@@ -10,37 +10,44 @@ from typing import Any, Literal
 
 from tfrecords_schema import Palette
 
-# Raise it whenever the same settings begin to give other pixels, or the same images other keys.
-# Version 2: the article's recipe truncates when it stretches (the setting `stretch` is new); transparency is
-# laid on white; a picture of one colour is left out also where the colour is no grey; what follows a
-# picture's end is passed over; some keys changed. Datasets of version 1 are read, trained on and verified as
-# before, but shards of version 2 are not added to them.
+# To be raised when the same settings produce other pixels, or the same images other keys.
+# Version 2 truncates while stretching in the article's recipe (the setting `stretch` is new), composites
+# transparency on white, rejects every image of a single colour, ignores bytes after the end of an image, and
+# changes some keys. Datasets of version 1 can be read, trained on and verified, but not extended.
 VERSION = 2
 GRID = Palette.grid(3)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How one photograph becomes (edges, labels).
+class Learnt:
+    """A palette that is still to be learnt from the images: its number of colours."""
 
-    Defaults give sharper lines sooner than the article the project started from; `ARTICLE` is that one, with
-    one deliberate difference: colours are read as RGB, where the article's code has the BGR of cv2.imread.
+    colors: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How an image is converted to edges and labels.
+
+    The defaults give sharper lines, and faster, than the article that this project started from. `ARTICLE` is
+    the recipe of the article, with one intended difference: colours are read as RGB, where the article's code
+    uses the BGR of cv2.imread.
 
     Raises:
-      ValueError: a setting is out of range; the message says which, and the range.
+      ValueError: a setting is out of range; the message names the setting and the range.
     """
 
-    image_size: int = 128  # side of both maps, px; a multiple of 8 so that edges pack into whole bytes
-    palette: Palette = GRID  # the colours that labels stand for
-    fit: Literal["squash", "crop"] = "squash"  # to the square: change the aspect, or cut the longer side
-    decode: Literal["reduced", "full"] = "reduced"  # JPEG at a reduced DCT scale, never below image_size
+    image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
+    palette: Palette | Learnt = GRID  # the colours of the labels
+    fit: Literal["squash", "crop"] = "squash"  # how to make a square: change the aspect, or crop
+    decode: Literal["reduced", "full"] = "reduced"  # reduced DCT scale of JPEGs, never below image_size
     resize: Literal["area", "bilinear"] = "area"
-    stretch: Literal["round", "truncate"] = "round"  # to whole values, when pixels are stretched to 0..255
-    max_pixels: int = 1 << 26  # by the header, before decoding
-    bilateral_diameter: int = 3  # px
+    stretch: Literal["round", "truncate"] = "round"  # to integers, when pixels are stretched to 0..255
+    max_pixels: int = 1 << 26  # width × height, checked in the header before decoding
+    bilateral_diameter: int = 3  # pixels
     bilateral_sigma_color: float = 60.0
     bilateral_sigma_space: float = 120.0
-    canny_spread: float = 0.33  # thresholds stand this share of 255 below and above the median grey
+    canny_spread: float = 0.33  # fraction of 255 between the median grey and each of the two thresholds
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -51,26 +58,37 @@ class Recipe:
         if self.max_pixels < self.image_size**2:
             raise ValueError(f"max_pixels must be at least image_size², got {self.max_pixels}")
 
+    @property
+    def known_palette(self) -> Palette:
+        """The palette, for code that runs after it has been learnt.
+
+        Raises:
+          TypeError: the palette is still to be learnt.
+        """
+        if isinstance(self.palette, Learnt):
+            raise TypeError(f"the palette of {self.palette.colors} colours is not learnt yet")
+        return self.palette
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the manifest; of the palette only its name, for its colours stand beside."""
+        """Returns the settings as plain values for the manifest, with the name of the palette."""
         names = (field.name for field in dataclasses.fields(self))
-        return {name: getattr(self, name) for name in names} | {"palette": self.palette.name}
+        return {name: getattr(self, name) for name in names} | {"palette": self.known_palette.name}
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that differ whenever any setting does; what a palette is called is none."""
-        return fingerprint(self.as_dict(), self.palette)
+        """16 hex digits that change with every setting. The name of the palette has no influence."""
+        return fingerprint(self.as_dict(), self.known_palette)
 
     @property
     def version_1_fingerprint(self) -> str:
-        """The fingerprint that these settings had before version 2, which knew no `stretch`."""
+        """The fingerprint of these settings in version 1, which had no `stretch`."""
         settings = self.as_dict() | {"version": 1}
         del settings["stretch"]
-        return fingerprint(settings, self.palette)
+        return fingerprint(settings, self.known_palette)
 
 
 def fingerprint(settings: dict[str, Any], palette: Palette) -> str:
-    """That of a recipe whose plain values are `settings`."""
+    """Returns the fingerprint of a recipe with the plain values `settings`."""
     settings = settings | {"palette": palette.colors}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,10 +1,10 @@
-"""Why an image is left out."""
+"""The exception for rejected images."""
 
 from __future__ import annotations
 
 
-class Rejected(Exception):  # noqa: N818 -- an outcome, not a fault of the program
-    """An image that is left out: `reason` is one word for the ledger, `detail` a few for the reader."""
+class Rejected(Exception):  # noqa: N818 -- an expected outcome, not an error of the program
+    """An image is rejected. `reason` is one word, by which rejects are counted; `detail` is for the user."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -1,4 +1,4 @@
-"""Writes one shard: its images are read, converted and written, and then its receipt."""
+"""Writes a shard: reads and converts its images, writes the records, and then the receipt."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from preprocess.image_reader import read_all
-from preprocess.plan import Shard, read_plan
+from preprocess.image_reader import read_images
+from preprocess.plan import Shard, read_shard_list
 from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
@@ -35,12 +35,12 @@ from tfrecords_schema import (
 
 
 class ImageError(RuntimeError):
-    """Anything but a reject went wrong with one image, such as too little memory; the message names it."""
+    """An unexpected error while an image was converted, for example too little memory."""
 
 
 @dataclasses.dataclass
-class _Tally:
-    """What a shard's records add up to, counted as they pass."""
+class _Totals:
+    """The totals of a shard, counted while its records are written."""
 
     histogram: np.ndarray
     examples: int = 0
@@ -55,37 +55,41 @@ def write_shard(
     output: str,
     begin: Callable[[int], None] = lambda number: None,
 ) -> ShardReceipt:
-    """Converts every image of `shard` and writes the shard and then its receipt below `output`.
+    """Converts the images of `shard`, writes the shard below `output`, and then its receipt.
 
-    Both appear whole or not at all. The same images and recipe give the same bytes. A shard that already
-    stands is left alone: a runner that starts over after a fault then loses only what was in flight.
+    Both files are written atomically. The same images and recipe give the same bytes. A shard that is already
+    finished is not written again, so that a restarted runner continues where it failed.
 
     Args:
+      shard: the shard, whose shard list was written by `make_plan`.
+      recipe: how images are converted.
+      compression: of the shard.
+      output: the dataset directory.
       begin: called with the number of each image before it is read, and with their count after the last.
 
     Raises:
-      OSError: the output cannot be written. (An image that cannot be read is a reject, not an error.)
-      ImageError: something else went wrong with an image.
+      OSError: the output cannot be written. (An image that cannot be read is rejected, which is no error.)
+      ImageError: an unexpected error while an image was converted.
     """
-    if standing := _read_finished_receipt(shard, recipe, output):
-        return standing
-    cv2.setNumThreads(1)  # the runner already has a process a core
-    tally = _Tally(np.zeros(len(recipe.palette), np.int64))
+    if receipt := _read_finished_receipt(shard, recipe, output):
+        return receipt
+    cv2.setNumThreads(1)  # the runner starts one process per core
+    totals = _Totals(np.zeros(len(recipe.known_palette), np.int64))
     with files.atomic_write(output, shard.name) as file:
-        sink = _HashingFile(file)
-        # No name and no time in the gzip header: same images, same bytes.
-        packed = gzip.GzipFile("", "wb", 6, sink, mtime=0) if compression == "gzip" else None
-        for record in _records(shard, recipe, tally, begin):
-            (packed or sink).write(record)
-        if packed:
-            packed.close()
-    receipt = _receipt(shard, recipe, compression, tally, sink)
+        hashing_file = _HashingFile(file)
+        # The gzip header has neither name nor time, so that the same images give the same bytes.
+        gzip_file = gzip.GzipFile("", "wb", 6, hashing_file, mtime=0) if compression == "gzip" else None
+        for record in _records(shard, recipe, totals, begin):
+            (gzip_file or hashing_file).write(record)
+        if gzip_file:
+            gzip_file.close()
+    receipt = _receipt(shard, recipe, compression, totals, hashing_file)
     files.write(output, ShardReceipt.name(shard.name), receipt.to_json())
     return receipt
 
 
 def _read_finished_receipt(shard: Shard, recipe: Recipe, output: str) -> ShardReceipt | None:
-    """The receipt of the very shard asked for, if it is there already."""
+    """Returns the receipt of `shard` if the shard is finished with the same images and recipe."""
     name = ShardReceipt.name(shard.name)
     if files.size(files.join(output, name)) < 0:
         return None
@@ -93,51 +97,51 @@ def _read_finished_receipt(shard: Shard, recipe: Recipe, output: str) -> ShardRe
         receipt = ShardReceipt.from_json(files.read(files.join(output, name)), name)
     except SchemaError:
         return None
-    wanted = (shard.name, shard.images_digest, recipe.fingerprint)
-    found = (receipt.shard.name, receipt.images_digest, receipt.fingerprint)
-    whole = files.size(files.join(output, shard.name)) == receipt.shard.bytes
-    return receipt if found == wanted and whole else None
+    expected = (shard.name, shard.images_digest, recipe.fingerprint)
+    actual = (receipt.shard.name, receipt.images_digest, receipt.fingerprint)
+    is_whole = files.size(files.join(output, shard.name)) == receipt.shard.bytes
+    return receipt if actual == expected and is_whole else None
 
 
-def _records(shard: Shard, recipe: Recipe, tally: _Tally, begin: Callable[[int], None]) -> Iterator[bytes]:
-    """Framed records of the images that pass, in order; counts them and the rejects into `tally`."""
-    images = read_plan(shard.plan)
+def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int], None]) -> Iterator[bytes]:
+    """Yields the framed records of the images, in order, and adds them and the rejects to `totals`."""
+    images = read_shard_list(shard.list_path)
     number = 0
     begin(number)
     try:
-        for image, data in read_all(images, recipe.max_pixels):
-            record = _record(image, data, shard.key_bytes, recipe, tally)
+        for image, data in read_images(images, recipe.max_pixels):
+            record = _record(image, data, shard.key_bytes, recipe, totals)
             number += 1
-            begin(number)  # also what follows is read ahead of its turn
+            begin(number)  # before the yield, because the next image is read after it
             if record:
                 yield record
     except Exception as e:
-        current_image = CurrentImage(shard, number, images[number] if number < len(images) else None)
+        current = CurrentImage(shard, number, images[number] if number < len(images) else None)
         cause = " ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":")
-        raise ImageError(f"{current_image}: {cause}; if this happens again, leave that image out") from e
+        raise ImageError(f"{current}: {cause}; if this happens again, move the image out of the input") from e
 
 
 def _record(
-    image: Image, data: bytes | Rejected, key_bytes: int, recipe: Recipe, tally: _Tally
+    image: Image, data: bytes | Rejected, key_bytes: int, recipe: Recipe, totals: _Totals
 ) -> bytes | None:
-    """The framed record of an image, counted into `tally`; None for a reject."""
+    """Returns the framed record of an image and adds it to `totals`; None if the image is rejected."""
     try:
         if isinstance(data, Rejected):
             raise data
         edges, labels = transform(data, recipe)
     except Rejected as e:
-        tally.rejects.append(Reject(image.key, e.reason, e.detail))
+        totals.rejects.append(Reject(image.key, e.reason, e.detail))
         return None
-    tally.examples += 1
-    tally.edge_pixels += int(np.count_nonzero(edges))
-    tally.histogram += label_histogram(labels, len(tally.histogram))
+    totals.examples += 1
+    totals.edge_pixels += int(np.count_nonzero(edges))
+    totals.histogram += label_histogram(labels, len(totals.histogram))
     key = image.key.encode().ljust(key_bytes, b"\0")
-    labels = labels.astype(recipe.palette.label_dtype, copy=False)
+    labels = labels.astype(recipe.known_palette.label_dtype, copy=False)
     return frame_record(encode_example(key, pack_edges(edges), labels.tobytes()))
 
 
 class _HashingFile:
-    """Passes bytes on to `file`, counting and hashing them."""
+    """Writes to `file`, and counts and hashes the bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -151,7 +155,7 @@ class _HashingFile:
         return len(data)
 
     def flush(self) -> None:
-        """gzip asks for it."""
+        """Called by gzip."""
 
     @property
     def sha256(self) -> str:
@@ -159,23 +163,23 @@ class _HashingFile:
 
 
 def _receipt(
-    shard: Shard, recipe: Recipe, compression: Compression, tally: _Tally, sink: _HashingFile
+    shard: Shard, recipe: Recipe, compression: Compression, totals: _Totals, file: _HashingFile
 ) -> ShardReceipt:
-    labels_bytes = recipe.image_size**2 * recipe.palette.label_dtype.itemsize
+    labels_bytes = recipe.image_size**2 * recipe.known_palette.label_dtype.itemsize
     layout = RecordLayout.from_sizes(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
     return ShardReceipt(
         schema_version=SCHEMA_VERSION,
         split=shard.split,
         shard=ShardInfo(
             name=shard.name,
-            examples=tally.examples,
-            bytes=sink.bytes,
-            sha256=sink.sha256,
+            examples=totals.examples,
+            bytes=file.bytes,
+            sha256=file.sha256,
             layout=layout if compression == "none" else None,
         ),
         fingerprint=recipe.fingerprint,
         images_digest=shard.images_digest,
-        label_histogram=tally.histogram.tolist(),
-        edge_pixels=tally.edge_pixels,
-        rejects=tally.rejects,
+        label_histogram=totals.histogram.tolist(),
+        edge_pixels=totals.edge_pixels,
+        rejects=totals.rejects,
     )

@@ -18,7 +18,7 @@ import msgspec
 
 from preprocess.file_types import Skipped
 from preprocess.storage import files
-from preprocess.tars import Member, TarError, members
+from preprocess.tars import Member, TarError, image_members
 
 _FORMAT_VERSION = 2  # part of the name of an index, so that indexes of other versions are not read
 
@@ -70,7 +70,7 @@ def _write_index(path: str, output: str, name: str) -> None:
 
 def _read_members(path: str, skipped: Skipped) -> Iterator[Member]:
     with _os_error_as_tar_error(path), files.open_binary(path) as archive:
-        yield from members(archive, path, skipped)
+        yield from image_members(archive, path, skipped)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Finds the images in a tar archive and where each one lies; extracts nothing and loads no archive whole.
+"""Finds the images in a tar and their offsets, without extracting anything or loading the tar into memory.
 
-Class tars (`n01440764.tar`) and ImageNet's tar of class tars are read the same way: a tar within a tar is
-searched where it lies.
+Class tars (`n01440764.tar`) and ImageNet's tar of class tars are treated alike: a tar within a tar is read in
+place.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from preprocess.file_types import TAR_SUFFIX, Kind, Skipped, describe, is_image, is_tar, kind_by_name
+from preprocess.keys import to_utf8
 
-DEEPEST = 8  # tars within tars; ImageNet's has class tars, and nothing in these
-_MOST_LINKS = 40  # followed from one member; Linux follows as many
-_HEAD_BYTES = 16  # of a member whose name does not say what it is
+MAX_DEPTH = 8  # levels of tars within tars; ImageNet's tar of class tars has 2
+_MAX_LINKS = 40  # followed from one member, as in Linux
+_HEAD_BYTES = 16  # read of a member whose name does not show its type
 
 
 class TarError(ValueError):
-    """An archive that cannot be used; the message names it and says why."""
+    """A tar, or its saved index, cannot be used. The message contains its path and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One image in an archive: `name`, with at least one folder, and its place in the outermost file.
+    """An image in a tar.
 
-    `fault`, if any, is the reason why it is left out, a colon and a space, and a detail.
+    Attributes:
+      name: its path in the tar, with at least one folder.
+      offset: where it begins in the outermost tar, in bytes.
+      size: its size in bytes.
+      fault: why it is rejected unread, as "reason: detail"; empty for others.
     """
 
     name: str
@@ -39,24 +44,24 @@ class Member:
 
 @dataclasses.dataclass
 class _Archive:
-    """A tar that is searched: its bytes, its path for messages, and the folder that its members belong to."""
+    """A tar that is being read: its bytes, its path for messages, and the folder of its members' names."""
 
     window: _Window
     path: str
-    prefix: str
+    folder: str
     skipped: Skipped
 
-    def key(self, name: str) -> str:
-        """The member's name below its folders; one without a folder gets the name of the archive for one."""
-        # That the archive's name is not UTF-8 is no fault of the images in it.
-        own = posixpath.basename(self.path).encode("utf-8", "backslashreplace").decode()
-        own = own[: -len(TAR_SUFFIX)] if own.lower().endswith(TAR_SUFFIX) else own
-        return posixpath.join(self.prefix, name if "/" in name else f"{own}/{name}")
+    def member_name(self, name: str) -> str:
+        """Returns a name below the archive's folder. A name without a folder gets that of the archive."""
+        # An archive name that is not UTF-8 is no reason to reject the images in the archive.
+        stem = to_utf8(posixpath.basename(self.path))
+        stem = stem[: -len(TAR_SUFFIX)] if stem.lower().endswith(TAR_SUFFIX) else stem
+        return posixpath.join(self.folder, name if "/" in name else f"{stem}/{name}")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
-    """Where a regular member's bytes are; `fault` says why they are not in one piece there."""
+class _Extent:
+    """The bytes of a regular member in its archive, or the `fault` that they are not contiguous there."""
 
     offset: int
     size: int
@@ -64,131 +69,135 @@ class _Place:
 
 
 class _Link(NamedTuple):
-    """The member that a link leads to, empty when it is outside the archive; and what the link says."""
+    """The name of the member that a link points to (empty if outside the archive), and its text as stored."""
 
     target: str
-    written: str
+    text: str
 
 
-def members(file: BinaryIO, path: str, skipped: Skipped) -> Iterator[Member]:
+def image_members(file: BinaryIO, path: str, skipped: Skipped) -> Iterator[Member]:
     """Yields the images of a tar, and counts its other files in `skipped`.
 
-    A member without a folder gets the archive's own name for one: `n01440764.tar` holds `n01440764/…`. A hard
-    or symbolic link is followed within the archive. A link that leads out of it, a file with holes and what
-    is no regular file are yielded with a `fault`.
+    A member without a folder gets the name of the tar as its folder: `n01440764.tar` contains `n01440764/…`.
+    Hard and symbolic links are followed within the tar. A link out of the tar, a sparse file, and any other
+    member with the name of an image that is not a regular file is yielded with a `fault`.
 
     Raises:
-      TarError: not an uncompressed tar, cut short, a member that cannot be where it is said to be, or a name
-        that points out of the archive.
+      TarError: the file is not an uncompressed tar, it is truncated or damaged, or a name points out of it.
     """
     window = _Window(file, 0, file.seek(0, io.SEEK_END))
-    yield from _members(_Archive(window, path, "", skipped), DEEPEST)
+    yield from _archive_members(_Archive(window, path, "", skipped), MAX_DEPTH)
 
 
-def _members(archive: _Archive, deeper: int) -> Iterator[Member]:
-    if not deeper:
-        raise TarError(f"{archive.path} lies in {DEEPEST} tars, one in the other: not an archive to trust")
+def _archive_members(archive: _Archive, max_depth: int) -> Iterator[Member]:
+    if not max_depth:
+        raise TarError(f"{archive.path} is nested in {MAX_DEPTH} tars, which is too deep: unpack them")
     links: dict[str, _Link] = {}
     for info, name in _headers(archive):
         if info.islnk() or info.issym():
-            links[name] = _Link(_target(info, name), info.linkname)
+            links[name] = _Link(_link_target(info, name), info.linkname)
         elif name and not info.isdir() and not archive.skipped.add_hidden(name, archive.path):
-            yield from _member(archive, name, _place(info), deeper)
+            yield from _file_members(archive, name, _extent(info), max_depth)
     if links:
-        yield from _linked(archive, links)
+        yield from _linked_members(archive, links)
 
 
-def _member(archive: _Archive, name: str, place: _Place, deeper: int) -> Iterator[Member]:
-    """What a member that is no link holds: an image, the images of an inner tar, or nothing."""
+def _file_members(archive: _Archive, name: str, extent: _Extent, max_depth: int) -> Iterator[Member]:
+    """Yields the member `name` if it is an image, or the images of an inner tar; counts any other file."""
     kind = kind_by_name(name)
-    if kind is Kind.TAR and not place.fault:
-        inner = _Window(archive.window.file, archive.window.start + place.offset, place.size)
-        prefix = posixpath.join(archive.prefix, posixpath.dirname(name))
-        yield from _members(_Archive(inner, name, prefix, archive.skipped), deeper - 1)
-    elif _holds_image(archive, kind, place):
-        offset = 0 if place.fault else archive.window.start + place.offset
-        yield Member(archive.key(name), offset, 0 if place.fault else place.size, place.fault)
+    if kind is Kind.TAR and not extent.fault:
+        inner = _Window(archive.window.file, archive.window.start + extent.offset, extent.size)
+        folder = posixpath.join(archive.folder, posixpath.dirname(name))
+        yield from _archive_members(_Archive(inner, name, folder, archive.skipped), max_depth - 1)
+    elif _is_image_member(archive, kind, extent):
+        offset = 0 if extent.fault else archive.window.start + extent.offset
+        yield Member(archive.member_name(name), offset, 0 if extent.fault else extent.size, extent.fault)
     else:
         archive.skipped.add_file(posixpath.basename(name))
 
 
-def _holds_image(archive: _Archive, kind: Kind, place: _Place) -> bool:
-    if kind is not Kind.UNSURE or place.fault:
+def _is_image_member(archive: _Archive, kind: Kind, extent: _Extent) -> bool:
+    if kind is not Kind.UNSURE or extent.fault:
         return kind is Kind.IMAGE
-    archive.window.seek(place.offset)
-    return is_image(archive.window.read(min(place.size, _HEAD_BYTES)))
+    archive.window.seek(extent.offset)
+    return is_image(archive.window.read(min(extent.size, _HEAD_BYTES)))
 
 
 def _headers(archive: _Archive) -> Iterator[tuple[tarfile.TarInfo, str]]:
-    """Yields each member's header and its name."""
+    """Yields the header and the normalized name of each member."""
     window, path = archive.window, archive.path
     window.seek(0)
     try:
-        # "r:" is without compression: offsets into a compressed archive would mean nothing.
+        # "r:" refuses compressed archives, in which members have no offsets.
         with tarfile.open(fileobj=window, mode="r:") as file:
             while (info := file.next()) is not None:
-                # tarfile keeps all that it has seen, and that can be a million.
+                # tarfile keeps all headers in memory, of which there can be a million.
                 file.members = []  # type: ignore[attr-defined]
-                _check_place(info, file, window.length, path)
-                yield info, _clean(info.name, path)
+                _check_extent(info, file, window.length, path)
+                yield info, _normalize_name(info.name, path)
     except (TarError, OSError):
         raise
-    except Exception as e:  # tarfile raises whatever it meets in a damaged header
+    except Exception as e:  # tarfile raises errors of many types for a damaged header
         window.seek(0)
         head = window.read(512)
-        why = e if is_tar(head) else f"it {describe(path, head)}"
-        raise TarError(f"{path} cannot be read as an uncompressed tar: {why}") from None
+        reason = e if is_tar(head) else f"it {describe(path, head)}"
+        raise TarError(f"{path} cannot be read as an uncompressed tar: {reason}") from None
 
 
-def _place(info: tarfile.TarInfo) -> _Place:
+def _extent(info: tarfile.TarInfo) -> _Extent:
+    """Returns where the bytes of a member are in its archive."""
     if not info.isreg():
-        return _Place(0, 0, "unreadable: not a regular file")
-    # Without any hole the one piece is all of the file, and lies there as any other.
-    if info.issparse() and _pieces(info) != [(0, info.size)]:
-        return _Place(0, 0, "unreadable: stored as a sparse file: make the tar without --sparse")
-    return _Place(info.offset_data, info.size)
+        return _Extent(0, 0, "unreadable: not a regular file")
+    # A sparse file without holes is stored in one piece, as any other file.
+    if info.issparse() and _stored_pieces(info) != [(0, info.size)]:
+        return _Extent(0, 0, "unreadable: stored as a sparse file: make the tar without --sparse")
+    return _Extent(info.offset_data, info.size)
 
 
-def _pieces(info: tarfile.TarInfo) -> list[tuple[int, int]]:
-    """Offset in the file and size of what is stored of a file with holes, in bytes."""
-    stored: Any = info.sparse  # typeshed has it as bytes
-    return [(offset, size) for offset, size in stored or () if size]
+def _stored_pieces(info: tarfile.TarInfo) -> list[tuple[int, int]]:
+    """Returns the offset in the file and the size, in bytes, of each stored piece of a sparse file."""
+    pieces: Any = info.sparse  # typeshed declares it as bytes
+    return [(offset, size) for offset, size in pieces or () if size]
 
 
-def _target(info: tarfile.TarInfo, name: str) -> str:
-    """The name of the member that a link leads to; empty when that is outside the archive."""
-    # A hard link names a member; a symbolic link names a path that starts in its own folder.
+def _link_target(info: tarfile.TarInfo, name: str) -> str:
+    """Returns the name of the member that a link points to; empty if it is outside the archive."""
+    # A hard link contains the name of a member, a symbolic link a path relative to its own folder.
     folder = posixpath.dirname(name) if info.issym() else ""
     target = posixpath.normpath(posixpath.join(folder, info.linkname))
-    outside = (info.issym() and info.linkname.startswith("/")) or target.split("/")[0] == ".."
-    return "" if outside else target.lstrip("/")
+    is_outside = (info.issym() and info.linkname.startswith("/")) or target.split("/")[0] == ".."
+    return "" if is_outside else target.lstrip("/")
 
 
-def _linked(archive: _Archive, links: dict[str, _Link]) -> Iterator[Member]:
-    """The images that links lead to. The archive is read again: only now it is known which members matter."""
-    ends = {name: _follow(name, links) for name in links}
-    wanted = set(ends.values())
-    places = {
-        name: _place(info)
+def _linked_members(archive: _Archive, links: dict[str, _Link]) -> Iterator[Member]:
+    """Yields the images that links point to.
+
+    The archive is read a second time. To remember the extents of all members in the first pass would need too
+    much memory; now only those of the targets are needed.
+    """
+    targets = {name: _follow_links(name, links) for name in links}
+    target_names = set(targets.values())
+    extents = {
+        name: _extent(info)
         for info, name in _headers(archive)
-        if name in wanted and not (info.isdir() or info.islnk() or info.issym())
+        if name in target_names and not (info.isdir() or info.islnk() or info.issym())
     }
-    for name, end in ends.items():
+    for name, target in targets.items():
         if not name or archive.skipped.add_hidden(name, archive.path):
             continue
-        kind, place = kind_by_name(name), places.get(end)
-        if place and kind is not Kind.TAR:  # tars that link to tars could go on without an end
-            yield from _member(archive, name, place, DEEPEST)
+        kind, extent = kind_by_name(name), extents.get(target)
+        if extent and kind is not Kind.TAR:  # tars that link to each other could be followed without end
+            yield from _file_members(archive, name, extent, MAX_DEPTH)
         elif kind is Kind.IMAGE:
-            fault = f"unreadable: a link to {links[name].written}, which is not in the archive"
-            yield Member(archive.key(name), fault=fault)
+            fault = f"unreadable: a link to {links[name].text}, which is not in the archive"
+            yield Member(archive.member_name(name), fault=fault)
         else:
             archive.skipped.add_file(posixpath.basename(name), "links")
 
 
-def _follow(name: str, links: dict[str, _Link]) -> str:
-    """The name at the end of a chain of links, of which some may be folders; empty when there is no end."""
-    for _ in range(_MOST_LINKS):
+def _follow_links(name: str, links: dict[str, _Link]) -> str:
+    """Returns the name at the end of a chain of links, some of which are folders; empty for a loop."""
+    for _ in range(_MAX_LINKS):
         if name in links:
             name = links[name].target
             continue
@@ -203,44 +212,56 @@ def _follow(name: str, links: dict[str, _Link]) -> str:
     return ""
 
 
-def _check_place(info: tarfile.TarInfo, archive: tarfile.TarFile, length: int, path: str) -> None:
-    """A member lies within its archive, and the next one after it: else reading might never end."""
-    following = archive.offset  # where the next header is
-    size = sum(size for _, size in _pieces(info)) if info.issparse() else info.size
-    inside = not info.isreg() or 0 <= size <= length - info.offset_data
-    if not inside or following < info.offset_data:
-        raise TarError(f"{path} holds {info.name!r}, which does not lie within it: cut short, or damaged")
+def _check_extent(info: tarfile.TarInfo, archive: tarfile.TarFile, length: int, path: str) -> None:
+    """Checks that a member is within its archive and that the next header follows it.
+
+    Without the second check, a damaged archive could be read in an endless loop.
+
+    Raises:
+      TarError: it is not.
+    """
+    next_header = archive.offset
+    size = sum(size for _, size in _stored_pieces(info)) if info.issparse() else info.size
+    is_inside = not info.isreg() or 0 <= size <= length - info.offset_data
+    if not is_inside or next_header < info.offset_data:
+        raise TarError(
+            f"{path} contains {info.name!r}, which is not within it: the tar is truncated or damaged"
+        )
 
 
-def _clean(name: str, path: str) -> str:
-    """The member's name without `.`, `..`, and doubled or leading slashes; empty for the archive's root."""
-    clean = posixpath.normpath(name.lstrip("/"))
-    if clean.split("/")[0] == "..":
-        raise TarError(f"{path} holds {name!r}, a name that points out of it: not an archive to trust")
-    return "" if clean == "." else clean
+def _normalize_name(name: str, path: str) -> str:
+    """Returns a member's name without `.`, `..`, and doubled or leading slashes; empty for the root folder.
+
+    Raises:
+      TarError: the name points out of the archive.
+    """
+    normalized = posixpath.normpath(name.lstrip("/"))
+    if normalized.split("/")[0] == "..":
+        raise TarError(f"{path} contains {name!r}, a name that points out of it: the tar may be malicious")
+    return "" if normalized == "." else normalized
 
 
 class _Window(io.RawIOBase):
-    """The part of a file that is an archive of its own, `length` bytes from `start` on, as a file."""
+    """The `length` bytes from `start` on of a file, as a file of their own."""
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
         self.file = file
         self.start = start
         self.length = length
-        self._at = 0
+        self._offset = 0
 
     def tell(self) -> int:
-        return self._at
+        return self._offset
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (0, self._at)[whence]
-        return self._at
+        self._offset = offset + (0, self._offset)[whence]
+        return self._offset
 
     def read(self, size: int = -1) -> bytes:
-        size = min(size, self.length - self._at)
+        size = min(size, self.length - self._offset)
         if size <= 0:
             return b""
-        self.file.seek(self.start + self._at)
+        self.file.seek(self.start + self._offset)
         data = self.file.read(size)
-        self._at += len(data)
+        self._offset += len(data)
         return data

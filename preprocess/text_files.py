@@ -1,14 +1,14 @@
-"""Reads the small text files that people hand to a command: palettes, lists of classes."""
+"""Reads small text files of users, such as palettes and lists of classes, in any common encoding."""
 
 from __future__ import annotations
 
 import codecs
 import os
 
-LARGEST = 1 << 24  # bytes; 65,536 colours or a million names take less
+MAX_BYTES = 1 << 24  # enough for 65,536 colours or a million names
 
-# The longest first: the mark of UTF-16 is the beginning of that of UTF-32.
-_MARKS = (
+# UTF-32 comes first, because its byte order mark begins with that of UTF-16.
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -18,19 +18,19 @@ _MARKS = (
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Returns the text of a local file, whatever program wrote it; lines end in a line feed.
+    """Returns the text of a local file. Its lines end in line feeds.
 
-    UTF-16 and UTF-32 are recognised by their byte order mark, as Windows writes it; the mark is not part of
-    the text. What has no mark and is not UTF-8 is read as Windows-1252, which older programs write.
+    UTF-16 and UTF-32 are recognised by their byte order mark, which Windows programs write and which is not
+    part of the text. A file without a mark that is not valid UTF-8 is read as Windows-1252.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is over `LARGEST` bytes or not text; the message says which, but not the path.
+      ValueError: the file is larger than `MAX_BYTES` or is not text. The message does not name the path.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 -- path may be any that the system opens, a pipe too
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError(f"it is larger than {LARGEST:,} bytes")
+    with open(path, "rb") as file:  # noqa: PTH123 -- the path may be that of a pipe
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
     text = _decode(data).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise ValueError("it is not a text file: save it as plain text in UTF-8")
@@ -38,7 +38,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def _decode(data: bytes) -> str:
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             try:
                 return data.decode(encoding)
@@ -51,4 +51,4 @@ def _decode(data: bytes) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return data.decode("latin-1")  # as Windows-1252, but every byte is a character
+    return data.decode("latin-1")  # like Windows-1252, but every byte is valid

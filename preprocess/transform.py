@@ -1,4 +1,4 @@
-"""One image file's bytes in, (edges, labels) out: the recipe carried out, step by step."""
+"""Converts an image file to edges and labels, as the recipe says."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _INTERPOLATION = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
 
 
 def transform(data: bytes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Carries out the recipe on the bytes of one image file.
+    """Converts the bytes of an image file to edges and labels.
 
     Returns:
-      edges uint8 [S, S] in {0, 1}; labels [S, S], uint8 or uint16, in 0..K-1.
+      edges: uint8 [S, S] in {0, 1}.
+      labels: uint8 or uint16 [S, S] in 0..K-1.
 
     Raises:
-      Rejected: the image is left out; see `decode`, and reason `constant`.
+      Rejected: with reason `constant`, or a reason of `decode`.
     """
     rgb = to_pixels(data, recipe)
-    return to_edges(rgb, recipe), to_labels(rgb, recipe.palette)
+    return to_edges(rgb, recipe), to_labels(rgb, recipe.known_palette)
 
 
 def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:
-    """What edges and labels are made from: decoded, square and stretched, uint8 [S, S, 3].
+    """Returns the pixels that edges and labels are computed from: square and stretched, uint8 [S, S, 3].
 
     Raises:
       Rejected: see `transform`.
@@ -40,15 +41,15 @@ def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:
 
 
 def resize(rgb: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Fits `rgb`, uint8 [H, W, 3], into the square: uint8 [S, S, 3]."""
+    """Resizes `rgb`, uint8 [H, W, 3], to a square, uint8 [S, S, 3]."""
     if recipe.fit == "crop":
-        rgb = centre_square(rgb)
+        rgb = center_square(rgb)
     size = (recipe.image_size, recipe.image_size)
     return cv2.resize(rgb, size, interpolation=_INTERPOLATION[recipe.resize])
 
 
-def centre_square(rgb: np.ndarray) -> np.ndarray:
-    """The largest square in the middle of `rgb`, [H, W, 3]."""
+def center_square(rgb: np.ndarray) -> np.ndarray:
+    """Crops `rgb`, [H, W, 3], to the largest square at its center."""
     height, width = rgb.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -56,28 +57,28 @@ def centre_square(rgb: np.ndarray) -> np.ndarray:
 
 
 def stretch(rgb: np.ndarray, truncate: bool = False) -> np.ndarray:
-    """Min-max normalises pixels to 0..255, over all channels together.
+    """Stretches pixels to 0..255 by the minimum and maximum of all channels together.
 
     Args:
       rgb: uint8 [H, W, 3].
-      truncate: drops fractions, as `astype(uint8)` in the article does; otherwise rounds them.
+      truncate: truncates fractions, as `astype(uint8)` in the article does. Otherwise they are rounded.
 
     Raises:
-      Rejected: `constant`, when all pixels have one colour: there is nothing to draw.
+      Rejected: with reason `constant`, if all pixels have the same colour.
     """
     if not (rgb != rgb[0, 0]).any():
         red, green, blue = rgb[0, 0].tolist()
         raise Rejected("constant", f"every pixel is ({red}, {green}, {blue})")
     low, high = int(rgb.min()), int(rgb.max())
-    if (low, high) == (0, 255):  # every value becomes itself, truncated or rounded
+    if (low, high) == (0, 255):  # the stretch would change nothing
         return rgb
-    return cv2.LUT(rgb, _stretching(low, high, truncate))
+    return cv2.LUT(rgb, _stretch_table(low, high, truncate))
 
 
 @lru_cache
-def _stretching(low: int, high: int, truncate: bool) -> np.ndarray:
-    """What each of the 256 values becomes, uint8 [256]."""
+def _stretch_table(low: int, high: int, truncate: bool) -> np.ndarray:
+    """Returns the stretched value of each value, uint8 [256]."""
     above = np.arange(256) - low
-    # Truncated, the article's order of operations decides which fractions fall just below a whole number.
+    # Truncated values depend on rounding errors, so the order of operations is that of the article.
     stretched = above / (high - low) * 255 if truncate else np.rint(above * (255 / (high - low)))
     return np.clip(stretched, 0, 255).astype(np.uint8)

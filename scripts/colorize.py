@@ -1,6 +1,6 @@
-"""Colours your own line drawings with a trained network.
+"""Colours line drawings with a trained network.
 
-python scripts/colorize.py [--run RUN_OR_EXPORT] DRAWING... -o OUT
+python scripts/colorize.py [--run RUN_OR_EXPORT] DRAWING... -o OUTPUT
 """
 
 import sys

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# A Flink session cluster on this machine (a job manager, two task managers, Beam's Python worker pool) for
-# `python -m preprocess`: what works here works on a cluster of many machines.
+# Runs `python -m preprocess` on a Flink session cluster on this machine: a job manager, two task managers and Beam's
+# pool of Python workers. A job that runs here also runs on a cluster of many machines.
 #
-#   ./scripts/flink_local.sh run PREPROCESS_FLAGS   run the job; a cluster not yet there is started, and stopped after
-#   ./scripts/flink_local.sh start | status | stop  keep a cluster for several runs
-#   ./scripts/flink_local.sh fetch                  download all that it needs (Java 11 or newer is yours to install)
+#   ./scripts/flink_local.sh run PREPROCESS_FLAGS   run a job; starts a cluster if none is running, and stops it afterwards
+#   ./scripts/flink_local.sh start | status | stop  keep a cluster for several jobs
+#   ./scripts/flink_local.sh fetch                  download what the cluster needs, except Java (11 or newer)
 #
-# FLINK_JOB_SERVER_JAR=FILE   Beam's job server for Flink, in place of the one that Maven puts together
-# FLINK_LOCAL_PORT=8081       of the first of three ports in a row: Flink's web page, its RPC, the worker pool
-# FLINK_LOCAL_DIR=DIR         where logs and process ids are kept [.venv/flink/PORT]
-# Exit codes: as preprocess; 2 also when something is to be installed first, 3 when Maven cannot get the job server.
+# FLINK_JOB_SERVER_JAR=FILE   Beam's job server for Flink, instead of the one that Maven assembles
+# FLINK_LOCAL_PORT=8081       the first of three consecutive ports: Flink's web page, its RPC, the worker pool
+# FLINK_LOCAL_DIR=DIR         the folder for logs and process ids [.venv/flink/PORT]
+# Exit codes: those of preprocess; 2 also if something must be installed, 3 if Maven cannot download the job server.
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")/.."
 root=$PWD
 
-# Of a line that runs Beam's batch jobs as Flink's own batch programs, and of which Maven has all parts of Beam's
-# job server. The job server may be older than the Beam of the job: they speak a protocol of their own.
+# This line of Flink runs Beam's batch jobs as its own batch programs, and Maven has all parts of Beam's job server for
+# it. The job server may be older than the Beam of the job, as the two use Beam's portability protocol.
 flink_version=1.19.3
 job_server_version=2.62.0
 
@@ -26,24 +26,25 @@ pool_port=$((port + 2))
 home=$root/.venv/flink
 flink=$home/flink-$flink_version
 java=
-state=${FLINK_LOCAL_DIR:-$home/$port}
+state=${FLINK_LOCAL_DIR:-$home/$port} # folder of the logs and process ids
 job_server=$home/job-server-${flink_version%.*}-$job_server_version
-services="worker-pool task-manager-2 task-manager-1 job-manager" # in the order in which they stop
+services="worker-pool task-manager-2 task-manager-1 job-manager" # in the order in which they are stopped
 
 say() { echo "flink_local: $*" >&2; }
 fail() { say "$1"; exit "${2:-1}"; }
 
-# ------------------------------------------------------------------------------------------- what it needs
+# ------------------------------------------------------------------------------------------- downloads
 
 check_java() {
-    [ -z "${java:-}" ] || return 0 # looked at before
+    [ -z "${java:-}" ] || return 0 # already checked
     java=${JAVA_HOME:+$JAVA_HOME/bin/}java
     command -v "$java" >/dev/null ||
-        fail "Flink needs Java 11 or newer, and there is none here: install it (Debian, Ubuntu: apt-get install default-jre-headless)" 2
-    local found
-    found=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
-    [ "${found:-0}" -ge 11 ] || fail "Flink needs Java 11 or newer, and this is Java ${found:-of an unknown version}: set JAVA_HOME" 2
-    # Flink and its serializers look into the JDK's own classes; every java started below reads this.
+        fail "Flink needs Java 11 or newer, but Java is not installed: install it (Debian, Ubuntu: apt-get install default-jre-headless)" 2
+    local java_version
+    java_version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ "${java_version:-0}" -ge 11 ] ||
+        fail "Flink needs Java 11 or newer, but this is Java ${java_version:-of an unknown version}: set JAVA_HOME" 2
+    # Flink and its serializers access internal classes of the JDK. Every java started below reads this variable.
     local package opened=""
     for package in java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.text java.time \
         java.util java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks; do
@@ -52,33 +53,33 @@ check_java() {
     export JDK_JAVA_OPTIONS="${JDK_JAVA_OPTIONS:-}$opened --add-exports=java.base/sun.net.util=ALL-UNNAMED"
 }
 
-fetch_flink() { # the PyPI package holds Flink's jars; its scripts it does not, hence the commands below
+fetch_flink() { # the PyPI package contains the jars of Flink but not its scripts; hence the java commands below
     [ ! -d "$flink" ] || return 0
-    say "downloading Flink $flink_version, once: about 300 MB"
+    say "downloading Flink $flink_version, about 300 MB; this is done once"
     local download=$home/download.$$
     mkdir -p "$download/unpacked"
     .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
         --dest "$download" "apache-flink-libraries==$flink_version" ||
         { rm -rf "$download"; fail "Flink $flink_version (PyPI: apache-flink-libraries) could not be downloaded"; }
     tar -xzf "$download"/*.tar.gz -C "$download/unpacked" --strip-components 3 --wildcards '*/deps/lib/*'
-    [ -d "$flink" ] || mv "$download/unpacked" "$flink" # another may have been quicker
+    [ -d "$flink" ] || mv "$download/unpacked" "$flink" # another process may have been faster
     rm -rf "$download"
 }
 
-fetch_job_server() { # leaves its path in $jar
+fetch_job_server() { # sets $jar to its path
     jar=${FLINK_JOB_SERVER_JAR:-$job_server/job-server.jar}
     [ ! -f "$jar" ] || return 0
-    [ -z "${FLINK_JOB_SERVER_JAR:-}" ] || fail "FLINK_JOB_SERVER_JAR=$jar is not there" 2
+    [ -z "${FLINK_JOB_SERVER_JAR:-}" ] || fail "FLINK_JOB_SERVER_JAR=$jar does not exist" 2
     command -v mvn >/dev/null ||
-        fail "Beam's job server is put together with Maven, and there is no mvn here: install it, or set FLINK_JOB_SERVER_JAR" 2
-    say "downloading Beam's job server $job_server_version for Flink, once: about 150 MB"
+        fail "Beam's job server is assembled by Maven, but mvn is not installed: install it, or set FLINK_JOB_SERVER_JAR" 2
+    say "downloading Beam's job server $job_server_version for Flink, about 150 MB; this is done once"
     local download=$home/download.$$
     mkdir -p "$download"
     mvn --quiet --batch-mode --file "$root/scripts/flink/pom.xml" dependency:copy-dependencies jar:jar \
-        "-Dflink.line=${flink_version%.*}" "-Dbeam.version=$job_server_version" "-Dtarget=$download/made" \
+        "-Dflink.line=${flink_version%.*}" "-Dbeam.version=$job_server_version" "-Dtarget=$download/target" \
         >"$home/maven.log" 2>&1 ||
-        { rm -rf "$download"; fail "Maven cannot get Beam's job server (see $home/maven.log): set FLINK_JOB_SERVER_JAR to a copy of it" 3; }
-    [ -d "$job_server" ] || mv "$download/made" "$job_server" # another may have been quicker
+        { rm -rf "$download"; fail "Maven cannot download Beam's job server (see $home/maven.log): set FLINK_JOB_SERVER_JAR to a copy of it" 3; }
+    [ -d "$job_server" ] || mv "$download/target" "$job_server" # another process may have been faster
     rm -rf "$download"
 }
 
@@ -89,8 +90,8 @@ write_configuration() {
     cores=$(getconf _NPROCESSORS_ONLN)
     rm -rf "$state"
     mkdir -p "$state/conf" "$state/tmp"
-    # Each task manager has slots for the whole job: when one is lost the other takes over.
-    # Lost is who has not answered for some seconds; Flink's own patience is almost a minute.
+    # Each task manager has slots for the whole job, so that one can take over from the other. A task manager is lost
+    # if it does not answer for 20 s; by default, Flink waits for almost a minute.
     cat >"$state/conf/config.yaml" <<END
 jobmanager.rpc.address: localhost
 jobmanager.rpc.port: $rpc_port
@@ -132,7 +133,7 @@ appender.out.layout.pattern = %d %-5p %c{1} %m%n
 END
 }
 
-launch() { # NAME COMMAND...: in a process group of its own, so that what it starts can be stopped with it
+launch() { # NAME COMMAND...: runs in a new process group, so that its child processes are stopped with it
     local name=$1
     shift
     set -m
@@ -142,23 +143,23 @@ launch() { # NAME COMMAND...: in a process group of its own, so that what it sta
     disown $!
 }
 
-launch_java() { # NAME MEGABYTES_OF_HEAP CLASS
+launch_java() { # NAME HEAP_MEGABYTES CLASS
     launch "$1" "$java" "-Xmx$2m" -XX:MaxMetaspaceSize=256m "-Djava.io.tmpdir=$state/tmp" \
         "-Dlog4j.configurationFile=$state/conf/log4j.properties" \
         -cp "$flink/*" "org.apache.flink.runtime.$3" --configDir "$state/conf"
 }
 
-running() { # NAME: its process lives, and is ours: process ids are used again
+running() { # NAME: succeeds if its process runs and is ours, since process ids are reused
     local pid
     pid=$(cat "$state/$1.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null &&
         { [ ! -r "/proc/$pid/cmdline" ] || tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -e "$state/conf" -e "--service_port=$pool_port"; }
 }
 
-task_managers() { # how many the job manager knows; nothing while it does not answer
+task_managers() { # prints how many have registered; prints nothing if the job manager does not answer
     .venv/bin/python - "$port" <<'END' 2>/dev/null || true
 import json, sys, urllib.request
-with urllib.request.urlopen(f"http://localhost:{sys.argv[1]}/overview", timeout=2) as answer:
-    print(json.load(answer)["taskmanagers"])
+with urllib.request.urlopen(f"http://localhost:{sys.argv[1]}/overview", timeout=2) as response:
+    print(json.load(response)["taskmanagers"])
 END
 }
 
@@ -173,16 +174,16 @@ start() {
         return
     fi
     check_java
-    [ -x .venv/bin/python ] || fail "there is no .venv yet: run ./scripts/quickstart.sh or ./scripts/test.sh first" 2
+    [ -x .venv/bin/python ] || fail ".venv does not exist: run ./scripts/quickstart.sh or ./scripts/test.sh first" 2
     fetch_flink
     stop_quietly
     check_ports
     write_configuration
-    trap 'stop_quietly' EXIT # half a cluster helps nobody
+    trap 'stop_quietly' EXIT # if the start fails, nothing is left running
     launch_java job-manager 512 entrypoint.StandaloneSessionClusterEntrypoint
     launch_java task-manager-1 384 taskexecutor.TaskManagerRunner
     launch_java task-manager-2 384 taskexecutor.TaskManagerRunner
-    # The pool starts its workers as plain `python`, which must find Beam and this project.
+    # The pool starts its workers by the command `python`, which must find Beam and this project.
     PATH="$root/.venv/bin:$PATH" PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" launch worker-pool \
         "$root/.venv/bin/python" -m apache_beam.runners.worker.worker_pool_main "--service_port=$pool_port"
     await_cluster
@@ -199,7 +200,7 @@ for port in map(int, sys.argv[1:]):
         try:
             probe.bind(("localhost", port))
         except OSError:
-            sys.exit(f"flink_local: port {port} is taken by another program: set FLINK_LOCAL_PORT")
+            sys.exit(f"flink_local: port {port} is used by another program: set FLINK_LOCAL_PORT")
 END
 }
 
@@ -207,12 +208,12 @@ await_cluster() {
     local second name
     for second in $(seq 120); do
         for name in $services; do
-            running "$name" || fail "the $name ended while starting: see $state/$name.log"
+            running "$name" || fail "the $name ended while it was starting: see $state/$name.log"
         done
         [ "$(task_managers)" != 2 ] || return 0
         sleep 1
     done
-    fail "the cluster did not come up within two minutes: see the logs in $state"
+    fail "the cluster did not start within two minutes: see the logs in $state"
 }
 
 stop_quietly() {
@@ -233,7 +234,7 @@ stop_quietly() {
         done
     done
     rm -f "$state"/*.pid
-    rm -rf "$state/tmp" # Flink's copies of jars and files spilled; the logs stay
+    rm -rf "$state/tmp" # copies of jars and spilled data; the logs are kept
 }
 
 status() {
@@ -253,7 +254,7 @@ run() {
         start
         trap stop_quietly EXIT
     fi
-    # From the caller's folder: his paths are relative to it. The task managers see the same disk.
+    # Relative paths in the flags refer to the caller's folder. The task managers see the same disk.
     cd "$caller"
     PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" "$root/.venv/bin/python" -m preprocess --runner FlinkRunner \
         --flink_master "localhost:$port" --flink_version "${flink_version%.*}" --flink_job_server_jar "$jar" \
@@ -271,5 +272,5 @@ stop) stop_quietly ;;
 status) status ;;
 fetch) check_java; fetch_flink; fetch_job_server ;;
 help | -h | --help) usage ;;
-*) fail "there is no command $command; there are run, start, status, stop and fetch" 2 ;;
+*) fail "there is no command $command: use run, start, status, stop or fetch" 2 ;;
 esac

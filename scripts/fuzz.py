@@ -1,12 +1,12 @@
-"""Hostile bytes for everything that reads a file of somebody else's: fuzzing guided by coverage, and replays.
+"""Fuzzes the code that reads files from elsewhere, guided by coverage, or replays single files.
 
     pip install --editable '.[all,fuzz]'
     python scripts/fuzz.py TARGET [--seconds N]
     python scripts/fuzz.py TARGET --replay FILE...
 
-A target may return, or refuse with one of the project's own errors; anything else is a finding, and so are
-more than 5 seconds or a gigabyte. What is found is kept in tests/testdata/hostile/TARGET, where the tests
-(and the next fuzzing, as its seeds) find it. Without atheris only --replay works.
+A target may return or raise one of the project's own errors. Any other exception, more than 5 seconds or more
+than a gigabyte is a failure. The input of a failure is written to tests/testdata/hostile/TARGET, where the
+tests replay it and later runs start from it. --replay also works without atheris.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 CORPUS = ROOT / "tests" / "testdata" / "hostile"
-SECONDS = 5  # for one input
-MEGABYTES = 1024  # for one input, beyond what stood before
-LARGEST = 1 << 16  # bytes of the inputs that are tried
+MAX_SECONDS = 5  # per input
+MAX_MEGABYTES = 1024  # per input, in addition to the memory of the process before
+MAX_INPUT_BYTES = 1 << 16
 INSTRUMENTED = ["preprocess", "training", "linewash", "tfrecords_schema", "tarfile", "PIL"]
 
 Target = Callable[[bytes], None]
 
-# Every target imports what it needs when it is first called, so that atheris can put its probes in.
+# Each target imports what it needs in its first call, so that atheris can instrument these imports.
 
 
 def photo(data: bytes) -> None:
-    """An image of `python -m preprocess`, by both recipes."""
+    """Transforms an image with reduced and with full decoding."""
     from preprocess.recipe import Recipe
     from preprocess.rejects import Rejected
     from preprocess.transform import transform
@@ -52,19 +52,19 @@ def photo(data: bytes) -> None:
 
 
 def tar(data: bytes) -> None:
-    """An archive of images: what is found lies in it, under a name that does not point out of it."""
+    """Lists a tar and checks that all members lie inside the file and have safe names."""
     from preprocess.file_types import Skipped
-    from preprocess.tars import TarError, members
+    from preprocess.tars import TarError, image_members
 
     with contextlib.suppress(TarError):
-        for member in members(io.BytesIO(data), "photos/class.tar", Skipped()):
+        for member in image_members(io.BytesIO(data), "photos/class.tar", Skipped()):
             assert 0 <= member.offset <= member.offset + member.size <= len(data), member
             assert ".." not in member.name.split("/"), member
             assert not member.name.startswith("/"), member
 
 
 def records(data: bytes) -> None:
-    """A shard, as verify_shards.py reads it, and as the trainer reads its blocks."""
+    """Reads a shard record by record, as verify_shards.py does, and in blocks, as the trainer does."""
     import numpy as np
 
     import tfrecords_schema as schema
@@ -75,7 +75,7 @@ def records(data: bytes) -> None:
             schema.decode_example(record)
     layout = schema.RecordLayout.from_sizes(8, 8, 64)
     examples = -(-len(data) // layout.stride)
-    path = _folder() / "shard.tfrecord"
+    path = _temporary_folder() / "shard.tfrecord"
     path.write_bytes(data)
     info = schema.ShardInfo("train/shard.tfrecord", examples, examples * layout.stride, "", layout)
     with contextlib.suppress(schema.SchemaError):
@@ -87,12 +87,12 @@ def records(data: bytes) -> None:
 
 
 def shard(data: bytes) -> None:
-    """A shard as TensorFlow reads it to judge a network: of 8 px and two colours."""
+    """Reads a shard of 8 px and two colours with TensorFlow, as an evaluation does."""
     from tfrecords_schema import Manifest, Palette, ShardInfo, Split
     from training.data.dataset import ShardedDataset
     from training.errors import WorkError
 
-    root = _folder()
+    root = _temporary_folder()
     (root / "train").mkdir(exist_ok=True)
     info = ShardInfo("train/shard.tfrecord", 1, len(data), "", None)
     (root / info.name).write_bytes(data)
@@ -107,14 +107,14 @@ def shard(data: bytes) -> None:
 
 
 def manifest(data: bytes) -> None:
-    """manifest.json, and the layouts of the shards that it names."""
+    """Parses manifest.json and checks the names and layouts of its shards."""
     from tfrecords_schema import Manifest, SchemaError
     from training.data.fixed_length_reader import split_shard
 
     with contextlib.suppress(SchemaError):
-        found = Manifest.from_json(data)
-        assert found.dataset_fingerprint
-        for split in found.splits.values():
+        manifest = Manifest.from_json(data)
+        assert manifest.dataset_fingerprint
+        for split in manifest.splits.values():
             for info in split.shards:
                 assert ".." not in Path(info.name).parts, info
                 assert not Path(info.name).is_absolute(), info
@@ -123,7 +123,7 @@ def manifest(data: bytes) -> None:
 
 
 def receipt(data: bytes) -> None:
-    """A shard's receipt."""
+    """Parses the receipt of a shard."""
     from tfrecords_schema import SchemaError, ShardReceipt
 
     with contextlib.suppress(SchemaError):
@@ -131,182 +131,188 @@ def receipt(data: bytes) -> None:
 
 
 def gpl(data: bytes) -> None:
-    """A palette of GIMP's."""
-    _palette("palette.gpl", data)
+    """Loads a palette in GIMP's format."""
+    _load_palette("palette.gpl", data)
 
 
 def hexes(data: bytes) -> None:
-    """A palette of one #rrggbb a line."""
-    _palette("palette.hex", data)
+    """Loads a palette with one #rrggbb per line."""
+    _load_palette("palette.hex", data)
 
 
 def colors(data: bytes) -> None:
-    """A palette as a JSON list."""
-    _palette("palette.json", data)
+    """Loads a palette from a JSON list."""
+    _load_palette("palette.json", data)
 
 
-def _palette(name: str, data: bytes) -> None:
+def _load_palette(name: str, data: bytes) -> None:
     from preprocess.palettes import PaletteError, load
 
-    path = _folder() / name
+    path = _temporary_folder() / name
     path.write_bytes(data)
     with contextlib.suppress(PaletteError):
         load(str(path))
 
 
 def export_json(data: bytes) -> None:
-    """export.json, and where it says that the network lies."""
+    """Loads export.json and checks that the path of its network is inside the export."""
     from training.errors import LinewashError
     from training.export.metadata import EXPORT_NAME, ExportMetadata
 
-    root = _folder() / "export"
+    root = _temporary_folder() / "export"
     root.mkdir(exist_ok=True)
     (root / EXPORT_NAME).write_bytes(data)
     with contextlib.suppress(LinewashError):
-        found = ExportMetadata.load(root)
-        assert found.file(root, "onnx").resolve().parent == root.resolve()
+        metadata = ExportMetadata.load(root)
+        assert metadata.file(root, "onnx").resolve().parent == root.resolve()
 
 
 def run_json(data: bytes) -> None:
-    """run.json, as it is read to judge, to compare, and to go on."""
+    """Reads run.json, as the commands do and as resuming does."""
     from training.errors import LinewashError
     from training.hydra_config import from_run
-    from training.run.run_info import RUN_NAME, RunInfo, read_run
+    from training.run.run_info import RUN_NAME, RunInfo
 
-    root = _folder()
+    root = _temporary_folder()
     (root / RUN_NAME).write_bytes(data)
-    for reads in (RunInfo.read, read_run, lambda path: from_run(path, [])):
+    for read in (RunInfo.read, lambda path: from_run(path, [])):
         with contextlib.suppress(LinewashError):
-            reads(root)
+            read(root)
 
 
-def state(data: bytes) -> None:
-    """The state of a run, with the digest that makes it look whole."""
-    from training.loop.checkpoint_file import DamagedCheckpointError, read_state
+def checkpoint(data: bytes) -> None:
+    """Reads the checkpoint of a run, with a digest that matches its bytes."""
+    from training.loop.checkpoint_file import DamagedCheckpointError, read_checkpoint
 
-    path = _folder() / "1.state"
-    path.write_bytes(data + hashlib.sha256(data).digest())
+    path = _temporary_folder() / "step-00000001.npz"
+    path.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
     with contextlib.suppress(DamagedCheckpointError):
-        read_state(path)
+        read_checkpoint(path)
 
 
 def page(data: bytes) -> None:
-    """A drawing that somebody sends."""
-    from linewash.coloring.image_io import read_page
+    """Reads a drawing."""
+    from linewash.coloring.image_io import read_image
 
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
-        read_page(data)
+        read_image(data)
 
 
 def layer(data: bytes) -> None:
-    """A picture of hints that somebody sends."""
-    from linewash.coloring.image_io import read_layer
+    """Reads an image of hint strokes."""
+    from linewash.coloring.image_io import read_hints
 
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
-        read_layer(data)
+        read_hints(data)
 
 
 def drawing(data: bytes) -> None:
-    """The lines of a small drawing."""
-    from linewash.coloring.image_io import read_page
+    """Extracts the lines of a small drawing."""
+    from linewash.coloring.image_io import read_image
     from linewash.coloring.line_extraction import read_drawing
 
     from training.errors import LinewashError
 
     with contextlib.suppress(LinewashError):
-        if read_page(data).size < 1 << 20:
-            found = read_drawing(data)
-            assert found.ink.shape == found.shape
+        if read_image(data).size < 1 << 20:
+            drawing = read_drawing(data)
+            assert drawing.line_opacity.shape == drawing.shape
 
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json, state, page,
-        layer, drawing,
+        photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json,
+        checkpoint, page, layer, drawing,
     )
 }  # fmt: skip
 
 
 def corpus(target: str) -> list[Path]:
-    """What is kept for a target."""
+    """Returns the stored inputs of a target."""
     return sorted((CORPUS / target).glob("*"))
 
 
 def replay(target: str, paths: list[Path]) -> list[dict[str, object]]:
-    """Gives each file to the target; its name, and the seconds (of a CPU) and megabytes that it took."""
-    TARGETS[target](b"")  # imports
+    """Passes each file to the target. Returns the name, CPU seconds and additional megabytes of each."""
+    TARGETS[target](b"")  # so that the first file is not charged for the imports
     rows: list[dict[str, object]] = []
     for path in paths:
         data = path.read_bytes()
-        before, started = _fresh_peak(), time.process_time()
+        before, started = reset_peak_mb(), time.process_time()
         TARGETS[target](data)
-        seconds, megabytes = time.process_time() - started, _peak() - before
+        seconds, megabytes = time.process_time() - started, peak_mb() - before
         rows.append({"file": path.name, "seconds": round(seconds, 3), "megabytes": round(megabytes)})
     return rows
 
 
 def fuzz(target: str, seconds: int) -> None:
-    """Tries inputs until the time is over or one is a finding; never returns."""
+    """Tries inputs until the time is over or an input fails. It never returns: atheris ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         for path in corpus(target):
             TARGETS[target](path.read_bytes())
-    fresh = tempfile.mkdtemp(prefix=f"fuzz-{target}-")
+    new_inputs = tempfile.mkdtemp(prefix=f"fuzz-{target}-")
     (CORPUS / target).mkdir(parents=True, exist_ok=True)
     flags = {
-        "max_total_time": seconds, "timeout": SECONDS, "rss_limit_mb": 2 * MEGABYTES, "max_len": LARGEST,
-        "artifact_prefix": f"{CORPUS / target}/", "print_final_stats": 1, "verbosity": 1,
-    }  # fmt: skip
-    words = [f"-{name}={value}" for name, value in flags.items()]
-    atheris.Setup([sys.argv[0], *words, fresh, str(CORPUS / target)], TARGETS[target])
+        "max_total_time": seconds,
+        "timeout": MAX_SECONDS,
+        "rss_limit_mb": 2 * MAX_MEGABYTES,
+        "max_len": MAX_INPUT_BYTES,
+        "artifact_prefix": f"{CORPUS / target}/",
+        "print_final_stats": 1,
+        "verbosity": 1,
+    }
+    arguments = [f"-{name}={value}" for name, value in flags.items()]
+    atheris.Setup([sys.argv[0], *arguments, new_inputs, str(CORPUS / target)], TARGETS[target])
     atheris.Fuzz()
 
 
 @cache
-def _folder() -> Path:
-    """A folder for what can only be read as a file; it goes with the process."""
-    kept = tempfile.TemporaryDirectory(prefix="hostile-")
-    _kept.append(kept)
-    return Path(kept.name)
+def _temporary_folder() -> Path:
+    """Returns a folder for targets that read from a path. It is removed when the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="hostile-")
+    _open_folders.append(folder)
+    return Path(folder.name)
 
 
-_kept: list[tempfile.TemporaryDirectory[str]] = []
+_open_folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def _fresh_peak() -> float:
-    """What is in memory now, in megabytes; the peak counts from here on (on Linux alone)."""
+def reset_peak_mb() -> float:
+    """Resets the peak memory of this process, which works on Linux alone, and returns it in megabytes."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return _peak()
+    return peak_mb()
 
 
-def _peak() -> float:
+def peak_mb() -> float:
+    """Returns the peak resident memory of this process in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("fuzz", __doc__)
-    add = made.add_argument
-    add("target", choices=TARGETS, help="what is fuzzed")
-    add("--seconds", type=at_least(1), default=60, metavar="N", help="how long [60]")
-    add("--replay", type=local_path, nargs="+", metavar="FILE", help="try just these, and measure")
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("fuzz", __doc__)
+    add = parser.add_argument
+    add("target", choices=TARGETS, help="code to test")
+    add("--seconds", type=at_least(1), default=60, metavar="N", help="duration [60]")
+    add("--replay", type=local_path, nargs="+", metavar="FILE", help="only run these files and measure them")
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="fuzz")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="fuzz")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Fuzzes or replays; 0."""
+    """Fuzzes the target, or replays files and prints their figures as JSON. Returns 0."""
     if args.replay:
         print(json.dumps(replay(args.target, args.replay)))
     else:

@@ -1,6 +1,6 @@
-"""Draws the sketches: hand-like drawings made by code, in every way that a drawing reaches a computer.
+"""Draws sample sketches that look hand-made, as ink, chalk, pencil, phone photo and other kinds of files.
 
-python scripts/make_sketches.py OUT [--seed 0]
+python scripts/make_sketches.py FOLDER
 """
 
 from __future__ import annotations
@@ -11,34 +11,35 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 from training.atomic_files import atomic_write
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("make_sketches", __doc__)
-    made.add_argument("out", type=local_path, metavar="OUT", help="folder to write: drawings/ and hints/")
-    made.add_argument("--seed", type=at_least(0), default=0, help="which trembling of the hand [0]")
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("make_sketches", __doc__)
+    add = parser.add_argument
+    add("folder", type=local_path, metavar="FOLDER", help="folder to write: drawings/ and hints/")
+    add("--seed", type=at_least(0), default=0, help="seed of the hand's trembling [0]")
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="onnx")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="onnx")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Writes the sketches; 0."""
+    """Writes the sketches. Returns 0."""
     from linewash.samples.sketches import sketches
 
     for sketch in sketches(args.seed):
-        for folder, data in (("drawings", sketch.data), ("hints", sketch.hints)):
+        for subfolder, data in (("drawings", sketch.data), ("hints", sketch.hints)):
             if data:
-                with atomic_write(args.out / folder / sketch.name) as temporary:
+                with atomic_write(args.folder / subfolder / sketch.name) as temporary:
                     temporary.write_bytes(data)
-    print(f"drawings   {args.out / 'drawings'}, with colour hints of one in {args.out / 'hints'}")
+    print(f"drawings in {args.folder / 'drawings'}, colour hints for one of them in {args.folder / 'hints'}")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Draws the storybook, a data set of coloured scenes as JPEGs in class folders, for linewash to learn from.
+"""Draws the storybook: a data set of coloured scenes for linewash to learn from, as JPEGs in class folders.
 
-Usage: python scripts/make_storybook.py OUT --count N --seed S [--workers N]
+python scripts/make_storybook.py FOLDER --count N --seed S
 """
 
 from __future__ import annotations
@@ -11,50 +11,52 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 from preprocess.cores import available_cores
-from training.errors import WorkError
+from training.errors import UsageError, WorkError
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("make_storybook", "Draw coloured picture-book scenes as JPEGs into class folders.")
-    add = made.add_argument
-    add("out", metavar="OUT", type=local_path, help="folder to write (new, or of this seed)")
-    add("--count", type=at_least(1), required=True, help="how many pictures")
-    add("--seed", type=at_least(0), required=True, help="which pictures")
-    add("--workers", type=at_least(1), default=available_cores(), help="processes [one a core]")
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("make_storybook", __doc__)
+    add = parser.add_argument
+    add(
+        "folder", metavar="FOLDER", type=local_path,
+        help="folder to write: a new one, or one with images of this seed",
+    )  # fmt: skip
+    add("--count", type=at_least(1), required=True, help="number of images")
+    add("--seed", type=at_least(0), required=True, help="seed of the images: each seed draws other ones")
+    add("--workers", type=at_least(1), default=available_cores(), help="processes [one per core]")
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    made = parser()
-    return run(made, lambda args: work(args, made), words, extra="all")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="all")
 
 
-def work(args: argparse.Namespace, parser: Parser) -> int:
-    """Draws the scenes that are missing; 0.
+def work(args: argparse.Namespace) -> int:
+    """Draws the images that the folder does not have yet. Returns 0.
 
     Raises:
-      UsageError: OUT is something else, or of another seed.
-      WorkError: a process that draws has ended.
+      UsageError: the folder has other content, or a storybook of another seed.
+      WorkError: a worker process has ended.
     """
     from concurrent.futures import BrokenExecutor
 
-    from linewash.storybook.writer import BookError, write_book
+    from linewash.storybook.writer import StorybookError, write_storybook
 
     try:
-        drawn = write_book(args.out, args.count, args.seed, args.workers)
-    except BookError as reason:
-        parser.exit(2, f"{parser.prog}: {reason}\n")
-    except BrokenExecutor as reason:
-        raise WorkError(f"{reason} Run it again to go on.") from None
+        num_written = write_storybook(args.folder, args.count, args.seed, args.workers)
+    except StorybookError as e:
+        raise UsageError(str(e)) from None
+    except BrokenExecutor as e:
+        raise WorkError(f"a worker process has ended ({e}); run the same command again to continue") from None
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped; run it again to go on.", file=sys.stderr)
+        print("make_storybook: stopped; run the same command again to continue", file=sys.stderr)
         raise
-    print(f"{args.out}: {args.count} pictures of seed {args.seed}, {drawn} drawn now.")
+    print(f"{num_written:,} images written · {args.count:,} in total · {args.folder.resolve()}")
     return 0
 
 

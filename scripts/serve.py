@@ -1,4 +1,4 @@
-"""A page to draw on, coloured as you draw.
+"""Serves a web page that colours a drawing while you draw.
 
 python scripts/serve.py [--run RUN_OR_EXPORT] [--port 8765] [--open]
 """
@@ -13,6 +13,6 @@ if __name__ == "__main__":
         from linewash.serving.cli import main
 
         code = main()
-    except KeyboardInterrupt:  # before the command handles signals itself
+    except KeyboardInterrupt:  # before the command has installed its signal handlers
         code = 130
     sys.exit(code)

@@ -1,9 +1,9 @@
-"""Checks every byte of a dataset and names the file, record and key of the first fault.
+"""Checks every byte of a dataset and reports the file, record and key of the first fault.
 
     python scripts/verify_shards.py DATASET
 
-The manifest against the receipts, each shard's size and SHA-256, both CRCs of each record, each record's
-three features, the range of the labels, the histograms, and that no key stands twice in a split.
+It compares the manifest with the receipts, and checks each shard's size and SHA-256, both CRCs and the three
+features of each record, the range of the labels, the histograms, and that keys are unique within a split.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from linewash.arguments import Parser, at_least, local_path, run
 
 from training import cli
 from training.errors import WorkError
@@ -50,33 +50,35 @@ try:
         read_records,
     )
 except ModuleNotFoundError as missing:
-    # The worker processes import this file too, so that its imports cannot wait for `work`.
+    # Worker processes import this file too, so its imports cannot move into `work`.
     error = cli.explain_error(missing, "preprocess")
     if error is None or __name__ != "__main__":
         raise
     sys.exit(cli.report_error("verify_shards", error))
 
-CHUNK = 1 << 20
-
 
 @dataclasses.dataclass(frozen=True)
-class Expected:
-    """What the manifest says of every shard: that is all that a shard's task is given of it.
+class ExpectedFormat:
+    """The fields of the manifest that each task of the pool needs.
 
-    The manifest names all shards, so that sending it would grow with the square of their number.
+    The whole manifest lists all shards. Sending it with each shard would cost time quadratic in their number.
     """
 
     fingerprint: str
     image_size: int
-    colors: int
+    num_colors: int
     label_dtype: np.dtype
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What one shard holds: pixels by label [K], line pixels, a 64-bit digest of each key, uint64 [N].
+class ShardContent:
+    """The content of one shard.
 
-    `images_digest` is that of its receipt.
+    Attributes:
+      label_histogram: number of pixels per label, int64 [K].
+      edge_pixels: number of ones in all edge maps.
+      keys: 64-bit digests of the keys, uint64 [N].
+      images_digest: the digest of the planned keys, from the receipt.
     """
 
     label_histogram: np.ndarray
@@ -88,174 +90,183 @@ class Found:
 class Totals:
     """Sums over the shards of one split."""
 
-    def __init__(self, colors: int) -> None:
-        self.label_histogram = np.zeros(colors, np.int64)
+    def __init__(self, num_colors: int) -> None:
+        self.label_histogram = np.zeros(num_colors, np.int64)
         self.edge_pixels = 0
 
-    def add(self, found: Found) -> None:
-        """Counts a shard in."""
-        self.label_histogram += found.label_histogram
-        self.edge_pixels += found.edge_pixels
+    def add(self, content: ShardContent) -> None:
+        """Adds the counts of a shard."""
+        self.label_histogram += content.label_histogram
+        self.edge_pixels += content.edge_pixels
 
 
 def check_dataset(root: Path, workers: int) -> tuple[int, int]:
-    """Checks the dataset at `root`; gives the numbers of examples and bytes.
+    """Checks the dataset at `root` in `workers` processes, and returns the numbers of examples and bytes.
 
     Raises:
-      SchemaError: the first fault, in the order of splits, shards and records.
+      SchemaError: the dataset has a fault. The message names the first, by split, shard and record.
     """
     manifest = Manifest.load(root)
-    shards = [(split, shard) for split, part in manifest.splits.items() for shard in part.shards]
+    shards = [(name, shard) for name, split in manifest.splits.items() for shard in split.shards]
     _check_names(root, [shard.name for _, shard in shards])
-    _agree(
+    _check_equal(
         f"{MANIFEST_NAME}: fingerprint", manifest.fingerprint, fingerprint(manifest.recipe, manifest.palette)
     )
     palette = manifest.palette
-    expected = Expected(manifest.fingerprint, manifest.image_size, len(palette), palette.label_dtype)
+    expected = ExpectedFormat(manifest.fingerprint, manifest.image_size, len(palette), palette.label_dtype)
     totals = {name: Totals(len(palette)) for name in manifest.splits}
     keys, digests = [], {}
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
-        jobs = pool.map(functools.partial(_check_shard, root, expected), *zip(*shards, strict=True))
-        bar = tqdm(jobs, total=len(shards), unit=" shards", disable=not sys.stderr.isatty(), leave=False)
-        for (split, shard), found in zip(shards, bar, strict=True):
-            totals[split].add(found)
-            keys.append(found.keys)
-            digests[shard.name] = found.images_digest
-    for name, part in manifest.splits.items():
+        contents = pool.map(functools.partial(_check_shard, root, expected), *zip(*shards, strict=True))
+        bar = tqdm(contents, total=len(shards), unit=" shards", disable=not sys.stderr.isatty(), leave=False)
+        for (name, shard), content in zip(shards, bar, strict=True):
+            totals[name].add(content)
+            keys.append(content.keys)
+            digests[shard.name] = content.images_digest
+    for name, split in manifest.splits.items():
         histogram = totals[name].label_histogram.tolist()
-        _agree(f"{MANIFEST_NAME}: {name}.label_histogram", part.label_histogram, histogram)
-        _agree(f"{MANIFEST_NAME}: {name}.edge_pixels", part.edge_pixels, totals[name].edge_pixels)
+        _check_equal(f"{MANIFEST_NAME}: {name}.label_histogram", split.label_histogram, histogram)
+        _check_equal(f"{MANIFEST_NAME}: {name}.edge_pixels", split.edge_pixels, totals[name].edge_pixels)
     digest = digest_keys(digests[name] for name in sorted(digests))
-    _agree(f"{MANIFEST_NAME}: images_digest", manifest.images_digest, digest)
+    _check_equal(f"{MANIFEST_NAME}: images_digest", manifest.images_digest, digest)
     _check_keys(root, keys, [shard for _, shard in shards])
     return sum(s.examples for _, s in shards), sum(s.bytes for _, s in shards)
 
 
-def _check_names(root: Path, named: list[str]) -> None:
-    """Every shard and receipt that lies there is in the manifest."""
+def _check_names(root: Path, shard_names: list[str]) -> None:
+    """Checks that the directory has no other shards and receipts than those of the manifest."""
     paths = [*root.glob("*/*.tfrecord*"), *root.glob(f"{RECEIPTS_DIR}/*.json")]
-    there = {path.relative_to(root).as_posix() for path in paths}
-    if stray := sorted(there - {*named, *map(ShardReceipt.name, named)}):
-        raise SchemaError(f"{stray[0]} is not in {MANIFEST_NAME}")
+    names = {path.relative_to(root).as_posix() for path in paths}
+    if unknown := sorted(names - {*shard_names, *map(ShardReceipt.name, shard_names)}):
+        raise SchemaError(f"{unknown[0]} is not in {MANIFEST_NAME}")
 
 
-def _check_shard(root: Path, expected: Expected, split: str, shard: ShardInfo) -> Found:
+def _check_shard(root: Path, expected: ExpectedFormat, split: str, shard: ShardInfo) -> ShardContent:
     try:
-        receipt = _receipt(root, shard)
-        _agree("the receipt's split", receipt.split, split)
-        _agree("the receipt's shard", receipt.shard, shard)
-        _agree("the receipt's recipe", receipt.fingerprint, expected.fingerprint)
+        receipt = _load_receipt(root, shard)
+        _check_equal("the receipt's split", receipt.split, split)
+        _check_equal("the receipt's shard", receipt.shard, shard)
+        _check_equal("the receipt's recipe", receipt.fingerprint, expected.fingerprint)
         _check_file(root / shard.name, shard)
-        found = _check_records(root / shard.name, expected, shard, receipt.images_digest)
+        content = _check_records(root / shard.name, expected, shard, receipt.images_digest)
         if shard.layout:
-            _agree("size in records", shard.layout.stride * shard.examples, shard.bytes)
-        _agree("label_histogram in the receipt", receipt.label_histogram, found.label_histogram.tolist())
-        _agree("edge_pixels in the receipt", receipt.edge_pixels, found.edge_pixels)
+            _check_equal("size in records", shard.layout.stride * shard.examples, shard.bytes)
+        histogram = content.label_histogram.tolist()
+        _check_equal("label_histogram in the receipt", receipt.label_histogram, histogram)
+        _check_equal("edge_pixels in the receipt", receipt.edge_pixels, content.edge_pixels)
     except (SchemaError, OSError, EOFError, zlib.error) as e:
         raise SchemaError(f"{shard.name}: {e}") from None
-    return found
+    return content
 
 
-def _receipt(root: Path, shard: ShardInfo) -> ShardReceipt:
+def _load_receipt(root: Path, shard: ShardInfo) -> ShardReceipt:
     path = root / ShardReceipt.name(shard.name)
     return ShardReceipt.from_json(path.read_bytes(), ShardReceipt.name(shard.name))
 
 
 def _check_file(path: Path, shard: ShardInfo) -> None:
-    _agree("size in bytes", shard.bytes, path.stat().st_size)
+    _check_equal("size in bytes", shard.bytes, path.stat().st_size)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # A wrong digest alone does not say where; reading the records finds the place, if there is one.
     if digest != shard.sha256:
-        for _ in _records(path, shard):
+        for _ in _read_shard(path, shard):  # raises at the damaged record, if a checksum shows which one
             pass
-        raise SchemaError(f"SHA-256 is {digest}, but {MANIFEST_NAME} says {shard.sha256}")
+        raise SchemaError(f"SHA-256: expected {shard.sha256} as in {MANIFEST_NAME}, found {digest}")
 
 
-def _records(path: Path, shard: ShardInfo) -> Iterator[bytes]:
-    opened: Readable
-    with (gzip.open if shard.name.endswith(".gz") else open)(path, "rb") as opened:
-        yield from read_records(opened)
+def _read_shard(path: Path, shard: ShardInfo) -> Iterator[bytes]:
+    file: Readable
+    with (gzip.open if shard.name.endswith(".gz") else open)(path, "rb") as file:
+        yield from read_records(file)
 
 
-def _check_records(path: Path, expected: Expected, shard: ShardInfo, images_digest: str) -> Found:
-    colors = expected.colors
+def _check_records(
+    path: Path, expected: ExpectedFormat, shard: ShardInfo, images_digest: str
+) -> ShardContent:
+    num_colors = expected.num_colors
     pixels = expected.image_size**2
-    histogram = np.zeros(colors, np.int64)
+    histogram = np.zeros(num_colors, np.int64)
     edge_pixels = number = 0
-    keys = array("Q")  # not as many as the manifest says: it may say anything
-    for number, record in enumerate(_records(path, shard), 1):
-        where = f"record {number - 1}"
+    keys = array("Q")  # grows with the records: the number in the manifest may be wrong and huge
+    for number, record in enumerate(_read_shard(path, shard), 1):
+        context = f"record {number - 1}"
         key, edges, labels = decode_example(record)
-        where = f"{where}, key {key}"
+        context = f"{context}, key {key}"
         if number > shard.examples:
-            raise SchemaError(f"{where}: more records than the {shard.examples} that {MANIFEST_NAME} says")
-        _agree(f"{where}: bytes of edges", pixels // 8, len(edges))
-        _agree(f"{where}: bytes of labels", pixels * expected.label_dtype.itemsize, len(labels))
+            raise SchemaError(
+                f"{context}: expected {shard.examples} records as in {MANIFEST_NAME}, found more"
+            )
+        _check_equal(f"{context}: bytes of edges", pixels // 8, len(edges))
+        _check_equal(f"{context}: bytes of labels", pixels * expected.label_dtype.itemsize, len(labels))
         values = np.frombuffer(labels, expected.label_dtype)
         counts = label_histogram(values, 256**values.itemsize)
-        if counts[colors:].any():
-            label = colors + int(np.flatnonzero(counts[colors:])[0])
-            raise SchemaError(f"{where}: label {label}, but the palette has {colors} colours")
-        histogram += counts[:colors]
+        if counts[num_colors:].any():
+            label = num_colors + int(np.flatnonzero(counts[num_colors:])[0])
+            raise SchemaError(f"{context}: label {label}, but the palette has {num_colors} colours")
+        histogram += counts[:num_colors]
         edge_pixels += int.from_bytes(edges, "big").bit_count()
         keys.append(_digest(key))
-    _agree("records", shard.examples, number)
-    return Found(histogram, edge_pixels, np.array(keys, np.uint64), images_digest)
+    _check_equal("records", shard.examples, number)
+    return ShardContent(histogram, edge_pixels, np.array(keys, np.uint64), images_digest)
 
 
-def _check_keys(root: Path, keys: list[np.ndarray], infos: list[ShardInfo]) -> None:
-    """Checks that no key stands twice in a split; `keys` are the digests of each shard's, uint64 [N]."""
-    for split in sorted({info.name.partition("/")[0] for info in infos}):
-        mine = [(k, info) for k, info in zip(keys, infos, strict=True) if info.name.startswith(f"{split}/")]
-        ordered = np.sort(np.concatenate([k for k, _ in mine]))
-        twice = ordered[1:][ordered[1:] == ordered[:-1]]
-        if not twice.size:
-            continue
-        places = [
-            (info.name, number, key)
-            for info in (info for k, info in mine if twice[0] in k)
-            for number, record in enumerate(_records(root / info.name, info))
-            if _digest(key := decode_example(record)[0]) == twice[0]
+def _check_keys(root: Path, keys: list[np.ndarray], shards: list[ShardInfo]) -> None:
+    """Checks that keys are unique within a split. `keys` are the key digests of each shard, uint64 [N]."""
+    for split in sorted({shard.name.partition("/")[0] for shard in shards}):
+        split_shards = [
+            (digests, shard)
+            for digests, shard in zip(keys, shards, strict=True)
+            if shard.name.startswith(f"{split}/")
         ]
-        (first, at, _), (second, number, key) = places[:2]
-        raise SchemaError(f"{second}: record {number}, key {key}: the same key as record {at} of {first}")
+        ordered = np.sort(np.concatenate([digests for digests, _ in split_shards]))
+        duplicates = ordered[1:][ordered[1:] == ordered[:-1]]
+        if not duplicates.size:
+            continue
+        records = [
+            (shard.name, number, key)
+            for shard in (shard for digests, shard in split_shards if duplicates[0] in digests)
+            for number, record in enumerate(_read_shard(root / shard.name, shard))
+            if _digest(key := decode_example(record)[0]) == duplicates[0]
+        ]
+        (first_shard, first, _), (second_shard, second, key) = records[:2]
+        raise SchemaError(
+            f"{second_shard}: record {second}, key {key}: the same key as record {first} of {first_shard}"
+        )
 
 
 def _digest(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
-def _agree(what: str, said: object, is_now: object) -> None:
-    if said != is_now:
-        raise SchemaError(f"{what}: expected {_short(said)}, found {_short(is_now)}")
+def _check_equal(name: str, expected: object, actual: object) -> None:
+    if expected != actual:
+        raise SchemaError(f"{name}: expected {_shorten(expected)}, found {_shorten(actual)}")
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("verify_shards", __doc__)
-    made.add_argument("dataset", type=local_path, help="a dataset directory made by python -m preprocess")
-    made.add_argument(
-        "--workers", type=at_least(1), default=available_cores(), metavar="N", help="processes [all cores]"
-    )
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("verify_shards", __doc__)
+    add = parser.add_argument
+    add("dataset", type=local_path, help="dataset directory made by python -m preprocess")
+    add("--workers", type=at_least(1), default=available_cores(), metavar="N", help="processes [all cores]")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Checks; returns the exit code of `training.cli.run_command`, 1 for a fault of the dataset."""
-    return run(parser(), work, argv, extra="preprocess")
+    """Runs the command line and returns the exit code: 1 if the dataset has a fault."""
+    return run(build_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Checks the dataset that was typed, and prints what was checked; 0.
+    """Checks the dataset and prints its size. Returns 0.
 
     Raises:
-      WorkError: a fault of the dataset, or a worker process was killed.
+      WorkError: the dataset has a fault, or a worker process was killed.
     """
     started = time.monotonic()
     try:
@@ -264,11 +275,11 @@ def work(args: argparse.Namespace) -> int:
         raise WorkError(str(e)) from None
     except concurrent.futures.process.BrokenProcessPool:
         raise WorkError(
-            "a worker process was killed, as the kernel does when memory runs out: give fewer with --workers"
+            "a worker process was killed, probably because memory ran out: type a smaller --workers"
         ) from None
     megabytes = size / 1e6
     rate = megabytes / (time.monotonic() - started)
-    print(f"{args.dataset} is whole: {examples:,} examples, {megabytes:,.1f} MB, {rate:,.0f} MB/s")
+    print(f"{args.dataset} has no faults: {examples:,} examples, {megabytes:,.1f} MB, {rate:,.0f} MB/s")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What many tests need: complete tiny datasets, written straight through the contract."""
+"""Fixtures that many tests share: small complete datasets, and the count of injected faults."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from hypothesis import settings
 
 import tfrecords_schema as schema
 
-# The first example pays for imports and tables, which says nothing about the code under test.
+# No deadline: the first example of a test also imports modules and builds look-up tables.
 settings.register_profile("linewash", deadline=None)
 settings.load_profile("linewash")
 
-# TensorFlow's logger keeps the stderr that is there when it is imported, which would be pytest's, and closes
-# it when Hydra sets up logging.
+# absl's logger stores sys.stderr at import and closes it when Hydra configures logging. It must not be
+# pytest's.
 with contextlib.redirect_stderr(sys.__stderr__):
     import absl.logging  # noqa: F401
 
-# Shells ignore Ctrl-C for what runs in the background, and nohup SIGHUP; then no test of them could pass.
+# Shells ignore Ctrl-C for background jobs, and nohup ignores SIGHUP. Tests of these signals need the
+# defaults.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
@@ -35,10 +36,10 @@ TinyDataset = Callable[..., Path]
 
 
 def draw_example(seed: int, size: int, palette: schema.Palette) -> tuple[np.ndarray, np.ndarray]:
-    """A sky, a ground and one house: place and shape say what colour a pixel has.
+    """Draws a sky, a ground and one house, so that position and shape determine the label of a pixel.
 
     Returns:
-      edges uint8 [S, S] in {0, 1} and labels of the palette's dtype [S, S].
+      Edges, uint8 [S, S] in {0, 1}, and labels, [S, S] of the palette's dtype.
     """
     rng = np.random.default_rng(seed)
     labels = np.zeros((size, size), palette.label_dtype)
@@ -62,7 +63,7 @@ def write_dataset(
     num_values: int = 2,
     compression: schema.Compression = "none",
 ) -> Path:
-    """Writes a complete dataset directory and returns it; the same arguments give the same bytes."""
+    """Writes a complete dataset directory and returns it. The same arguments give the same bytes."""
     palette = schema.Palette.grid(num_values)
     splits = {
         "train": _write_split(root, "train", range(train), shards, size, palette, compression),
@@ -120,8 +121,8 @@ def _write_split(
     return schema.Split(len(seeds), histogram.tolist(), edge_pixels, infos)
 
 
-def manifest_of(size: int) -> schema.Manifest:
-    """That of a dataset of one picture, of five greys."""
+def make_manifest(size: int) -> schema.Manifest:
+    """Returns a manifest of one example with `size` px and a palette of five greys."""
     palette = schema.Palette("greys", tuple((value, value, value) for value in range(0, 250, 50)))
     split = schema.Split(1, [size * size - 4, 1, 1, 1, 1], 0, [schema.ShardInfo("train", 1, 0, "", None)])
     return schema.Manifest(
@@ -131,7 +132,7 @@ def manifest_of(size: int) -> schema.Manifest:
     )  # fmt: skip
 
 
-# Files whose tests take the longest. They begin first: one that began last would keep one process waiting.
+# Files with the longest tests. They run first, so that no process is left with one of them at the end.
 LONG = ("test_readme", "test_faults", "test_resume", "test_models", "test_distribution", "test_export")
 
 
@@ -145,23 +146,23 @@ Count = Callable[[str], None]
 
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Count:
-    """Takes down that one more fault of a kind was made; the last lines of the session tell how many."""
+    """Counts one injected fault of a kind. The sums are printed at the end of the session."""
     return lambda kind: record_property("fault", kind)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Adds the faults up, over all processes that ran tests: reports carry them from there to here."""
-    reports = [report for some in terminalreporter.stats.values() for report in some]
+    """Prints the number of faults of each kind, summed over all processes of pytest-xdist."""
+    reports = [report for category in terminalreporter.stats.values() for report in category]
     calls = (report for report in reports if getattr(report, "when", None) == "call")
-    noted = (note for report in calls for note in report.user_properties)
-    faults = Counter(kind for name, kind in noted if name == "fault")
+    properties = (item for report in calls for item in report.user_properties)
+    faults = Counter(kind for name, kind in properties if name == "fault")
     for kind, number in sorted(faults.items()):
         terminalreporter.write_line(f"faults: {number} {kind}")
 
 
 @pytest.fixture
 def tiny_dataset(tmp_path: Path) -> TinyDataset:
-    """Writes a dataset as `write_dataset` does, into a fresh directory."""
+    """Returns `write_dataset` for a new directory."""
 
     def write(**options: object) -> Path:
         return write_dataset(tmp_path / "dataset", **options)  # type: ignore[arg-type]
@@ -171,5 +172,5 @@ def tiny_dataset(tmp_path: Path) -> TinyDataset:
 
 @pytest.fixture(scope="session")
 def shared_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One dataset of 48 + 16 examples for all tests that only read: 32 px, 8 colours."""
+    """A dataset of 48 + 16 examples of 32 px and 8 colours, for tests that only read it."""
     return write_dataset(tmp_path_factory.mktemp("shared") / "dataset")

@@ -1,8 +1,8 @@
-"""Files for the targets of scripts/fuzz.py: sound ones, and ones that somebody wrote to do harm.
+"""Valid and hostile files for the targets of scripts/fuzz.py.
 
-    python tests/helper_hostile.py       writes the small ones into testdata/hostile/
+    python tests/helper_hostile.py       writes the small files into testdata/hostile/
 
-Those of `large` are made when they are tested. What the fuzzer found lies beside them, as found-….
+The files of `large` are made when they are tested. Files that the fuzzer found are called found-….
 """
 
 from __future__ import annotations
@@ -12,60 +12,62 @@ import json
 import struct
 import sys
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
-from conftest import manifest_of
+from conftest import make_manifest
 from helper_photos import jpeg, picture, png, with_orientation, with_size
 from PIL import Image
 
 import tfrecords_schema as schema
 
-HOSTILE = Path(__file__).resolve().parent / "testdata" / "hostile"
-LARGEST = 1 << 16  # bytes of what is kept
-DEEP = 100_000
+CORPUS = Path(__file__).resolve().parent / "testdata" / "hostile"
+MAX_FILE_BYTES = 1 << 16  # of a file in testdata
+NESTING = 100_000
+DIGEST_BYTES = 64  # at the end of a checkpoint
 LAYOUT = schema.RecordLayout.from_sizes(8, 8, 64)
 
 Cases = dict[str, bytes]
 
 
 def deep(opening: bytes = b"[", closing: bytes = b"]") -> bytes:
-    """JSON nested beyond what any parser's stack holds."""
-    return opening * DEEP + closing * DEEP
+    """Returns JSON that is nested deeper than the stack of any parser."""
+    return opening * NESTING + closing * NESTING
 
 
-# ------------------------------------------------------------------------------------------------ pictures
+# -------------------------------------------------------------------------------------------------- images
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """One of a PNG's chunks."""
+    """Returns a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def giant_png(width: int, height: int, color: int = 2, depth: int = 8, content: bytes = b"") -> bytes:
-    """A PNG whose header promises so many pixels; `content` is what is compressed in it."""
+    """Returns a PNG whose header declares this size; `content` is its compressed data."""
     head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(content, 1)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
-    """A picture as a file of one of Pillow's formats."""
+    """Encodes an image in one of Pillow's formats."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
 
 
 def scans(side: int, count: int) -> bytes:
-    """A grey progressive JPEG whose last, empty scan is repeated: each takes a walk over all the picture."""
+    """Returns a progressive grey JPEG that repeats its last scan; decoders walk over all pixels for each."""
     data = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * count + b"\xff\xd9"
 
 
-def pages() -> Cases:
-    """Sound drawings, in every format that is read."""
+def drawings() -> Cases:
+    """Returns drawings in every format that is read."""
     image = Image.fromarray(np.full((40, 40, 3), 255, np.uint8))
     image.paste((0, 0, 0), (5, 18, 35, 21))
     clear = image.convert("RGBA")
@@ -84,8 +86,8 @@ def pages() -> Cases:
     }
 
 
-def bad_pages() -> Cases:
-    """Drawings that promise much, or the impossible."""
+def hostile_drawings() -> Cases:
+    """Returns drawings that declare huge or impossible sizes, or are damaged."""
     webp = bytearray(saved(Image.new("RGBA", (40, 40)), "WEBP", lossless=True))
     lab = saved(Image.new("LAB", (40, 40)), "TIFF")
     nan = saved(Image.fromarray(np.full((40, 40), np.nan, np.float32)), "TIFF")
@@ -107,20 +109,20 @@ def bad_pages() -> Cases:
         "frames.gif": saved(animated[0], "GIF", save_all=True, append_images=animated[1:]),
         "loop.tiff": tiff[:4] + struct.pack("<I", 8) + tiff[8:],
         "narrow.png": saved(Image.new("L", (16, 3000), 255), "PNG"),
-        "cut.png": pages()["plain.png"][:-30],
+        "cut.png": drawings()["plain.png"][:-30],
         "empty": b"",
     }
 
 
 def _with_text(text: bytes) -> bytes:
-    """A PNG whose comment unpacks to much."""
+    """Returns a PNG with a compressed comment."""
     plain = saved(Image.new("L", (40, 40)), "PNG")
     comment = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text, 9))
     return plain[:33] + comment + plain[33:]
 
 
 def photos() -> Cases:
-    """Sound photographs."""
+    """Returns images for preprocessing."""
     image = picture(0, 40, 48)
     return {
         "plain.jpg": jpeg(image),
@@ -132,8 +134,8 @@ def photos() -> Cases:
     }
 
 
-def bad_photos() -> Cases:
-    """Photographs that promise much, or end early."""
+def hostile_photos() -> Cases:
+    """Returns images that declare huge or impossible sizes, or end early."""
     plain = photos()["plain.jpg"]
     return {
         "cut.jpg": plain[: len(plain) // 2],
@@ -155,37 +157,37 @@ def bad_photos() -> Cases:
 # -------------------------------------------------------------------------------------------------- tars
 
 
-def header(name: str = "a.jpg", size: int = 0, kind: bytes = b"0", **more: object) -> bytes:
-    """One member's header, its checksum right."""
+def header(name: str = "a.jpg", size: int = 0, kind: bytes = b"0", **fields: object) -> bytes:
+    """Returns the header of a tar member, with a valid checksum."""
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
-    for key, value in more.items():
+    for key, value in fields.items():
         setattr(info, key, value)
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def with_field(block: bytes, at: int, value: bytes) -> bytes:
-    """The header with other bytes from `at` on, and its checksum made right again."""
-    block = block[:at] + value + block[at + len(value) :]
+def with_field(block: bytes, offset: int, value: bytes) -> bytes:
+    """Replaces bytes of a header and corrects its checksum."""
+    block = block[:offset] + value + block[offset + len(value) :]
     total = sum(block[:148]) + 8 * 32 + sum(block[156:])
     return block[:148] + f"{total:06o}\0 ".encode() + block[156:]
 
 
 def padded(data: bytes) -> bytes:
-    """Filled up to whole blocks of a tar."""
+    """Pads data to whole tar blocks."""
     return data + bytes(-len(data) % 512)
 
 
-def member(name: str, data: bytes = b"x", kind: bytes = b"0", **more: object) -> bytes:
-    """A header and what belongs to it."""
-    return header(name, len(data), kind, **more) + padded(data)
+def member(name: str, data: bytes = b"x", kind: bytes = b"0", **fields: object) -> bytes:
+    """Returns a tar member with its header."""
+    return header(name, len(data), kind, **fields) + padded(data)
 
 
-END = bytes(1024)
+END = bytes(1024)  # of a tar
 
 
 def nested(depth: int) -> bytes:
-    """A tar in a tar in a tar…"""
+    """Returns an image in `depth` tars within each other."""
     data = member("n01/a.jpg") + END
     for _ in range(depth):
         data = member("n01.tar", data) + END
@@ -193,7 +195,7 @@ def nested(depth: int) -> bytes:
 
 
 def pax(fields: dict[str, str]) -> bytes:
-    """A pax header that says so."""
+    """Returns a pax header with these fields."""
     lines = []
     for key, value in fields.items():
         rest = f" {key}={value}\n"
@@ -205,12 +207,12 @@ def pax(fields: dict[str, str]) -> bytes:
 
 
 def tars() -> Cases:
-    """Sound archives."""
+    """Returns valid tars."""
     return {"plain.tar": member("n01/a.jpg") + member("b.png") + END, "nested.tar": nested(1)}
 
 
-def bad_tars() -> Cases:
-    """Archives with members that are none, or lie elsewhere, or never end."""
+def hostile_tars() -> Cases:
+    """Returns tars with members that are no files, lie outside of the folder, or have wrong sizes."""
     sparse = with_field(header("n01/a.jpg", 512, b"S"), 482, b"\x01")
     negative = b"\xff" * 10 + b"\xfc\x00"  # -1024 in the base-256 encoding
     return {
@@ -243,7 +245,7 @@ def bad_tars() -> Cases:
         "pax-sparse1.tar": pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})
         + member("n01/a.jpg")
         + END,
-        "not.tar": b"a letter",
+        "not.tar": b"text",
         "empty.tar": b"",
     }
 
@@ -252,23 +254,23 @@ def bad_tars() -> Cases:
 
 
 def framed(length: int, body: bytes = b"") -> bytes:
-    """A record that says it is so long, its length's checksum right."""
+    """Returns the start of a record that declares this length, with a valid checksum."""
     head = struct.pack("<Q", length)
     return head + struct.pack("<I", schema._masked_crc(head)) + body
 
 
 def record(key: bytes = b"n01/a.jp", edges: bytes = bytes(8), labels: bytes = bytes(64)) -> bytes:
-    """A sound record, of 8 px, unless told otherwise."""
+    """Returns a record of an image of 8 px."""
     return schema.frame_record(schema.encode_example(key, edges, labels))
 
 
 def shards() -> Cases:
-    """Sound shards of 8 px."""
+    """Returns valid shards with images of 8 px."""
     return {"one": record(), "two": record() + record(b"n01/b.jp")}
 
 
-def bad_shards() -> Cases:
-    """Records that are longer than their file, or hold something else."""
+def hostile_shards() -> Cases:
+    """Returns shards with records that are longer than the file or have wrong contents."""
     return {
         "huge": framed(1 << 60),
         "large": framed(1 << 33, bytes(100)),
@@ -290,7 +292,7 @@ def bad_shards() -> Cases:
 
 
 def changed(content: dict, path: str, value: object) -> bytes:
-    """JSON in which one value, at a dotted path, is another."""
+    """Encodes `content` with another value at a dotted path."""
     *folders, last = path.split(".")
     content = json.loads(json.dumps(content))
     node = content
@@ -301,13 +303,13 @@ def changed(content: dict, path: str, value: object) -> bytes:
 
 
 def manifests() -> Cases:
-    """A sound manifest."""
+    """Returns a valid manifest."""
     return {"plain.json": json.dumps(plain_manifest()).encode()}
 
 
 def plain_manifest() -> dict:
-    """Of one shard of one record."""
-    content = json.loads(manifest_of(8).to_json())
+    """Returns the manifest of a dataset with one record."""
+    content = json.loads(make_manifest(8).to_json())
     layout = {name: getattr(LAYOUT, name) for name in LAYOUT.__dataclass_fields__}
     shard = {
         "name": "train/train-00000-of-00001.tfrecord", "examples": 1, "bytes": LAYOUT.stride, "sha256": "",
@@ -317,8 +319,8 @@ def plain_manifest() -> dict:
     return content
 
 
-def bad_manifests() -> Cases:
-    """Manifests with numbers and names that nobody meant."""
+def hostile_manifests() -> Cases:
+    """Returns manifests with wrong numbers and names."""
     plain, shard = plain_manifest(), "splits.train.shards.0"
     return {
         "deep.json": deep(),
@@ -343,7 +345,7 @@ def bad_manifests() -> Cases:
 
 
 def plain_receipt() -> dict:
-    """Of a shard of one record."""
+    """Returns the receipt of a shard with one record."""
     shard = plain_manifest()["splits"]["train"]["shards"][0]
     return {
         "schema_version": 1, "split": "train", "shard": shard, "fingerprint": "", "images_digest": "",
@@ -351,8 +353,8 @@ def plain_receipt() -> dict:
     }  # fmt: skip
 
 
-def bad_receipts() -> Cases:
-    """Receipts that are none."""
+def hostile_receipts() -> Cases:
+    """Returns invalid receipts."""
     return {
         "deep.json": deep(),
         "name.json": changed(plain_receipt(), "shard.name", "../../x"),
@@ -364,8 +366,8 @@ def bad_receipts() -> Cases:
 # -------------------------------------------------------------------------------------- palettes and runs
 
 
-def bad_colors() -> Cases:
-    """Palettes as JSON that are none."""
+def hostile_colors() -> Cases:
+    """Returns invalid palettes in JSON."""
     return {
         "deep.json": deep(),
         "infinite.json": b"[[1e999, 0, 0], [0, 0, 0]]",
@@ -379,7 +381,7 @@ def bad_colors() -> Cases:
 
 
 def plain_export() -> dict:
-    """What an export says of itself."""
+    """Returns the content of an export.json."""
     return {
         "format_version": 1, "model": "tiny", "image_size": 64, "stride": 8, "hints": False,
         "palette": {"name": "two", "colors": [[0, 0, 0], [255, 255, 255]]}, "recipe": {},
@@ -387,8 +389,8 @@ def plain_export() -> dict:
     }  # fmt: skip
 
 
-def bad_exports() -> Cases:
-    """Exports that point elsewhere or take all memory."""
+def hostile_exports() -> Cases:
+    """Returns export.json files with paths outside of the directory or huge sizes."""
     plain = plain_export()
     return {
         "deep.json": deep(),
@@ -404,7 +406,7 @@ def bad_exports() -> Cases:
 
 
 def plain_run() -> dict:
-    """What a run says of itself, as far as it is read."""
+    """Returns the content of a run.json, as far as it is read."""
     return {
         "config": {"model": {"name": "unet"}, "trainer": {"batch_size": 4, "panel_images": 4}},
         "dataset": {"root": "out/dataset", "fingerprint": "0", "examples": {"train": 4}},
@@ -415,8 +417,8 @@ def plain_run() -> dict:
     }
 
 
-def bad_runs() -> Cases:
-    """Runs with values that nobody meant."""
+def hostile_runs() -> Cases:
+    """Returns run.json files with wrong values."""
     plain = plain_run()
     return {
         "deep.json": deep(),
@@ -441,48 +443,112 @@ def bad_runs() -> Cases:
     }
 
 
-def plain_state(
-    arrays: object = (("w", "float32", [2]),), content: bytes = bytes(8), **more: object
+def npy(descr: object = "<f4", shape: object = (2,), content: bytes = bytes(8), order: bool = False) -> bytes:
+    """Returns an .npy file, whose header may contradict its content."""
+    header = {"descr": descr, "fortran_order": order, "shape": shape}
+    return npy_with_header(repr(header).encode(), content)
+
+
+def npy_with_header(header: bytes, content: bytes = b"") -> bytes:
+    """Returns an .npy file with the given header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + content
+
+
+def plain_progress(**more: object) -> bytes:
+    """Returns the progress.json of a run after two steps."""
+    fields = {"epoch": 1, "step": 2, "steps_in_epoch": 2, "pixel_sums": [0.0], "history": []}
+    return json.dumps(fields | more).encode()
+
+
+def plain_checkpoint(
+    *variables: bytes,
+    progress: bytes | None = None,
+    first: str = "progress.json",
+    name: str = "w.npy",
+    compression: int = zipfile.ZIP_STORED,
 ) -> bytes:
-    """A state without its digest."""
-    progress = {"epoch": 1, "step": 2, "in_epoch": 2, "sums": [0.0], "history": []} | more
-    head = json.dumps({"progress": progress, "arrays": arrays}).encode()
-    return b"linewash state 1\n" + struct.pack("<Q", len(head)) + head + content
+    """Returns a checkpoint without its digest."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(first), plain_progress() if progress is None else progress)
+        for index, variable in enumerate(variables):
+            member = zipfile.ZipInfo(f"variables/{index:05d}/{name}")
+            archive.writestr(member, variable, compression)
+        archive.comment = bytes(DIGEST_BYTES)
+    return file.getvalue()[:-DIGEST_BYTES]
 
 
-def bad_states() -> Cases:
-    """States with a right digest and a wrong content."""
+def with_fields(checkpoint: bytes, *fields: tuple[int, str, int]) -> bytes:
+    """Changes fields of the last member in the zip directory: (offset, struct format, value)."""
+    changed, start = bytearray(checkpoint), checkpoint.rindex(b"PK\x01\x02")
+    for offset, form, value in fields:
+        struct.pack_into(form, changed, start + offset, value)
+    return bytes(changed)
+
+
+def with_copies(checkpoint: bytes, copies: int) -> bytes:
+    """Lists the last member many times in the zip directory, so that its bytes would be read many times."""
+    first, last = checkpoint.index(b"PK\x01\x02"), checkpoint.rindex(b"PK\x01\x02")
+    end = checkpoint.index(b"PK\x05\x06")
+    directory = checkpoint[first:last] + copies * checkpoint[last:end]
+    counts = (0, 0, copies + 1, copies + 1, len(directory), first, DIGEST_BYTES)
+    return checkpoint[:first] + directory + struct.pack("<4s4H2IH", b"PK\x05\x06", *counts)
+
+
+def hostile_checkpoints() -> Cases:
+    """Returns checkpoints that are wrong although their digest matches."""
+    plain = plain_checkpoint(npy())
     return {
         "pickle": b"cos\nsystem\n(S'true'\ntR.",
-        "objects": plain_state([["w", "object", [1]]]),
-        "objects2": plain_state([["w", "O", [1]]]),
-        "strings": plain_state([["w", "S8", [1]]]),
-        "huge": plain_state([["w", "float32", [1 << 40]]]),
-        "negative": plain_state([["w", "float32", [-1]]]),
-        "shape": plain_state([["w", "float32", ["2"]]]),
-        "dtype": plain_state([["w", "no such", [2]]]),
-        "short": plain_state(content=bytes(4)),
-        "arrays": plain_state({"w": 1}),
-        "history": plain_state(history=[{"number": 1}]),
-        "extra": plain_state(evil=1),
-        "list": b"linewash state 1\n" + struct.pack("<Q", 2) + b"[]",
-        "header": b"linewash state 1\n" + struct.pack("<Q", 2**64 - 1),
-        "deep": b"linewash state 1\n" + struct.pack("<Q", 2 * DEEP) + deep(),
-        "magic": b"linewash state 1\n",
+        "objects": plain_checkpoint(npy("|O", (1,))),
+        "pickled": plain_checkpoint(npy("|O", (), b"cos\nsystem\n(S'true'\ntR.")),
+        "strings": plain_checkpoint(npy("|S8", (1,))),
+        "records": plain_checkpoint(npy([("a", "<f4"), ("b", "<f4")], (1,))),
+        "pairs": plain_checkpoint(npy("(2,)<f4", (1,))),
+        "huge": plain_checkpoint(npy(shape=(1 << 40,))),
+        "overflow": plain_checkpoint(npy(shape=(1 << 62, 4))),
+        "negative": plain_checkpoint(npy(shape=(-1,))),
+        "negatives": plain_checkpoint(npy(shape=(-1, -2))),
+        "shape": plain_checkpoint(npy(shape=("2",))),
+        "fortran": plain_checkpoint(npy(shape=(2, 1), order=True)),
+        "dtype": plain_checkpoint(npy("no such")),
+        "short": plain_checkpoint(npy(content=bytes(4))),
+        "no-array": plain_checkpoint(b"w"),
+        "version": plain_checkpoint(b"\x93NUMPY\x03\x00" + struct.pack("<I", 2**32 - 1)),
+        "deep-header": plain_checkpoint(npy_with_header(b"-" * 60_000)),
+        "name": plain_checkpoint(npy(), name="w"),
+        "first": plain_checkpoint(npy(), first="progress"),
+        "no-member": struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, DIGEST_BYTES),
+        "history": plain_checkpoint(progress=plain_progress(history=[{"number": 1}])),
+        "extra": plain_checkpoint(progress=plain_progress(evil=1)),
+        "list": plain_checkpoint(progress=b"[]"),
+        "deep": plain_checkpoint(progress=deep()),
+        "deflated": plain_checkpoint(npy(), compression=zipfile.ZIP_DEFLATED),
+        "bzip2": plain_checkpoint(npy(content=bytes(1 << 22)), compression=zipfile.ZIP_BZIP2),
+        "size": with_fields(plain, (20, "<I", 1 << 31), (24, "<I", 1 << 31)),
+        "packed-size": with_fields(plain, (20, "<I", 1 << 31)),
+        "encrypted": with_fields(plain, (8, "<H", 1)),
+        "method": with_fields(plain, (10, "<H", 99)),
+        "needs": with_fields(plain, (6, "<H", 99)),
+        "offset": with_fields(plain, (42, "<I", 1 << 31)),
+        "crc": with_fields(plain, (16, "<I", 0)),
+        "overlap": with_copies(plain_checkpoint(npy(shape=(1 << 12,), content=bytes(1 << 14))), 300),
+        "old": b"linewash state 1\n" + struct.pack("<Q", 2) + b"{}",
+        "truncated": plain[: len(plain) // 2],
         "empty": b"",
     }
 
 
 def plain_evaluation() -> dict:
-    """What is kept of a run that was judged, as far as it is read."""
+    """Returns the content of an evaluation.json, as far as it is read."""
     return {
         "network": "run/checkpoints/best.keras", "fingerprint": "0", "split": "val", "examples": 4,
         "scores": {"network": {"loss": 1.0, "accuracy": None}},
     }  # fmt: skip
 
 
-def bad_evaluations() -> Cases:
-    """Judgements with scores that are none."""
+def hostile_evaluations() -> Cases:
+    """Returns invalid evaluation.json files."""
     plain = plain_evaluation()
     return {
         "deep.json": deep(),
@@ -501,7 +567,7 @@ def bad_evaluations() -> Cases:
     }
 
 
-SOUND: dict[str, Cases] = {
+VALID: dict[str, Cases] = {
     "photo": photos(),
     "tar": tars(),
     "records": shards(),
@@ -513,19 +579,19 @@ SOUND: dict[str, Cases] = {
     "colors": {"plain.json": b'[[0, 0, 0], "#ffffff"]'},
     "export_json": {"plain.json": json.dumps(plain_export()).encode()},
     "run_json": {"plain.json": json.dumps(plain_run()).encode()},
-    "state": {"plain": plain_state()},
-    "page": pages(),
-    "layer": {"clear.png": pages()["clear.png"], "palette.gif": pages()["palette.gif"]},
-    "drawing": {"plain.png": pages()["plain.png"], "clear.png": pages()["clear.png"]},
+    "checkpoint": {"plain": plain_checkpoint(npy())},
+    "page": drawings(),
+    "layer": {"clear.png": drawings()["clear.png"], "palette.gif": drawings()["palette.gif"]},
+    "drawing": {"plain.png": drawings()["plain.png"], "clear.png": drawings()["clear.png"]},
 }
 
-BAD: dict[str, Cases] = {
-    "photo": bad_photos(),
-    "tar": bad_tars(),
-    "records": bad_shards(),
-    "shard": bad_shards(),
-    "manifest": bad_manifests(),
-    "receipt": bad_receipts(),
+HOSTILE: dict[str, Cases] = {
+    "photo": hostile_photos(),
+    "tar": hostile_tars(),
+    "records": hostile_shards(),
+    "shard": hostile_shards(),
+    "manifest": hostile_manifests(),
+    "receipt": hostile_receipts(),
     "gpl": {
         "numbers.gpl": b"GIMP Palette\n" + b"9" * 5_000 + b" 0 0\n0 0 0\n",
         "digits.gpl": "GIMP Palette\n\u0661 \u00b2 0\n0 0 0\n".encode(),
@@ -534,23 +600,25 @@ BAD: dict[str, Cases] = {
         "empty": b"",
     },
     "hexes": {"line.hex": b"f" * 10_000, "bytes.hex": b"\xff\xfe", "empty": b""},
-    "colors": bad_colors(),
-    "export_json": bad_exports(),
-    "run_json": bad_runs(),
-    "state": bad_states(),
-    "page": bad_pages(),
-    "layer": {"text.png": bad_pages()["text.png"], "giant.png": bad_pages()["giant.png"]},
+    "colors": hostile_colors(),
+    "export_json": hostile_exports(),
+    "run_json": hostile_runs(),
+    "checkpoint": hostile_checkpoints(),
+    "page": hostile_drawings(),
+    "layer": {"text.png": hostile_drawings()["text.png"], "giant.png": hostile_drawings()["giant.png"]},
     "drawing": {
-        "narrow.png": bad_pages()["narrow.png"],
-        "nan.tiff": bad_pages()["nan.tiff"],
+        "narrow.png": hostile_drawings()["narrow.png"],
+        "nan.tiff": hostile_drawings()["nan.tiff"],
         "black.png": saved(Image.new("L", (40, 40)), "PNG"),
     },
 }
 
 
 def large(target: str) -> Cases:
-    """What is too large to be kept: also a million lines, and pictures just within what is accepted."""
-    return {name: data for name, data in BAD[target].items() if len(data) > LARGEST} | _huge(target)
+    """Returns the hostile files that are too large for testdata, and huge files of every kind."""
+    return {name: data for name, data in HOSTILE[target].items() if len(data) > MAX_FILE_BYTES} | _huge(
+        target
+    )
 
 
 def _huge(target: str) -> Cases:
@@ -575,14 +643,14 @@ def _huge(target: str) -> Cases:
 
 
 def write() -> None:
-    """Writes the small files."""
-    for cases in (SOUND, BAD):
+    """Writes the small files into testdata."""
+    for cases in (VALID, HOSTILE):
         for target, files in cases.items():
-            (HOSTILE / target).mkdir(parents=True, exist_ok=True)
+            (CORPUS / target).mkdir(parents=True, exist_ok=True)
             for name, data in files.items():
-                prefix = "" if cases is BAD else "sound-"
-                if len(data) <= LARGEST:
-                    (HOSTILE / target / f"{prefix}{name}").write_bytes(data)
+                prefix = "" if cases is HOSTILE else "valid-"
+                if len(data) <= MAX_FILE_BYTES:
+                    (CORPUS / target / f"{prefix}{name}").write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Runs of the Beam job, and of the verifier, and what they leave.
+"""Runs the preprocessing job and the verifier, and reads their output.
 
-In this process Beam is imported once, and all jobs share the server that their workers are forked from.
+In this process Beam is imported once, and all jobs share the server that forks their workers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ preprocess_in_a_process = partial(run_module, "preprocess")
 
 
 def verify(root):
-    """scripts/verify_shards.py in this process: threads check the shards, for which it has processes."""
+    """Runs scripts/verify_shards.py in this process, with threads in place of its processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(concurrent.futures, "ProcessPoolExecutor", concurrent.futures.ThreadPoolExecutor)
         return run_main(verify_shards.main, root, "--workers", 1)
@@ -30,27 +30,27 @@ def file_contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def assert_one_sentence(result, code, *words):
+def assert_one_sentence(result, code, *parts):
     assert result.returncode == code, result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("preprocess: ")
-    for word in words:
-        assert word in lines[0]
+    assert lines[0].startswith("python -m preprocess: ")
+    for part in parts:
+        assert part in lines[0]
 
 
 def workers(job):
-    """Process ids of the job's workers: the forks of its server."""
+    """Returns the process ids of the job's workers, which are the forks of its server."""
     return [fork for child in children(job.pid) for fork in children(child)]
 
 
 def children(pid):
-    found = []
+    pids = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
+            pids.append(int(status.parent.name))
+    return pids

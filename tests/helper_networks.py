@@ -1,4 +1,4 @@
-"""Tiny exported networks for tests: nothing is learnt, but lines and hints decide what comes out."""
+"""Tiny exported networks for tests. They are untrained, but their output depends on lines and hints."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STRIDE = 8
 
 
 def write_export(directory: Path, hints: bool = False, seed: int = 0, size: int = 64) -> Path:
-    """Writes an export whose network is one broad random convolution; returns its directory."""
+    """Writes an export whose network is one random convolution of 15 × 15 pixels; returns its directory."""
     directory.mkdir(parents=True)
     channels = 5 if hints else 1
     weights = np.random.default_rng(seed).normal(0, 0.3, (len(PALETTE), channels, 15, 15)).astype(np.float32)
     bias = np.linspace(1, -1, len(PALETTE)).astype(np.float32)
     nodes = [
-        helper.make_node("Transpose", ["drawing"], ["first"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["first", "weights", "bias"], ["scores"], pads=[7, 7, 7, 7]),
+        helper.make_node("Transpose", ["drawing"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["nchw", "weights", "bias"], ["scores"], pads=[7, 7, 7, 7]),
         helper.make_node("Transpose", ["scores"], ["logits"], perm=[0, 2, 3, 1]),
     ]
     graph = helper.make_graph(

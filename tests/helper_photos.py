@@ -1,4 +1,4 @@
-"""Small real image files for tests: plain photographs of coloured shapes, and every kind of odd one."""
+"""Makes small image files for tests: ordinary JPEGs and PNGs, and files with unusual features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import simplejpeg
 
 
 def picture(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
-    """Coloured discs on a gradient: uint8 [height, width, 3], RGB."""
+    """Draws coloured discs on a gradient. Returns RGB, uint8 [height, width, 3]."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(40, 200, width, dtype=np.float32)
     image = np.stack(
@@ -29,7 +29,7 @@ def picture(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray) -> bytes:
-    """A high-quality baseline JPEG of an RGB or grey (one channel) image."""
+    """Encodes an RGB or grey image, uint8 [H, W, 3] or [H, W], as a baseline JPEG of quality 95."""
     image = np.ascontiguousarray(image)
     if image.ndim == 2:
         return simplejpeg.encode_jpeg(
@@ -39,29 +39,29 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 def png(image: np.ndarray) -> bytes:
-    """A PNG of an RGB or grey image, 8 or 16 bits."""
+    """Encodes an RGB or grey image of 8 or 16 bits as a PNG."""
     return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
 
 
 def with_orientation(data: bytes, orientation: int) -> bytes:
-    """The JPEG `data` with an EXIF segment that says `orientation`."""
+    """Inserts an EXIF segment with this orientation into a JPEG."""
     exif = b"Exif\0\0" + orientation_tiff(orientation)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
 
 
 def orientation_tiff(orientation: int) -> bytes:
-    """EXIF data that say `orientation`, as a PNG's eXIf chunk holds them."""
+    """Returns EXIF data with this orientation, as the eXIf chunk of a PNG holds them."""
     return b"MM\0\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
 def with_size(data: bytes, height: int, width: int) -> bytes:
-    """The JPEG `data` with another size in its frame header."""
-    at = data.index(b"\xff\xc0") + 5
-    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+    """Replaces the size in the frame header of a JPEG."""
+    offset = data.index(b"\xff\xc0") + 5
+    return data[:offset] + struct.pack(">HH", height, width) + data[offset + 4 :]
 
 
 def folder(root: Path, count: int, classes: int = 3) -> Path:
-    """Fills `root` with `count` JPEGs in class folders, as ImageNet's are."""
+    """Fills `root` with `count` JPEGs in class folders like ImageNet's, and returns it."""
     for i in range(count):
         name = f"n{i % classes:08d}"
         path = root / name / f"{name}_{i}.JPEG"
@@ -71,17 +71,18 @@ def folder(root: Path, count: int, classes: int = 3) -> Path:
 
 
 def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
-    """The PNG `data` with one more chunk in front of its pixels."""
-    at = data.index(b"IDAT") - 4
-    return data[:at] + _chunk(name, content) + data[at:]
+    """Inserts a chunk before the pixels of a PNG."""
+    offset = data.index(b"IDAT") - 4
+    return data[:offset] + _chunk(name, content) + data[offset:]
 
 
 def raw_png(values: np.ndarray, bits: int, color_type: int) -> bytes:
-    """A PNG of `values` [H, W, channels] as they are, in any of the format's kinds.
+    """Encodes `values`, integers [H, W, channels], as a PNG without converting them.
 
     Args:
-      bits: 1, 2, 4, 8 or 16 a value; below 8 there is one channel, and W fills whole bytes.
-      color_type: 0 grey, 2 RGB, 3 palette (add a PLTE chunk), 4 grey and alpha, 6 RGB and alpha.
+      values: the samples as they are stored. bits: bits per value: 1, 2, 4, 8 or 16. Below 8 there must be
+      one channel, and a row must fill whole bytes. color_type: 0 grey, 2 RGB, 3 palette (needs a PLTE chunk),
+      4 grey and alpha, 6 RGB and alpha.
     """
     height, width, _ = values.shape
     if bits < 8:
@@ -92,7 +93,7 @@ def raw_png(values: np.ndarray, bits: int, color_type: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     unfiltered = np.insert(rows, 0, 0, axis=1).tobytes()
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(unfiltered)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
@@ -100,7 +101,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def tar(files: dict[str, bytes]) -> bytes:
-    """A tar of {name: bytes}, as bytes."""
+    """Returns the bytes of a tar with these files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in files.items():

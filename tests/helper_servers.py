@@ -1,4 +1,4 @@
-"""scripts/serve.py as a process of its own, for tests that ask it over HTTP or in a browser."""
+"""Runs scripts/serve.py as a process, for tests that use it over HTTP or in a browser."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SCRIPT = ROOT / "scripts" / "serve.py"
 
 
 @contextmanager
-def served(*words: object) -> Iterator[str]:
-    """Starts the command at a free port and yields the page's address; it ends with the block."""
-    command = [sys.executable, SCRIPT, "--port", 0, *words]
+def run_server(*argv: object) -> Iterator[str]:
+    """Starts the command on a free port, yields the page's address, and stops the command at the end."""
+    command = [sys.executable, SCRIPT, "--port", 0, *argv]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert process.stdout
-        told = process.stdout.readline()
-        found = re.search(r"http://\S+", told)
-        assert found, f"it said {told!r}"
-        yield found[0]
+        line = process.stdout.readline()
+        address = re.search(r"http://\S+", line)
+        assert address, f"no address in {line!r}"
+        yield address[0]
     finally:
         process.terminate()
         process.wait(20)

@@ -1,6 +1,6 @@
-"""`--recipe article` against an independent reading of the article, to the last pixel.
+"""Compares `--recipe article`, pixel by pixel, with an independent implementation of the article.
 
-The photographs are synthetic ones of many kinds. LINEWASH_PHOTOS=FOLDER adds those of a folder.
+The images are synthetic and of many kinds. LINEWASH_PHOTOS=FOLDER adds the images of a folder.
 """
 
 import os
@@ -19,8 +19,8 @@ from preprocess.transform import transform
 FOLDER = os.environ.get("LINEWASH_PHOTOS", "")
 
 
-def as_in_the_article(data):
-    """The article's text in cv2 and NumPy: (edges, labels). Only BGR has become RGB."""
+def article_maps(data):
+    """Computes (edges, labels) as the article describes, but in RGB instead of BGR."""
     image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     image = cv2.resize(image, (128, 128))
     image = ((image - image.min()) / (image.max() - image.min()) * 255).astype(np.uint8)
@@ -34,14 +34,14 @@ def as_in_the_article(data):
     return edges, distances.argmin(axis=-1)
 
 
-def shares(data):
-    """The shares of edges and of labels that are not the article's."""
-    pairs = zip(transform(data, ARTICLE), as_in_the_article(data), strict=True)
-    return [float(np.mean(ours != expected)) for ours, expected in pairs]
+def differing_fractions(data):
+    """Returns the fractions of edges and of labels that differ from the article's."""
+    pairs = zip(transform(data, ARTICLE), article_maps(data), strict=True)
+    return [float(np.mean(actual != expected)) for actual, expected in pairs]
 
 
-def narrowed(image, low, high):
-    """The same picture with less contrast, so that there is something to stretch."""
+def reduce_contrast(image, low, high):
+    """Maps the values 0..255 to low..high, so that min-max normalisation has an effect."""
     return (low + image / 255 * (high - low)).astype(np.uint8)
 
 
@@ -50,16 +50,16 @@ NOISE = np.random.default_rng(0).integers(0, 256, PICTURE.shape, dtype=np.uint8)
 ALL_VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(12, axis=0).repeat(12, axis=1)
 KINDS = {
     "wide": helper_photos.jpeg(helper_photos.picture(2, 150, 700)),
-    "high": helper_photos.jpeg(helper_photos.picture(3, 700, 150)),
-    "of the very size": helper_photos.jpeg(helper_photos.picture(4, 128, 128)),
+    "tall": helper_photos.jpeg(helper_photos.picture(3, 700, 150)),
+    "128 px": helper_photos.jpeg(helper_photos.picture(4, 128, 128)),
     "large": helper_photos.jpeg(helper_photos.picture(5, 1200, 1600)),
     "grey": helper_photos.jpeg(PICTURE[..., 0]),
     "noise": helper_photos.jpeg(NOISE),
-    "turned": helper_photos.with_orientation(helper_photos.jpeg(PICTURE), 6),
+    "rotated": helper_photos.with_orientation(helper_photos.jpeg(PICTURE), 6),
     "16 bits": helper_photos.png(PICTURE.astype(np.uint16) * 250),
     "two values": helper_photos.png((PICTURE > 120).astype(np.uint8) + 7),
     "all values": helper_photos.png(ALL_VALUES),
-    **{f"contrast {low} to {high}": helper_photos.png(narrowed(PICTURE, low, high))
+    **{f"contrast {low} to {high}": helper_photos.png(reduce_contrast(PICTURE, low, high))
        for low, high in ((0, 255), (1, 255), (0, 254), (3, 250), (100, 131), (17, 202))},
     **{f"picture {seed}": helper_photos.jpeg(helper_photos.picture(seed, 200 + 7 * seed, 300))
        for seed in range(10, 20)},
@@ -67,22 +67,22 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_article_recipe_is_the_article(kind):
-    assert shares(KINDS[kind]) == [0, 0]
+def test_the_recipe_equals_the_article(kind):
+    assert differing_fractions(KINDS[kind]) == [0, 0]
 
 
-@pytest.mark.skipif(not FOLDER, reason="LINEWASH_PHOTOS names no folder of photographs")
-def test_the_article_recipe_is_the_article_on_a_folder_of_photographs():
-    """Other decoders than OpenCV's explain a few pixels of a few photographs, but no more."""
-    found = {"edges": Counter(), "labels": Counter()}
+@pytest.mark.skipif(not FOLDER, reason="LINEWASH_PHOTOS is not set to a folder of images")
+def test_the_recipe_equals_the_article_on_a_folder_of_images():
+    """Decoders other than OpenCV's may change a few pixels of a few images."""
+    counters = {"edges": Counter(), "labels": Counter()}
     for path in sorted(path for path in Path(FOLDER).rglob("*") if path.is_file()):
         try:
-            both = shares(path.read_bytes())
+            fractions = differing_fractions(path.read_bytes())
         except Rejected:
             continue
-        for counts, share in zip(found.values(), both, strict=True):
-            counts["exact" if not share else "within 2 %" if share <= 0.02 else "worse"] += 1
-    print({name: dict(counts) for name, counts in found.items()})
-    for counts in found.values():
-        assert not counts["worse"]
-        assert counts["exact"] >= 0.94 * counts.total() > 0
+        for counter, fraction in zip(counters.values(), fractions, strict=True):
+            counter["exact" if not fraction else "within 2 %" if fraction <= 0.02 else "worse"] += 1
+    print({name: dict(counter) for name, counter in counters.items()})
+    for counter in counters.values():
+        assert not counter["worse"]
+        assert counter["exact"] >= 0.94 * counter.total() > 0

@@ -1,4 +1,4 @@
-"""Augmentation: pure in (seed, epoch, id), edges and labels together, and each hand keeps its word."""
+"""Augmentation: a function of (seed, epoch, id); each augmentation does what its setting states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EACH = pytest.mark.parametrize("title", [title for title in SETTINGS if title !=
 
 
 def pictures(count: int = 16, size: int = 32) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels that are the edges' own pattern."""
+    """Returns random edges, and the same pattern as labels."""
     labels = np.random.default_rng(0).random((count, size, size)) < 0.15
     return tf.constant(labels[..., None], tf.float32), tf.constant(labels, tf.uint8)
 
@@ -42,7 +42,7 @@ def run(
 
 
 @EACH
-def test_pure_and_whatever_the_batch(title: str) -> None:
+def test_it_is_a_function_of_seed_epoch_and_id_in_any_batch(title: str) -> None:
     config = SETTINGS[title]
     first = run(config)
     which = np.array([5, 2, 11])
@@ -53,7 +53,7 @@ def test_pure_and_whatever_the_batch(title: str) -> None:
 
 
 @EACH
-def test_xla_gives_the_same(title: str) -> None:
+def test_xla_gives_the_same_result(title: str) -> None:
     for plain, compiled in zip(run(SETTINGS[title]), run(SETTINGS[title], jit=True), strict=True):
         np.testing.assert_allclose(plain, compiled, atol=1e-6)
 
@@ -79,13 +79,13 @@ def test_flip_twice_is_identity() -> None:
 
 
 @pytest.mark.parametrize("bound", [0, 1, 4, 7])
-def test_specks_up_to_the_bound_vanish_and_longer_lines_stay(bound: int) -> None:
+def test_only_specks_up_to_the_bound_are_removed(bound: int) -> None:
     picture, expected = np.zeros((1, 40, 40, 1), np.float32), np.zeros((1, 40, 40, 1), np.float32)
     for length in range(1, 20):
         picture[0, 2 * length - 1, 1 : 1 + length] = 1
         expected[0, 2 * length - 1, 1 : 1 + length] = length > bound
-    found = drop_specks(tf.constant(picture), tf.constant([float(bound)]), 7)
-    assert np.array_equal(found, expected)
+    result = drop_specks(tf.constant(picture), tf.constant([float(bound)]), 7)
+    assert np.array_equal(result, expected)
 
 
 def test_pencil_is_grey_within_bounds() -> None:
@@ -94,14 +94,14 @@ def test_pencil_is_grey_within_bounds() -> None:
     assert len(np.unique(edges)) > 100
 
 
-def test_gaps_take_their_share() -> None:
+def test_gaps_cover_their_fraction() -> None:
     ones = tf.ones((64, 64, 64, 1))
     config = dataclasses.replace(NONE, gaps=0.2)
     after, _ = augment(ones, ones[..., 0], StatelessRandom(0, tf.constant(1), tf.range(64)), config)
     assert 1 - np.mean(after) == pytest.approx(0.2, abs=0.02)
 
 
-def test_draws_are_uniform_and_independent() -> None:
+def test_random_numbers_are_uniform_and_independent() -> None:
     ids = tf.range(1000)
     first, *others = (
         StatelessRandom(seed, tf.constant(epoch), ids).uniform(purpose, 100).numpy().ravel()
@@ -114,15 +114,15 @@ def test_draws_are_uniform_and_independent() -> None:
 
 
 def test_preview_draws_a_sheet(shared_dataset: Path, tmp_path: Path) -> None:
-    words = (f"data.root={shared_dataset}", "out=sheet.png", "augment.gaps=0.3")
+    arguments = (f"data.root={shared_dataset}", "out=sheet.png", "augment.gaps=0.3")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = run_module("training.preview", *words, cwd=tmp_path, env=environment)
+    done = run_module("training.preview", *arguments, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
     assert Image.open(tmp_path / "sheet.png").width > 10 * 128
 
 
-def test_previews_mistakes_get_one_sentence(tmp_path: Path) -> None:
+def test_preview_reports_an_error_in_one_sentence(tmp_path: Path) -> None:
     done = run_main(lambda: preview.main(sys.argv[1:]), "data.root=nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "no such directory" in done.stderr

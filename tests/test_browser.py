@@ -1,6 +1,6 @@
-"""The page in a real browser: a person draws, dabs, undoes, drops a picture and takes the result home.
+"""The page in a real browser: drawing, hints, undo, dropped images and downloads.
 
-Screenshots go to the folder that LINEWASH_SCREENSHOTS names, if it names one.
+Screenshots are written to the folder in the environment variable LINEWASH_SCREENSHOTS, if it is set.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helper_servers import served
+from helper_servers import run_server
 from linewash.coloring.model_loader import STARTER
-from linewash.samples.sketches import draw, encoded, on_white, photographed, sea
+from linewash.samples.sketches import draw, encode_image, on_white, sea, simulate_photo
 from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
 
@@ -26,15 +26,12 @@ from training.export.metadata import ExportMetadata
 from training.metrics.color_spaces import to_oklab
 
 pytestmark = pytest.mark.browser
-QUICK = (
-    300  # ms from a stroke's end to its colours, at best of a few: the issue's figure, shown and not judged
-)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with served() as found:
-        yield found
+    with run_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +43,27 @@ def browser() -> Iterator[Browser]:
         pytest.skip("there is no Chromium: apt-get install chromium")
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]) as found,
+        playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]) as browser,
     ):
-        yield found
+        yield browser
 
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The page, opened; the test fails if its script ever complains, or asks anybody else."""
-    complaints: list[str] = []
+    """Opens the page; the test fails on script errors and on requests to other servers."""
+    errors: list[str] = []
     with browser.new_context(viewport={"width": 1280, "height": 860}) as context:
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.on(
             "request",
-            lambda r: None if r.url.startswith((address, "data:", "blob:")) else complaints.append(r.url),
+            lambda r: None if r.url.startswith((address, "data:", "blob:")) else errors.append(r.url),
         )
         open_page(page, address)
         yield page
-    # That a file was refused is said by the page itself.
-    assert [c for c in complaints if "422" not in c] == []
+    # The page itself reports rejected files (status 422).
+    assert [error for error in errors if "422" not in error] == []
 
 
 def open_page(page: Page, address: str) -> None:
@@ -80,22 +77,22 @@ def shoot(page: Page, name: str) -> None:
 
 
 def settled(page: Page, before: str | None) -> None:
-    """Waits until what was asked since `before` has been answered."""
+    """Waits until the requests since `before` have been answered."""
     body = page.locator("body")
     expect(body).not_to_have_attribute("data-settled", before or "", timeout=30_000)
-    # That may have been a colouring in mid-stroke.
-    expect(body).to_have_attribute("data-asking", "no", timeout=30_000)
+    # The first answer may be that of an unfinished stroke.
+    expect(body).to_have_attribute("data-busy", "no", timeout=30_000)
 
 
 def stroke(page: Page, points: list[tuple[float, float]]) -> None:
-    """Draws through points, shares of the page, and waits for the colours."""
+    """Draws through points, fractions of the page, and waits for the colours."""
     before = page.locator("body").get_attribute("data-settled")
     box = page.locator("#sheet").bounding_box()
     assert box
-    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*at[0])
+    positions = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*positions[0])
     page.mouse.down()
-    for x, y in at[1:]:
+    for x, y in positions[1:]:
         page.mouse.move(x, y, steps=8)
     page.mouse.up()
     settled(page, before)
@@ -110,7 +107,7 @@ def house(page: Page) -> None:
 
 
 def canvas(page: Page, name: str) -> np.ndarray:
-    """What is on one of the page's canvases: uint8 [H, W, 4]."""
+    """Returns the pixels of one of the page's canvases: uint8 [H, W, 4]."""
     data = page.locator(f"#{name}").evaluate("canvas => canvas.toDataURL()")
     return np.array(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGBA"))
 
@@ -121,16 +118,16 @@ def color_at(page: Page, x: float, y: float) -> tuple[int, ...]:
 
 
 def nearest(palette: Palette, rgb: tuple[int, int, int]) -> str:
-    """The palette colour nearest to another, as the page names it."""
+    """Returns the palette colour nearest to another, as #rrggbb."""
     distance = ((to_oklab(palette.rgb) - to_oklab(np.array([rgb], np.uint8))) ** 2).sum(-1)
     return f"#{bytes(palette.colors[int(distance.argmin())]).hex()}"
 
 
-def taken(download: Download) -> bytes:
+def downloaded(download: Download) -> bytes:
     return Path(download.path()).read_bytes()
 
 
-def test_drawing_is_coloured_dabbed_undone_and_taken_home(page: Page) -> None:
+def test_drawing_hints_undo_and_downloads(page: Page) -> None:
     palette = ExportMetadata.load(STARTER).palette
     expect(page.locator("#png")).to_be_disabled()
     shoot(page, "1-empty")
@@ -138,7 +135,7 @@ def test_drawing_is_coloured_dabbed_undone_and_taken_home(page: Page) -> None:
     colors = canvas(page, "colors")
     assert (colors[..., 3] == 255).all()
     assert {tuple(c) for c in np.unique(colors[::16, ::16, :3].reshape(-1, 3), axis=0)} & set(palette.colors)
-    assert len(np.unique(colors[::8, ::8, :3].reshape(-1, 3), axis=0)) >= 3  # sky, meadow and something
+    assert len(np.unique(colors[::8, ::8, :3].reshape(-1, 3), axis=0)) >= 3  # sky, meadow and another
     expect(page.locator("#status")).to_contain_text("coloured in")
     shoot(page, "2-house")
 
@@ -161,17 +158,17 @@ def test_drawing_is_coloured_dabbed_undone_and_taken_home(page: Page) -> None:
     with page.expect_download() as download:
         page.click("#png")
     assert download.value.suggested_filename == "drawing.png"
-    picture = np.array(Image.open(io.BytesIO(taken(download.value))).convert("RGB"))
-    assert picture.shape == (*canvas(page, "ink").shape[:2], 3)
-    roof = picture[int(0.4 * len(picture)), int(0.45 * picture.shape[1])]
+    image = np.array(Image.open(io.BytesIO(downloaded(download.value))).convert("RGB"))
+    assert image.shape == (*canvas(page, "ink").shape[:2], 3)
+    roof = image[int(0.4 * len(image)), int(0.45 * image.shape[1])]
     assert tuple(roof) == tuple(bytes.fromhex(red[1:]))
     with page.expect_download() as download:
         page.click("#ora")
-    with zipfile.ZipFile(io.BytesIO(taken(download.value))) as archive:
+    with zipfile.ZipFile(io.BytesIO(downloaded(download.value))) as archive:
         assert any(name.startswith("data/layer") for name in archive.namelist())
 
 
-def test_variants_are_shown_chosen_and_drawn_anew(page: Page) -> None:
+def test_variants_are_shown_chosen_and_resampled(page: Page) -> None:
     house(page)
     buttons = page.locator("#variants button:enabled")
     assert buttons.count() >= 2
@@ -189,7 +186,7 @@ def test_variants_are_shown_chosen_and_drawn_anew(page: Page) -> None:
     shoot(page, "4-variants")
 
 
-def test_the_eraser_takes_lines_and_dabs_away(page: Page) -> None:
+def test_the_eraser_erases_lines_and_hints(page: Page) -> None:
     house(page)
     drawn = (canvas(page, "ink")[..., 3] > 0).sum()
     page.locator("#palette button").first.click()
@@ -201,11 +198,11 @@ def test_the_eraser_takes_lines_and_dabs_away(page: Page) -> None:
     assert (canvas(page, "hints")[..., 3] > 0).sum() == 0
 
 
-def test_a_dropped_picture_becomes_the_page_and_can_be_drawn_on(page: Page, tmp_path: Path) -> None:
+def test_a_dropped_image_becomes_the_drawing_and_can_be_drawn_on(page: Page, tmp_path: Path) -> None:
     photo = tmp_path / "phone.jpg"
-    photo.write_bytes(encoded(photographed(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG"))
+    photo.write_bytes(encode_image(simulate_photo(on_white(draw(sea, 1600, 1200, 6, seed=4)), 0), "JPEG"))
     answered = page.locator("body").get_attribute("data-settled")
-    # A file that is dropped reaches the page as a DataTransfer, which only the page itself can make.
+    # A dropped file is a DataTransfer object, which only a script of the page can create.
     page.locator("body").evaluate(
         """(body, bytes) => {
             const transfer = new DataTransfer();
@@ -230,12 +227,12 @@ def test_a_dropped_picture_becomes_the_page_and_can_be_drawn_on(page: Page, tmp_
     chooser.value.set_files(wrong)
     # AVIF follows where Pillow has a decoder for it.
     expect(page.locator("#status")).to_contain_text(
-        "letter.png: it is no picture that can be read: save it as one of PNG, JPEG, WEBP, GIF, BMP, TIFF"
+        "letter.png: not a readable image: save it as one of PNG, JPEG, WEBP, GIF, BMP, TIFF"
     )
-    assert (canvas(page, "ink")[..., 3] > 128).sum() > 1000  # the page is as it was
+    assert (canvas(page, "ink")[..., 3] > 128).sum() > 1000  # the drawing is unchanged
 
 
-def test_it_can_be_drawn_on_with_the_keyboard_alone(page: Page) -> None:
+def test_drawing_with_the_keyboard_only(page: Page) -> None:
     page.locator("#sheet").focus()
     answered = page.locator("body").get_attribute("data-settled")
     page.keyboard.press("Space")
@@ -253,7 +250,7 @@ def test_it_can_be_drawn_on_with_the_keyboard_alone(page: Page) -> None:
     assert not (canvas(page, "ink")[..., 3] > 0).any()
 
 
-def test_it_fits_a_phone_and_takes_a_finger(browser: Browser, address: str) -> None:
+def test_the_page_on_a_phone(browser: Browser, address: str) -> None:
     with browser.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2
     ) as context:
@@ -261,7 +258,7 @@ def test_it_fits_a_phone_and_takes_a_finger(browser: Browser, address: str) -> N
         open_page(page, address)
         assert page.locator("html").evaluate("html => html.scrollWidth") <= 390
         ink = canvas(page, "ink")
-        assert ink.shape[0] > ink.shape[1]  # the page stands upright, as the phone does
+        assert ink.shape[0] > ink.shape[1]  # the page is upright, like the phone
         answered = page.locator("body").get_attribute("data-settled")
         page.locator("#example").tap()
         settled(page, answered)
@@ -274,12 +271,13 @@ def test_it_fits_a_phone_and_takes_a_finger(browser: Browser, address: str) -> N
         shoot(page, "6-phone")
 
 
-def test_strokes_are_answered_at_once(page: Page) -> None:
-    """Prints the figure; a test never judges the clock."""
+def test_the_time_from_a_stroke_to_its_colours(page: Page) -> None:
+    """Prints the time only, because it depends on the machine."""
     house(page)
-    took = []
-    for at in (0.1, 0.14, 0.18, 0.22, 0.26):
-        stroke(page, [(at, 0.8), (at + 0.02, 0.9)])
-        took.append(int(page.locator("body").get_attribute("data-ms") or 0))
-    print(f"from a stroke's end to its colours: {sorted(took)[len(took) // 2]} ms (median of {took})")
-    assert min(took) > 0
+    milliseconds = []
+    for x in (0.1, 0.14, 0.18, 0.22, 0.26):
+        stroke(page, [(x, 0.8), (x + 0.02, 0.9)])
+        milliseconds.append(int(page.locator("body").get_attribute("data-ms") or 0))
+    median = sorted(milliseconds)[len(milliseconds) // 2]
+    print(f"from a stroke's end to its colours: {median} ms (median of {milliseconds})")
+    assert min(milliseconds) > 0

@@ -1,4 +1,4 @@
-"""Which files colouring takes and leaves, what it shows while it works, and what a stop leaves behind."""
+"""The files of scripts/colorize.py: what is read and skipped, progress, and what failures leave behind."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ import cv2
 import numpy as np
 import pytest
 from helper_networks import write_export
-from linewash.coloring import image_io, output_paths, progress
-from linewash.coloring import openraster as layers_module
+from linewash.coloring import image_io, openraster, output_paths, progress
 from linewash.coloring.cli import main
-from linewash.coloring.colorize import Picture, colorize
+from linewash.coloring.colorizer import ColoredImage, colorize
 from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import load
 from linewash.coloring.output_paths import find_drawings
 from linewash.coloring.progress import Progress
-from linewash.samples.sketches import draw, encoded, home, on_white
+from linewash.samples.sketches import draw, encode_image, home, on_white
 
 from training.errors import UsageError
 
@@ -38,11 +37,11 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sketch() -> bytes:
-    return encoded(on_white(draw(home, 160, 120, 1.5, seed=1)))
+    return encode_image(on_white(draw(home, 160, 120, 1.5, seed=1)))
 
 
 @pytest.fixture(scope="module")
-def picture(export: Path, sketch: bytes) -> Picture:
+def colored(export: Path, sketch: bytes) -> ColoredImage:
     return colorize(read_drawing(sketch), load(export))[0]
 
 
@@ -50,15 +49,15 @@ def names(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-# ----------------------------------------------------------------------------------------- what is taken
+# -------------------------------------------------------------------------------------------- input files
 
 
-def test_pictures_are_taken_by_content_and_the_rest_is_counted(
+def test_images_are_recognized_by_content_and_other_files_are_counted(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    jpeg = encoded(on_white(draw(home, 160, 120, 1.5, seed=1)), "JPEG")
+    jpeg = encode_image(on_white(draw(home, 160, 120, 1.5, seed=1)), "JPEG")
     for name in ("a.jpe", "b.jfif", "c.JPG", "without", "odd.dat"):
         (folder / name).write_bytes(jpeg)
     for name in ("x.svg", "y.svg", "z.psd", "notes.txt", ".hidden.png", "Thumbs.db", "._a.jpg"):
@@ -67,29 +66,29 @@ def test_pictures_are_taken_by_content_and_the_rest_is_counted(
         (folder / below).mkdir()
         (folder / below / "copy.png").write_bytes(sketch)
     assert main(["--run", str(export), str(folder), "-o", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert names(tmp_path / "out") == {"a.png", "b.png", "c.png", "without.png", "odd.png"}
-    assert "5 of 5 drawings coloured" in said.out
-    assert "7 files skipped: hidden 3, .svg 2, .psd 1, .txt 1; 3 folders skipped: hidden 3" in said.out
-    assert said.err == ""
+    assert "5 of 5 drawings coloured" in output.out
+    assert "7 files skipped: hidden 3, .svg 2, .psd 1, .txt 1; 3 folders skipped: hidden 3" in output.out
+    assert output.err == ""
 
 
-def test_what_was_coloured_is_not_coloured_again(
+def test_own_output_is_not_coloured_again(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture
 ) -> None:
     (tmp_path / "a.png").write_bytes(sketch)
-    words = ["--run", str(export), str(tmp_path), "-o", str(tmp_path / "colored"), "--layers"]
-    words += [str(tmp_path / "layers"), "--ora", str(tmp_path / "ora")]
-    assert main(words) == 0
+    argv = ["--run", str(export), str(tmp_path), "-o", str(tmp_path / "colored"), "--layers"]
+    argv += [str(tmp_path / "layers"), "--ora", str(tmp_path / "ora")]
+    assert main(argv) == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    assert main(words) == 0
+    assert main(argv) == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
     assert "3 folders skipped: coloured by this command 3" in capsys.readouterr().out
     assert main(["--run", str(export), str(tmp_path), "-o", str(tmp_path)]) == 2
     assert str(tmp_path / "colored") in capsys.readouterr().err
 
 
-def test_broken_links_and_pipes_do_not_end_a_folder(
+def test_broken_links_and_pipes_in_a_folder_do_not_stop_the_command(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture
 ) -> None:
     folder = tmp_path / "in"
@@ -98,10 +97,10 @@ def test_broken_links_and_pipes_do_not_end_a_folder(
     (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(folder / "pipe.png")
     assert main(["--run", str(export), str(folder), "-o", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr()
-    assert "1 of 2 drawings coloured" in said.out
-    assert "gone.png: it could not be read" in said.err
-    assert "1 file skipped: .png 1" in said.out
+    output = capsys.readouterr()
+    assert "1 of 2 drawings coloured" in output.out
+    assert "gone.png: the file could not be read" in output.err
+    assert "1 file skipped: .png 1" in output.out
     assert names(tmp_path / "out") == {"good.png"}
 
 
@@ -110,21 +109,21 @@ def test_a_folder_that_cannot_be_listed_is_named(
 ) -> None:
     (tmp_path / "a.png").write_bytes(sketch)
     (tmp_path / "closed").mkdir()
-    listed = os.scandir
+    original = os.scandir
 
     def scandir(path: str) -> object:
         if str(path).endswith("closed"):
             raise PermissionError(13, "Permission denied", path)
-        return listed(path)
+        return original(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert main(["--run", str(export), str(tmp_path), "-o", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr()
-    assert f"{tmp_path / 'closed'}: it could not be listed: Permission denied" in said.err
-    assert "1 of 1 drawings coloured" in said.out
+    output = capsys.readouterr()
+    assert f"{tmp_path / 'closed'}: the folder could not be listed: Permission denied" in output.err
+    assert "1 of 1 drawings coloured" in output.out
 
 
-def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_images_lists_what_was_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.svg").write_bytes(b"<svg/>")
     with pytest.raises(UsageError, match=r"1 file skipped: \.svg 1.*PNG"):
         find_drawings([tmp_path])
@@ -140,23 +139,23 @@ def test_a_pipe_can_be_a_drawing(tmp_path: Path, export: Path, sketch: bytes, ca
     assert (tmp_path / "out.png").is_file()
 
 
-# ---------------------------------------------------------------------------------------- what is typed
+# ---------------------------------------------------------------------------------------------- arguments
 
 
-def test_a_tilde_and_a_slash_at_the_end_are_understood(
+def test_a_tilde_and_a_trailing_slash_are_accepted(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.png").write_bytes(sketch)
-    words = ["--run=~/" + os.path.relpath(export, tmp_path), "~/a.png"]
-    assert main([*words, "--out=~/c.png", "--ora=~/c.ora", "--palette-out=~/c.gpl", "--layers=~/l"]) == 0
+    argv = ["--run=~/" + os.path.relpath(export, tmp_path), "~/a.png"]
+    assert main([*argv, "--output=~/c.png", "--ora=~/c.ora", "--palette-out=~/c.gpl", "--layers=~/l"]) == 0
     assert {"c.png", "c.ora", "c.gpl"} < names(tmp_path)
-    assert main([*words, "-o", "~/folder.v2/"]) == 0
+    assert main([*argv, "-o", "~/folder.v2/"]) == 0
     assert (tmp_path / "folder.v2" / "a.png").is_file()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("argv", "message"),
     [
         (["s3://bucket/a.png", "-o", "x.png"], "s3://bucket/a.png is not on this machine"),
         (["a.png", "-o", "gs://bucket/x.png"], "gs://bucket/x.png is not on this machine"),
@@ -166,9 +165,9 @@ def test_a_tilde_and_a_slash_at_the_end_are_understood(
         (["a.png", "-o", "x.png", "--hints", "."], "--hints . is a folder"),
     ],
 )
-def test_paths_that_cannot_be_meant_are_refused(
-    words: list[str],
-    said: str,
+def test_invalid_arguments_are_rejected(
+    argv: list[str],
+    message: str,
     tmp_path: Path,
     sketch: bytes,
     capsys: Capture,
@@ -176,17 +175,14 @@ def test_paths_that_cannot_be_meant_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.png").write_bytes(sketch)
-    try:
-        code = main(words)
-    except SystemExit as e:
-        code = e.code  # type: ignore[assignment]
+    code = main(argv)
     err = capsys.readouterr().err
     assert (code, err.count("\n")) == (2, 1)
-    assert said in err
+    assert message in err
     assert names(tmp_path) == {"a.png"}
 
 
-def test_names_that_are_not_utf8_are_coloured_and_said(
+def test_names_that_are_not_utf8_are_read_and_printed(
     tmp_path: Path, sketch: bytes, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xfccher"))
@@ -197,54 +193,54 @@ def test_names_that_are_not_utf8_are_coloured_and_said(
     assert "b\\udcfccher" in capfd.readouterr().out
 
 
-# ----------------------------------------------------------------------------------- what is left behind
+# ---------------------------------------------------------------------------------------- after a failure
 
 
-def test_a_failure_in_the_middle_leaves_what_was_there(
+def test_a_failed_write_keeps_the_existing_file(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawing, out = tmp_path / "a.png", tmp_path / "out.ora"
     drawing.write_bytes(sketch)
-    out.write_bytes(b"mine")
-    real, calls = layers_module._put_png, []
+    out.write_bytes(b"existing")
+    original, calls = openraster._write_png_entry, []
 
     def fill_the_disk(*args: object) -> None:
         calls.append(args)
         if len(calls) == 3:
             raise OSError(28, "No space left on device")
-        real(*args)  # type: ignore[arg-type]
+        original(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layers_module, "_put_png", fill_the_disk)
+    monkeypatch.setattr(openraster, "_write_png_entry", fill_the_disk)
     assert main(["--run", str(export), str(drawing), "-o", str(tmp_path / "o.png"), "--ora", str(out)]) == 1
-    said = capsys.readouterr().err
-    assert "No space left" in said
-    assert said.count("\n") == 1
-    assert out.read_bytes() == b"mine"
+    error = capsys.readouterr().err
+    assert "No space left" in error
+    assert error.count("\n") == 1
+    assert out.read_bytes() == b"existing"
     assert names(tmp_path) == {"a.png", "out.ora", "o.png"}
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
-def test_a_signal_ends_it_and_leaves_nothing_unfinished(
+def test_a_signal_leaves_no_unfinished_files(
     number: int, code: int, tmp_path: Path, export: Path, sketch: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawing = tmp_path / "a.png"
     drawing.write_bytes(sketch)
-    real = layers_module._put_png
+    original = openraster._write_png_entry
 
     def interrupted(*args: object) -> None:
-        real(*args)  # type: ignore[arg-type]
+        original(*args)  # type: ignore[arg-type]
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(layers_module, "_put_png", interrupted)
-    words = [str(drawing), "-o", str(tmp_path / "o.png"), "--ora", str(tmp_path / "o.ora")]
-    assert main(["--run", str(export), *words]) == code
+    monkeypatch.setattr(openraster, "_write_png_entry", interrupted)
+    argv = [str(drawing), "-o", str(tmp_path / "o.png"), "--ora", str(tmp_path / "o.ora")]
+    assert main(["--run", str(export), *argv]) == code
     assert names(tmp_path) == {"a.png", "o.png"}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_layers_that_a_killed_run_left_unfinished_do_not_stop_the_next(
+def test_unfinished_layers_of_a_killed_run_are_removed(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture
 ) -> None:
     drawing, folder = tmp_path / "a.png", tmp_path / "layers"
@@ -258,65 +254,65 @@ def test_layers_that_a_killed_run_left_unfinished_do_not_stop_the_next(
     assert not [name for name in names(folder) if "writing" in name]
 
 
-def test_no_memory_for_one_drawing_is_said_of_it_and_the_others_go_on(
+def test_too_little_memory_for_one_drawing_does_not_stop_the_others(
     tmp_path: Path, export: Path, sketch: bytes, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(sketch)
-    real = image_io.read_file
+    original = image_io.read_file
 
     def read_file(path: Path) -> bytes:
         if path.name == "a.png":
             raise MemoryError
-        return real(path)
+        return original(path)
 
     monkeypatch.setattr(image_io, "read_file", read_file)
     assert main(["--run", str(export), str(tmp_path), "-o", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr()
-    assert "a.png: there is not enough memory" in said.err
-    assert "1 of 2 drawings coloured" in said.out
+    output = capsys.readouterr()
+    assert "a.png: there is not enough memory" in output.err
+    assert "1 of 2 drawings coloured" in output.out
 
 
-def test_layers_are_made_one_at_a_time(picture: Picture, tmp_path: Path) -> None:
+def test_layers_are_generated_one_at_a_time(colored: ColoredImage, tmp_path: Path) -> None:
     height, width = 1200, 1600
     rng = np.random.default_rng(0)
     labels = cv2.resize(
-        rng.integers(0, len(picture.palette), (30, 40)).astype(np.uint16), (width, height), interpolation=0
+        rng.integers(0, len(colored.palette), (30, 40)).astype(np.uint16), (width, height), interpolation=0
     )
-    large = Picture(
-        labels, picture.palette, read_drawing(encoded(on_white(draw(home, width, height, 4, seed=1))))
+    large = ColoredImage(
+        labels, colored.palette, read_drawing(encode_image(on_white(draw(home, width, height, 4, seed=1))))
     )
     layer = height * width * 4
-    assert large.drawing.ink.any()  # made once, before memory is counted
+    assert large.drawing.line_opacity.any()  # computed once, before memory is traced
     tracemalloc.start()
     with (tmp_path / "a.ora").open("wb") as file:
-        layers_module.write_ora(large, file)
-    output_paths._write_layers(tmp_path / "layers", large, lambda doing: None)
+        openraster.write_ora(large, file)
+    output_paths._write_layers(tmp_path / "layers", large, lambda description: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(names(tmp_path / "layers")) == 7
     assert peak < 3.5 * layer
 
 
-# ------------------------------------------------------------------------------------------ what is shown
+# ----------------------------------------------------------------------------------------------- progress
 
 
 class Screen(io.StringIO):
-    """A terminal, as far as a progress bar can tell."""
+    """A stream that a progress bar takes for a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def shown(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, until: Callable[[str], bool]) -> str:
-    """What is written to `stream` while the second of three drawings is under way."""
+def show_progress(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, until: Callable[[str], bool]) -> str:
+    """Returns what is written to `stream` during the second of three drawings."""
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("COLUMNS", "80")
-    with Progress("colorize", total=3, steps=4, every=0.01) as meter:
-        for path in (Path("a.png"), Path("a long name that nobody would want to read.png")):
-            meter.begin(path)
-            for doing in ("finding its lines", "choosing colours"):
-                meter.step(doing)
+    with Progress("colorize", num_drawings=3, num_steps=4, log_interval=0.01) as bar:
+        for path in (Path("a.png"), Path("a long name that is shortened in the middle.png")):
+            bar.start_drawing(path)
+            for description in ("extracting lines", "choosing colours"):
+                bar.start_step(description)
         for _ in range(2000):
             if until(stream.getvalue()):
                 break
@@ -324,27 +320,30 @@ def shown(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, until: Callable[
     return stream.getvalue()
 
 
-def test_a_log_gets_lines_that_say_which_step_of_which_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = shown(io.StringIO(), monkeypatch, lambda text: text.count("choosing colours") > 2)
-    line = said.splitlines()[-1]
+def test_a_log_gets_lines_with_the_drawing_and_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = show_progress(io.StringIO(), monkeypatch, lambda text: text.count("choosing colours") > 2)
+    line = output.splitlines()[-1]
     assert line.startswith("colorize: 2 of 3, a long na")
     assert "choosing colours, step 2 of 4, after 0 minutes" in line
-    assert "\r" not in said
+    assert "\r" not in output
 
 
 def test_a_terminal_gets_a_bar_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "QUIET", 0.0)
-    monkeypatch.setattr(progress, "TICK", 0.01)
-    said = shown(Screen(), monkeypatch, lambda text: text.count("choosing colours") > 2)
-    lines = [part for part in said.split("\r") if "choosing" in part]
+    monkeypatch.setattr(progress, "BAR_DELAY", 0.0)
+    monkeypatch.setattr(progress, "BAR_INTERVAL", 0.01)
+    output = show_progress(Screen(), monkeypatch, lambda text: text.count("choosing colours") > 2)
+    lines = [part for part in output.split("\r") if "choosing" in part]
     assert "2 of 3, a long na" in lines[-1]
     assert "42%" in lines[-1]
-    assert all(len(part) <= 80 for part in said.split("\r"))
-    assert said.split("\r")[-2].strip() == ""  # the bar is gone in the end
+    assert all(len(part) <= 80 for part in output.split("\r"))
+    assert output.split("\r")[-2].strip() == ""  # the bar is erased at the end
 
 
 def test_a_drawing_that_takes_less_than_a_second_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "TICK", 0.001)
-    monkeypatch.setattr(progress, "QUIET", 1e9)
-    ticks: list[str] = []
-    assert shown(Screen(), monkeypatch, lambda text: len(ticks) > 20 or bool(ticks.append(text))) == ""
+    monkeypatch.setattr(progress, "BAR_INTERVAL", 0.001)
+    monkeypatch.setattr(progress, "BAR_DELAY", 1e9)
+    updates: list[str] = []
+    assert (
+        show_progress(Screen(), monkeypatch, lambda text: len(updates) > 20 or bool(updates.append(text)))
+        == ""
+    )

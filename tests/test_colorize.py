@@ -1,7 +1,8 @@
-"""scripts/colorize.py: from a drawing to files, through the real command; and how colours are decided."""
+"""scripts/colorize.py: network, decoding, output files and the real command."""
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import subprocess
@@ -11,20 +12,22 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
+import linewash.coloring
 import numpy as np
 import pytest
 from helper_networks import PALETTE, STRIDE, write_export
 from linewash.coloring import label_decoding
 from linewash.coloring.cli import main
-from linewash.coloring.colorize import Picture, Settings, colorize, enlarge, working_shape
-from linewash.coloring.hint_strokes import resize
+from linewash.coloring.colorizer import ColoredImage, Settings, colorize, network_shape, resize_labels
+from linewash.coloring.hint_strokes import resize_strokes
 from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import load
 from linewash.coloring.openraster import color_name, layers, to_ora, to_png
 from linewash.coloring.segmentation import segment
-from linewash.samples.sketches import draw, encoded, hint_strokes, home, on_white
+from linewash.samples.sketches import draw, encode_image, hint_strokes, home, on_white
 from PIL import Image
 
+from tfrecords_schema import __version__
 from training.errors import UsageError, WorkError
 
 ROOT = Path(__file__).parent.parent
@@ -42,38 +45,35 @@ def hinted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page() -> bytes:
-    return encoded(on_white(draw(home, 320, 250, 2, seed=1)))
+def house_png() -> bytes:
+    return encode_image(on_white(draw(home, 320, 250, 2, seed=1)))
 
 
 @pytest.fixture
-def house(tmp_path: Path, page: bytes) -> Path:
+def house(tmp_path: Path, house_png: bytes) -> Path:
     path = tmp_path / "house.png"
-    path.write_bytes(page)
+    path.write_bytes(house_png)
     return path
 
 
 @pytest.fixture(scope="module")
-def picture(export: Path, page: bytes) -> Picture:
-    return colorize(read_drawing(page), load(export))[0]
+def colored(export: Path, house_png: bytes) -> ColoredImage:
+    return colorize(read_drawing(house_png), load(export))[0]
 
 
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> str:
-    """What the command says when it ends with `code`."""
-    try:
-        found = main([str(word) for word in words])
-    except SystemExit as e:
-        found = e.code
-    said = capsys.readouterr()
-    assert found == code, said
-    assert "Traceback" not in said.err
-    return said.err
+def run_main(capsys: pytest.CaptureFixture[str], exit_code: int, *argv: object) -> str:
+    """Runs the command in this process, checks its exit code and returns its stderr."""
+    actual_code = main([str(argument) for argument in argv])
+    output = capsys.readouterr()
+    assert actual_code == exit_code, output
+    assert "Traceback" not in output.err
+    return output.err
 
 
 # ------------------------------------------------------------------------------------------------ network
 
 
-def test_a_network_is_padded_with_paper_and_cropped_back(export: Path) -> None:
+def test_drawings_are_padded_to_the_stride_and_scores_are_cropped(export: Path) -> None:
     network = load(export)
     drawing = (np.random.default_rng(0).random((37, 50)) < 0.1).astype(np.float32)
     logits = network.logits(drawing)
@@ -83,15 +83,17 @@ def test_a_network_is_padded_with_paper_and_cropped_back(export: Path) -> None:
     assert np.allclose(network.logits(padded)[:37, :50], logits, atol=1e-4)
 
 
-def test_hints_reach_the_network_as_in_training(hinted: Path) -> None:
+def test_hints_are_encoded_as_in_training(hinted: Path) -> None:
     network = load(hinted)
-    seen: list[np.ndarray] = []
-    object.__setattr__(network, "predict", lambda x: seen.append(x) or np.zeros((*x.shape[:3], len(PALETTE))))
+    inputs: list[np.ndarray] = []
+    object.__setattr__(
+        network, "predict", lambda x: inputs.append(x) or np.zeros((*x.shape[:3], len(PALETTE)))
+    )
     hints = np.zeros((16, 16), int)
     hints[3, 4] = 3
     network.logits(np.zeros((16, 16)), hints)
-    assert np.allclose(seen[0][0, 3, 4], [0, *(PALETTE.rgb[2] / 255), 1])
-    assert np.count_nonzero(seen[0]) == 4
+    assert np.allclose(inputs[0][0, 3, 4], [0, *(PALETTE.rgb[2] / 255), 1])
+    assert np.count_nonzero(inputs[0]) == 4
 
 
 def test_a_run_directory_works_as_its_export_does(tmp_path: Path) -> None:
@@ -103,19 +105,20 @@ def test_a_run_directory_works_as_its_export_does(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(
         b'{"image_size": 64, "palette": {"name": "p", "colors": [%s]}, "more": 1,'
         b' "config": {"model": {}, "trainer": {"batch_size": 1, "panel_images": 1}},'
-        b' "dataset": {"root": "gone", "fingerprint": "0"}, "model": {"stride": 8, "gives_logits": true}}'
+        b' "dataset": {"root": "gone", "fingerprint": "0"},'
+        b' "model": {"name": "x", "stride": 8, "gives_logits": true}}'
         % ",".join(str(list(color)) for color in PALETTE.colors).encode()
     )
     network = load(tmp_path)
     assert (network.palette.colors, network.takes_hints) == (PALETTE.colors, False)
     drawing = np.eye(20, dtype=np.float32)
-    wanted = net(np.pad(drawing, ((0, 4), (0, 4)))[None, ..., None])[0, :20, :20]
-    assert np.allclose(network.logits(drawing), wanted, atol=1e-4)
+    expected = net(np.pad(drawing, ((0, 4), (0, 4)))[None, ..., None])[0, :20, :20]
+    assert np.allclose(network.logits(drawing), expected, atol=1e-4)
     write_export(tmp_path / "export")
     assert load(tmp_path).path == tmp_path / "export"
 
 
-def test_no_network_is_a_sentence(tmp_path: Path, export: Path) -> None:
+def test_a_missing_or_damaged_network_is_reported(tmp_path: Path, export: Path) -> None:
     with pytest.raises(UsageError, match="there is no such directory"):
         load(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"neither export\.json nor run\.json"):
@@ -134,20 +137,20 @@ def test_no_network_is_a_sentence(tmp_path: Path, export: Path) -> None:
 # ------------------------------------------------------------------------------------------------- decode
 
 
-def test_areas_end_at_lines_and_small_gaps_are_closed() -> None:
+def test_regions_end_at_lines_and_small_gaps_are_closed() -> None:
     lines = np.zeros((200, 200), np.uint8)
     cv2.rectangle(lines, (50, 50), (150, 150), 1, 1)
-    lines[150, 95:99] = 0  # a hand's gap
-    areas = segment(lines, gap=8)
-    assert areas[100, 100] != areas[20, 20]
-    assert (areas[60:140, 60:140] == areas[100, 100]).all()
-    assert (areas[:45] == areas[20, 20]).all()
-    assert set(np.unique(areas)) == set(range(areas.max() + 1))
+    lines[150, 95:99] = 0  # a small gap
+    regions = segment(lines, max_gap=8)
+    assert regions[100, 100] != regions[20, 20]
+    assert (regions[60:140, 60:140] == regions[100, 100]).all()
+    assert (regions[:45] == regions[20, 20]).all()
+    assert set(np.unique(regions)) == set(range(regions.max() + 1))
     assert segment(np.zeros((20, 30), np.uint8), 4).max() == 0
 
 
 def noisy_house() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lines, the true labels, and logits of a network that is right on the whole and wrong in many places."""
+    """Returns lines, true labels, and noisy logits that are right on average."""
     lines, truth = np.zeros((128, 128), np.uint8), np.zeros((128, 128), int)
     truth[80:] = 1
     cv2.line(lines, (0, 80), (127, 80), 1, 1)
@@ -160,8 +163,8 @@ def noisy_house() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return lines, truth, logits.astype(np.float32)
 
 
-def lonely(labels: np.ndarray) -> float:
-    """Share of the pixels in patches of fewer than 12."""
+def speckle(labels: np.ndarray) -> float:
+    """Returns the fraction of the pixels in patches of fewer than 12."""
     count = 0
     for label in np.unique(labels):
         _, parts, stats, _ = cv2.connectedComponentsWithStats(
@@ -172,143 +175,151 @@ def lonely(labels: np.ndarray) -> float:
     return count / labels.size
 
 
-def test_the_vote_is_without_speckle_and_nearer_the_truth() -> None:
+def test_the_vote_has_no_speckle_and_is_more_accurate() -> None:
     lines, truth, logits = noisy_house()
-    field = label_decoding.ColorProbabilities.of(logits)
-    plain = label_decoding.by_argmax(field, 128, 128).labels
-    vote = label_decoding.by_vote(field, lines, lines).labels
+    scores = label_decoding.ColorProbabilities.from_logits(logits)
+    plain = label_decoding.decode_by_argmax(scores, 128, 128).labels
+    vote = label_decoding.decode_by_vote(scores, lines, lines).labels
     assert np.array_equal(plain, logits.argmax(-1))
-    assert lonely(plain) > 0.1
-    assert lonely(vote) == 0
+    assert speckle(plain) > 0.1
+    assert speckle(vote) == 0
     away = cv2.dilate(lines, np.ones((3, 3))) == 0
     assert np.mean((vote == truth)[away]) > 0.99
 
 
-def test_an_open_page_may_have_two_colours() -> None:
+def test_an_open_region_may_have_two_colours() -> None:
     logits = np.zeros((96, 128, len(PALETTE)), np.float32)
     logits[:48, :, 0] = logits[48:, :, 1] = 2
     lines = np.zeros((96, 128), np.uint8)
     lines[10, 10:20] = 1
-    labels = label_decoding.by_vote(label_decoding.ColorProbabilities.of(logits), lines, lines).labels
+    labels = label_decoding.decode_by_vote(
+        label_decoding.ColorProbabilities.from_logits(logits), lines, lines
+    ).labels
     assert (labels[:40] == 0).all()
     assert (labels[56:] == 1).all()
 
 
 def test_the_annealed_mean_lies_between_mode_and_mean() -> None:
-    field = label_decoding.ColorProbabilities.of(noisy_house()[2])
-    cold = label_decoding.by_mean(field, PALETTE, 128, 128, temperature=0.01).labels
-    assert np.mean(cold == label_decoding.by_argmax(field, 128, 128).labels) > 0.97
-    assert lonely(label_decoding.by_mean(field, PALETTE, 128, 128, temperature=1.0).labels) < lonely(cold)
+    scores = label_decoding.ColorProbabilities.from_logits(noisy_house()[2])
+    cold = label_decoding.decode_by_mean(scores, PALETTE, 128, 128, temperature=0.01).labels
+    assert np.mean(cold == label_decoding.decode_by_argmax(scores, 128, 128).labels) > 0.97
+    assert speckle(
+        label_decoding.decode_by_mean(scores, PALETTE, 128, 128, temperature=1.0).labels
+    ) < speckle(cold)
 
 
-def test_large_palettes_are_cut_to_the_likely_colours() -> None:
+def test_of_a_large_palette_only_the_likeliest_colours_are_considered() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (8, 8, 512)).astype(np.float32)
     logits[..., 400] += 9
-    field = label_decoding.ColorProbabilities.of(logits)
-    assert len(field.colors) == label_decoding.MOST_COLORS
-    assert np.allclose(field.probabilities.sum(-1), 1)
-    assert (label_decoding.by_argmax(field, 8, 8).labels == 400).all()
+    scores = label_decoding.ColorProbabilities.from_logits(logits)
+    assert len(scores.colors) == label_decoding.MAX_COLORS
+    assert np.allclose(scores.probabilities.sum(-1), 1)
+    assert (label_decoding.decode_by_argmax(scores, 8, 8).labels == 400).all()
 
 
-def test_labels_are_enlarged_smoothly_and_nothing_is_invented() -> None:
+def test_resized_labels_have_smooth_borders_and_no_new_values() -> None:
     labels = np.zeros((40, 60), np.uint16)
     cv2.circle(labels, (30, 20), 12, 3, -1)
     for height, width in ((40, 60), (20, 30), (400, 600), (123, 197)):
-        found = enlarge(labels, height, width)
-        assert found.shape == (height, width)
-        assert set(np.unique(found)) == {0, 3}
-        assert abs(np.mean(found == 3) - np.mean(labels == 3)) < 0.02
-    assert lonely(found) == 0
+        resized = resize_labels(labels, height, width)
+        assert resized.shape == (height, width)
+        assert set(np.unique(resized)) == {0, 3}
+        assert abs(np.mean(resized == 3) - np.mean(labels == 3)) < 0.02
+    assert speckle(resized) == 0
 
 
-def painted(areas: np.ndarray) -> label_decoding.Segmentation:
-    """Every area in the first of four colours, and unsure of it."""
-    count = int(areas.max()) + 1
+def undecided(regions: np.ndarray) -> label_decoding.Segmentation:
+    """Returns a segmentation with the first of four equally likely colours in every region."""
+    count = int(regions.max()) + 1
     return label_decoding.Segmentation(
-        areas, np.zeros(count, int), np.full((count, 4), 0.25), np.array([2, 5, 7, 9])
+        regions, np.zeros(count, int), np.full((count, 4), 0.25), np.array([2, 5, 7, 9])
     )
 
 
-def test_a_hint_colours_its_area_and_not_the_one_it_brushes() -> None:
-    areas = np.zeros((100, 100), np.int32)
-    areas[:, 60:] = 1
+def test_a_hint_colours_its_region_but_not_one_that_it_slightly_overlaps() -> None:
+    regions = np.zeros((100, 100), np.int32)
+    regions[:, 60:] = 1
     hints = np.zeros((100, 100), np.int64)
     hints[50:53, 40:62] = 8  # label 7, a little over the border
-    labels = label_decoding.with_hints(painted(areas), hints).labels
+    labels = label_decoding.apply_hints(undecided(regions), hints).labels
     assert (labels[:, :60] == 7).all()
     assert (labels[:, 60:] == 2).all()
-    for other in label_decoding.with_hints(painted(areas), hints).variants(4, seed=0):
+    for other in label_decoding.apply_hints(undecided(regions), hints).variants(4, seed=0):
         assert (other[:, :60] == 7).all()
 
 
-def test_an_area_with_two_hints_is_parted_between_them() -> None:
+def test_a_region_with_two_hints_is_split_between_them() -> None:
     hints = np.zeros((100, 100), np.int64)
     hints[20:24, 50:54], hints[76:80, 50:54] = 6, 10
-    labels = label_decoding.with_hints(painted(np.zeros((100, 100), np.int32)), hints).labels
+    labels = label_decoding.apply_hints(undecided(np.zeros((100, 100), np.int32)), hints).labels
     assert (labels[:48] == 5).all()
     assert (labels[52:] == 9).all()
 
 
-# --------------------------------------------------------------------------------------- pictures and files
+# ------------------------------------------------------------------------------------------- output files
 
 
 @pytest.mark.parametrize("size", [(320, 250), (60, 200), (41, 37), (900, 300)])
-def test_pictures_have_the_size_of_the_drawing(export: Path, size: tuple[int, int]) -> None:
-    drawing = read_drawing(encoded(on_white(draw(home, *size, 2, seed=1))))
+def test_coloured_images_have_the_size_of_the_drawing(export: Path, size: tuple[int, int]) -> None:
+    drawing = read_drawing(encode_image(on_white(draw(home, *size, 2, seed=1))))
     for name in ("vote", "argmax", "mean"):
-        (one,) = colorize(drawing, load(export), Settings(decode=name))  # type: ignore[arg-type]
-        assert one.labels.shape == size[::-1] == drawing.shape
-        assert one.rgb(overlay=True).shape == (*size[::-1], 3)
-    height, width = working_shape(*drawing.shape, 64)
+        (image,) = colorize(drawing, load(export), Settings(decode=name))  # type: ignore[arg-type]
+        assert image.labels.shape == size[::-1] == drawing.shape
+        assert image.rgb(overlay=True).shape == (*size[::-1], 3)
+    height, width = network_shape(*drawing.shape, 64)
     assert abs(height * width - 64**2) < 300
     assert abs(np.log(height / width * size[0] / size[1])) < 0.1
 
 
-def test_variants_differ_and_are_the_same_again(export: Path, page: bytes) -> None:
-    drawing, network = read_drawing(page), load(export)
-    one, again, other = (colorize(drawing, network, Settings(variants=4, seed=s)) for s in (1, 1, 2))
-    assert len(one) == 4
-    for index, variant in enumerate(one):
-        assert np.array_equal(variant.labels, again[index].labels)
-        for before in one[:index]:
-            assert np.mean(variant.labels != before.labels) > 0.01
-    assert np.array_equal(one[0].labels, other[0].labels)  # the likeliest is no draw
-    assert any(not np.array_equal(a.labels, b.labels) for a, b in zip(one[1:], other[1:], strict=True))
-    assert lonely(one[3].labels) < 0.002  # whole areas change, not pixels
+def test_variants_differ_and_are_reproducible(export: Path, house_png: bytes) -> None:
+    drawing, network = read_drawing(house_png), load(export)
+    variants, repeated, others = (
+        colorize(drawing, network, Settings(variants=4, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert len(variants) == 4
+    for index, variant in enumerate(variants):
+        assert np.array_equal(variant.labels, repeated[index].labels)
+        for previous in variants[:index]:
+            assert np.mean(variant.labels != previous.labels) > 0.01
+    assert np.array_equal(variants[0].labels, others[0].labels)  # the likeliest does not depend on the seed
+    assert any(not np.array_equal(a.labels, b.labels) for a, b in zip(variants[1:], others[1:], strict=True))
+    assert speckle(variants[3].labels) < 0.002  # whole regions change, not pixels
 
 
-def test_layers_share_out_the_picture_exactly(picture: Picture) -> None:
-    lines, *colors = layers(picture)
+def test_each_pixel_is_in_exactly_one_colour_layer(colored: ColoredImage) -> None:
+    lines, *colors = layers(colored)
     assert lines.name == "lines"
     alpha = np.stack([layer.rgba[..., 3] for layer in colors])
     assert set(np.unique(alpha)) <= {0, 255}
     assert ((alpha == 255).sum(0) == 1).all()
     merged = sum(layer.rgba[..., :3].astype(int) * (layer.rgba[..., 3:] // 255) for layer in colors)
-    assert np.array_equal(merged, picture.rgb())
+    assert np.array_equal(merged, colored.rgb())
     assert [layer.name for layer in colors] == [
         color_name(PALETTE, int(label))
-        for label in sorted(np.unique(picture.labels), key=lambda k: np.sum(picture.labels == k))
+        for label in sorted(np.unique(colored.labels), key=lambda k: np.sum(colored.labels == k))
     ]
 
 
-def test_a_png_holds_the_palettes_colours_and_no_others(picture: Picture) -> None:
-    with Image.open(io.BytesIO(to_png(picture))) as image:
+def test_a_png_has_the_palettes_colours_only(colored: ColoredImage) -> None:
+    with Image.open(io.BytesIO(to_png(colored))) as image:
         assert image.mode == "P"
-        assert np.array_equal(np.asarray(image.convert("RGB")), picture.rgb())
-    with Image.open(io.BytesIO(to_png(picture, overlay=True))) as image:
-        assert np.array_equal(np.asarray(image), picture.rgb(overlay=True))
-    inked = picture.drawing.ink > 0.9
-    assert picture.rgb(overlay=True)[inked].mean() < 60
+        assert np.array_equal(np.asarray(image.convert("RGB")), colored.rgb())
+    with Image.open(io.BytesIO(to_png(colored, overlay=True))) as image:
+        assert np.array_equal(np.asarray(image), colored.rgb(overlay=True))
+    inked = colored.drawing.line_opacity > 0.9
+    assert colored.rgb(overlay=True)[inked].mean() < 60
 
 
-def test_open_raster_is_as_specified(picture: Picture) -> None:
-    data = to_ora(picture)
-    assert data[30:54] == b"mimetypeimage/openraster"  # first, stored, no extra field: told from its bytes
+def test_openraster_follows_its_specification(colored: ColoredImage) -> None:
+    data = to_ora(colored)
+    assert (
+        data[30:54] == b"mimetypeimage/openraster"
+    )  # first, stored, no extra field: the type is readable from its bytes
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
         root = ElementTree.fromstring(archive.read("stack.xml"))
-        height, width = picture.labels.shape
+        height, width = colored.labels.shape
         assert (root.tag, root.get("w"), root.get("h")) == ("image", str(width), str(height))
         stack = root.find("stack")
         assert stack is not None
@@ -322,76 +333,76 @@ def test_open_raster_is_as_specified(picture: Picture) -> None:
         assert np.abs(np.asarray(merged.convert("RGB")) - shown).max() <= 2
         with Image.open(io.BytesIO(archive.read("Thumbnails/thumbnail.png"))) as image:
             assert max(image.size) <= 256
-    assert to_ora(picture) == data
+    assert to_ora(colored) == data
 
 
-def test_hints_colour_what_they_lie_on(hinted: Path, page: bytes) -> None:
-    drawing, network = read_drawing(page), load(hinted)
-    layer = np.zeros((250, 320, 4), np.uint8)
+def test_hints_colour_the_regions_they_lie_on(hinted: Path, house_png: bytes) -> None:
+    drawing, network = read_drawing(house_png), load(hinted)
+    strokes = np.zeros((250, 320, 4), np.uint8)
     roof = (slice(138, 146), slice(112, 130))
-    layer[roof] = (200, 90, 70, 255)  # nearest to PALETTE[3]
-    free = colorize(drawing, network)[0].labels
-    (picture,) = colorize(drawing, network, hints=layer)
-    assert (picture.labels[roof] == 3).all()
-    assert np.mean(picture.labels == 3) < 0.7
-    assert not np.array_equal(free, picture.labels)
-    half = cv2.resize(layer, (160, 125), interpolation=cv2.INTER_NEAREST)
+    strokes[roof] = (200, 90, 70, 255)  # nearest to PALETTE[3]
+    without_hints = colorize(drawing, network)[0].labels
+    (hinted_image,) = colorize(drawing, network, hints=strokes)
+    assert (hinted_image.labels[roof] == 3).all()
+    assert np.mean(hinted_image.labels == 3) < 0.7
+    assert not np.array_equal(without_hints, hinted_image.labels)
+    half = cv2.resize(strokes, (160, 125), interpolation=cv2.INTER_NEAREST)
     assert (colorize(drawing, network, hints=half)[0].labels[141:144, 114:126] == 3).all()
     with pytest.raises(WorkError, match="the hints are 250 x 320, but the drawing is 320 x 250"):
-        colorize(drawing, network, hints=np.ascontiguousarray(layer.transpose(1, 0, 2)))
+        colorize(drawing, network, hints=np.ascontiguousarray(strokes.transpose(1, 0, 2)))
     with pytest.raises(WorkError, match="no stroke"):
-        colorize(drawing, network, hints=np.zeros_like(layer))
+        colorize(drawing, network, hints=np.zeros_like(strokes))
 
 
 def test_strokes_survive_any_resizing() -> None:
     labels = np.zeros((100, 80), np.int64)
     labels[10, 10], labels[50:60, 40:60] = 2, 1
     for height, width in ((10, 8), (33, 47), (100, 80), (250, 200)):
-        small = resize(labels, height, width)
+        small = resize_strokes(labels, height, width)
         assert small.shape == (height, width)
         assert set(np.unique(small)) == {0, 1, 2}
 
 
-# --------------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------------- the command
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, words)]
+def run_script(*argv: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_real_command_writes_all_it_is_asked_for(tmp_path: Path, export: Path, house: Path) -> None:
+def test_the_command_writes_all_requested_files(tmp_path: Path, export: Path, house: Path) -> None:
     out = tmp_path / "out"
-    done = run(
+    done = run_script(
         "--run", export, house, "-o", out / "a.png", "--overlay", "--layers", out / "layers", "--ora",
-        out / "a.ora", "--palette", out / "p.gpl",
+        out / "a.ora", "--palette-out", out / "p.gpl",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"look at {out / 'a.png'}\n"
+    assert done.stdout == f"written: {out / 'a.png'}\n"
     assert sorted(p.name for p in out.iterdir()) == ["a.ora", "a.png", "layers", "p.gpl"]
     with Image.open(out / "a.png") as image:
         assert image.size == (320, 250)
     assert (out / "p.gpl").read_text().splitlines()[4].split() == ["24", "104", "186", "1868ba"]
     assert (out / "layers" / "lines.png").is_file()
     before = {p: p.read_bytes() for p in out.rglob("*.*")}
-    assert run("--run", export, house, "-o", out / "a.png", "--overlay").returncode == 0
+    assert run_script("--run", export, house, "-o", out / "a.png", "--overlay").returncode == 0
     assert (out / "a.png").read_bytes() == before[out / "a.png"]
 
 
-def test_a_bad_file_is_named_and_left_out(tmp_path: Path, export: Path, page: bytes) -> None:
+def test_an_unreadable_file_is_named_and_skipped(tmp_path: Path, export: Path, house_png: bytes) -> None:
     folder = tmp_path / "drawings"
     (folder / "below").mkdir(parents=True)
-    (folder / "good.png").write_bytes(page)
-    (folder / "below" / "good.png").write_bytes(page)
-    (folder / "bad.jpg").write_bytes(b"not a picture")
+    (folder / "good.png").write_bytes(house_png)
+    (folder / "below" / "good.png").write_bytes(house_png)
+    (folder / "bad.jpg").write_bytes(b"not an image")
     (folder / "notes.txt").write_bytes(b"no drawing")
-    done = run("--run", export, folder, "-o", tmp_path / "out")
+    done = run_script("--run", export, folder, "-o", tmp_path / "out")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"colorize: {folder / 'bad.jpg'}: it is no picture that can be read")
+    assert done.stderr.startswith(f"colorize.py: {folder / 'bad.jpg'}: not a readable image")
     assert done.stderr.count("\n") == 1  # no bar where stderr is not a terminal
     assert "2 of 3 drawings coloured" in done.stdout
-    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
-    assert found == {"good.png", "below/good.png"}
+    written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    assert written == {"good.png", "below/good.png"}
 
 
 def test_variants_are_numbered(
@@ -399,87 +410,127 @@ def test_variants_are_numbered(
 ) -> None:
     out, layered = tmp_path / "out", tmp_path / "layers"
     assert (
-        complaint(
-            capsys, 0, "--run", export, house, "-o", out / "x.png", "--variants", 3, "--layers", layered
-        )
+        run_main(capsys, 0, "--run", export, house, "-o", out / "x.png", "--variants", 3, "--layers", layered)
         == ""
     )
     assert sorted(p.name for p in out.iterdir()) == ["x-1.png", "x-2.png", "x-3.png"]
     assert sorted(p.name for p in layered.iterdir()) == ["1", "2", "3"]
 
 
-def test_layers_of_an_earlier_picture_do_not_stay(
+def test_layers_of_an_earlier_image_are_removed(
     tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "layers"
     folder.mkdir()
     (folder / "5-1c161e.png").write_bytes(b"old")
     (folder / "4-000000.png").write_bytes(b"old")
-    words = ("--run", export, house, "-o", tmp_path / "x.png", "--layers", folder)
-    assert complaint(capsys, 0, *words) == ""
+    argv = ("--run", export, house, "-o", tmp_path / "x.png", "--layers", folder)
+    assert run_main(capsys, 0, *argv) == ""
     assert not any(p.read_bytes() == b"old" for p in folder.iterdir())
     (folder / "novel.txt").write_bytes(b"mine")
-    assert "holds other files (novel.txt)" in complaint(capsys, 2, *words)
+    assert "holds other files (novel.txt)" in run_main(capsys, 2, *argv)
 
 
-def test_slips_are_sentences(
+def test_wrong_arguments_are_reported(
     tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.png"
 
-    def slip(*words: object, code: int = 2) -> str:
-        return complaint(capsys, code, "--run", export, "-o", out, *words)
+    def error(*argv: object) -> str:
+        return run_main(capsys, 2, "--run", export, "-o", out, *argv)
 
-    assert "nowhere.png is not there" in slip("nowhere.png")
-    assert "--variants must be 1 to 64; got 0" in slip(house, "--variants", 0)
-    assert "--size must be 32 to 1024 pixels; got 7" in slip(house, "--size", 7)
-    assert "invalid choice: 'best'" in slip(house, "--decode", "best")
-    assert "one file for several drawings" in slip(house, SCRIPT)
-    assert "is given twice" in slip(house, house)
-    assert "takes none; train one that does" in slip(house, "--hints", house)
-    assert "type a name that ends in .gpl" in slip(house, "--palette-out", "p.txt")
-    assert "type a name that ends in .ora" in slip(house, "--ora", "a.kra")
-    assert "is a drawing itself" in slip(house, "-o", house)
-    assert "type a name that ends in .png" in slip(house, "-o", "a.jpg")
+    assert "nowhere.png does not exist" in error("nowhere.png")
+    assert "--variants must be 1 to 64; got 0" in error(house, "--variants", 0)
+    assert "--size must be 32 to 1024 pixels; got 7" in error(house, "--size", 7)
+    assert "invalid choice: 'best'" in error(house, "--decode", "best")
+    assert "one file for several drawings" in error(house, SCRIPT)
+    assert "is given twice" in error(house, house)
+    assert "takes none; train one that does" in error(house, "--hints", house)
+    assert "type a name that ends in .gpl" in error(house, "--palette-out", "p.txt")
+    assert "type a name that ends in .ora" in error(house, "--ora", "a.kra")
+    assert "is one of the drawings and would be overwritten" in error(house, "-o", house)
+    assert "type a name that ends in .png" in error(house, "-o", "a.jpg")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "holds no picture" in slip(empty)
-    assert "holds neither" in slip(house, "--run", empty)
+    assert "holds no images" in error(empty)
+    assert "holds neither" in error(house, "--run", empty)
     assert not out.exists()
 
 
-def test_hints_through_the_command(
+def test_hints_of_the_command(
     tmp_path: Path, hinted: Path, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hints = tmp_path / "strokes.png"
     hints.write_bytes(hint_strokes(320, 250, [("0.36,0.57 0.42,0.58", (206, 88, 66))]))
-    words = ("--run", hinted, house, "-o", tmp_path / "x.png", "--hints", hints)
-    assert complaint(capsys, 0, *words) == ""
-    hints.write_bytes(encoded(np.full((250, 320, 3), 255, np.uint8)))
-    assert "it has no transparency" in complaint(capsys, 2, *words)
+    argv = ("--run", hinted, house, "-o", tmp_path / "x.png", "--hints", hints)
+    assert run_main(capsys, 0, *argv) == ""
+    hints.write_bytes(encode_image(np.full((250, 320, 3), 255, np.uint8)))
+    assert "no transparency" in run_main(capsys, 2, *argv)
     hints.write_bytes(hint_strokes(100, 250, [("0.1,0.1 0.5,0.5", (0, 0, 0))]))
-    assert "the hints are 100 x 250" in complaint(capsys, 1, *words)
+    assert "the hints are 100 x 250" in run_main(capsys, 1, *argv)
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(
+def test_an_output_that_cannot_be_written_is_reported(
     tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    said = complaint(capsys, 1, "--run", export, house, "-o", tmp_path / "file" / "x.png")
-    assert "could not be read or written" in said
+    error = run_main(capsys, 1, "--run", export, house, "-o", tmp_path / "file" / "x.png")
+    assert "could not be read or written" in error
 
 
-def test_colouring_with_an_export_needs_neither_tensorflow_nor_beam(
-    tmp_path: Path, export: Path, house: Path
-) -> None:
+def test_an_export_needs_neither_tensorflow_nor_beam(tmp_path: Path, export: Path, house: Path) -> None:
     program = (
         "import sys\nfrom linewash.coloring.cli import main\n"
         f"assert main(['--run', {str(export)!r}, {str(house)!r}, '-o', {str(tmp_path / 'x.png')!r}]) == 0\n"
         "barred = {'tensorflow', 'keras', 'apache_beam', 'simplejpeg', 'hydra', 'matplotlib'}\n"
         "assert not barred & set(sys.modules), barred & set(sys.modules)"
     )
+    run_python(program, tmp_path)
+
+
+def run_python(program: str, cwd: Path) -> None:
     env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_the_python_api_runs(tmp_path: Path) -> None:
+    (tmp_path / "drawing.jpg").write_bytes(encode_image(on_white(draw(home, 160, 120, 2, seed=1)), "JPEG"))
+    assert linewash.coloring.__doc__
+    lines = linewash.coloring.__doc__.splitlines()
+    run_python("\n".join(line[4:] for line in lines if line.startswith("    ")), tmp_path)
+    with Image.open(tmp_path / "colored.png") as image:
+        assert image.size == (160, 120)
+        assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) >= 3
+
+
+def test_importing_the_python_api_imports_no_heavy_packages(tmp_path: Path) -> None:
+    heavy = "{'tensorflow', 'keras', 'cv2', 'onnxruntime', 'PIL'}"
+    run_python(f"import sys, linewash.coloring\nassert not {heavy} & set(sys.modules)", tmp_path)
+
+
+def test_every_public_name_of_the_python_api_exists() -> None:
+    for name in linewash.coloring.__all__:
+        assert not inspect.ismodule(getattr(linewash.coloring, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'paint'"):
+        linewash.coloring.paint  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("started_as", "name"),
+    [("/usr/bin/linewash-colorize", "linewash-colorize"), ("scripts/colorize.py", "colorize.py")],
+)
+def test_messages_begin_with_the_name_by_which_the_command_was_started(
+    started_as: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started_as])
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{name} {__version__}\n"
+    assert main(["--help"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: {name} ")
+    assert f"  {name} drawing.jpg -o colored.png" in output
+    assert main(["--nonsense"]) == 2
+    assert capsys.readouterr().err.startswith(f"{name}: ")

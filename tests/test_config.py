@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+import yaml
 
-from training.config import ArticleLogitsConfig, TrainConfig, UNetConfig
+from training.config import MODELS, ArticleLogitsConfig, Settings, TrainConfig, UNetConfig
 from training.data.dataset import ShardedDataset
 from training.errors import UsageError
 from training.hydra_config import CONF_DIR, compose
@@ -40,14 +42,75 @@ def test_every_model_option_builds(option: str) -> None:
     assert net.compute_output_shape((2, 128, 128, 1)) == (2, 128, 128, 5)
 
 
-@pytest.mark.parametrize("path", sorted(CONF_DIR.glob("**/*.yaml")), ids=lambda path: path.stem)
-def test_every_value_has_a_comment(path: Path) -> None:
-    if path.parent == CONF_DIR or path.parent.name == "experiment":
-        pytest.skip("holds choices, not values")
+# ------------------------------------------------------------------------------------ sentences and values
+
+
+def setting_kinds() -> dict[str, type[Settings]]:
+    """The dataclass of each group, and of each network, by group=option."""
+    kinds = {group: kind for group, kind in get_type_hints(TrainConfig).items() if group != "model"}
+    return kinds | {f"model={name}": kind for name, kind in MODELS.items()}
+
+
+@pytest.mark.parametrize("kind", setting_kinds().values(), ids=setting_kinds().keys())
+def test_every_setting_has_a_sentence(kind: type[Settings]) -> None:
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        sentence = field.metadata["help"]
+        assert len(sentence) > 20
+        assert not sentence.endswith(".")
+        assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF_DIR.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}={path.stem}"
+)
+def test_options_hold_values_and_a_line_about_themselves(path: Path) -> None:
+    """Comments on a value are for presets with a reason: sentences on settings are in training/config.py."""
     lines = path.read_text().splitlines()
-    values = [line for line in lines if ": " in line and not line.startswith((" ", "#", "name:"))]
-    assert lines[0].startswith("# ")
-    assert all(" # " in line for line in values), values
+    assert [line.startswith("# ") for line in lines[:2]] == [True, path.parent.name == "experiment"]
+    sentences = [
+        field.metadata["help"]
+        for kind in setting_kinds().values()
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+    ]
+    for comment in (line.partition("# ")[2] for line in lines[2:] if "# " in line):
+        assert path.parent.name in ("experiment", "model"), comment
+        assert not any(comment in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF_DIR.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}={path.stem}"
+)
+def test_variants_hold_only_differences(path: Path) -> None:
+    """Whatever a file sets differs from the options on which it builds."""
+    own = yaml.safe_load(path.read_text())
+    bases = [entry for entry in own.pop("defaults", []) if isinstance(entry, str)]
+    options = [f"{path.parent.name}={base}" for base in bases]
+    if path.parent.name == "experiment":
+        composed = yaml.safe_load(path.read_text()).get("defaults", [])
+        options = [
+            f"{key.rpartition('/')[2]}={option}" for entry in composed for key, option in entry.items()
+        ]
+        before = dataclasses.asdict(compose(["data.root=x", *options]))
+        repeated = [
+            f"{group}.{key}" for group, values in own.items() for key, value in values.items()
+            if before[group][key] == value
+        ]  # fmt: skip
+    else:
+        before = dataclasses.asdict(compose(["data.root=x", *options]))[path.parent.name] if bases else {}
+        repeated = [key for key, value in own.items() if key in before and before[key] == value]
+    assert repeated == []
+
+
+def test_options_of_a_group_build_on_one_of_them() -> None:
+    """Settings with the same values in two files would have to be changed in both."""
+    for group in ("augment", "loss", "optimizer"):
+        files = [yaml.safe_load(path.read_text()) for path in (CONF_DIR / group).glob("*.yaml")]
+        assert [content for content in files if "defaults" not in content] == [
+            content
+            for content in files
+            if len(content) == len(dataclasses.fields(setting_kinds()[group]))  # type: ignore[arg-type]
+        ]
+        assert sum("defaults" not in content for content in files) == 1
 
 
 def test_models_have_their_own_settings() -> None:
@@ -85,11 +148,15 @@ def test_config_is_frozen() -> None:
         (["trainer.batch_size=-8"], "trainer.batch_size must be at least 1; got -8"),
         (["trainer.seed=-1"], "trainer.seed must be"),
         (["trainer.precision=int8"], "one of float32, mixed_bfloat16, mixed_float16; got int8"),
-        (["augment.flip=2"], "augment.flip must be a probability from 0 to 1; got 2"),
+        (["augment.flip=2"], "augment.flip must be from 0 to 1; got 2"),
         (["loss.label_smoothing=1"], "loss.label_smoothing must be"),
         (["optimizer.learning_rate=-0.1"], "optimizer.learning_rate must be above 0; got -0.1"),
         (["model.widths=[8]"], "model.widths must be"),
         (["model.widths=8"], "model.widths"),
+        (["model.blocks=[0,1]"], "model.blocks must be 5 numbers"),
+        (["model=resunet", "model.attention=5"], "model.attention must be from 0 to 4"),
+        (["model.name=none"], "choose a network with model=NAME"),
+        (["model.name=resunet"], "choose a network with model=NAME"),
         (["trainer.epochs"], "write group.key=value"),
         (["trainer.epochs=[1"], "write group.key=value"),
     ],

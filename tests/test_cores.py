@@ -1,4 +1,4 @@
-"""Workers are counted by the lesser of the affinity mask and the container's CPU quota."""
+"""The number of workers is limited by the affinity mask and by the CPU quota of the container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from preprocess.cores import available_cores, cpu_quota
 
 
 def process(folder: Path, groups: str, mounts: str, **files: str) -> Path:
-    """A process's folder in procfs, and control groups in `folder`/sys; a__cpu_max is sys/a/cpu.max."""
+    """Makes the procfs directory of a process, and control groups in `folder`/sys.
+
+    The keyword a__cpu_max gives the content of sys/a/cpu.max.
+    """
     for name, text in files.items():
         path = folder / "sys" / name.replace("__", "/").replace("_max", ".max").replace("cpu_cfs", "cpu.cfs")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def test_no_quota(tmp_path: Path) -> None:
     assert cpu_quota(process(tmp_path, "0::/a\n", V2, a__cpu_max="max 100000\n")) == math.inf
 
 
-def test_the_least_quota_of_nested_groups_counts(tmp_path: Path) -> None:
+def test_the_minimum_quota_of_nested_groups_counts(tmp_path: Path) -> None:
     files = {"pod__cpu_max": "200000 100000\n", "pod__box__cpu_max": "max 100000\n"}
     assert cpu_quota(process(tmp_path, "0::/pod/box\n", V2, **files)) == 2
     own = tmp_path / "sys/pod/box/cpu.max"
@@ -46,8 +49,8 @@ def test_the_least_quota_of_nested_groups_counts(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path / "self") == 0.5
 
 
-def test_a_group_that_the_container_does_not_see(tmp_path: Path) -> None:
-    """Without a namespace of its own, the process reads its group's name outside the container."""
+def test_a_group_that_is_not_visible_in_the_container(tmp_path: Path) -> None:
+    """Without a namespace, the process reads the name of its group outside the container."""
     assert cpu_quota(process(tmp_path, "0::/../../else/where\n", V2, cpu_max="300000 100000\n")) == 3
 
 
@@ -61,12 +64,12 @@ def test_the_quota_of_version_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n", "0 0\n"])
-def test_what_cannot_be_read_limits_nothing(tmp_path: Path, text: str) -> None:
+def test_unreadable_files_limit_nothing(tmp_path: Path, text: str) -> None:
     assert cpu_quota(process(tmp_path, "0::/\n", V2, cpu_max=text)) == math.inf
     assert cpu_quota(tmp_path / "nowhere") == math.inf
 
 
-def test_cores_are_whole_and_never_more_than_the_affinity(
+def test_cores_are_rounded_up_and_limited_by_the_affinity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = process(tmp_path, "0::/\n", V2, cpu_max="150000 100000\n")

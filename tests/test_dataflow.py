@@ -1,4 +1,4 @@
-"""Dataflow without the cloud: what is staged and submitted, and that the wheel is all that a worker needs."""
+"""Dataflow, tested without the cloud: staged files, the submitted job, a worker that has only the wheel."""
 
 import json
 import os
@@ -25,22 +25,22 @@ from google.cloud import storage as google_storage
 from helper_commands import ROOT, run_main, run_module
 
 from preprocess.__main__ import main
-from preprocess.options import _parser
+from preprocess.options import build_parser
 from preprocess.runners import worker_wheel
 
 BUCKET = "linewash-tests"
 
 
 class DataflowApi(BaseHTTPRequestHandler):
-    """Google's job service, as far as a job needs it: takes a job, has it worked on, tells its state."""
+    """The part of Google's job service that a job needs: accepts a job, runs `work`, returns the state."""
 
     jobs: list[dict]
-    work = staticmethod(lambda: "JOB_STATE_DONE")  # what the service does when it gets a job
+    work = staticmethod(lambda: "JOB_STATE_DONE")  # called for each query of the state, which it returns
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/token":
-            return self._answer({"access_token": "let-me-in", "expires_in": 3600, "token_type": "Bearer"})
+            return self._answer({"access_token": "a-token", "expires_in": 3600, "token_type": "Bearer"})
         self.jobs.append({**json.loads(body), "path": self.path})
         return self._answer(self._job("JOB_STATE_PENDING"))
 
@@ -68,7 +68,7 @@ class DataflowApi(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    """A project of one's own: a bucket of images, the job service, and credentials for both."""
+    """A project with a bucket of images, the job service, and credentials for both."""
     store = create_server("127.0.0.1", 0, in_memory=True)
     store.start()
     handler = type("Handler", (DataflowApi,), {"jobs": []})
@@ -127,31 +127,31 @@ class Cloud:
 
 
 def preprocess(*args, env=()):
-    """The real command, with no key but those of `env`."""
+    """Runs the command in a new process, with no credentials but those in `env`."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "CLOUDSDK_", "STORAGE_"))}
     return run_module("preprocess", *args, env=clean | {"NO_GCE_CHECK": "true"} | dict(env), timeout=150)
 
 
 def pipeline_of(cloud, job):
-    """The pipeline that a job's request names."""
+    """Returns the pipeline whose URL is in the request of a job."""
     options = job["environment"]["sdkPipelineOptions"]["options"]
     return beam_runner_api_pb2.Pipeline.FromString(cloud.read(options["pipelineUrl"]))
 
 
 def artifacts(pipeline):
-    """Name on the worker → where it was staged, of everything that workers are to install."""
-    found = {}
+    """Returns the URL of each staged file of a pipeline by its name on the workers."""
+    urls = {}
     for environment in pipeline.components.environments.values():
         for dependency in environment.dependencies:
             role = beam_runner_api_pb2.ArtifactStagingToRolePayload.FromString(dependency.role_payload)
             url = beam_runner_api_pb2.ArtifactUrlPayload.FromString(dependency.type_payload)
-            found[role.staged_name] = url.url
-    return found
+            urls[role.staged_name] = url.url
+    return urls
 
 
 @pytest.fixture(scope="module")
 def job(cloud):
-    """A job that ran to its end: its request. The service's machines are played by a job on this one."""
+    """The request of a finished job. Instead of Dataflow's workers, a job on this machine does the work."""
     worked = []
 
     def work():
@@ -170,13 +170,13 @@ def job(cloud):
     return cloud.api.jobs[-1]
 
 
-def test_the_service_is_asked_for_what_the_flags_say(job):
+def test_the_request_contains_the_values_of_the_flags(job):
     assert job["path"].startswith("/v1b3/projects/a-project/locations/a-region/jobs")
     assert job["name"] == "linewash-job"
     (pool,) = job["environment"]["workerPools"]
     assert (pool["machineType"], pool["numWorkers"]) == ("n1-standard-4", 3)
     assert pool["autoscalingSettings"]["maxNumWorkers"] == 7
-    assert pool["numThreadsPerWorker"] == 1, "a process a core is there already"
+    assert pool["numThreadsPerWorker"] == 1, "there is one process per core already"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert f"beam_python{version}_sdk" in pool["workerHarnessContainerImage"]
 
@@ -190,10 +190,10 @@ def test_workers_get_the_wheel_and_no_pickled_session(cloud, job, tmp_path):
     assert not job["environment"]["sdkPipelineOptions"]["options"].get("save_main_session")
     path = tmp_path / wheel
     path.write_bytes(cloud.read(staged[wheel]))
-    asked = b" ".join(requirements(path)).lower()
-    assert b"tensorflow" not in asked
-    assert b"keras" not in asked
-    # What it is installed to holds all that a worker imports.
+    required = b" ".join(requirements(path)).lower()
+    assert b"tensorflow" not in required
+    assert b"keras" not in required
+    # The installed wheel contains all modules that a worker imports.
     target = tmp_path / "installed"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, "--target", target, path], check=True, timeout=60)
@@ -202,14 +202,14 @@ def test_workers_get_the_wheel_and_no_pickled_session(cloud, job, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
 
 
-def test_an_image_of_ones_own_needs_no_wheel_and_a_template_is_not_waited_for(cloud):
+def test_a_template_with_a_container_image_has_no_wheel_and_is_not_awaited(cloud):
     before, image = len(cloud.api.jobs), "a-project/linewash:1"
     flags = ["--template_location", f"gs://{BUCKET}/templates/job", "--sdk_container_image", image]
     result = preprocess(*cloud.command("later", *flags), env=cloud.env)
     assert result.returncode == 0, result.stderr
     assert "run the same command without --runner" in result.stdout
     assert len(cloud.api.jobs) == before
-    assert cloud.names("later/.work/plan"), "the workers' lists are kept for them"
+    assert cloud.names("later/.work/plan"), "the shard lists are kept for the workers"
     job = json.loads(cloud.read("templates/job"))
     assert set(artifacts(pipeline_of(cloud, job))) == {"submission_environment_dependencies.txt"}
     (pool,) = job["environment"]["workerPools"]
@@ -217,8 +217,8 @@ def test_an_image_of_ones_own_needs_no_wheel_and_a_template_is_not_waited_for(cl
     assert [other["containerImage"] for other in pool["sdkHarnessContainerImages"]] == [image]
 
 
-@pytest.mark.slow  # Beam waits most of a minute for a failed job's last words
-def test_a_job_that_fails_says_how_to_go_on(cloud):
+@pytest.mark.slow  # Beam waits for most of a minute for the last messages of a failed job
+def test_the_error_of_a_failed_job_says_how_to_continue(cloud):
     cloud.api.work = staticmethod(lambda: "JOB_STATE_FAILED")
     result = preprocess(*cloud.command("failed"), env=cloud.env)
     assert result.returncode == 1
@@ -236,26 +236,26 @@ def requirements(wheel):
 
 
 def pinned(lines):
-    """Name → version, of lines like `name==version`."""
+    """Returns the versions by name from lines like `name==version`."""
     return dict(re.fullmatch(r"([\w.-]+)==(\S+?)(;.*)?", line).group(1, 2) for line in lines if "==" in line)
 
 
-def test_the_wheel_asks_for_what_the_project_says_at_the_pinned_versions(tmp_path):
+def test_the_wheel_requires_the_packages_of_the_project_at_the_pinned_versions(tmp_path):
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    said = [*project["dependencies"], *project["optional-dependencies"]["preprocess"]]
-    names = {re.match(r"[\w-]+", requirement)[0] for requirement in said}
-    asked = [
+    declared = [*project["dependencies"], *project["optional-dependencies"]["preprocess"]]
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in declared}
+    required = [
         line.decode().partition(": ")[2] for line in requirements(worker_wheel.build_wheel(str(tmp_path)))
     ]
-    assert {re.match(r"[\w-]+", requirement)[0] for requirement in asked} == names
+    assert {re.match(r"[\w-]+", requirement)[0] for requirement in required} == names
     constraints = pinned((ROOT / "scripts/constraints.txt").read_text().splitlines())
-    assert pinned(asked) == {name: constraints[name] for name in names - {"protobuf"}}
+    assert pinned(required) == {name: constraints[name] for name in names - {"protobuf"}}
 
 
-def test_an_installed_linewash_packs_the_same_wheel(tmp_path):
-    """No checkout: the wheel is made from the files that a wheel has put there."""
+def test_an_installed_linewash_builds_the_same_wheel(tmp_path):
+    """The wheel is built from the files that were installed from a wheel, without a checkout."""
     wheel = Path(worker_wheel.build_wheel(str(tmp_path)))
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
@@ -267,12 +267,12 @@ def test_an_installed_linewash_packs_the_same_wheel(tmp_path):
     assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def test_s3_brings_its_client_along(tmp_path):
+def test_the_wheel_for_s3_requires_boto3(tmp_path):
     lines = requirements(worker_wheel.build_wheel(str(tmp_path), ["boto3"]))
     assert any(line.startswith(b"Requires-Dist: boto3==") for line in lines)
 
 
-def test_no_source_files_is_a_sentence(monkeypatch, tmp_path):
+def test_missing_source_files_are_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(worker_wheel.preprocess, "__file__", str(tmp_path / "app.zip" / "__init__.py"))
     with pytest.raises(
         worker_wheel.PackagingError, match=r"no folder of source files.*--sdk_container_image"
@@ -281,8 +281,8 @@ def test_no_source_files_is_a_sentence(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_alone_serves_as_a_worker(tmp_path):
-    """A bare environment with the wheel, no checkout and no TensorFlow works for a launcher elsewhere."""
+def test_a_worker_needs_only_the_wheel(tmp_path):
+    """A worker runs in an environment with the wheel, without a checkout and without TensorFlow."""
     images = helper_photos.folder(tmp_path / "images", 60)
     args = ["--input", images, "--image_size", 64, "--num_shards", 4]
     assert preprocess(*args, "--output", tmp_path / "local").returncode == 0
@@ -294,7 +294,7 @@ def test_the_wheel_alone_serves_as_a_worker(tmp_path):
         port = free.getsockname()[1]
     pool = [python, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    env["PATH"] = f"{python.parent}:{env['PATH']}"  # the pool starts what `python` means
+    env["PATH"] = f"{python.parent}:{env['PATH']}"  # the pool starts its workers by the command `python`
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(pool, cwd=away, env=env, **quiet) as worker:
         try:
@@ -311,7 +311,7 @@ def test_the_wheel_alone_serves_as_a_worker(tmp_path):
 
 
 def bare_environment(root, wheel):
-    """A new environment's Python, with `wheel` and its extra `preprocess`, at the pinned versions."""
+    """Creates an environment with `wheel[preprocess]` at the pinned versions; returns its Python."""
     venv.create(root, with_pip=True)
     python = root / "bin/python"
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -342,15 +342,15 @@ def test_the_image_and_the_template_fit_the_project():
     copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE)
     assert all((ROOT / name).exists() for names in copied for name in names.split())
     template = json.loads((ROOT / "scripts/dataflow/metadata.json").read_text())
-    ours = [option for action in _parser()._actions for option in action.option_strings]
+    ours = [option for action in build_parser()._actions for option in action.option_strings]
     for parameter in template["parameters"]:
         flag = f"--{parameter['name']}"
         assert flag in ours or PipelineOptions([f"{flag}=x"]).get_all_options(drop_default=True)
         assert all(re.compile(regex) for regex in parameter.get("regexes", []))
 
 
-def test_what_the_image_copies_builds_the_wheel_that_it_installs(tmp_path):
-    """Offline, with the setuptools of this environment, from exactly the files of the Dockerfile."""
+def test_the_files_that_the_image_copies_build_the_wheel(tmp_path):
+    """Builds it offline, with the installed setuptools, from the files that the Dockerfile copies."""
     dockerfile = (ROOT / "scripts/dataflow/Dockerfile").read_text()
     for names, target in re.findall(r"^COPY (?!--)(.+) (\S+)$", dockerfile, re.MULTILINE):
         for source in map(ROOT.joinpath, names.split()):
@@ -392,29 +392,29 @@ GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-projec
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         ({"--project": None}, ["DataflowRunner needs --project"]),
         ({"--region": None}, ["DataflowRunner needs --region"]),
         ({"--temp_location": None}, ["DataflowRunner needs --temp_location", "gs://BUCKET/tmp"]),
-        ({"--input": "photos"}, ["do not see photos", "gs://BUCKET"]),
+        ({"--input": "photos"}, ["cannot read photos", "gs://BUCKET"]),
         ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
     ],
 )
-def test_what_is_missing_is_one_sentence(change, words):
+def test_the_error_for_a_missing_flag_is_one_sentence(change, expected):
     flags = [item for pair in (GOOD | change).items() if pair[1] for item in pair]
     result = run_main(main, *flags, "--runner", "DataflowRunner")
     assert result.returncode == 2
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1
-    assert all(word in lines[0] for word in words)
+    assert all(text in lines[0] for text in expected)
 
 
-def test_a_missing_extra_is_one_sentence(monkeypatch):
+def test_the_error_for_a_missing_extra_is_one_sentence(monkeypatch):
     import apache_beam.runners.dataflow.internal as package
 
     monkeypatch.setitem(sys.modules, f"{package.__name__}.apiclient", None)
-    monkeypatch.delattr(package, "apiclient", raising=False)  # where another test has imported it
+    monkeypatch.delattr(package, "apiclient", raising=False)  # if another test has imported it
     result = run_main(main, *(item for pair in GOOD.items() for item in pair), "--runner", "DataflowRunner")
     assert result.returncode == 2
     assert f"-m pip install --editable '{ROOT}[gcp,preprocess]'" in result.stderr

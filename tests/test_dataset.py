@@ -1,4 +1,4 @@
-"""From shards to batches: the order is f(seed, epoch), nothing is lost, and damage is named."""
+"""From shards to batches: the order is a function of (seed, epoch), and damage is reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_order_is_a_function_of_seed_and_epoch(shared_dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("skip", [1, 3, 6])
-def test_skipping_leaves_the_other_batches_keys_as_ids(shared_dataset: Path, skip: int) -> None:
+def test_skipping_does_not_change_the_other_batches(shared_dataset: Path, skip: int) -> None:
     dataset = ShardedDataset.open(str(shared_dataset))
     whole, rest = (
         dataset.train(7, seed=3, epoch=2, shuffle_buffer=16, skip=skipped) for skipped in (0, skip)
@@ -71,13 +71,13 @@ def test_batches_are_packed(shared_dataset: Path) -> None:
     assert (labels.dtype, tuple(labels.shape)) == ("uint8", (8, 32, 32))
 
 
-def test_leftovers_are_dropped_in_training_only(tiny_dataset: TinyDataset) -> None:
+def test_only_training_drops_the_remainder(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset(train=10, val=7)
     assert len(read_train(root, seed=0, epoch=1, batch_size=4)) == 8
     assert len(read_val(root, batch_size=4)[1]) == 7
 
 
-def test_eval_order_is_fixed_whatever_the_batch(shared_dataset: Path) -> None:
+def test_eval_order_does_not_depend_on_the_batch_size(shared_dataset: Path) -> None:
     edges, labels = read_val(shared_dataset, batch_size=5)
     assert np.array_equal(labels, read_val(shared_dataset, batch_size=16)[1])
     expected_edges, expected_labels = draw_example(10_000, 32, schema.Palette.grid(2))
@@ -101,7 +101,7 @@ def test_selection_split(tiny_dataset: TinyDataset, shared_dataset: Path) -> Non
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_a_split_without_examples_is_a_sentence(tiny_dataset: TinyDataset, split: str) -> None:
+def test_a_split_without_examples_is_reported(tiny_dataset: TinyDataset, split: str) -> None:
     root = tiny_dataset(val=0)
     with pytest.raises(UsageError, match=f"{root}: there are no {split} examples"):
         ShardedDataset.open(str(root)).eval(split)
@@ -205,7 +205,7 @@ def test_tf_data_finds_damage_too(tiny_dataset: TinyDataset) -> None:
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 @pytest.mark.parametrize("skip", [0, 1, 4, 9, 12, 20])
-def test_skipping_is_dropping(tiny_dataset: TinyDataset, compression: str, skip: int) -> None:
+def test_skipping_with_both_readers(tiny_dataset: TinyDataset, compression: str, skip: int) -> None:
     dataset = ShardedDataset.open(str(tiny_dataset(train=50, compression=compression)))
 
     def ids(skip: int) -> list[list[int]]:
@@ -220,7 +220,7 @@ def keys_as_ids(keys: np.ndarray) -> np.ndarray:
     return keys
 
 
-def test_batches_that_are_held_keep_their_values(tiny_dataset: TinyDataset) -> None:
+def test_batches_do_not_share_memory(tiny_dataset: TinyDataset) -> None:
     dataset = ShardedDataset.open(str(tiny_dataset(train=40, val=0, shards=2)))
     copies = [[part.numpy().copy() for part in batch] for batch in dataset.train(3, shuffle_buffer=7)]
     held = list(dataset.train(3, shuffle_buffer=7))
@@ -229,7 +229,7 @@ def test_batches_that_are_held_keep_their_values(tiny_dataset: TinyDataset) -> N
             np.testing.assert_array_equal(part.numpy(), expected)
 
 
-def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_chunks_are_not_read(tiny_dataset: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixed_length_reader, "RANGE_RECORDS", 4)
     root = tiny_dataset()
     info = ShardedDataset.open(str(root)).manifest.splits["train"].shards[0]
@@ -253,7 +253,7 @@ def test_what_was_skipped_is_not_read(tiny_dataset: TinyDataset, monkeypatch: py
     data=st.data(),
 )
 @settings(max_examples=40)
-def test_every_record_once_whatever_the_sizes(
+def test_every_record_occurs_once_for_any_sizes(
     tmp_path_factory: pytest.TempPathFactory,
     shards: list[int],
     batch_size: int,
@@ -289,12 +289,12 @@ def test_every_record_once_whatever_the_sizes(
     assert [
         rows.ids.tolist() for rows in fixed_length_reader.batches(ranges, **options, skip=skip)
     ] == expected[skip:]
-    # All of them held at once: no memory is used twice.
+    # All batches are kept at once, so that memory that is used twice is found.
     for rows in list(fixed_length_reader.batches(ranges, **options, skip=0)):
         assert [bytes(row) for row in rows.labels] == [key[:1] * 64 for key in rows.ids]
 
 
-def test_a_layout_that_contradicts_the_shard(tiny_dataset: TinyDataset) -> None:
+def test_a_layout_that_contradicts_the_shard_is_reported(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset()
     dataset = ShardedDataset.open(str(root))
     shard = dataset.manifest.splits["train"].shards[0]
@@ -304,7 +304,7 @@ def test_a_layout_that_contradicts_the_shard(tiny_dataset: TinyDataset) -> None:
         next(dataset.train(8, shuffle_buffer=16))
 
 
-def test_bytes_to_the_device(tiny_dataset: TinyDataset) -> None:
+def test_bytes_per_example(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset(train=8, val=0, size=128, num_values=4)
     batch = next(ShardedDataset.open(str(root)).train(8, shuffle_buffer=16))
     assert sum(part.numpy().nbytes for part in batch) / 8 <= 18_500

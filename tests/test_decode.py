@@ -1,4 +1,4 @@
-"""Whatever bytes come: upright RGB pixels, or a reason."""
+"""Decoding of all kinds of files to upright RGB pixels, and the reasons of rejects."""
 
 import io
 
@@ -34,7 +34,7 @@ def reason(data, **changes):
     return e.value.reason
 
 
-def test_jpeg_and_png_are_told_by_their_bytes():
+def test_jpeg_and_png_are_recognised_by_their_bytes():
     assert near(pixels(JPEG), IMAGE)
     np.testing.assert_array_equal(pixels(helper_photos.png(IMAGE)), IMAGE)
 
@@ -72,7 +72,7 @@ def test_every_exif_orientation_is_turned_as_opencv_turns_it(orientation):
     assert near(pixels(data), expected)
 
 
-def test_stray_bytes_between_segments_do_no_harm():
+def test_stray_bytes_between_segments_are_ignored():
     data = JPEG.replace(b"\xff\xda", b"\0\0\0\xff\xda", 1)
     assert near(pixels(data), IMAGE)
 
@@ -101,7 +101,7 @@ def test_size_comes_from_the_frame_header():
         (helper_photos.png(np.zeros((128, 40000), np.uint8)), "too_large"),
     ],
 )
-def test_what_cannot_be_used_is_rejected_with_its_reason(data, expected):
+def test_unusable_files_are_rejected_with_a_reason(data, expected):
     assert reason(data, max_pixels=5_000_000) == expected
 
 
@@ -111,7 +111,7 @@ def test_a_65000_pixel_wide_header_is_not_decoded_into_memory():
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, len(JPEG) - 1), st.booleans())
-def test_damaged_jpegs_are_decoded_or_rejected_and_nothing_else(noise, at, reduced):
+def test_damaged_jpegs_are_decoded_or_rejected(noise, at, reduced):
     data = JPEG[:at] + noise + JPEG[at + len(noise) :]
     try:
         assert decode(data, 8, 1 << 22, reduced).ndim == 3
@@ -120,7 +120,7 @@ def test_damaged_jpegs_are_decoded_or_rejected_and_nothing_else(noise, at, reduc
 
 
 @given(st.binary(max_size=80))
-def test_any_exif_gives_an_orientation(noise):
+def test_any_exif_data_give_an_orientation(noise):
     exif = b"Exif\0\0" + noise
     data = JPEG[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + JPEG[2:]
     assert 1 <= exif_orientation(data) <= 8
@@ -133,18 +133,18 @@ HIDDEN = (ALPHA < 128).astype(np.uint8)
 
 
 def on_white(rgb, alpha):
-    """The exact colour over white paper, rounded: uint8 [H, W, 3]."""
+    """Composites exactly on white and rounds: uint8 [H, W, 3]."""
     alpha = alpha[..., None].astype(int)
     return ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def stacked(*layers):
-    return np.concatenate([each.reshape(*IMAGE.shape[:2], -1) for each in layers], axis=-1)
+    return np.concatenate([layer.reshape(*IMAGE.shape[:2], -1) for layer in layers], axis=-1)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("colors", [1, 3])
-def test_partial_transparency_is_laid_on_white(colors, bits):
+def test_partial_transparency_is_composited_on_white(colors, bits):
     values = stacked(IMAGE[..., :colors], ALPHA).astype(int) * (257 if bits == 16 else 1)
     data = helper_photos.raw_png(values, bits, color_type={1: 4, 3: 6}[colors])
     rgb = np.broadcast_to(IMAGE[..., :colors], IMAGE.shape)
@@ -152,7 +152,7 @@ def test_partial_transparency_is_laid_on_white(colors, bits):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_palettes_transparent_colours_are_laid_on_white(bits):
+def test_transparent_palette_colours_are_composited_on_white(bits):
     colors = np.random.default_rng(0).integers(0, 256, (2**bits, 3)).astype(np.uint8)
     alphas = np.random.default_rng(1).integers(0, 256, 2 ** (bits - 1)).astype(np.uint8)  # of the first half
     index = (IMAGE[..., 0] >> (8 - bits)).astype(int)
@@ -223,7 +223,7 @@ def pillow_jpeg(**options):
 
 
 def stray(data):
-    """Three bytes before the scan, of which libjpeg warns: such a file takes the second decoder."""
+    """Inserts three bytes before the scan. libjpeg warns about them, so that OpenCV decodes the file."""
     return data.replace(b"\xff\xda", b"\0\0\0\xff\xda", 1)
 
 
@@ -243,12 +243,12 @@ JPEGS |= {f"{name}, stray bytes": stray(data) for name, data in JPEGS.items() if
 
 @pytest.mark.parametrize("tail", TAILS)
 @pytest.mark.parametrize("kind", JPEGS)
-def test_what_follows_a_jpegs_end_does_no_harm(kind, tail):
+def test_bytes_after_the_end_of_a_jpeg_are_ignored(kind, tail):
     np.testing.assert_array_equal(pixels(JPEGS[kind] + TAILS[tail]), pixels(JPEGS[kind]))
 
 
 @pytest.mark.parametrize("tail", TAILS)
-def test_what_follows_a_pngs_end_does_no_harm(tail):
+def test_bytes_after_the_end_of_a_png_are_ignored(tail):
     np.testing.assert_array_equal(pixels(helper_photos.png(IMAGE) + TAILS[tail]), IMAGE)
 
 
@@ -256,14 +256,14 @@ def test_what_follows_a_pngs_end_does_no_harm(tail):
     "tail", ["one byte", "zeros", "fill bytes", "many scans", "a picture", "a cut picture"]
 )
 @pytest.mark.parametrize("kind", JPEGS)
-@pytest.mark.parametrize("share", [0.8, 1])
-def test_a_jpeg_without_its_end_is_truncated_whatever_follows(kind, tail, share):
-    whole = JPEGS[kind]
-    assert reason(whole[: int((len(whole) - 2) * share)] + TAILS[tail]) in ("truncated", "corrupt")
+@pytest.mark.parametrize("fraction", [0.8, 1])
+def test_a_jpeg_without_an_end_marker_is_truncated_also_with_a_tail(kind, tail, fraction):
+    data = JPEGS[kind]
+    assert reason(data[: int((len(data) - 2) * fraction)] + TAILS[tail]) in ("truncated", "corrupt")
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-def test_the_end_of_a_jpeg_is_found_and_not_that_of_its_thumbnail(kind):
+def test_the_end_of_a_jpeg_is_not_that_of_its_thumbnail(kind):
     scans, end = scans_and_end(JPEGS[kind] + TAILS["a picture"])
     assert end == len(JPEGS[kind])
     assert scans == JPEGS[kind].count(b"\xff\xda") - (kind == "thumbnail")

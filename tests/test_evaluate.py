@@ -1,4 +1,4 @@
-"""python -m training.evaluate as its user meets it, on a run that was really trained."""
+"""python -m training.evaluate on a short training run: table, files and error messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.evaluate.__main__ import main
 from training.hydra_config import compose
 
 ROOT = Path(__file__).resolve().parent.parent
-BASES = np.array([2**16, 2**8, 1])  # a colour as one number
+RGB_WEIGHTS = np.array([2**16, 2**8, 1])  # turn a colour into one number
 SMALL = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.epochs=1", "loss=rebalanced",
     "trainer.batch_size=6",  # the last batch of 16 is smaller
@@ -43,7 +43,7 @@ def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 evaluate = partial(run_module, "training.evaluate")
 
 
-def test_a_table_and_what_it_leaves(finished: Path, shared_dataset: Path) -> None:
+def test_table_and_files(finished: Path, shared_dataset: Path) -> None:
     done = evaluate(f"run={finished}")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -72,29 +72,29 @@ def test_a_table_and_what_it_leaves(finished: Path, shared_dataset: Path) -> Non
             assert min(picture.size) > 300
 
 
-def test_another_dataset_and_the_last_network(
+def test_another_dataset_and_the_last_checkpoint(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = write_dataset(tmp_path / "other", train=3, val=0, shards=1, size=64)
-    words = [f"run={finished}", f"data.root={other}", "split=train", "checkpoint=last"]
-    assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "images of 64 px; the network was trained on 32" in said
-    assert "another dataset" in said
-    assert "last.keras" in said
-    assert "3 train examples" in said
+    argv = [f"run={finished}", f"data.root={other}", "split=train", "checkpoint=last"]
+    assert main(argv) == 0
+    stdout = capsys.readouterr().out
+    assert "images of 64 px; the network was trained on 32 px" in stdout
+    assert "another dataset" in stdout
+    assert "last.keras" in stdout
+    assert "3 train examples" in stdout
 
 
-def test_tables_too_large_for_memory_are_left_out(
+def test_baselines_too_large_for_memory_are_skipped(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from training.evaluate import evaluation
 
-    monkeypatch.setattr(evaluation, "LARGEST_TABLE", 1)
+    monkeypatch.setattr(evaluation, "MAX_TABLE_SIZE", 1)
     assert main([f"run={finished}"]) == 0
-    said = capsys.readouterr().out
-    assert "left out   position prior, best constant picture" in said
-    assert "commonest colour " in said
+    stdout = capsys.readouterr().out
+    assert "skipped    position prior, best constant picture" in stdout
+    assert "commonest colour " in stdout
 
 
 def with_run_json(run: Path, tmp_path: Path, text: str) -> Path:
@@ -104,7 +104,7 @@ def with_run_json(run: Path, tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("argv", "sentence"),
     [
         ([], "run is missing: type run=RUN_DIR"),
         (["run=nowhere"], "run=nowhere: there is no such directory"),
@@ -119,48 +119,51 @@ def with_run_json(run: Path, tmp_path: Path, text: str) -> Path:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_slips_get_one_sentence(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_wrong_arguments_give_one_sentence(
+    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assert main(words) == 2
-    complained = capsys.readouterr().err
-    assert complained.startswith("python -m training.evaluate: ")
-    assert sentence in complained
-    assert complained.count("\n") == 1
+    assert main(argv) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("python -m training.evaluate: ")
+    assert sentence in stderr
+    assert stderr.count("\n") == 1
 
 
-def test_what_does_not_fit_the_run(
+def test_datasets_that_do_not_fit_the_run(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def complaint(code: int, *words: str, run: Path = finished) -> str:
-        assert main([f"run={run}", *words]) == code
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        return said
+    def error_of(code: int, *argv: str, run: Path = finished) -> str:
+        assert main([f"run={run}", *argv]) == code
+        stderr = capsys.readouterr().err
+        assert stderr.count("\n") == 1
+        return stderr
 
     colors = write_dataset(tmp_path / "colors", num_values=3)
-    assert "its palette is grid:3 of 27 colours, but the network knows grid:2 of 8" in complaint(
+    assert "its palette is grid:3 with 27 colours, but the network was trained on grid:2 with 8" in error_of(
         2, f"data.root={colors}"
     )
     odd = write_dataset(tmp_path / "odd", train=2, val=0, shards=1)
-    assert f"split=val: there are no such examples in {odd}; type split=train" in complaint(
+    assert f"split=val: {odd} has no examples in this split; type split=train" in error_of(
         2, f"data.root={odd}"
     )
-    assert "there is no such directory" in complaint(2, "data.root=nowhere")
+    assert "there is no such directory" in error_of(2, "data.root=nowhere")
 
-    gone = json.loads((finished / "run.json").read_text())
-    gone["dataset"]["root"] = "moved"
-    run = with_run_json(finished, tmp_path, json.dumps(gone))
-    assert "the dataset is no longer at moved: type data.root=WHERE" in complaint(2, run=run)
-    gone["model"]["stride"] = 48
-    (run / "run.json").write_text(json.dumps(gone))
-    assert "takes multiples of 48 px, but these images are 32 px" in complaint(2, f"data.root={odd}", run=run)
+    record = json.loads((finished / "run.json").read_text())
+    record["dataset"]["root"] = "moved"
+    run = with_run_json(finished, tmp_path, json.dumps(record))
+    assert "the dataset is no longer at moved: type data.root=WHERE" in error_of(2, run=run)
+    record["model"]["stride"] = 48
+    (run / "run.json").write_text(json.dumps(record))
+    assert "takes multiples of 48 px, but these images are 32 px" in error_of(2, f"data.root={odd}", run=run)
     (run / "run.json").write_text('{"config": {}}')
-    assert "run.json is not what python -m training writes (KeyError" in complaint(2, run=run)
+    assert (
+        "run.json is not what python -m training writes (Object missing required field `dataset`)"
+        in error_of(2, run=run)
+    )
 
 
-def test_a_network_that_is_damaged_or_missing(
+def test_damaged_and_missing_networks(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")
@@ -178,7 +181,7 @@ def test_a_network_that_is_damaged_or_missing(
     assert "best.keras is missing" in capsys.readouterr().err
 
 
-def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
+def test_help_and_wrong_arguments_do_not_start_tensorflow() -> None:
     program = (
         "import sys\nfrom training.evaluate.__main__ import main\n"
         "assert main(['run=/nowhere']) == 2 and main(['--help']) == 0\n"
@@ -192,7 +195,7 @@ def test_mistakes_are_answered_without_tensorflow_and_help_helps() -> None:
 
 
 @pytest.mark.parametrize("num_values", [2, 3, 6])
-def test_confusion_of_any_palette_is_drawn(tmp_path: Path, num_values: int) -> None:
+def test_confusion_matrix_of_small_and_large_palettes(tmp_path: Path, num_values: int) -> None:
     from training.evaluate.confusion_plot import write_confusion
 
     palette = schema.Palette.grid(num_values)
@@ -200,8 +203,8 @@ def test_confusion_of_any_palette_is_drawn(tmp_path: Path, num_values: int) -> N
     confusion[1] = confusion[:, 1] = 0
     write_confusion(tmp_path / "confusion.png", confusion, palette)
     with Image.open(tmp_path / "confusion.png") as picture:
-        pixels, counts = np.unique(np.asarray(picture.convert("RGB")) @ BASES, return_counts=True)
-    shown = set(pixels[counts > 100])
-    found = {color for color in palette.colors if np.array(color) @ BASES in shown}
-    # All that occur, up to 64; a swatch on either axis.
-    assert len(found - {palette.colors[1]}) == min(64, len(palette) - 1)
+        pixels, counts = np.unique(np.asarray(picture.convert("RGB")) @ RGB_WEIGHTS, return_counts=True)
+    drawn = set(pixels[counts > 100])
+    swatches = {color for color in palette.colors if np.array(color) @ RGB_WEIGHTS in drawn}
+    # Up to 64 colours that occur have a swatch on each axis.
+    assert len(swatches - {palette.colors[1]}) == min(64, len(palette) - 1)

@@ -1,4 +1,4 @@
-"""python -m training.export as its user meets it: real files, opened by each format's own runtime."""
+"""python -m training.export: real files, opened in the runtime of each format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 import tfrecords_schema as schema
 from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
-from training.export.__main__ import chosen_formats, main
+from training.export.__main__ import main, parse_formats
 from training.export.metadata import FORMATS, ExportMetadata
 from training.hydra_config import compose
 from training.models import build_model
@@ -41,16 +41,16 @@ NETWORKS = {
 
 
 def make_run(directory: Path, dataset: Path, *overrides: str) -> Path:
-    """The directory of a run whose network has learnt nothing, but whose weights are no longer the first."""
+    """Writes a run whose network is untrained, but has random weights instead of the initial ones."""
     config, opened = compose([f"data.root={dataset}", *overrides]), ShardedDataset.open(str(dataset))
     net = build_model(config.model, len(opened.manifest.palette), seed=0, precision=config.trainer.precision)
     rng = np.random.default_rng(0)
     for variable in net.variables:
         value = variable.numpy()
-        # Zeros and ones would hide that two weights were exchanged; variances stay above zero.
+        # Zeros and ones would not reveal swapped weights. Variances stay above zero.
         if len(value.shape) == 1 or not value.any():
             variable.assign(np.abs(value + rng.normal(0, 0.2, value.shape)) + 0.01)
-    write_run(directory / "run.json", config, opened, net)
+    write_run(directory, config, opened, net)
     (directory / "checkpoints").mkdir()
     for name in ("best", "last"):
         net.save(directory / f"checkpoints/{name}.keras")
@@ -59,50 +59,48 @@ def make_run(directory: Path, dataset: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def run_dir(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, not yet exported."""
+    """A run that is not exported yet."""
     return make_run(tmp_path_factory.mktemp("runs") / "run", shared_dataset, *NETWORKS["unet"])
 
 
 @pytest.fixture(scope="module")
 def export_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All formats of it."""
+    """An export of the run in all formats."""
     out = tmp_path_factory.mktemp("exports") / "export"
     assert main([f"run={run_dir}", f"out={out}"]) == 0
     return out
 
 
-def in_fresh_process(program: str, directory: Path, *words: str) -> None:
+def in_fresh_process(program: str, directory: Path, *argv: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], cwd=directory, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", program, *argv], cwd=directory, capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-# -------------------------------------------------------------------------------------- what it leaves
+# ----------------------------------------------------------------------------- files, card and table
 
 
-def test_a_table_a_card_and_what_programs_read(
-    run_dir: Path, export_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_card_and_metadata(run_dir: Path, export_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(path.name for path in export_dir.iterdir()) == sorted(
         [*FORMATS.values(), "README.md", "export.json", "palette.png", "panel.png"]
     )
-    exported = ExportMetadata.load(export_dir)
-    assert exported.files == FORMATS
-    assert (exported.model, exported.image_size, exported.stride) == ("unet", 32, 4)
-    assert (exported.hints, exported.channels, exported.palette) == (False, 1, PALETTE)
+    metadata = ExportMetadata.load(export_dir)
+    assert metadata.files == FORMATS
+    assert (metadata.model, metadata.image_size, metadata.stride) == ("unet", 32, 4)
+    assert (metadata.hints, metadata.channels, metadata.palette) == (False, 1, PALETTE)
     run = json.loads((run_dir / "run.json").read_text())
-    assert exported.dataset_fingerprint == run["dataset"]["fingerprint"]
-    # Judged on the way, since it had not been before.
+    assert metadata.dataset_fingerprint == run["dataset"]["fingerprint"]
+    # The export evaluates a network that was not evaluated before.
     evaluation = json.loads((run_dir / "evaluation.json").read_text())
-    assert exported.scores == evaluation["scores"]
-    assert set(exported.scores) >= {"network", "commonest colour"}
+    assert metadata.scores == evaluation["scores"]
+    assert set(metadata.scores) >= {"network", "commonest colour"}
 
     card = (export_dir / "README.md").read_text()
     assert "| `model.widths` | `[8, 16]` | `[16, 48, 96, 128, 160]` |" in card
     assert "7 `#808080`" in card
-    assert f"| network | {exported.scores['network']['loss']:.3f} |" in card
+    assert f"| network | {metadata.scores['network']['loss']:.3f} |" in card
     for name in FORMATS:
         assert re.search(rf"\| `{name}` \| [\d.]+ \| [\d.e+-]+ \| [\d.]+% \| [\d.]+ \|", card)
     for name in ("palette.png", "panel.png"):
@@ -111,22 +109,24 @@ def test_a_table_a_card_and_what_programs_read(
             assert min(picture.size) > 30
 
 
-def test_some_formats_of_the_last_network_say_so(
+def test_some_formats_of_the_last_checkpoint(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    words = [f"run={run_dir}", f"out={tmp_path / 'empty'}", "formats=onnx,keras", "checkpoint=last"]
-    assert main(words) == 0
+    argv = [f"run={run_dir}", f"out={tmp_path / 'empty'}", "formats=onnx,keras", "checkpoint=last"]
+    assert main(argv) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "look"]
     assert max(map(len, out.splitlines()[:-1])) <= 80
     assert ExportMetadata.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
     assert not (tmp_path / "empty/saved_model").exists()
-    assert "from `last.keras`" in (tmp_path / "empty/README.md").read_text()
+    assert "checkpoint `last.keras`" in (tmp_path / "empty/README.md").read_text()
 
 
-def test_the_dataset_may_be_gone(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_without_the_dataset(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = shutil.copytree(run_dir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation*"))
     record = json.loads((run / "run.json").read_text())
     record["dataset"]["root"] = str(tmp_path / "moved")
@@ -135,34 +135,34 @@ def test_the_dataset_may_be_gone(run_dir: Path, tmp_path: Path, capsys: pytest.C
     assert main([f"run={run}", "formats=keras"]) == 0
     note = capsys.readouterr().out.splitlines()[0]
     assert f"no longer at {tmp_path / 'moved'}: type data.root=WHERE" in note
-    exported = ExportMetadata.load(run / "export")
-    assert (exported.recipe, exported.scores) == ({}, {})
+    metadata = ExportMetadata.load(run / "export")
+    assert (metadata.recipe, metadata.scores) == ({}, {})
     card = (run / "export/README.md").read_text()
-    assert "None: it was not judged" in card
-    assert "as the network was when its training ended" in card
+    assert "was not evaluated" in card
+    assert "at the end of the training" in card
 
     other = write_dataset(tmp_path / "other", train=3, val=0, shards=1)
-    words = [f"run={run}", f"out={tmp_path / 'out'}", f"data.root={other}"]
-    assert main(words) == 2
+    argv = [f"run={run}", f"out={tmp_path / 'out'}", f"data.root={other}"]
+    assert main(argv) == 2
     assert "is another dataset" in capsys.readouterr().err
 
 
-# --------------------------------------------------------------------------- each format, where it is used
+# ------------------------------------------------------------------- each format in its own runtime
 
-# An own finder, so that not even a package that wants TensorFlow could have it.
+# A finder that refuses packages, also for packages that would import them.
 WITHOUT = """
 import sys
-class Barred:
+class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {barred}:
-            raise ImportError(name + " is barred")
-sys.meta_path.insert(0, Barred())
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
 """
 OURS = ("training", "tfrecords_schema", "preprocess")
 WITH_TENSORFLOW = ("keras", "saved_model")
 
 
-# Each program in a fork of its own; TensorFlow is imported once, before those that may have it.
+# Runs each program in its own fork; TensorFlow is imported once, before the programs that may use it.
 FORK_EACH = """
 import json, os, sys
 for name, program in json.loads(sys.argv[1]).items():
@@ -179,9 +179,12 @@ for name, program in json.loads(sys.argv[1]).items():
 
 @pytest.fixture(scope="module")
 def colored(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, Path]:
-    """Edges [1, 32, 57], and a folder where each format's program of the card has coloured them.
+    """Runs the program of the card for each format, on a drawing of 32 × 57 px.
 
-    They ran without our code and, where the format's runtime is not it, without TensorFlow.
+    The programs run without linewash, and without TensorFlow where the runtime is another one.
+
+    Returns:
+      The edges [1, 32, 57], and a folder with a subfolder of results per format.
     """
     folder = tmp_path_factory.mktemp("elsewhere")
     edges = np.concatenate([draw_example(seed, 32, PALETTE)[0] for seed in (3, 4)], axis=1)[:, :57]
@@ -189,8 +192,8 @@ def colored(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     before, *uses, after = blocks
     programs = {}
     for name, use in sorted(zip(FORMATS, uses, strict=True), key=lambda pair: pair[0] in WITH_TENSORFLOW):
-        barred = OURS + (() if name in WITH_TENSORFLOW else ("tensorflow", "keras"))
-        programs[name] = WITHOUT.format(barred=barred) + before + use + after
+        blocked = OURS + (() if name in WITH_TENSORFLOW else ("tensorflow", "keras"))
+        programs[name] = WITHOUT.format(blocked=blocked) + before + use + after
         (folder / name).mkdir()
         for file in (FORMATS[name], "export.json"):
             source = export_dir / file
@@ -201,7 +204,7 @@ def colored(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_card_s_own_program_colours_a_drawing(
+def test_the_program_on_the_card_colours_a_drawing(
     name: str, run_dir: Path, colored: tuple[np.ndarray, Path]
 ) -> None:
     edges, folder = colored
@@ -212,16 +215,16 @@ def test_the_card_s_own_program_colours_a_drawing(
 
 
 def test_export_json_is_read_without_tensorflow(export_dir: Path) -> None:
-    program = WITHOUT.format(barred=("tensorflow", "keras", "hydra", "PIL", "onnxruntime")) + (
+    program = WITHOUT.format(blocked=("tensorflow", "keras", "hydra", "PIL", "onnxruntime")) + (
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "import training\nfrom training.export.metadata import Exported\n"
-        "exported = Exported.load('.')\n"
-        "assert exported.file('.', 'onnx').name == 'model.onnx' and len(exported.palette) == 8\n"
+        "import training\nfrom training.export.metadata import ExportMetadata\n"
+        "metadata = ExportMetadata.load('.')\n"
+        "assert metadata.file('.', 'onnx').name == 'model.onnx' and len(metadata.palette) == 8\n"
     )
     in_fresh_process(program, export_dir)
 
 
-def test_onnx_is_open_in_batch_height_and_width(export_dir: Path) -> None:
+def test_onnx_accepts_any_batch_height_and_width(export_dir: Path) -> None:
     import onnx
 
     model = onnx.load(export_dir / "model.onnx")
@@ -229,7 +232,7 @@ def test_onnx_is_open_in_batch_height_and_width(export_dir: Path) -> None:
         axes = value.type.tensor_type.shape.dim
         assert [axis.dim_param for axis in axes[:3]] == ["batch", "height", "width"]
         assert axes[3].dim_value == channels
-    # One to bring the drawing in, one to bring the logits out, and none between.
+    # One for the input and one for the output, and none in between.
     assert sum(node.op_type == "Transpose" for node in model.graph.node) <= 2
 
 
@@ -245,24 +248,24 @@ STRIDES = {"resunet": 2, "article": 128, "article_logits": 128}
         for kind in list(NETWORKS)[1:]
     ],
 )
-def test_every_network_says_the_same_in_every_format(
+def test_every_network_agrees_with_keras_in_every_format(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = max(32, STRIDES.get(kind, 0))
     dataset = write_dataset(tmp_path / "dataset", train=4, val=2, shards=1, size=size)
     run = make_run(tmp_path / "run", dataset, *NETWORKS[kind])
-    # Judging is tested elsewhere, and takes longer than exporting.
+    # Without the dataset, so that nothing is evaluated, which would take longer than the export.
     (dataset / "val/val-00000-of-00001.tfrecord").rename(tmp_path / "away")
     assert main([f"run={run}"]) == 0, capsys.readouterr().err
-    exported = ExportMetadata.load(run / "export")
-    assert set(exported.files) == set(FORMATS)
-    assert exported.hints == ("hints" in kind)
+    metadata = ExportMetadata.load(run / "export")
+    assert set(metadata.files) == set(FORMATS)
+    assert metadata.hints == ("hints" in kind)
     net = keras.models.load_model(run / "export/model.keras", compile=False)
     assert {layer.dtype_policy.name for layer in net.layers} == {"float32"}
     assert net.input.name == "drawing"
 
 
-def test_the_article_s_scores_become_the_logits_it_was_trained_on() -> None:
+def test_scores_of_the_article_become_logits() -> None:
     from training.export.portable import inference_copy, portable_copy
     from training.metrics.losses import to_logits
 
@@ -274,11 +277,11 @@ def test_the_article_s_scores_become_the_logits_it_was_trained_on() -> None:
     np.testing.assert_allclose(portable_copy(copy)(drawing, training=False), expected, atol=1e-5)
 
 
-# ------------------------------------------------------------------------------------------ mistakes
+# -------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("argv", "sentence"),
     [
         ([], "run is missing: type run=RUN_DIR"),
         (["run=nowhere"], "run=nowhere: there is no such directory"),
@@ -295,52 +298,52 @@ def test_the_article_s_scores_become_the_logits_it_was_trained_on() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
-def test_slips_get_one_sentence(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_wrong_arguments_give_one_sentence(
+    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assert main(words) == 2
-    complained = capsys.readouterr().err
-    assert complained.startswith("python -m training.export: ")
-    assert sentence in complained
-    assert complained.count("\n") == 1
+    assert main(argv) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("python -m training.export: ")
+    assert sentence in stderr
+    assert stderr.count("\n") == 1
 
 
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str:
-    assert main(list(words)) == code
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return said
+def error_of(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
+    assert main(list(argv)) == code
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    return stderr
 
 
-def test_nothing_is_written_over(
+def test_existing_files_are_not_overwritten(
     run_dir: Path, export_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(export_dir.rglob("*"))
-    said = complaint(capsys, 2, f"run={run_dir}", f"out={export_dir}")
-    assert f"out={export_dir} is already there: remove it, or type out=ANOTHER" in said
+    stderr = error_of(capsys, 2, f"run={run_dir}", f"out={export_dir}")
+    assert f"out={export_dir} already exists: remove it, or type out=ANOTHER" in stderr
     assert sorted(export_dir.rglob("*")) == before
     (tmp_path / "file").write_text("mine")
-    assert "is already there" in complaint(capsys, 2, f"run={run_dir}", f"out={tmp_path / 'file'}")
-    assert "could not be" in complaint(capsys, 1, f"run={run_dir}", f"out={tmp_path / 'file/out'}")
+    assert "already exists" in error_of(capsys, 2, f"run={run_dir}", f"out={tmp_path / 'file'}")
+    assert "could not be" in error_of(capsys, 1, f"run={run_dir}", f"out={tmp_path / 'file/out'}")
 
 
-def test_a_network_that_is_damaged_or_missing_leaves_nothing(
+def test_damaged_and_missing_networks_leave_no_files(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(run_dir, tmp_path / "run")
     network = run / "checkpoints/best.keras"
     network.write_bytes(network.read_bytes()[:1000])
-    assert "best.keras is damaged" in complaint(capsys, 1, f"run={run}")
+    assert "best.keras is damaged" in error_of(capsys, 1, f"run={run}")
     network.unlink()
-    assert "best.keras is missing" in complaint(capsys, 2, f"run={run}")
+    assert "best.keras is missing" in error_of(capsys, 2, f"run={run}")
     (run / "run.json").write_text("{}")
-    assert "run.json is not what python -m training writes" in complaint(capsys, 2, f"run={run}")
+    assert "run.json is not what python -m training writes" in error_of(capsys, 2, f"run={run}")
     assert not [path for path in run.iterdir() if "export" in path.name]
 
 
 @pytest.mark.parametrize("wrong", ["difference", "nan"])
-def test_a_format_that_says_something_else_leaves_nothing(
+def test_a_format_that_differs_from_keras_leaves_no_files(
     wrong: str,
     run_dir: Path,
     tmp_path: Path,
@@ -350,19 +353,19 @@ def test_a_format_that_says_something_else_leaves_nothing(
     from training.export import parity
 
     def opened(path: Path) -> parity.Runner:
-        # As if a colour had been forgotten; or nothing had come out at all.
+        # One logit is wrong, or all are NaN.
         runner = parity._open_keras(path)
-        spoil = {"difference": np.eye(8)[0], "nan": np.nan}[wrong]
-        return lambda drawings: runner(drawings) + 0.1 * spoil
+        error = {"difference": np.eye(8)[0], "nan": np.nan}[wrong]
+        return lambda drawings: runner(drawings) + 0.1 * error
 
     monkeypatch.setitem(parity.OPEN, "keras", opened)
     out = tmp_path / "exports/export"
-    said = complaint(capsys, 1, f"run={run_dir}", f"out={out}", "formats=keras")
-    assert "keras does not say what Keras says: probabilities differ by up to" in said
+    stderr = error_of(capsys, 1, f"run={run_dir}", f"out={out}", "formats=keras")
+    assert "the keras export differs from Keras: probabilities by up to" in stderr
     assert list(out.parent.iterdir()) == []
 
 
-def test_what_stops_it_leaves_nothing(
+def test_errors_and_interrupts_leave_no_files(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from training.export import formats
@@ -371,22 +374,22 @@ def test_what_stops_it_leaves_nothing(
         raise OSError(28, "No space left on device", "model.onnx")
 
     monkeypatch.setattr(formats, "_write_onnx", fail)
-    words = (f"run={run_dir}", f"out={tmp_path / 'export'}", "formats=onnx")
-    assert "model.onnx could not be read or written: No space left" in complaint(capsys, 1, *words)
+    argv = (f"run={run_dir}", f"out={tmp_path / 'export'}", "formats=onnx")
+    assert "model.onnx could not be read or written: No space left" in error_of(capsys, 1, *argv)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(formats, "_write_onnx", interrupt)
-    assert main(list(words)) == 130
+    assert main(list(argv)) == 130
 
     def break_down(*_: object) -> None:
         raise RuntimeError("an op without a name\nand a page of text")
 
     monkeypatch.setattr(formats, "_write_onnx", break_down)
-    said = complaint(capsys, 1, *words)
-    assert "onnx could not be made of this network (RuntimeError: an op without a name)" in said
-    assert "leave it out with formats=keras,saved_model,litert" in said
+    stderr = error_of(capsys, 1, *argv)
+    assert "could not be converted to onnx (RuntimeError: an op without a name)" in stderr
+    assert "type formats=keras,saved_model,litert" in stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -395,20 +398,20 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(__main__.NEEDS, "onnx", ("no_such_package", "onnx"))
     with pytest.raises(WorkError, match=r"onnx needs no_such_package: .* -m pip install .*\[export\]"):
-        chosen_formats(None)
-    assert chosen_formats("saved_model,keras") == ["keras", "saved_model"]
+        parse_formats(None)
+    assert parse_formats("saved_model,keras") == ["keras", "saved_model"]
 
 
-def test_slips_and_help_do_not_wait_for_tensorflow() -> None:
+def test_help_and_wrong_arguments_do_not_start_tensorflow() -> None:
     program = (
-        "import sys\nfrom training.export import main\n"
+        "import sys\nfrom training.export.__main__ import main\n"
         "assert main(['run=/nowhere']) == 2 and main(['--help']) == 0\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     )
     in_fresh_process(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + program, ROOT)
 
 
-def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
+def test_invalid_export_json_is_refused(export_dir: Path, tmp_path: Path) -> None:
     text = (export_dir / "export.json").read_bytes()
     assert ExportMetadata.load(export_dir).to_json() == text
 
@@ -417,7 +420,9 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=sentence):
             ExportMetadata.load(tmp_path)
 
-    with pytest.raises(UsageError, match=r"holds no export\.json; type python -m training\.export"):
+    with pytest.raises(
+        UsageError, match=r"holds no export\.json; make an export with python -m training\.export"
+    ):
         ExportMetadata.load(tmp_path)
     with pytest.raises(UsageError, match="there is no such directory"):
         ExportMetadata.load(tmp_path / "nowhere")
@@ -426,24 +431,26 @@ def test_what_export_json_may_not_be(export_dir: Path, tmp_path: Path) -> None:
     refuses(b"[]", r"is not what python -m training\.export writes")
     refuses(b"\xff", r"is not what python -m training\.export writes")
     refuses(
-        msgspec.json.encode(fields | {"format_version": 2}), "format version 2, but this linewash reads 1"
+        msgspec.json.encode(fields | {"format_version": 2}),
+        "format version 2, but this linewash reads version 1",
     )
     refuses(msgspec.json.encode(fields | {"stride": "8"}), "stride")
     refuses(msgspec.json.encode(fields | {"stride": 0}), "from 1 to 8192, got 32 and 0")
     refuses(
-        msgspec.json.encode(fields | {"files": {"onnx": "../../model.onnx"}}), "names within the directory"
+        msgspec.json.encode(fields | {"files": {"onnx": "../../model.onnx"}}),
+        "file names without directories",
     )
     fields["palette"]["colors"] = [[0, 0, 0], [0, 0, 300]]
     refuses(msgspec.json.encode(fields), "three numbers from 0 to 255")
 
-    exported = ExportMetadata.load(export_dir)
+    metadata = ExportMetadata.load(export_dir)
     with pytest.raises(UsageError, match=r"model\.onnx is missing"):
-        exported.file(tmp_path, "onnx")
+        metadata.file(tmp_path, "onnx")
     with pytest.raises(UsageError, match="holds no torch, only keras, saved_model, onnx, litert"):
-        exported.file(export_dir, "torch")
+        metadata.file(export_dir, "torch")
 
 
-def test_a_killed_export_is_cleared_away_by_training_and_by_the_next_export(tmp_path: Path) -> None:
+def test_files_of_a_killed_export_are_removed_by_training_and_by_the_next_export(tmp_path: Path) -> None:
     from training.atomic_files import atomic_directory, remove_unfinished
 
     half = tmp_path / ".writing.export/saved_model"

@@ -230,7 +230,7 @@ def test_workers_killed_at_any_moment(work: Work, tmp_path: Path, seed: int, cou
             count(kind)
         code, text = job.wait(PATIENCE), said.read_text()
         assert "Traceback" not in text
-        assert code == 0 or (code == 1 and "run the same command again to go on" in text), text
+        assert code == 0 or (code == 1 and "run the same command again to continue" in text), text
         assert_finishes(work, output)
         if kills >= KILLS_A_TEST:
             return

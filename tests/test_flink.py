@@ -1,9 +1,8 @@
-"""The job on a real Flink session cluster, as scripts/flink_local.sh starts it, and the parts of that road.
+"""Jobs on a Flink session cluster, as scripts/flink_local.sh starts it.
 
-Beam's Flink job server is put together by Maven, or comes from FLINK_JOB_SERVER_JAR; where neither has it,
-the two tests that hand a job to Flink are skipped, and say so, but not in CI. The cluster is tested in any
-case, and so is the launcher's side with a worker pool: there Beam's own job service stands in for Flink's;
-no Flink is involved.
+Maven assembles Beam's job server for Flink, or FLINK_JOB_SERVER_JAR names it. If neither is available, the
+two tests that submit a job to Flink are skipped, except in CI. The cluster is always tested. The launcher and
+a worker pool are tested with Beam's own job service, without Flink.
 """
 
 import json
@@ -24,7 +23,7 @@ from preprocess import options
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "flink_local.sh"
-# And the two after it. Each worker of pytest has its own: two may have been given tests of this file.
+# The first of three ports. Each worker of pytest has its own, since two of them may run tests of this file.
 PORT = 18081 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 SERVICES = ("job-manager", "task-manager-1", "task-manager-2", "worker-pool")
 JOB_SERVER_MISSING = 3  # exit code of `fetch`
@@ -43,7 +42,7 @@ def process_id(state, service):
 
 
 def lives(pid):
-    """True for a process that runs; one that has ended may stay in /proc for a while, with no command."""
+    """Returns True if a process runs. One that has ended may remain in /proc, without a command."""
     try:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
@@ -51,8 +50,8 @@ def lives(pid):
 
 
 def task_managers():
-    with urllib.request.urlopen(f"http://localhost:{PORT}/overview", timeout=5) as answer:
-        return json.load(answer)["taskmanagers"]
+    with urllib.request.urlopen(f"http://localhost:{PORT}/overview", timeout=5) as response:
+        return json.load(response)["taskmanagers"]
 
 
 def eventually(condition, seconds=30):
@@ -70,14 +69,14 @@ def shards(root):
 
 @pytest.fixture(scope="module")
 def java():
-    """Makes sure that there is Java."""
+    """Skips the test if Java is not installed."""
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-        pytest.skip("no Java here")
+        pytest.skip("Java is not installed")
 
 
 @pytest.fixture(scope="module")
 def state(java, tmp_path_factory):
-    """A running cluster's folder of logs and process ids."""
+    """The folder of the logs and process ids of a running cluster."""
     state = tmp_path_factory.mktemp("flink") / "state"
     os.environ["FLINK_LOCAL_DIR"] = str(state)
     try:
@@ -91,7 +90,7 @@ def state(java, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def job_server(java):
-    """Makes sure of Beam's job server for Flink."""
+    """Downloads Beam's job server for Flink; skips the test if that fails."""
     fetched = flink_local("fetch", timeout=600)
     if fetched.returncode == JOB_SERVER_MISSING and not os.environ.get("CI"):
         pytest.skip(fetched.stderr.strip().splitlines()[-1])
@@ -100,7 +99,7 @@ def job_server(java):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """The flags of a job of 25 shards, and the dataset that the local runner makes of it."""
+    """The flags of a job with 25 shards, and the dataset that the local runner writes."""
     root = tmp_path_factory.mktemp("job")
     flags = ["--input", str(helper_photos.folder(root / "images", 1200)), "--num_shards", "24"]
     command = [sys.executable, "-m", "preprocess", *flags, "--output", str(root / "local")]
@@ -126,7 +125,7 @@ def test_a_killed_task_manager_changes_nothing(job_server, state, job, tmp_path)
     with (tmp_path / "log").open("w") as log:
         running = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         assert eventually(lambda: len(list(tmp_path.glob("out/receipts/*.json"))) >= 2, 90)
-        assert running.poll() is None, "the job was done before it could be disturbed"
+        assert running.poll() is None, "the job finished before the task manager was killed"
         os.kill(process_id(state, "task-manager-1"), signal.SIGKILL)
         assert running.wait(timeout=180) == 0, (tmp_path / "log").read_text()
     assert shards(tmp_path / "out") == expected
@@ -135,13 +134,13 @@ def test_a_killed_task_manager_changes_nothing(job_server, state, job, tmp_path)
 # ------------------------------------------------------------------------------------------- the cluster
 
 
-def test_the_cluster_comes_whole_survives_a_loss_and_goes_without_a_trace(state):
+def test_the_cluster_starts_survives_a_loss_and_stops_completely(state):
     if flink_local("status").returncode:  # a test before this one has killed a task manager
         assert flink_local("start").returncode == 0
     assert task_managers() == 2
     assert "already running" in flink_local("start").stderr
     os.kill(process_id(state, "task-manager-2"), signal.SIGKILL)
-    assert eventually(lambda: task_managers() == 1), "the loss is noticed within seconds"
+    assert eventually(lambda: task_managers() == 1), "the loss is not detected"
     status = flink_local("status")
     assert status.returncode == 1
     assert "task-manager-2: not running" in status.stdout
@@ -152,7 +151,7 @@ def test_the_cluster_comes_whole_survives_a_loss_and_goes_without_a_trace(state)
     assert flink_local("stop").returncode == 0
     assert not any(lives(pid) for pid in left)
     assert not list(state.glob("*.pid"))
-    assert flink_local("stop").returncode == 0, "there is nothing to stop, and that is fine"
+    assert flink_local("stop").returncode == 0, "to stop a stopped cluster is no error"
 
 
 # ------------------------------------------------------------------------------------------- the launcher
@@ -160,12 +159,12 @@ def test_the_cluster_comes_whole_survives_a_loss_and_goes_without_a_trace(state)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """Beam's own job service and worker pool; gives the flags that lead a job through both."""
+    """Runs Beam's own job service and worker pool; yields the flags of a job that uses both."""
     log = (tmp_path_factory.mktemp("service") / "log").open("w")
     pool, service = free_port(), free_port()
     pools = ["apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"]
     services = ["apache_beam.runners.portability.local_job_service_main", f"--port={service}"]
-    # The pool starts its workers as plain `python`.
+    # The pool starts its workers by the command `python`.
     env = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -211,14 +210,14 @@ def test_an_external_worker_pool_writes_the_same_bytes(service, job, tmp_path):
     assert shards(tmp_path / "out") == expected
 
 
-def test_a_failed_job_is_a_sentence(service, job, tmp_path):
+def test_the_error_of_a_failed_job_is_one_sentence(service, job, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/train").write_text("in the way")
     result = preprocess(*job[0], "--output", tmp_path / "out", *service)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("preprocess: the job failed: ")
+    assert last.startswith("python -m preprocess: the job failed: ")
     assert "run the same command again" in last
     assert "File exists" in (tmp_path / "out/.work/error.txt").read_text()
 
@@ -231,48 +230,48 @@ def test_ctrl_c_cancels_the_job(service, job, tmp_path):
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "Traceback" not in errors
-    assert "run the same command to go on" in errors
+    assert "run the same command again to continue" in errors
 
 
-# ------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------- errors
 
 
-def test_flags_of_flinks_job_server_pass():
+def test_flags_of_flinks_job_server_are_accepted():
     options.check_beam_flags(
         ["--runner", "FlinkRunner", "--checkpointing_interval", "1000", "--object_reuse"]
     )
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "expected"),
     [
         (["--runner", "FlinkRunner", "--flink_mastr", "x"], "did you mean --flink_master?"),
         (["--runner", "FlinkRunner", "--paralelism=2"], "did you mean --parallelism?"),
         (["--runner", "DirectRunner", "--checkpointing_interval", "1000"], "neither linewash nor Beam knows"),
     ],
 )
-def test_slips_of_the_pen_do_not(flags, words):
-    with pytest.raises(options.UsageError, match=words.replace("?", r"\?")):
+def test_misspelt_flags_are_refused(flags, expected):
+    with pytest.raises(options.UsageError, match=expected.replace("?", r"\?")):
         options.check_beam_flags(flags)
 
 
 @pytest.mark.parametrize(
-    ("args", "env", "words"),
+    ("args", "env", "expected"),
     [
         (["start"], {"JAVA_HOME": "/nowhere"}, "Flink needs Java 11 or newer"),
         (["run"], {"JAVA_HOME": "/nowhere"}, "Flink needs Java 11 or newer"),
         (["dance"], {}, "there is no command dance"),
     ],
 )
-def test_what_cannot_be_run_is_one_sentence(args, env, words, tmp_path):
+def test_an_error_of_the_script_is_one_sentence(args, env, expected, tmp_path):
     result = flink_local(*args, FLINK_LOCAL_DIR=str(tmp_path / "state"), **env)
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert words in result.stderr
+    assert expected in result.stderr
 
 
-def test_a_job_server_that_is_not_there_is_one_sentence(java, tmp_path):
+def test_the_error_for_a_missing_job_server_is_one_sentence(java, tmp_path):
     result = flink_local("run", FLINK_JOB_SERVER_JAR=str(tmp_path / "none.jar"))
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert "none.jar is not there" in result.stderr
+    assert "none.jar does not exist" in result.stderr

@@ -1,4 +1,4 @@
-"""Simulated colour hints: where they lie, what they say, and that a network can use them."""
+"""Simulated colour hints: their positions and colours, and networks that take them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrecords_schema import Palette
 from training.config import HintsConfig
-from training.data.hints import dabs, simulate, to_channels
+from training.data.hints import hint_channels, simulate_hints, simulate_point_hints
 from training.data.stateless_random import StatelessRandom
 from training.hydra_config import compose
 from training.metrics.color_spaces import HINT_CHANNELS
@@ -18,60 +18,64 @@ SIZE = 32
 CONFIG = HintsConfig(without=0.25, most=16, longest=6)
 
 
-def some_labels(count: int, colors: int = 8, block: int = 8) -> tf.Tensor:
-    """Blocks of random labels, uint8 [count, 32, 32]."""
+def make_labels(count: int, colors: int = 8, block: int = 8) -> tf.Tensor:
+    """Returns blocks of random labels, uint8 [count, 32, 32]."""
     coarse = np.random.default_rng(0).integers(0, colors, (count, SIZE // block, SIZE // block))
     return tf.constant(coarse.repeat(block, 1).repeat(block, 2).astype(np.uint8))
 
 
-def draws(count: int, epoch: int = 0, first: int = 0) -> StatelessRandom:
+def make_random(count: int, epoch: int = 0, first: int = 0) -> StatelessRandom:
     return StatelessRandom(3, tf.constant(epoch), tf.range(first, first + count))
 
 
-def test_hints_are_sparse_and_a_share_has_none() -> None:
-    hints = simulate(some_labels(400), draws(400), CONFIG).numpy()
+def test_hints_are_sparse_and_a_fraction_of_the_examples_has_none() -> None:
+    hints = simulate_hints(make_labels(400), make_random(400), CONFIG).numpy()
     covered = (hints > 0).mean((1, 2))
     assert 0.2 < (covered == 0).mean() < 0.3
     assert 0.01 < covered.mean() < 0.3
 
 
-def test_thin_strokes_say_the_truth() -> None:
-    labels = some_labels(64)
-    hints = dabs(labels, draws(64), 1).numpy()
-    assert {np.count_nonzero(one) for one in hints} <= {4, 6, 9}, "one dab of 3×3, less at the border"
+def test_point_hints_have_the_label_of_their_pixel() -> None:
+    labels = make_labels(64)
+    hints = simulate_point_hints(labels, make_random(64), 1).numpy()
+    assert {np.count_nonzero(hint) for hint in hints} <= {4, 6, 9}, "3×3 pixels, fewer at the border"
     for hint, truth in zip(hints, labels.numpy(), strict=True):
         middle = [round(float(axis.mean())) for axis in np.nonzero(hint)]
         assert len(np.unique(hint[hint > 0])) == 1
         inside = truth[middle[0], middle[1]] + 1 == hint.max()
-        assert inside or (hint.max() - 1) in truth[hint > 0], "the label where the dab was put"
+        assert inside or (hint.max() - 1) in truth[hint > 0], "not a label under the point"
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 16, 64])
-def test_dabs_are_as_many_as_asked(count: int) -> None:
-    hints = dabs(some_labels(8), draws(8), count).numpy()
+def test_the_number_of_point_hints(count: int) -> None:
+    hints = simulate_point_hints(make_labels(8), make_random(8), count).numpy()
     assert (np.count_nonzero(hints, axis=(1, 2)) <= 9 * count).all()
     assert (np.count_nonzero(hints, axis=(1, 2)) > 0).all() == (count > 0)
 
 
-def test_a_hint_depends_on_seed_epoch_and_example_alone() -> None:
-    labels = some_labels(6)
-    together = simulate(labels, draws(6), CONFIG)
+def test_hints_are_a_function_of_seed_epoch_and_example() -> None:
+    labels = make_labels(6)
+    together = simulate_hints(labels, make_random(6), CONFIG)
     apart = tf.concat(
-        [simulate(labels[:2], draws(2), CONFIG), simulate(labels[2:], draws(4, 0, 2), CONFIG)], 0
+        [
+            simulate_hints(labels[:2], make_random(2), CONFIG),
+            simulate_hints(labels[2:], make_random(4, 0, 2), CONFIG),
+        ],
+        0,
     )
     assert np.array_equal(together, apart)
-    assert not np.array_equal(together, simulate(labels, draws(6, epoch=1), CONFIG))
+    assert not np.array_equal(together, simulate_hints(labels, make_random(6, epoch=1), CONFIG))
 
 
-def test_compiled_hints_are_the_same() -> None:
-    labels = some_labels(6)
-    compiled = tf.function(lambda: simulate(labels, draws(6), CONFIG), jit_compile=True)
-    assert np.array_equal(compiled(), simulate(labels, draws(6), CONFIG))
+def test_compiled_code_gives_the_same_hints() -> None:
+    labels = make_labels(6)
+    compiled = tf.function(lambda: simulate_hints(labels, make_random(6), CONFIG), jit_compile=True)
+    assert np.array_equal(compiled(), simulate_hints(labels, make_random(6), CONFIG))
 
 
-def test_channels_are_the_colour_and_the_place() -> None:
+def test_channels_are_the_colour_and_a_mask() -> None:
     palette = Palette.grid(2)
-    channels = to_channels(tf.constant([[[0, 1], [8, 3]]]), palette).numpy()
+    channels = hint_channels(tf.constant([[[0, 1], [8, 3]]]), palette).numpy()
     assert channels.shape == (1, 2, 2, HINT_CHANNELS)
     assert np.array_equal(channels[0, 0, 0], [0, 0, 0, 0])
     assert np.allclose(channels[0, 1, 0], [*palette.rgb[7] / 255, 1])

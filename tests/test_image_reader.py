@@ -1,4 +1,4 @@
-"""Reading from storage that is slow, far, or fails now and then."""
+"""Images are read from storage that is slow or remote, or fails at times."""
 
 import threading
 import time
@@ -17,11 +17,11 @@ from preprocess.storage import files
 
 
 class SlowFileSystem(LocalFileSystem):
-    """slow://PATH: the local files, but each is opened only after `delay` seconds; failing as told."""
+    """slow://PATH: the local files, opened after `delay` seconds and `failures[path]` failed attempts."""
 
     delay = 0.0
-    failures: dict[str, int] = {}  # noqa: RUF012 -- Beam makes an instance of its own for each call
-    at_once = most_at_once = 0
+    failures: dict[str, int] = {}  # noqa: RUF012 -- Beam creates an instance for each call
+    at_once = max_at_once = 0
     _counting = threading.Lock()
 
     @classmethod
@@ -42,7 +42,7 @@ class SlowFileSystem(LocalFileSystem):
         kind = type(self)
         with kind._counting:
             kind.at_once += 1
-            kind.most_at_once = max(kind.most_at_once, kind.at_once)
+            kind.max_at_once = max(kind.max_at_once, kind.at_once)
         try:
             time.sleep(kind.delay)
             if kind.failures.get(path, 0) > 0:
@@ -56,9 +56,9 @@ class SlowFileSystem(LocalFileSystem):
 
 @pytest.fixture
 def slow(monkeypatch):
-    monkeypatch.setattr(SlowFileSystem, "most_at_once", 0)
+    monkeypatch.setattr(SlowFileSystem, "max_at_once", 0)
     monkeypatch.setattr(SlowFileSystem, "failures", {})
-    monkeypatch.setattr(image_reader, "PAUSE", 0.001)
+    monkeypatch.setattr(image_reader, "FIRST_PAUSE_SECONDS", 0.001)
     return SlowFileSystem
 
 
@@ -70,20 +70,20 @@ def write(pattern, output, **recipe):
     return {shard.name: (output / shard.name).read_bytes() for shard in shards}, receipts
 
 
-def test_remote_images_are_read_many_at_a_time_and_written_in_order(slow, tmp_path):
+def test_remote_images_are_read_in_parallel_and_written_in_order(slow, tmp_path):
     folder = helper_photos.folder(tmp_path / "images", 60)
     slow.delay = 0.01
     far, _ = write(f"slow:/{folder}", tmp_path / "far")
     near, _ = write(str(folder), tmp_path / "near")
     assert far == near
-    assert slow.most_at_once >= image_reader.AHEAD / 2
+    assert slow.max_at_once >= image_reader.IMAGES_AHEAD / 2
 
 
-def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
+def test_a_failed_read_is_repeated(slow, tmp_path):
     folder = helper_photos.folder(tmp_path / "images", 10)
     slow.delay = 0
     paths = [f"slow:/{path}" for path in sorted(folder.rglob("*.JPEG"))]
-    slow.failures = {paths[0]: image_reader.TRIES - 1, paths[1]: image_reader.TRIES}
+    slow.failures = {paths[0]: image_reader.MAX_ATTEMPTS - 1, paths[1]: image_reader.MAX_ATTEMPTS}
     _, receipts = write(f"slow:/{folder}", tmp_path / "out")
     rejects = [reject for receipt in receipts for reject in receipt.rejects]
     assert [(r.key, r.reason, r.detail) for r in rejects] == [
@@ -91,22 +91,22 @@ def test_a_read_that_fails_now_and_then_is_tried_again(slow, tmp_path):
     ]
 
 
-def test_a_file_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_reader, "PAUSE", 1000)
+def test_a_missing_file_is_not_retried(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_reader, "FIRST_PAUSE_SECONDS", 1000)
     with pytest.raises(Rejected, match="unreadable: the file is gone"):
         image_reader.read_image(Image("a/b.JPEG", str(tmp_path / "b.JPEG")))
 
 
-def test_reading_stops_when_nobody_asks_any_more(slow, tmp_path):
+def test_closing_the_iterator_stops_all_threads(slow, tmp_path):
     folder = helper_photos.folder(tmp_path / "images", 40)
-    found = image_reader.read_all(
+    results = image_reader.read_images(
         Image(str(i), f"slow:/{p}") for i, p in enumerate(sorted(folder.rglob("*.JPEG")))
     )
-    assert next(found)[1].startswith(b"\xff\xd8")
-    found.close()
+    assert next(results)[1].startswith(b"\xff\xd8")
+    results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 
 
-def test_remote_files_are_told_from_local_ones():
+def test_remote_paths_are_recognized():
     assert files.is_remote("gs://bucket/a")
     assert not files.is_remote("/photos/a")

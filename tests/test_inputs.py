@@ -1,4 +1,4 @@
-"""What an input holds and how its path is typed: the same on every route, and nothing left out in silence."""
+"""Every route to an image and every spelling of its path give the same result; skipped files are counted."""
 
 import bz2
 import errno
@@ -27,14 +27,14 @@ from preprocess import image_reader
 from preprocess.file_types import Skipped
 from preprocess.image_index import Subset
 from preprocess.options import UsageError, check_beam_flags, parse
-from preprocess.plan import Sharding, make_plan, read_plan
+from preprocess.plan import Sharding, make_plan, read_shard_list
 from preprocess.rejects import Rejected
 from preprocess.sources import Image, SourceError, images
 from preprocess.storage import files
 
 
 class FarFileSystem(LocalFileSystem):
-    """far://PATH: the local files, as a store that Beam knows."""
+    """far://PATH: the local files, as a remote file system of Beam."""
 
     @classmethod
     def scheme(cls):
@@ -63,20 +63,20 @@ def write(root, files):
     return root
 
 
-def found(*patterns, output="nowhere", **more):
-    return sorted(images([str(p) for p in patterns], str(output), **more), key=lambda image: image.key)
+def find_images(*patterns, output="nowhere", **options):
+    return sorted(images([str(p) for p in patterns], str(output), **options), key=lambda image: image.key)
 
 
-def keys(*patterns, **more):
-    return [image.key for image in found(*patterns, **more)]
+def keys(*patterns, **options):
+    return [image.key for image in find_images(*patterns, **options)]
 
 
 def planned(patterns, output, **layout):
     shards = make_plan(images(patterns, str(output)), Sharding(val_fraction=0, **layout), str(output))
-    return [image for shard in shards for image in read_plan(shard.plan)]
+    return [image for shard in shards for image in read_shard_list(shard.list_path)]
 
 
-# ------------------------------------------------------------------------- what is taken, what is skipped
+# ------------------------------------------------------------------------------- taken and skipped files
 
 MIXED = {
     "n01/a.jfif": JPEG, "n01/b.JPE": JPEG, "n01/c.pjpeg": JPEG, "n01/d": JPEG, "n01/e.webp": JPEG,
@@ -114,7 +114,7 @@ def as_deepest_glob(root):
 
 
 def as_tar(root):
-    """As macOS writes it, with ./ before each name."""
+    """A tar as macOS writes it, with ./ before each name."""
     files = {path.relative_to(root / "photos"): path for path in (root / "photos").rglob("*")}
     members = {f"./{name}": path.read_bytes() for name, path in files.items() if path.is_file()}
     (root / "photos.tar").write_bytes(tar(members))
@@ -149,20 +149,20 @@ def test_every_route_takes_and_counts_the_same(route, tmp_path):
     write(tmp_path / "photos", MIXED)
     output = tmp_path / "out"
     pattern = route(tmp_path)
-    for _ in "once", "and again, from the index of a tar":
+    for _ in "first run", "second run, which uses the index of a tar":
         skipped = Skipped()
         assert keys(pattern, output=output, skipped=skipped) == TAKEN
         assert str(skipped) == SKIPPED
 
 
-def test_images_found_by_content_are_read_from_where_they_lie(tmp_path):
+def test_images_found_by_content_have_the_right_offsets(tmp_path):
     write(tmp_path / "photos", MIXED)
-    for image in found(as_tar_of_tars(tmp_path), output=tmp_path / "out"):
+    for image in find_images(as_tar_of_tars(tmp_path), output=tmp_path / "out"):
         assert files.read(image.path, image.offset, image.size) == MIXED[image.key]
 
 
 @pytest.mark.parametrize("name", [".cache", "@eaDir", "lost+found", "Temporary Items"])
-def test_a_hidden_folder_that_is_named_is_taken(tmp_path, monkeypatch, name):
+def test_a_hidden_folder_is_searched_if_the_pattern_names_it(tmp_path, monkeypatch, name):
     write(tmp_path / name / "pics", {"n01/a.jpg": JPEG, "n01/.b.jpg": JPEG})
     expected = ["n01/a.jpg"]
     assert keys(tmp_path / name / "pics") == keys(tmp_path / name / "pics" / "*" / "*.jpg") == expected
@@ -173,7 +173,7 @@ def test_a_hidden_folder_that_is_named_is_taken(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("far", ["", "far:/"])
-def test_a_glob_takes_the_hidden_names_that_it_calls(tmp_path, far):
+def test_a_glob_matches_hidden_names_if_it_begins_like_one(tmp_path, far):
     write(tmp_path, {"n01/.thumbs/a.jpg": JPEG, "n01/.trash/a.jpg": JPEG, "n01/b.jpg": JPEG})
     assert keys(f"{far}{tmp_path}/*/.thumbs/*.jpg") == ["n01/.thumbs/a.jpg"]
     assert keys(f"{far}{tmp_path}/n01/.th*/*") == [".thumbs/a.jpg"]
@@ -189,14 +189,14 @@ def test_the_dataset_itself_is_not_searched(tmp_path):
         assert str(skipped) == ""
 
 
-def test_usual_names_are_not_opened(tmp_path, monkeypatch):
+def test_files_with_common_extensions_are_not_opened(tmp_path, monkeypatch):
     write(tmp_path, {"n01/a.JPEG": JPEG, "n01/b.png": PNG, "n01/c.json": b"{}", "n01/d.txt": b""})
     monkeypatch.setattr(files, "open_binary", None)
     monkeypatch.setattr(files, "read", None)
     assert keys(tmp_path) == keys(f"far:/{tmp_path}") == ["n01/a.JPEG", "n01/b.png"]
 
 
-def test_many_kinds_are_summed_in_one_line():
+def test_the_counts_of_rare_extensions_are_added_up():
     skipped = Skipped()
     for number in range(1, 31):
         for _ in range(number):
@@ -206,14 +206,14 @@ def test_many_kinds_are_summed_in_one_line():
     assert line.endswith("others 171")
 
 
-def test_what_was_skipped_stands_in_the_message_where_nothing_was_found(tmp_path):
+def test_the_error_without_images_contains_the_skipped_files(tmp_path):
     write(tmp_path / "n01", {"a.webp": WEBP, "b.webp": WEBP})
     for pattern in (tmp_path, tmp_path / "*" / "*", f"far:/{tmp_path}"):
         with pytest.raises(SourceError, match=r"no image .*2 files skipped: \.webp 2"):
-            found(pattern)
+            find_images(pattern)
 
 
-def test_the_end_of_a_job_and_of_its_rerun_says_what_was_skipped(tmp_path):
+def test_a_job_and_its_rerun_print_the_skipped_files(tmp_path):
     helper_photos.folder(tmp_path / "photos", 4)
     write(
         tmp_path / "photos/n1", {"._x.jpg": b"x", "a.webp": WEBP, "n\u202fm.jpg": JPEG, "\u3000.jfif": JPEG}
@@ -228,11 +228,11 @@ def test_the_end_of_a_job_and_of_its_rerun_says_what_was_skipped(tmp_path):
     assert '"name"' in (tmp_path / "out/rejects.jsonl").read_text()
 
 
-# -------------------------------------------------------------------------------------- how paths are typed
+# --------------------------------------------------------------------------------- spellings of a path
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def photos_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("typed").resolve()
     write(root, {"flat/x.jpg": JPEG, "all/n01/a.jpg": JPEG, "all/n02/b.jpg": JPEG, "here/.keep": b""})
     (root / "n03.tar").write_bytes(tar({"./c.jpg": JPEG, "n04//./d.jpg": JPEG, "n05/../n06/e.jpg": JPEG}))
@@ -258,31 +258,36 @@ DETOURS = st.sampled_from(["", "flat/../", "all/n01/../../", "here/.././"])
     end=st.sampled_from(["", "/", "//", "/.", "/./"]),
 )
 @settings(max_examples=200)
-def test_keys_do_not_depend_on_how_a_path_is_typed(place, target, start, detour, slashes, end):
+def test_keys_do_not_depend_on_how_a_path_is_typed(photos_root, target, start, detour, slashes, end):
     first, *rest = target.split("/")
     path = slashes[0] + detour + first + "".join(map(str.__add__, slashes[1:], rest))
-    path += end if (place / target).is_dir() else ""
+    path += end if (photos_root / target).is_dir() else ""
     before = Path.cwd()
-    os.chdir(place / "here" if start == "parent" else place)
+    os.chdir(photos_root / "here" if start == "parent" else photos_root)
     try:
-        beginning = {"absolute": str(place), "here": ".", "parent": "..", "bucket": f"far:/{place}"}[start]
-        assert keys(beginning + path, output=place / "out") == TARGETS[target]
+        beginning = {
+            "absolute": str(photos_root),
+            "here": ".",
+            "parent": "..",
+            "bucket": f"far:/{photos_root}",
+        }[start]
+        assert keys(beginning + path, output=photos_root / "out") == TARGETS[target]
     finally:
         os.chdir(before)
 
 
 @pytest.mark.parametrize(
-    "typed", [".", "./", "../flat", "../flat/.", "./../flat//", "in/..", "../*/../flat/x.jpg"]
+    "path", [".", "./", "../flat", "../flat/.", "./../flat//", "in/..", "../*/../flat/x.jpg"]
 )
-def test_a_flat_folder_has_its_name_from_inside(tmp_path, monkeypatch, typed):
+def test_a_flat_folder_has_its_name_from_inside(tmp_path, monkeypatch, path):
     write(tmp_path / "flat", {"x.jpg": JPEG, "in/.keep": b""})
     monkeypatch.chdir(tmp_path / "flat")
-    assert keys(typed) == ["flat/x.jpg"]
+    assert keys(path) == ["flat/x.jpg"]
     monkeypatch.chdir(tmp_path / "flat" / "in")
     assert keys("..") == ["flat/x.jpg"]
 
 
-def test_a_working_directory_behind_a_link_is_called_as_the_shell_calls_it(tmp_path, monkeypatch):
+def test_keys_use_the_shells_name_of_a_working_directory_behind_a_link(tmp_path, monkeypatch):
     write(tmp_path / "real", {"x.jpg": JPEG})
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.chdir(tmp_path / "link")
@@ -292,15 +297,15 @@ def test_a_working_directory_behind_a_link_is_called_as_the_shell_calls_it(tmp_p
     assert keys(".") == ["real/x.jpg"]
 
 
-def test_two_dots_after_a_link_lead_to_where_the_system_goes(tmp_path):
+def test_two_dots_after_a_link_follow_the_operating_system(tmp_path):
     write(tmp_path, {"a/there/inner/x.jpg": JPEG, "a/there/y.jpg": PNG, "b/y.jpg": JPEG})
     (tmp_path / "b/link").symlink_to(tmp_path / "a/there/inner")
-    (image,) = found(tmp_path / "b/link/../y.jpg")
+    (image,) = find_images(tmp_path / "b/link/../y.jpg")
     assert Path(image.path).read_bytes() == PNG
     assert image.key == "there/y.jpg"
 
 
-def test_a_name_that_looks_like_a_glob_is_that_folder(tmp_path):
+def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path):
     write(tmp_path, {"sets [24]/n01/a.jpg": JPEG, "sets 2/n01/b.jpg": JPEG})
     for pattern in ("sets [24]", "sets [24]/*", "sets [24]/*/a.jpg"):
         assert keys(tmp_path / pattern) == ["n01/a.jpg"]
@@ -322,7 +327,7 @@ def test_the_home_folder_is_expanded_in_every_path(monkeypatch, flag, tmp_path):
     assert {path for paths in options.inputs.values() for path in paths} == {f"{tmp_path}/a"}
     assert options.output == f"{tmp_path}/b"
     with pytest.raises(UsageError, match=f"{flag} is empty"):
-        parse([*(word for word in pair if not word.startswith(f"{flag}=")), f"{flag}="])
+        parse([*(argument for argument in pair if not argument.startswith(f"{flag}=")), f"{flag}="])
 
 
 def test_the_home_folder_is_expanded_in_palettes_and_lists(monkeypatch, tmp_path):
@@ -359,7 +364,7 @@ def test_links_in_a_tar_are_followed_within_it(tmp_path, far):
     path = tar_of(folder, tmp_path / "photos.tar")
     for output in (tmp_path / "out", tmp_path / "out"):
         skipped = Skipped()
-        images = {image.key: image for image in found(f"{far}{path}", output=output, skipped=skipped)}
+        images = {image.key: image for image in find_images(f"{far}{path}", output=output, skipped=skipped)}
         sound = {key: files.read(i.path, i.offset, i.size) for key, i in images.items() if not i.fault}
         assert sound == {
             "blobs/5f": PNG, "n00/early.jpg": JPEG, "n01/a.jpg": JPEG, "n02/hard.jpg": JPEG, "n02/name": JPEG,
@@ -381,42 +386,42 @@ def test_hard_links_in_a_tar_of_tars(tmp_path):
     os.link(folder / "a.jpg", folder / "b.jpg")
     inner = tar_of(folder, tmp_path / "n01.tar").read_bytes()
     (tmp_path / "all.tar").write_bytes(tar({"n01.tar": inner}))
-    images = found(tmp_path / "all.tar", output=tmp_path / "out")
+    images = find_images(tmp_path / "all.tar", output=tmp_path / "out")
     assert [image.key for image in images] == ["n01/a.jpg", "n01/b.jpg"]
     assert {files.read(i.path, i.offset, i.size) for i in images} == {JPEG}
 
 
 @pytest.mark.skipif(not shutil.which("tar"), reason="Python's tarfile writes no sparse files")
 @pytest.mark.parametrize("form", ["gnu", "pax"])
-def test_a_sparse_file_in_a_tar_is_listed(tmp_path, form):
+def test_a_sparse_file_in_a_tar_is_a_fault(tmp_path, form):
     write(tmp_path / "in", {"n01/a.jpg": JPEG})
     with (tmp_path / "in/n01/b.jpg").open("wb") as file:
         file.write(JPEG)
         file.truncate(1 << 20)
     command = ["tar", "--sparse", f"--format={form}", "-cf", tmp_path / "x.tar", "-C", tmp_path / "in", "n01"]
     subprocess.run(command, check=True)
-    a, b = found(tmp_path / "x.tar", output=tmp_path / "out")
+    a, b = find_images(tmp_path / "x.tar", output=tmp_path / "out")
     assert (a.key, a.fault) == ("n01/a.jpg", "")
     assert b.key == "n01/b.jpg"
     assert "--sparse" in b.fault
 
 
-def test_class_tars_in_one_tar_keep_the_folder_they_lie_in(tmp_path):
+def test_class_tars_in_a_tar_keep_their_folder(tmp_path):
     inner = tar({"1.jpg": JPEG})
     (tmp_path / "all.tar").write_bytes(tar({"train/n01.tar": inner, "val/n01.tar": inner}))
     assert keys(tmp_path / "all.tar", output=tmp_path / "out") == ["train/n01/1.jpg", "val/n01/1.jpg"]
-    found_images = images([str(tmp_path / "all.tar")], str(tmp_path / "out"))
-    shards = make_plan(found_images, Sharding(split="folder"), str(tmp_path / "out"))
-    assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
+    sources = images([str(tmp_path / "all.tar")], str(tmp_path / "out"))
+    shards = make_plan(sources, Sharding(split="folder"), str(tmp_path / "out"))
+    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.images} == {
         "train": ["n01/1.jpg"],
         "val": ["n01/1.jpg"],
     }
 
 
-# ------------------------------------------------------------------------------------------- keys that clash
+# ---------------------------------------------------------------------------------------- duplicate keys
 
 
-def test_inputs_with_the_same_keys_can_be_told_apart(tmp_path, monkeypatch):
+def test_keys_with_input_distinguishes_inputs_with_the_same_keys(tmp_path, monkeypatch):
     write(tmp_path, {"a/cats/1.jpg": JPEG, "b/cats/1.jpg": PNG, "b/2.jpg": PNG})
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     with pytest.raises(SourceError, match=r"key cats/1.jpg: .*a/cats/1.jpg and .*type --keys_with_input"):
@@ -428,14 +433,14 @@ def test_inputs_with_the_same_keys_can_be_told_apart(tmp_path, monkeypatch):
         assert got == expected
 
 
-def test_inputs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
+def test_inputs_of_the_same_name_are_distinguished_by_their_parent_folders(tmp_path):
     write(tmp_path, {"x/cats/1.jpg": JPEG, "y/cats/1.jpg": PNG})
     inputs = [str(tmp_path / "x/cats"), str(tmp_path / "y/cats")]
     got = sorted(image.key for image in planned(inputs, tmp_path / "out", keys_with_input=True))
     assert got == ["x/cats/1.jpg", "y/cats/1.jpg"]
 
 
-def test_an_input_within_another_finds_no_image_twice(tmp_path):
+def test_an_image_found_by_two_inputs_is_an_error(tmp_path):
     write(tmp_path, {"a/cats/1.jpg": JPEG, "a/dogs/1.jpg": PNG})
     with pytest.raises(SourceError, match=r"cats/1.jpg was found by two --input patterns"):
         planned([str(tmp_path / "a"), str(tmp_path / "a/cats")], tmp_path / "out", keys_with_input=True)
@@ -445,7 +450,7 @@ def test_names_of_inputs_come_after_the_folder_of_the_split(tmp_path):
     write(tmp_path, {f"{i}/{s}/n01/1.jpg": JPEG for i in "ab" for s in ("train", "val")})
     inputs = images([str(tmp_path / "a"), str(tmp_path / "b")], "nowhere")
     shards = make_plan(inputs, Sharding(split="folder", keys_with_input=True), str(tmp_path / "out"))
-    got = sorted((shard.split, image.key) for shard in shards for image in read_plan(shard.plan))
+    got = sorted((shard.split, image.key) for shard in shards for image in read_shard_list(shard.list_path))
     assert got == [(s, f"{i}/n01/1.jpg") for s in ("train", "val") for i in "ab"]
 
 
@@ -459,24 +464,24 @@ def test_names_of_inputs_come_after_the_folder_of_the_split(tmp_path):
         (["n01", "n02"], "FOLDER", "FOLDER"),
     ],
 )
-def test_folders_that_say_no_split_are_named_in_what_to_type(tmp_path, folders, train, val):
+def test_the_error_for_folders_without_a_split_suggests_flags(tmp_path, folders, train, val):
     write(tmp_path, {f"{folder}/1.jpg": JPEG for folder in folders})
     with pytest.raises(SourceError, match=rf"--train_input \S*{train} --val_input \S*{val}$"):
         planned([str(tmp_path)], tmp_path / "out", split="folder")
 
 
-def test_splits_are_known_in_any_case(tmp_path):
+def test_split_folders_are_recognized_in_any_case(tmp_path):
     write(tmp_path, {"Train/n01/1.jpg": JPEG, "VAL/n01/1.jpg": JPEG})
     shards = make_plan(images([str(tmp_path)], "nowhere"), Sharding(split="folder"), str(tmp_path / "out"))
     assert sorted(shard.split for shard in shards if shard.images) == ["train", "val"]
 
 
-# ----------------------------------------------------------------------------------- faults of single files
+# --------------------------------------------------------------------------------- faults of single files
 
 
 @pytest.mark.parametrize("name", ["a\u202fb", "a\u00a0b", "\u3000", "x\u200dy", "\u0085", "\u202e", "\u2028"])
 @pytest.mark.parametrize("route", [as_folder, as_tar, as_bucket])
-def test_a_name_of_unusual_letters_is_a_name(tmp_path, name, route):
+def test_a_name_with_unusual_characters_is_no_fault(tmp_path, name, route):
     write(tmp_path / "photos", {f"n01/{name}.jpg": JPEG})
     (image,) = planned([str(route(tmp_path))], tmp_path / "out")
     assert (image.key, image.fault) == (f"n01/{name}.jpg", "")
@@ -508,7 +513,7 @@ def test_an_input_folder_in_another_encoding_is_read(tmp_path, below):
 def test_a_broken_link_is_a_reject_on_every_route(tmp_path, pattern):
     write(tmp_path / "in", {"n01/a.jpg": JPEG})
     (tmp_path / "in/n01/broken.jpg").symlink_to("nowhere")
-    got = {image.key: image for image in found(tmp_path / pattern)}
+    got = {image.key: image for image in find_images(tmp_path / pattern)}
     with pytest.raises(Rejected, match="unreadable: the file is gone"):
         image_reader.read_image(got["n01/broken.jpg"])
 
@@ -522,7 +527,7 @@ def test_links_and_pipes_without_an_images_name_are_counted(tmp_path):
     assert str(skipped) == "2 files skipped: broken links 1, not regular files 1"
 
 
-def test_a_fault_that_may_pass_is_no_reason_to_skip_a_file(tmp_path, monkeypatch):
+def test_a_file_is_not_skipped_because_of_a_temporary_error(tmp_path, monkeypatch):
     write(tmp_path, {"n01/a.jpg": JPEG, "n01/b": JPEG})
 
     def fail(path):
@@ -530,7 +535,7 @@ def test_a_fault_that_may_pass_is_no_reason_to_skip_a_file(tmp_path, monkeypatch
 
     monkeypatch.setattr(files, "open_binary", fail)
     with pytest.raises(SourceError, match=r"cannot read .*n01/b: Input/output error"):
-        found(tmp_path)
+        find_images(tmp_path)
 
 
 LARGE = 60 * 10**9
@@ -563,7 +568,7 @@ def test_no_sound_image_is_larger_than_the_limit():
     assert len(cv2.imencode(".png", noise)[1]) < image_reader.max_file_bytes(256 * 256)
 
 
-# ------------------------------------------------------------------------------------- files that are named
+# -------------------------------------------------------------------------------- files named by a pattern
 
 
 def zipped():
@@ -584,9 +589,9 @@ NAMED = {
     "p.7z": (b"7z\xbc\xaf\x27\x1c", ["archive", "unpack"]),
     "list.txt": (b"n01/a.jpg\nn01/b.jpg\n", ["a text file", "--input $(cat ", "--classes"]),
     "windows.txt": ("n01/a.jpg\r\n".encode("utf-16"), ["a text file"]),
-    "a.webp": (WEBP, ["a WebP picture", "JPEG and PNG"]),
-    "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC picture"]),
-    "a.gif": (b"GIF89a\1\0\1\0", ["a GIF picture"]),
+    "a.webp": (WEBP, ["a WebP image", "JPEG and PNG"]),
+    "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC image"]),
+    "a.gif": (b"GIF89a\1\0\1\0", ["a GIF image"]),
     "nothing": (b"", ["is empty"]),
     "odd.bin": (b"\1\2\3\4", ["neither an image", r"b'\x01\x02\x03\x04'"]),
 }
@@ -594,28 +599,27 @@ NAMED = {
 
 @pytest.mark.parametrize("far", ["", "far:/"])
 @pytest.mark.parametrize("name", NAMED)
-def test_a_named_file_that_is_no_image_is_called_what_it_is(tmp_path, name, far):
-    data, words = NAMED[name]
+def test_the_error_for_a_file_that_is_no_image_describes_it(tmp_path, name, far):
+    data, expected = NAMED[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(SourceError) as raised:
-        found(f"{far}{tmp_path / name}", output=tmp_path / "out")
+        find_images(f"{far}{tmp_path / name}", output=tmp_path / "out")
     assert name in str(raised.value)
-    for word in words:
-        assert word in str(raised.value)
+    for text in expected:
+        assert text in str(raised.value)
 
 
-def test_the_command_that_unpacks_a_tar_makes_one_that_is_read(tmp_path):
-    """What a message says to type is typed."""
+def test_the_suggested_command_unpacks_a_compressed_tar(tmp_path):
     (tmp_path / "my p.tgz").write_bytes(gzip.compress(tar({"a.jpg": JPEG})))
     with pytest.raises(SourceError) as raised:
-        found(tmp_path / "my p.tgz")
+        find_images(tmp_path / "my p.tgz")
     command = str(raised.value).partition("type ")[2].partition(", and give ")
     subprocess.run(command[0], shell=True, check=True)
     assert keys(command[2].strip("'"), output=tmp_path / "out") == ["my p/a.jpg"]
 
 
 @pytest.mark.parametrize("name", ["photo", "photo.dat", "photo.txt"])
-def test_a_named_image_or_tar_is_one_whatever_its_name(tmp_path, name):
+def test_a_file_named_by_a_pattern_is_recognized_by_content(tmp_path, name):
     (tmp_path / name).write_bytes(JPEG)
     assert keys(tmp_path / name) == [f"{tmp_path.name}/{name}"]
     (tmp_path / name).write_bytes(tar({"n01/a.jpg": JPEG}))
@@ -626,23 +630,25 @@ def test_a_named_image_or_tar_is_one_whatever_its_name(tmp_path, name):
 
 
 def classes(output, known, wanted):
-    """The classes that --classes takes of those known."""
+    """Returns the classes in `known` that --classes `wanted` selects."""
     some = [Image(f"{name}/1.jpg", f"/{name}/1.jpg") for name in known]
     shards = make_plan(some, Sharding(val_fraction=0), str(output), Subset(classes=wanted))
-    return sorted(image.key.partition("/")[0] for shard in shards for image in read_plan(shard.plan))
+    return sorted(
+        image.key.partition("/")[0] for shard in shards for image in read_shard_list(shard.list_path)
+    )
 
 
 HUNDRED = [f"n{i:08d}" for i in range(100)]
 
 
-def test_a_hundred_names_are_a_list_and_no_path(tmp_path):
+def test_a_hundred_names_are_not_taken_for_a_path(tmp_path):
     assert classes(tmp_path, [*HUNDRED, "n9"], ",".join(HUNDRED)) == HUNDRED
     assert classes(tmp_path, [*HUNDRED, "n9"], ", ".join(HUNDRED)) == HUNDRED
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_list_of_names_as_any_program_writes_it(tmp_path, encoding, end):
+def test_a_list_of_names_in_any_encoding(tmp_path, encoding, end):
     (tmp_path / "names.txt").write_bytes(
         end.join(["# a list", "bücher", "n01 goldfish", ""]).encode(encoding)
     )
@@ -656,22 +662,22 @@ def test_names_with_spaces_fields_and_accents_in_parts(tmp_path):
     assert classes(tmp_path / "o", known, "café,golden retriever") == sorted([known[0], known[3]])
 
 
-def test_a_class_goes_before_a_file_of_its_name(tmp_path, monkeypatch):
+def test_a_class_has_precedence_over_a_file_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cats").write_text("dogs\n")
     assert classes(tmp_path / "o", ["cats", "dogs"], "cats") == ["cats"]
 
 
 @pytest.mark.parametrize("path", ["nothere.txt", "lists/nothere", "./nothere", "~/nothere.csv"])
-def test_a_missing_list_is_called_a_missing_file(tmp_path, path):
+def test_a_missing_list_is_an_error(tmp_path, path):
     with pytest.raises(SourceError, match=r"nothere.*: there is no such file"):
         classes(tmp_path, ["n01"], path)
 
 
 @pytest.mark.parametrize("data", [b"n01\0\0", "\ufeff".encode("utf-16-le") + b"\0\xd8"])
-def test_a_list_that_is_no_text_is_a_sentence(tmp_path, data):
+def test_a_list_that_is_not_text_is_an_error(tmp_path, data):
     (tmp_path / "names.txt").write_bytes(data)
-    with pytest.raises(SourceError, match=r"--classes .*names.txt is no list of names: "):
+    with pytest.raises(SourceError, match=r"--classes .*names.txt is not a list of names: "):
         classes(tmp_path / "o", ["n01"], str(tmp_path / "names.txt"))
 
 
@@ -689,31 +695,31 @@ def test_a_list_that_is_no_text_is_a_sentence(tmp_path, data):
         ("--max_pixels", 10**30), ("--palette", "kmeans:" + "9" * 5_000), ("--palette", "kmeans:1"),
     ],
 )  # fmt: skip
-def test_a_number_out_of_range_is_named_with_its_range(flag, value):
+def test_the_error_for_a_number_out_of_range_contains_the_range(flag, value):
     with pytest.raises(UsageError, match=rf"{flag}\b.* (from|at least|at most|must be|takes) .*\d"):
         parse(["--input", "x", "--output", "y", f"{flag}={value}"])
 
 
 @pytest.mark.parametrize("seed", [2**63 - 1, 3_000_000_000, -1])
-def test_the_largest_numbers_do_no_harm(tmp_path, seed):
+def test_the_largest_numbers_are_accepted(tmp_path, seed):
     flags = [f"--seed={seed}", f"--limit={10**30}", "--val_fraction=0"]
     options = parse(["--input", "x", "--output", "y", *flags])
     write(tmp_path, {"n01/a.jpg": JPEG})
-    shards = make_plan(images([str(tmp_path)], ""), options.layout, str(tmp_path / "out"), options.subset)
+    shards = make_plan(images([str(tmp_path)], ""), options.sharding, str(tmp_path / "out"), options.subset)
     assert sum(shard.images for shard in shards) == 1
 
 
 @pytest.mark.parametrize("value", [-1, -100, 10**6, 10**30])
 @pytest.mark.parametrize("flag", ["--direct_num_workers", "--direct_runner_bundle_repeat"])
 def test_flags_of_the_local_runner_have_ranges(flag, value):
-    for words in ([flag, str(value)], [f"{flag}={value}"]):
+    for argv in ([flag, str(value)], [f"{flag}={value}"]):
         with pytest.raises(UsageError, match=rf"{flag} must be from 0 to 1000, got {value}"):
-            check_beam_flags(words)
+            check_beam_flags(argv)
     check_beam_flags([flag, "2"])
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
+    ("argv", "hint"),
     [
         (["--workers", "4"], "did you mean --direct_num_workers"),
         (["--jobs=4"], "did you mean --direct_num_workers"),
@@ -723,6 +729,6 @@ def test_flags_of_the_local_runner_have_ranges(flag, value):
         (["n02"], "n02 belongs to no flag: put a value with spaces"),
     ],
 )
-def test_what_nobody_knows_is_answered_with_what_works(words, hint):
+def test_an_unknown_flag_is_answered_with_the_right_one(argv, hint):
     with pytest.raises(UsageError, match=hint):
-        check_beam_flags(words)
+        check_beam_flags(argv)

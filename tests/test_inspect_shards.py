@@ -1,4 +1,4 @@
-"""The contact sheet through its command."""
+"""Drawing contact sheets through the command."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ inspect = partial(run_main, inspect_shards.main)
 
 @pytest.fixture(scope="module", params=["none", "gzip"])
 def dataset(request, tmp_path_factory):
-    """A dataset made without a runner: the same functions, called one after the other."""
+    """A small dataset made with the job's functions, without a runner."""
     root = tmp_path_factory.mktemp(request.param)
     helper_photos.folder(root / "images", 20)
     layout, recipe = Sharding(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
@@ -32,8 +32,8 @@ def dataset(request, tmp_path_factory):
 
 
 def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
-    words = (dataset, "--out", tmp_path / "made/sheet.png", "--count", 4, "--columns", 2)
-    result = run_script("inspect_shards.py", *words)
+    argv = (dataset, "--output", tmp_path / "made/sheet.png", "--count", 4, "--columns", 2)
+    result = run_script("inspect_shards.py", *argv)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"4 examples of {dataset} in {tmp_path / 'made/sheet.png'}\n"
     pixels = np.array(Image.open(tmp_path / "made/sheet.png").convert("RGB")).reshape(-1, 3)
@@ -41,20 +41,20 @@ def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
     assert {(r, g, b) for r in (0, 85, 170) for g in (0, 85, 170) for b in (0, 85, 170)} < colours
 
 
-def test_one_example_by_its_key(dataset, tmp_path):
-    result = inspect(dataset, "--out", tmp_path / "one.png", "--key", "n00000001/n00000001_1.JPEG")
+def test_a_key_selects_its_example(dataset, tmp_path):
+    result = inspect(dataset, "--output", tmp_path / "sheet.png", "--key", "n00000001/n00000001_1.JPEG")
     assert result.stdout.startswith("1 examples")
 
 
 @pytest.mark.parametrize(
-    ("change", "args", "words"),
+    ("change", "args", "message"),
     [
         (None, ["--key", "nobody"], "has no key nobody"),
         ("no manifest", [], "no manifest.json in"),
         ("cut shard", [], "inspect_shards: "),
     ],
 )
-def test_a_fault_is_one_sentence(dataset, tmp_path, change, args, words):
+def test_each_fault_is_one_sentence(dataset, tmp_path, change, args, message):
     for path in dataset.rglob("*"):
         if path.is_file() and not (change == "no manifest" and path.name == "manifest.json"):
             data = path.read_bytes()
@@ -63,8 +63,8 @@ def test_a_fault_is_one_sentence(dataset, tmp_path, change, args, words):
             copy.write_bytes(
                 data[: len(data) // 2] if change == "cut shard" and "tfrecord" in path.name else data
             )
-    result = inspect(tmp_path / "copy", "--out", tmp_path / "sheet.png", *args)
+    result = inspect(tmp_path / "copy", "--output", tmp_path / "sheet.png", *args)
     assert result.returncode == (2 if change == "no manifest" else 1)
-    assert words in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "sheet.png").exists()

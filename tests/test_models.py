@@ -1,4 +1,4 @@
-"""The networks: their size, what they accept, and that a saved one opens without our code."""
+"""The networks: their sizes and inputs, and saved networks, which open without this package."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import manifest_of
+from conftest import make_manifest
 
 from training.config import TrainConfig
 from training.hydra_config import compose
-from training.loop.checkpoint import save_net
 from training.loop.distribution import Replicas
-from training.loop.step import Learner
+from training.loop.step import CompiledModel
 from training.models import build_model
 from training.models.predict import predict_labels
+from training.run.artifacts import save_network
 
 SMALL = {
     "unet": ["experiment=smoke"],
     "resunet": ["model=resunet", "model.widths=[8,16,16]", "model.blocks=1", "model.attention=1"],
-    # AdamW: tracing Muon for seventeen convolutions takes its time.
+    # AdamW, because tracing Muon for seventeen convolutions is slow.
     "article": ["model=article", "model.width=0.005", "optimizer=adamw"],
     "article_logits": ["model=article_logits", "model.width=0.005", "optimizer=adamw"],
 }
 
 
-# With each kind of layer once or twice: a step's graph is made in seconds, and taken in milliseconds.
+# Each kind of layer occurs once or twice, so that tracing a step takes seconds and running it milliseconds.
 TINY = {
     "unet": ["model.widths=[8,16]", "model.blocks=[0,1]"],
     "resunet": ["model.widths=[8,16]"],
@@ -55,7 +55,7 @@ def trainable(net: keras.Model) -> int:
 
 
 @pytest.mark.slow
-def test_article_is_the_article() -> None:
+def test_article_has_the_published_size() -> None:
     net = build_model(compose(["data.root=x", "model=article"]).model, colors=27, seed=0)
     assert net.count_params() == 290_650_308
     assert trainable(net) == 290_615_346
@@ -64,7 +64,7 @@ def test_article_is_the_article() -> None:
 
 
 def test_article_head_is_not_a_probability() -> None:
-    """Softmax, upsampling, batch normalization: the article's order, and what comes of it."""
+    """The last layers are softmax, upsampling and batch normalization, in the article's order."""
     net = small_net("article")
     kinds = [type(layer).__name__ for layer in net.layers[-3:]]
     assert kinds == ["Conv2DTranspose", "UpSampling2D", "BatchNormalization"]
@@ -106,8 +106,8 @@ def test_predict_takes_any_size(height: int, width: int) -> None:
     assert labels.max() < 5
 
 
-def test_unet_knows_where_it_is() -> None:
-    """An empty drawing looks the same everywhere; only place can colour it."""
+def test_unet_uses_positions() -> None:
+    """An empty drawing is the same everywhere, so that only the coordinate channels distinguish pixels."""
     logits = small_net("unet")(np.zeros((1, 64, 64, 1), np.float32)).numpy()[0]
     middle = logits[24:40, 24:40]
     assert np.abs(middle - middle[:1]).max() > 1e-4
@@ -126,11 +126,11 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("training", "
 
 @pytest.fixture(scope="module")
 def opened_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for each network: itself, and the logits it gave in a process without our code."""
+    """One directory per network: the saved network, and its logits in a process without this package."""
     folder = tmp_path_factory.mktemp("elsewhere")
     for name in SMALL:
         (folder / name).mkdir()
-        save_net(small_net(name), folder / name / "net.keras")
+        save_network(small_net(name), folder / name / "net.keras")
         assert [path.name for path in (folder / name).iterdir()] == ["net.keras"]
     subprocess.run(
         [sys.executable, "-c", OPEN_ELSEWHERE, *SMALL], cwd=folder, check=True, capture_output=True
@@ -149,7 +149,7 @@ def test_saved_network_opens_without_our_code(name: str, opened_elsewhere: Path)
 def test_a_failed_save_leaves_the_old_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.keras"
     net = small_net("unet")
-    save_net(net, path)
+    save_network(net, path)
     before = path.read_bytes()
 
     def fail(self: keras.Model, target: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_failed_save_leaves_the_old_network(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(keras.Model, "save", fail)
     with pytest.raises(OSError, match="No space"):
-        save_net(net, path)
+        save_network(net, path)
     assert path.read_bytes() == before
 
 
@@ -168,7 +168,7 @@ def random_batch(size: int, count: int = 4) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(packed), tf.constant(rng.integers(0, 5, (count, size, size), np.uint8))
 
 
-COMPILED = [  # for minutes
+COMPILED = [  # takes minutes
     ("article_logits", ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"]),
     ("resunet", ["trainer.precision=mixed_bfloat16", "trainer.jit_compile=true"]),
     ("resunet", ["trainer.precision=mixed_float16", "model.hints=true"]),
@@ -193,17 +193,19 @@ COMPILED = [  # for minutes
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_a_step_learns(name: str, overrides: list[str]) -> None:
+def test_a_step_changes_the_weights(name: str, overrides: list[str]) -> None:
     config = small_config(name, *TINY[name], *overrides)
     size = max(8, config.model.stride)
     net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
-    learner = Learner.of(net, manifest_of(size), config, Replicas.of("one"))
+    compiled_model = CompiledModel.of(net, make_manifest(size), config, Replicas.of("one"))
     before = weights(net)
-    sums = [learner.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)]
+    sums = [
+        compiled_model.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)
+    ]
     assert np.isfinite(sums).all()
     assert sums[0][2] == 4 * size * size
     assert not np.array_equal(before, weights(net))
-    tally = learner.eval_step(*random_batch(size, count=3), tf.range(3))
+    tally = compiled_model.eval_step(*random_batch(size, count=3), tf.range(3))
     assert np.isfinite(tally.loss)
     assert tally.counts.numpy().sum() == 3 * size * size
     assert keras.config.dtype_policy().name == "float32"

@@ -85,10 +85,10 @@ def test_scripts_about_datasets(away: Away) -> None:
         away,
         job(away, "--palette", "kmeans:8"),
         [SCRIPTS / "verify_shards.py", away.keep / "made"],
-        [SCRIPTS / "inspect_shards.py", away.keep / "made", "--out", away.keep / "sheet.png"],
+        [SCRIPTS / "inspect_shards.py", away.keep / "made", "--output", away.keep / "sheet.png"],
         [SCRIPTS / "make_storybook.py", away.keep / "book", "--count", 4, "--seed", 1],
         [SCRIPTS / "make_sketches.py", away.keep / "sketches"],
-        [SCRIPTS / "compare_palettes.py", "--images", away.keep / "photos", "--out", away.keep / "p.png"],
+        [SCRIPTS / "compare_palettes.py", "--images", away.keep / "photos", "--output", away.keep / "p.png"],
     )
 
 

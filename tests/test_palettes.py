@@ -1,4 +1,4 @@
-"""Palettes: learnt ones and artists' own, and the labels that come of them."""
+"""Palettes, learnt and from files, and the labels of their nearest colours."""
 
 import itertools
 import json
@@ -27,13 +27,13 @@ FLAG = Palette(
 
 
 def nearest(rgb, palette):
-    """The same by brute force."""
+    """Returns the nearest labels by brute force."""
     difference = oklab.to_oklab_units(rgb)[..., None, :].astype(np.int64) - oklab.to_oklab_units(palette.rgb)
     return (difference**2).sum(axis=-1).argmin(axis=-1)
 
 
 @given(hnp.arrays(np.uint8, (6, 5, 3)))
-def test_any_palettes_labels_are_the_nearest_in_oklab(rgb):
+def test_labels_are_the_nearest_colours_in_oklab(rgb):
     np.testing.assert_array_equal(to_labels(rgb, FLAG), nearest(rgb, FLAG))
 
 
@@ -52,13 +52,13 @@ def test_the_table_is_exact_for_small_and_large_palettes(colors):
 
 
 def palette_of(colors):
-    """A palette of the different colours among `colors`, [N, 3], in a random order."""
+    """Returns a palette of the different colours among `colors`, [N, 3], in a random order."""
     different = np.unique(colors, axis=0)
     return Palette("many", tuple(map(tuple, np.random.default_rng(0).permutation(different).tolist())))
 
 
 def around(corner, side=32):
-    """An image of 160 colours from a box of the colour cube, its corners among them."""
+    """Returns an image of 160 colours from a box of the RGB cube, including its corners."""
     within = np.random.default_rng(1).integers(0, side, (16, 10, 3))
     within[0, :8] = np.array(list(itertools.product((0, side - 1), repeat=3)))
     return (np.array(corner) + within).astype(np.uint8)
@@ -81,17 +81,17 @@ def test_labels_are_the_nearest_of_every_kind_of_palette(name, corner):
     palette, rgb = PALETTES[name], around(corner)
     expected = [nearest(row, palette) for row in rgb]
     np.testing.assert_array_equal(to_labels(rgb, palette), expected)
-    np.testing.assert_array_equal(to_labels(rgb, palette), expected)  # out of the table
+    np.testing.assert_array_equal(to_labels(rgb, palette), expected)  # from the filled table
 
 
-def test_of_equally_near_colours_the_lowest_label_is_taken():
+def test_ties_get_the_lowest_label():
     points = np.stack(np.meshgrid(*[np.arange(32.0)] * 3, indexing="ij")) * 10
     colors = np.array(list(itertools.product((35, 115, 235, 315), repeat=3)), float).T  # between points
-    colors = np.concatenate([colors, colors[:, ::-1]], axis=1)  # and each of them twice
+    colors = np.concatenate([colors, colors[:, ::-1]], axis=1)  # each of them twice
     out = np.empty((32, 32, 32), np.uint16)
     label_box(points, colors, np.arange(128), out)
-    away = points.reshape(3, -1, 1) - colors[:, None]
-    np.testing.assert_array_equal(out.ravel(), (away**2).sum(axis=0).argmin(axis=1))
+    difference = points.reshape(3, -1, 1) - colors[:, None]
+    np.testing.assert_array_equal(out.ravel(), (difference**2).sum(axis=0).argmin(axis=1))
     assert out.max() < 64
 
 
@@ -107,25 +107,25 @@ def test_only_the_part_of_the_table_that_images_need_is_computed():
 def test_threads_that_share_a_table_agree():
     table, rgb = NearestTable(PALETTES["greys"]), helper_photos.picture(1)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: table.look_up(*cv2.split(rgb)), range(16)))
+        results = list(pool.map(lambda _: table.look_up(*cv2.split(rgb)), range(16)))
     expected = NearestTable(PALETTES["greys"]).look_up(*cv2.split(rgb))
-    for labels in found:
+    for labels in results:
         np.testing.assert_array_equal(labels, expected)
 
 
-def test_the_colours_of_a_palette_are_their_own_nearest():
+def test_palette_colours_keep_their_labels():
     labels = np.arange(len(FLAG))[None]
     np.testing.assert_array_equal(to_labels(FLAG.to_rgb(labels), FLAG), labels)
 
 
-def test_grid_palettes_are_known_by_their_colours():
+def test_grid_palettes_are_recognised_by_their_colours():
     assert [grid_values(Palette.grid(n)) for n in range(2, 17)] == list(range(2, 17))
     assert grid_values(FLAG) == 0
     assert grid_values(Palette("same", Palette.grid(3).colors)) == 3
 
 
-def test_oklab_has_its_known_values_and_an_inverse():
-    # The corners as Ottosson's article gives them, to three digits.
+def test_oklab_values_and_inverse():
+    # Values of Ottosson's article, to three digits.
     known = {
         (255, 255, 255): (1, 0, 0),
         (255, 0, 0): (0.628, 0.225, 0.126),
@@ -140,27 +140,27 @@ def test_oklab_has_its_known_values_and_an_inverse():
 # --------------------------------------------------------------------------------------------- learnt
 
 
-def test_clusters_are_found_and_stand_from_dark_to_light():
-    centres = np.array([[20, 20, 60], [200, 40, 40], [60, 180, 70], [240, 240, 220]])
-    pixels = (centres.repeat(200, axis=0) + np.random.default_rng(0).integers(-3, 4, (800, 3))).astype(
+def test_clusters_are_learnt_from_dark_to_light():
+    centers = np.array([[20, 20, 60], [200, 40, 40], [60, 180, 70], [240, 240, 220]])
+    pixels = (centers.repeat(200, axis=0) + np.random.default_rng(0).integers(-3, 4, (800, 3))).astype(
         np.uint8
     )
     palette = palettes.learn(pixels, 4, seed=0)
     assert palette.name == "kmeans:4"
     lightness = oklab.to_oklab(palette.rgb)[:, 0]
     assert (np.diff(lightness) > 0).all()
-    expected = centres[np.argsort(oklab.to_oklab(centres.astype(np.uint8))[:, 0])]
+    expected = centers[np.argsort(oklab.to_oklab(centers.astype(np.uint8))[:, 0])]
     np.testing.assert_allclose(palette.rgb, expected, atol=2)
 
 
-def test_learning_follows_its_seed_and_nothing_else():
+def test_learning_depends_only_on_the_seed():
     pixels = helper_photos.picture(1).reshape(-1, 3)
     first = palettes.learn(pixels, 12, seed=3)
     np.random.seed(5)  # the global state must not matter
     assert palettes.learn(pixels, 12, seed=3) == first
 
 
-def test_too_few_colours_to_learn_from_is_a_sentence():
+def test_too_few_colours_to_learn_from_is_an_error():
     with pytest.raises(palettes.PaletteError, match="fewer than 5 colours"):
         palettes.learn(np.zeros((100, 3), np.uint8), 5, seed=0)
 
@@ -175,8 +175,8 @@ def test_a_palette_learnt_from_images_beats_the_grid_of_as_many_colours(tmp_path
         total = 0.0
         for path in paths:
             rgb = palettes.to_pixels(path.read_bytes(), recipe)
-            away = oklab.to_oklab(rgb) - oklab.to_oklab(palette.to_rgb(to_labels(rgb, palette)))
-            total += np.sqrt((away**2).sum(axis=-1)).mean()
+            difference = oklab.to_oklab(rgb) - oklab.to_oklab(palette.to_rgb(to_labels(rgb, palette)))
+            total += np.sqrt((difference**2).sum(axis=-1)).mean()
         return total
 
     assert error(palettes.learn_from(sample, recipe, 27, seed=0)) < 0.6 * error(Palette.grid(3))
@@ -199,7 +199,7 @@ COLOURS = ((255, 136, 0), (0, 0, 0), (18, 52, 86))
         ),
     ],
 )
-def test_an_artists_file_is_read(tmp_path, name, text):
+def test_palette_files_are_read(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert palettes.load(str(tmp_path / name)) == Palette(name, COLOURS)
 
@@ -218,33 +218,33 @@ GPL = "GIMP Palette\nName: Café\nColumns: 3\n# mine\n255 136 0\tOrangé\n0 0 0\
         ("d.gpl", GPL),
     ],
 )
-def test_a_palette_is_read_as_any_system_writes_it(tmp_path, name, text, encoding, line_end):
+def test_palette_files_of_any_encoding_and_line_end_are_read(tmp_path, name, text, encoding, line_end):
     (tmp_path / name).write_bytes(text.replace("\n", line_end).encode(encoding))
     assert palettes.load(str(tmp_path / name)).colors == COLOURS
 
 
-def test_a_palette_may_lie_in_the_home_folder_and_have_any_name(tmp_path, monkeypatch):
+def test_a_palette_file_may_be_in_the_home_folder_and_have_any_name(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     name = os.fsdecode(b"caf\xe9.HEX")
     (tmp_path / name).write_text("ff8800\n000000\n")
-    found = palettes.load(f"~/{name}")
-    assert found.name == r"caf\xe9.HEX"
-    assert msgspec.json.encode(found)  # into the manifest
+    palette = palettes.load(f"~/{name}")
+    assert palette.name == r"caf\xe9.HEX"
+    assert msgspec.json.encode(palette)  # as in the manifest
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["--palette", "nothere.json"], r"--palette nothere.json cannot be read: No such file"),
         (["--palette", "."], r"--palette .: expected grid, kmeans:K, or a file"),
         (["--palette", "kmeans:1"], r"--palette kmeans:K takes 2 to 4096 colours"),
-        (["--palette", "kmeans:8", "--num_values", "3"], r"--num_values is of the grid palette"),
+        (["--palette", "kmeans:8", "--num_values", "3"], r"--num_values is for the grid palette"),
         (["--num_values", "17"], r"--num_values must be from 2 to 16"),
         (["--image_size", "7"], r"--image_size must be a multiple of 8"),
     ],
 )
-def test_messages_begin_with_the_flag(flags, words):
-    with pytest.raises(options.UsageError, match=f"^{words}"):
+def test_messages_begin_with_the_flag(flags, message):
+    with pytest.raises(options.UsageError, match=f"^{message}"):
         options.parse(["--input", "photos", "--output", "dataset", *flags])
 
 
@@ -261,7 +261,7 @@ def test_any_seed_learns_a_palette(seed):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "words"),
+    ("name", "text", "message"),
     [
         (
             "a.json",
@@ -298,9 +298,9 @@ def test_any_seed_learns_a_palette(seed):
         ("a.act", "", "expected grid, kmeans:K, or a file .json, .gpl or .hex"),
     ],
 )
-def test_a_file_that_is_no_palette_is_refused_with_why(tmp_path, name, text, words):
+def test_a_file_that_is_no_palette_is_refused_with_a_reason(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(palettes.PaletteError, match=words) as e:
+    with pytest.raises(palettes.PaletteError, match=message) as e:
         palettes.load(str(tmp_path / name))
     assert "\n" not in str(e.value)
 
@@ -320,13 +320,15 @@ def test_a_file_that_is_no_palette_is_refused_with_why(tmp_path, name, text, wor
     ],
 )  # fmt: skip
 def test_a_learnt_palette_that_is_damaged_is_named(data):
-    with pytest.raises(palettes.PaletteError, match=r"kept.json, the palette learnt before, is damaged") as e:
-        palettes.load_learnt_palette(data, "kept.json")
+    with pytest.raises(
+        palettes.PaletteError, match=r"saved.json, the palette learnt before, is damaged"
+    ) as e:
+        palettes.load_learnt_palette(data, "saved.json")
     assert "\n" not in str(e.value)
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_palette_or_a_sentence(tmp_path_factory, text):
+def test_any_text_is_a_palette_or_an_error(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.hex"
     path.write_text(text)
     try:
@@ -335,7 +337,7 @@ def test_any_text_is_a_palette_or_a_sentence(tmp_path_factory, text):
         assert str(path) in str(e)  # noqa: PT017
 
 
-def test_what_a_palette_is_called_does_not_change_the_fingerprint():
+def test_the_name_of_a_palette_does_not_change_the_fingerprint():
     assert (
         Recipe(palette=Palette("a", COLOURS)).fingerprint == Recipe(palette=Palette("b", COLOURS)).fingerprint
     )
@@ -345,14 +347,14 @@ def test_what_a_palette_is_called_does_not_change_the_fingerprint():
     )
 
 
-def test_labels_of_an_own_palette_come_out_of_the_whole_recipe():
+def test_a_recipe_with_a_palette_from_a_file():
     rgb = helper_photos.picture(5)
     _, labels = transform(helper_photos.png(rgb), Recipe(palette=FLAG))
     assert labels.max() < len(FLAG)
     assert len(np.unique(labels)) > 2
 
 
-def test_a_colour_under_two_names_is_one_label(tmp_path):
+def test_a_colour_with_two_names_gets_one_label(tmp_path):
     path = tmp_path / "two.gpl"
     path.write_text("GIMP Palette\nName: Two\n#\n0 0 0\tink\n255 0 0\tred\n0 0 0\tshadow\n9 9 9\n")
     assert palettes.load(str(path)).colors == ((0, 0, 0), (255, 0, 0), (9, 9, 9))

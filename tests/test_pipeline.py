@@ -1,4 +1,4 @@
-"""The Beam graph by itself, run inside this process: its elements and its counters."""
+"""The Beam pipeline, run in this process: its elements and its counters."""
 
 import apache_beam as beam
 import helper_photos
@@ -23,9 +23,9 @@ def test_shards_become_receipts_and_counters(tmp_path):
     (folder / "n00000000" / "void.JPEG").write_bytes(b"")
     shards = make_plan(sources.images([str(folder)], output), Sharding(num_shards=3), output)
 
-    def check(found):
-        assert sorted(receipt.shard.name for receipt in found) == sorted(shard.name for shard in shards)
-        assert sum(receipt.shard.examples for receipt in found) == 30
+    def check(elements):
+        assert sorted(receipt.shard.name for receipt in elements) == sorted(shard.name for shard in shards)
+        assert sum(receipt.shard.examples for receipt in elements) == 30
 
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
     assert_that(build(pipeline, shards, recipe, "none", output), check)
@@ -41,19 +41,19 @@ def test_shards_become_receipts_and_counters(tmp_path):
     }
 
 
-def test_a_shard_that_stands_is_not_written_again(tmp_path):
+def test_a_finished_shard_is_not_written_again(tmp_path):
     folder, output, recipe = (
         helper_photos.folder(tmp_path / "images", 6),
         str(tmp_path / "out"),
         Recipe(image_size=32),
     )
-    layout = Sharding(num_shards=1, val_fraction=0)
-    (shard,) = make_plan(sources.images([str(folder)], output), layout, output)
+    sharding = Sharding(num_shards=1, val_fraction=0)
+    (shard,) = make_plan(sources.images([str(folder)], output), sharding, output)
     first = write_shard(shard, recipe, "none", output)
     path = tmp_path / "out" / shard.name
-    written = path.stat().st_mtime_ns
+    modified = path.stat().st_mtime_ns
     assert write_shard(shard, recipe, "none", output) == first
-    assert path.stat().st_mtime_ns == written
+    assert path.stat().st_mtime_ns == modified
     path.write_bytes(b"cut")
     assert write_shard(shard, recipe, "none", output) == first
     other = write_shard(shard, Recipe(image_size=64), "none", output)

@@ -1,4 +1,4 @@
-"""Which shard an image goes to follows from its key and the seed, and from nothing else."""
+"""The key of an image and the seed decide its shard."""
 
 import dataclasses
 import random
@@ -8,83 +8,84 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocess.image_index import Subset
-from preprocess.plan import Sharding, default_num_shards, make_plan, read_plan
+from preprocess.plan import Sharding, default_num_shards, make_plan, read_shard_list
 from preprocess.sources import Image, SourceError
 from preprocess.storage import files
 
 
-def some(count):
+def make_images(count):
     return [Image(f"n{i % 7}/{i}.JPEG", f"/photos/n{i % 7}/{i}.JPEG") for i in range(count)]
 
 
-def planned(images, output, **layout):
-    shards = make_plan(images, Sharding(**layout), str(output))
-    return {shard.name: [image.key for image in read_plan(shard.plan)] for shard in shards}
+def planned(images, output, **settings):
+    """Returns the keys of each shard."""
+    shards = make_plan(images, Sharding(**settings), str(output))
+    return {shard.name: [image.key for image in read_shard_list(shard.list_path)] for shard in shards}
 
 
 def test_the_order_of_listing_does_not_matter(tmp_path):
-    images = some(500)
+    images = make_images(500)
     shuffled = random.Random(1).sample(images, len(images))
     assert planned(images, tmp_path / "a") == planned(shuffled, tmp_path / "b")
 
 
-def test_every_image_stands_in_exactly_one_shard(tmp_path):
-    found = planned(some(500), tmp_path, num_shards=7)
-    assert sorted(key for keys in found.values() for key in keys) == sorted(i.key for i in some(500))
-    assert sorted(found) == [f"train/train-{i:05d}-of-00007.tfrecord" for i in range(7)] + [
+def test_every_image_is_in_exactly_one_shard(tmp_path):
+    shards = planned(make_images(500), tmp_path, num_shards=7)
+    assert sorted(key for keys in shards.values() for key in keys) == sorted(i.key for i in make_images(500))
+    assert sorted(shards) == [f"train/train-{i:05d}-of-00007.tfrecord" for i in range(7)] + [
         "val/val-00000-of-00001.tfrecord"
     ]
 
 
-def test_shards_and_splits_are_about_even(tmp_path):
-    found = planned(some(8000), tmp_path, num_shards=8, val_fraction=0.2)
-    sizes = {name: len(keys) for name, keys in found.items()}
+def test_shards_and_splits_have_about_the_expected_sizes(tmp_path):
+    shards = planned(make_images(8000), tmp_path, num_shards=8, val_fraction=0.2)
+    sizes = {name: len(keys) for name, keys in shards.items()}
     assert all(600 < size < 1000 for size in sizes.values()), sizes
     assert 1450 < sum(size for name, size in sizes.items() if name.startswith("val/")) < 1750
 
 
-def test_a_larger_val_split_keeps_what_was_in_it(tmp_path):
+def test_a_larger_val_split_contains_the_smaller_one(tmp_path):
     def val(fraction):
-        found = planned(some(500), tmp_path / str(fraction), val_fraction=fraction, num_shards=1)
-        return {key for name, keys in found.items() if name.startswith("val/") for key in keys}
+        shards = planned(make_images(500), tmp_path / str(fraction), val_fraction=fraction, num_shards=1)
+        return {key for name, keys in shards.items() if name.startswith("val/") for key in keys}
 
     assert val(0.05) < val(0.1) < val(0.5)
     assert val(0) == set()
 
 
-def test_the_seed_deals_anew(tmp_path):
-    assert planned(some(200), tmp_path / "a") != planned(some(200), tmp_path / "b", seed=1)
+def test_the_seed_changes_the_shards(tmp_path):
+    assert planned(make_images(200), tmp_path / "a") != planned(make_images(200), tmp_path / "b", seed=1)
 
 
-def test_more_shards_than_images_leaves_some_empty(tmp_path):
-    found = planned(some(3), tmp_path, num_shards=9, val_fraction=0)
-    assert len(found) == 9
-    assert sum(map(len, found.values())) == 3
+def test_shards_may_be_empty(tmp_path):
+    shards = planned(make_images(3), tmp_path, num_shards=9, val_fraction=0)
+    assert len(shards) == 9
+    assert sum(map(len, shards.values())) == 3
 
 
-def test_the_digest_tells_lists_of_images_apart(tmp_path):
+def test_the_digest_depends_on_the_keys(tmp_path):
     def digests(images):
         return [shard.images_digest for shard in make_plan(images, Sharding(num_shards=1), str(tmp_path))]
 
-    moved = [dataclasses.replace(image, path="/elsewhere") for image in some(100)]
-    assert digests(some(100)) == digests(moved)
-    assert digests(some(100)) != digests(some(101))
+    moved = [dataclasses.replace(image, path="/elsewhere") for image in make_images(100)]
+    assert digests(make_images(100)) == digests(moved)
+    assert digests(make_images(100)) != digests(make_images(101))
 
 
-def test_one_key_for_two_images_names_both(tmp_path):
-    images = [*some(20), Image("n1/1.JPEG", "/other/n1/1.JPEG")]
+def test_two_images_with_one_key_are_both_named(tmp_path):
+    images = [*make_images(20), Image("n1/1.JPEG", "/other/n1/1.JPEG")]
     with pytest.raises(SourceError, match=r"key n1/1.JPEG: /other/n1/1.JPEG and /photos/n1/1.JPEG"):
         planned(images, tmp_path)
 
 
-def test_one_image_named_twice_says_so(tmp_path):
+def test_an_image_of_two_inputs_is_an_error(tmp_path):
     with pytest.raises(SourceError, match=r"/photos/n1/1.JPEG, found by two --input patterns"):
-        planned([*some(20), some(2)[1]], tmp_path)
+        planned([*make_images(20), make_images(2)[1]], tmp_path)
 
 
-def test_an_empty_split_is_an_error_that_says_what_to_type(tmp_path):
+def test_an_empty_split_is_an_error_with_advice(tmp_path):
     with pytest.raises(SourceError, match=r"no image of 2 went to the val split .* --val_fraction 0"):
-        planned(some(2), tmp_path, val_fraction=0.001)
+        planned(make_images(2), tmp_path, val_fraction=0.001)
 
 
 @given(st.integers(1, 20_000_000))
@@ -94,13 +95,13 @@ def test_the_default_number_of_shards_fits(images):
     assert shards <= max(32, images / 1024 + 1)
 
 
-@pytest.mark.parametrize("layout", [{"val_fraction": -0.1}, {"val_fraction": 0.95}, {"num_shards": -1}])
-def test_a_layout_out_of_range_is_refused(layout):
-    with pytest.raises(ValueError, match=next(iter(layout))):
-        Sharding(**layout)
+@pytest.mark.parametrize("settings", [{"val_fraction": -0.1}, {"val_fraction": 0.95}, {"num_shards": -1}])
+def test_a_sharding_out_of_range_is_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Sharding(**settings)
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     def write_half():
         with files.atomic_write(str(tmp_path), "a/b") as file:
             file.write(b"half")
@@ -114,13 +115,14 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 # ----------------------------------------------------------------------------------- subsets and splits
 
 
-def subset(images, output, **wanted):
-    shards = make_plan(images, Sharding(num_shards=2), str(output), Subset(**wanted))
-    return {image.key for shard in shards for image in read_plan(shard.plan)}
+def subset(images, output, **settings):
+    """Returns the keys of the images in a subset."""
+    shards = make_plan(images, Sharding(num_shards=2), str(output), Subset(**settings))
+    return {image.key for shard in shards for image in read_shard_list(shard.list_path)}
 
 
-def test_classes_by_name_by_number_and_by_file(tmp_path):
-    images = some(700)
+def test_classes_by_names_number_and_file(tmp_path):
+    images = make_images(700)
     expected = {image.key for image in images if image.key.startswith(("n0/", "n1/"))}
     (tmp_path / "names.txt").write_text("# two of them\nn1 goldfish\n\nn0\n")
     for classes in ("n0,n1", "first:2", str(tmp_path / "names.txt")):
@@ -128,37 +130,38 @@ def test_classes_by_name_by_number_and_by_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("classes", "words"), [("n0,n11", "class n11; did you mean n1"), ("first:few", "first:N takes a number")]
+    ("classes", "message"),
+    [("n0,n11", "class n11; did you mean n1"), ("first:few", "first:N takes a number")],
 )
-def test_classes_that_are_not_there_are_named(tmp_path, classes, words):
-    with pytest.raises(SourceError, match=words):
-        subset(some(70), tmp_path, classes=classes)
+def test_unknown_classes_are_named(tmp_path, classes, message):
+    with pytest.raises(SourceError, match=message):
+        subset(make_images(70), tmp_path, classes=classes)
 
 
 def test_a_fraction_and_a_limit_are_chosen_by_key(tmp_path):
-    images = some(2000)
+    images = make_images(2000)
     half = subset(images, tmp_path, fraction=0.5)
     assert 900 < len(half) < 1100
     assert subset(images[::-1], tmp_path, fraction=0.5) == half
     few = subset(images, tmp_path, limit=300)
     assert len(few) == 300
     assert few < subset(images, tmp_path, limit=400) < {image.key for image in images}
-    assert few < half, "both take the first by the same hash"
+    assert few < half, "both take the smallest hashes"
 
 
-def test_folders_can_say_the_split(tmp_path):
+def test_the_split_by_folder(tmp_path):
     images = [Image(f"{split}/n1/{i}.JPEG", f"{split}{i}") for split, i in (("train", 1), ("validation", 2))]
     shards = make_plan(images, Sharding(split="folder"), str(tmp_path))
-    assert {s.split: [i.key for i in read_plan(s.plan)] for s in shards if s.images} == {
+    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.images} == {
         "train": ["n1/1.JPEG"],
         "val": ["n1/2.JPEG"],
     }
-    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/; n0/0.JPEG does not"):
-        make_plan(some(2), Sharding(split="folder"), str(tmp_path))
+    with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/, but n0/0.JPEG is not"):
+        make_plan(make_images(2), Sharding(split="folder"), str(tmp_path))
 
 
-def test_the_command_line_can_say_the_split(tmp_path):
-    images = [dataclasses.replace(image, split="val") for image in some(30)]
+def test_the_split_by_input(tmp_path):
+    images = [dataclasses.replace(image, split="val") for image in make_images(30)]
     with pytest.raises(SourceError, match="no image of 30 is in the train split"):
         make_plan(images, Sharding(split="input"), str(tmp_path))
     images += [Image(f"n9/{i}.JPEG", "", split="train") for i in range(5)]
@@ -174,7 +177,7 @@ def test_a_key_is_unique_within_its_split(tmp_path):
     by_input = [Image("n1/a.JPEG", name, split=name) for name in ("train", "val")]
     for images, split in (by_folder, "folder"), (by_input, "input"):
         shards = make_plan(images, Sharding(split=split), str(tmp_path))
-        planned = [(shard.split, image.key) for shard in shards for image in read_plan(shard.plan)]
+        planned = [(shard.split, image.key) for shard in shards for image in read_shard_list(shard.list_path)]
         assert planned == [("train", "n1/a.JPEG"), ("val", "n1/a.JPEG")]
     clash = [*by_folder, Image("valid/n1/a.JPEG", "valid/a")]
     with pytest.raises(SourceError, match=r"key n1/a.JPEG: val/a and valid/a"):

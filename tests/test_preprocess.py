@@ -1,4 +1,4 @@
-"""The Beam job through its command: what it writes, how it resumes, and how it refuses."""
+"""The preprocessing command: the dataset it writes, how it continues, and its errors."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def records(path):
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
-    """60 good images and one of every bad kind, in class folders."""
+    """60 good images, and one image of each other kind, in class folders."""
     root = helper_photos.folder(tmp_path_factory.mktemp("images"), 60)
     good = helper_photos.jpeg(helper_photos.picture(99))
     odd = root / "n99999999"
@@ -50,7 +50,7 @@ REASONS = {"empty": 1, "truncated": 1, "format": 1, "too_small": 1, "constant": 
 
 @pytest.fixture(scope="session")
 def dataset(images, tmp_path_factory):
-    """The dataset made from `images` by the plain command, in a process of its own."""
+    """The dataset that the command makes from `images` with default settings, in its own process."""
     output = tmp_path_factory.mktemp("dataset") / "made"
     result = preprocess_in_a_process("--input", images, "--output", output, "--max_reject_fraction", 0.2)
     assert result.returncode == 0, result.stderr
@@ -59,7 +59,7 @@ def dataset(images, tmp_path_factory):
     return output
 
 
-def test_the_dataset_is_laid_out_as_promised(dataset):
+def test_files_of_a_dataset(dataset):
     manifest = Manifest.load(dataset)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     expected = {"manifest.json", "rejects.jsonl"} | {shard.name for shard in shards}
@@ -72,7 +72,7 @@ def test_the_dataset_is_laid_out_as_promised(dataset):
         assert shard.layout.stride * shard.examples == shard.bytes
 
 
-def test_records_hold_what_the_recipe_gives(dataset, images):
+def test_records_are_the_transformed_images(dataset, images):
     manifest = Manifest.load(dataset)
     seen = []
     for split in manifest.splits.values():
@@ -89,7 +89,7 @@ def test_records_hold_what_the_recipe_gives(dataset, images):
     assert {"n99999999/png_inside.JPEG", "n99999999/turned.JPEG"} < set(seen)
 
 
-def test_the_ledger_names_every_image_left_out(dataset):
+def test_rejects_jsonl_lists_every_rejected_image(dataset):
     lines = [json.loads(line) for line in (dataset / "rejects.jsonl").read_text().splitlines()]
     reasons = {line["key"]: line["reason"] for line in lines}
     assert reasons == {
@@ -102,20 +102,20 @@ def test_the_ledger_names_every_image_left_out(dataset):
     }
 
 
-def test_other_workers_same_bytes(dataset, images, tmp_path):
+def test_the_number_of_workers_does_not_change_the_bytes(dataset, images, tmp_path):
     args = ["--input", images, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
     assert preprocess(*args, "--direct_num_workers", 1).returncode == 0
     assert file_contents(tmp_path / "out") == file_contents(dataset)
 
 
-def test_another_runner_same_bytes(dataset, images, tmp_path):
+def test_the_runner_does_not_change_the_bytes(dataset, images, tmp_path):
     args = ["--input", images, "--output", tmp_path / "out", "--max_reject_fraction", 0.2]
     result = preprocess(*args, "--runner", "DirectRunner", "--direct_running_mode", "in_memory")
     assert result.returncode == 0, result.stderr
     assert file_contents(tmp_path / "out") == file_contents(dataset)
 
 
-def test_a_complete_dataset_is_left_alone(dataset, images):
+def test_a_complete_dataset_stays_unchanged(dataset, images):
     before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*.tfrecord")}
     result = preprocess("--input", images, "--output", dataset, "--max_reject_fraction", 0.2)
     assert result.returncode == 0
@@ -123,20 +123,22 @@ def test_a_complete_dataset_is_left_alone(dataset, images):
     assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*.tfrecord")} == before
 
 
-@pytest.mark.parametrize("harm", ["shard gone", "shard cut", "receipt gone", "receipt cut", "manifest gone"])
-def test_a_rerun_mends_what_is_missing(dataset, images, tmp_path, harm):
+@pytest.mark.parametrize(
+    "damage", ["shard gone", "shard cut", "receipt gone", "receipt cut", "manifest gone"]
+)
+def test_a_second_run_repairs_damaged_files(dataset, images, tmp_path, damage):
     output = tmp_path / "out"
     shutil.copytree(dataset, output)
-    what, how = harm.split()
-    pattern = {"shard": "train/*00001*", "receipt": "receipts/*00001*", "manifest": "manifest.json"}[what]
-    victim = next(iter(output.glob(pattern)))
-    victim.unlink() if how == "gone" else victim.write_bytes(victim.read_bytes()[:-10])
+    kind, change = damage.split()
+    pattern = {"shard": "train/*00001*", "receipt": "receipts/*00001*", "manifest": "manifest.json"}[kind]
+    path = next(iter(output.glob(pattern)))
+    path.unlink() if change == "gone" else path.write_bytes(path.read_bytes()[:-10])
     assert preprocess("--input", images, "--output", output, "--max_reject_fraction", 0.2).returncode == 0
     assert file_contents(output) == file_contents(dataset)
 
 
-def test_retry_rejects_reads_again_what_could_not_be_read(images, dataset, tmp_path):
-    """A link to nowhere is listed like any file, and cannot be read until it leads somewhere."""
+def test_retry_rejects_reads_unreadable_images_again(images, dataset, tmp_path):
+    """A broken link is listed like any file, and can be read once its target exists."""
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
     missing = folder / "n00000001" / "n00000001_1.JPEG"
@@ -157,7 +159,7 @@ def test_retry_rejects_reads_again_what_could_not_be_read(images, dataset, tmp_p
     assert Manifest.load(tmp_path / "out").rejects == REASONS
 
 
-def test_a_listener_who_leaves_early_does_no_harm(dataset, images):
+def test_a_closed_pipe_is_no_error(dataset, images):
     command = (
         f"{sys.executable} -m preprocess --input {images} --output {dataset} --max_reject_fraction 0.2 | true"
     )
@@ -165,7 +167,7 @@ def test_a_listener_who_leaves_early_does_no_harm(dataset, images):
     assert result.stderr == ""
 
 
-def test_gzip_shards_hold_the_same_records(dataset, images, tmp_path):
+def test_gzip_shards_have_the_same_records(dataset, images, tmp_path):
     import gzip
     import io
 
@@ -182,7 +184,7 @@ def test_gzip_shards_hold_the_same_records(dataset, images, tmp_path):
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory):
-    """Enough images that a job over them can be killed on its way."""
+    """Enough images that a job can be killed while it runs."""
     return helper_photos.folder(tmp_path_factory.mktemp("many"), 1500)
 
 
@@ -194,35 +196,35 @@ def undisturbed(many, tmp_path_factory):
 
 
 def start(many, output):
-    """The job in a process group of its own, some of its shards done."""
+    """Starts a job in its own process group, and waits until some of its shards are finished."""
     command = [sys.executable, "-m", "preprocess", "--input", str(many), "--output", str(output)]
     job = subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     while job.poll() is None and len(list(output.glob("receipts/*.json"))) < 2:
         time.sleep(0.02)
-    assert job.poll() is None, "the job was done before it could be disturbed"
+    assert job.poll() is None, "the job finished before it could be disturbed"
     return job
 
 
 @pytest.mark.faults
-def test_a_killed_launcher_takes_its_workers_along_and_a_rerun_finishes(many, undisturbed, tmp_path):
+def test_workers_exit_with_a_killed_launcher_and_a_second_run_finishes(many, undisturbed, tmp_path):
     job = start(many, tmp_path / "out")
-    left = workers(job)
-    assert len(left) == len(os.sched_getaffinity(0)), "a worker a core"
+    pids = workers(job)
+    assert len(pids) == len(os.sched_getaffinity(0)), "one worker per core"
     job.send_signal(signal.SIGKILL)
     job.wait()
     for _ in range(100):
-        if not any(Path(f"/proc/{pid}/task").exists() for pid in left):
+        if not any(Path(f"/proc/{pid}/task").exists() for pid in pids):
             break
         time.sleep(0.05)
     else:
-        pytest.fail("workers live on")
+        pytest.fail("workers are still running")
     assert not (tmp_path / "out/manifest.json").exists()
     done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     assert preprocess("--input", many, "--output", tmp_path / "out").returncode == 0
     assert file_contents(tmp_path / "out") == undisturbed
-    assert {path: path.stat().st_mtime_ns for path in done} == done, "finished shards were made again"
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "finished shards were written again"
 
 
 @pytest.mark.faults
@@ -231,23 +233,23 @@ def test_a_killed_worker_does_not_stop_the_job(many, undisturbed, tmp_path):
     os.kill(workers(job)[0], signal.SIGKILL)
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
-    assert "starting again with what is missing" in errors
+    assert "starting again with the unfinished shards" in errors
     assert file_contents(tmp_path / "out") == undisturbed
 
 
-def test_ctrl_c_says_how_to_go_on(many, tmp_path):
+def test_ctrl_c_says_how_to_continue(many, tmp_path):
     job = start(many, tmp_path / "out")
-    os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(job.pid, signal.SIGINT)  # to the workers as well, like a terminal
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 130
     assert "Traceback" not in errors
-    assert "run the same command to go on" in errors
+    assert "run the same command again to continue" in errors
 
 
 @pytest.mark.faults
-def test_two_jobs_do_not_share_an_output(many, tmp_path):
+def test_two_jobs_cannot_write_to_one_output(many, tmp_path):
     job = start(many, tmp_path / "out")
-    job.send_signal(signal.SIGSTOP)  # or it might be done before the other has begun
+    job.send_signal(signal.SIGSTOP)  # otherwise it could finish before the other begins
     assert_one_sentence(
         preprocess("--input", many, "--output", tmp_path / "out"), 2, "another job is writing"
     )
@@ -255,10 +257,10 @@ def test_two_jobs_do_not_share_an_output(many, tmp_path):
     job.communicate()
 
 
-# ------------------------------------------------------------------------------------------- refusals
+# --------------------------------------------------------------------------------------------- errors
 
 
-def test_help_is_quick_and_complete():
+def test_help_lists_the_flags():
     result = preprocess("--help")
     assert result.returncode == 0
     for flag in ("--input", "--output", "--image_size", "--num_values", "--val_fraction", "--num_shards",
@@ -266,7 +268,7 @@ def test_help_is_quick_and_complete():
         assert flag in result.stdout
 
 
-def test_help_waits_for_neither_beam_nor_opencv():
+def test_help_imports_neither_beam_nor_opencv():
     code = (
         "import sys; from preprocess.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     )
@@ -275,7 +277,7 @@ def test_help_waits_for_neither_beam_nor_opencv():
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "parts"),
     [
         ([], ["--output", "required"]),
         (["--output", "y"], ["--input PATTERN"]),
@@ -300,9 +302,9 @@ def test_help_waits_for_neither_beam_nor_opencv():
         (["--input", "gs://bucket/x", "--output", "{tmp}/out"], ["gs://bucket/x"]),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(args, words, tmp_path):
+def test_wrong_usage_is_one_sentence_and_code_2(args, parts, tmp_path):
     result = preprocess(*(arg.format(tmp=tmp_path) for arg in args))
-    assert_one_sentence(result, 2, *words)
+    assert_one_sentence(result, 2, *parts)
     assert list(tmp_path.rglob("*.*")) == []
 
 
@@ -320,33 +322,33 @@ def test_another_recipe_is_refused_with_both_fingerprints(dataset, images):
     assert file_contents(dataset) == before
 
 
-def test_a_folder_with_other_things_is_no_output(images, tmp_path):
-    """Neither the photographs' own folder, nor one with a letter in it."""
+def test_a_folder_with_other_files_is_refused_as_output(images, tmp_path):
+    """The folder of the input images, and a folder with a letter."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("mine")
     before = file_contents(images)
-    for output, what in ((images, "n00000000"), (tmp_path / "other", "letter.txt")):
+    for output, name in ((images, "n00000000"), (tmp_path / "other", "letter.txt")):
         result = preprocess("--input", images, "--output", output)
-        assert_one_sentence(result, 2, what, "type the name of a new directory")
+        assert_one_sentence(result, 2, name, "type the name of a new directory")
     assert file_contents(images) == before
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["letter.txt"]
 
 
-def test_a_dataset_may_have_other_things_beside(dataset, images):
+def test_a_dataset_may_contain_other_files(dataset, images):
     (dataset / "README.txt").write_text("mine")
     result = preprocess("--input", images, "--output", dataset, "--max_reject_fraction", 0.2)
     (dataset / "README.txt").unlink()
     assert result.returncode == 0, result.stderr
 
 
-def test_photographs_in_train_and_val_are_no_dataset(tmp_path):
+def test_image_folders_named_train_and_val_are_no_dataset(tmp_path):
     helper_photos.folder(tmp_path / "all/train", 3)
     result = preprocess("--input", tmp_path / "all", "--output", tmp_path / "all")
     assert_one_sentence(result, 2, "train/n00000000", "type the name of a new directory")
 
 
 @pytest.mark.parametrize("args", [("--num_shards", 9), ("--seed", 5), ("--compression", "gzip")])
-def test_another_layout_is_refused(dataset, images, args):
+def test_another_sharding_is_refused(dataset, images, args):
     before = file_contents(dataset)
     result = preprocess("--input", images, "--output", dataset, *args)
     assert_one_sentence(result, 2, "--num_shards", "give another --output")
@@ -358,7 +360,7 @@ def test_other_images_are_refused(dataset, images):
     assert_one_sentence(result, 2, "other images", "give another --output")
 
 
-def test_too_many_rejects_fail_the_job_and_can_be_accepted(images, dataset, tmp_path):
+def test_too_many_rejects_fail_the_job_until_they_are_accepted(images, dataset, tmp_path):
     output = tmp_path / "out"
     result = preprocess("--input", images, "--output", output)
     assert_one_sentence(result, 1, "6 of 68 images", "1 truncated", "--max_reject_fraction 0.05")
@@ -371,8 +373,8 @@ def test_too_many_rejects_fail_the_job_and_can_be_accepted(images, dataset, tmp_
 
 
 @pytest.mark.faults
-def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(images, dataset, tmp_path):
-    """A file size limit stands in for the disk: writing beyond it fails just as a full one does."""
+def test_a_full_disk_is_one_sentence_and_a_second_run_finishes(images, dataset, tmp_path):
+    """A limit of the file size simulates a full disk: writes beyond it fail in the same way."""
     output = tmp_path / "out"
     args = ["--input", images, "--output", output, "--max_reject_fraction", 0.2]
     code = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
@@ -389,7 +391,7 @@ def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(images, dataset, tmp_pat
 # ------------------------------------------------------------------------------------------- palettes
 
 
-def test_a_learnt_palette_is_learnt_once(many, tmp_path):
+def test_a_palette_is_learnt_once(many, tmp_path):
     args = [
         "--input",
         many / "n00000000",
@@ -421,7 +423,7 @@ def test_a_palette_from_a_file(many, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         (["--palette", "kmeans:1"], "2 to 4096 colours"),
         (["--palette", "kmeans:many"], "2 to 4096 colours"),
@@ -430,11 +432,11 @@ def test_a_palette_from_a_file(many, tmp_path):
         (["--palette", "kmeans:9", "--num_values", "4"], "drop one"),
     ],
 )
-def test_a_wrong_palette_is_one_sentence(args, words, tmp_path):
-    assert_one_sentence(preprocess("--input", "x", "--output", tmp_path / "out", *args), 2, words)
+def test_a_wrong_palette_is_one_sentence(args, message, tmp_path):
+    assert_one_sentence(preprocess("--input", "x", "--output", tmp_path / "out", *args), 2, message)
 
 
-def test_a_folder_for_temporary_files_with_too_long_a_name_is_a_sentence(tmp_path):
+def test_a_temporary_folder_with_too_long_a_name_is_one_sentence(tmp_path):
     long = tmp_path / ("x" * 100)
     long.mkdir()
     result = preprocess_in_a_process(

@@ -1,13 +1,15 @@
-"""How `python -m preprocess` ends: every failure is one sentence and an exit code, every signal is heard."""
+"""The ending of the preprocessing command: exit codes, one-sentence errors, and signals."""
 
 from __future__ import annotations
 
 import errno
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import helper_photos
@@ -15,21 +17,91 @@ import pytest
 from helper_commands import ROOT
 from helper_jobs import file_contents, preprocess
 
-from preprocess import cli, job
+from preprocess import cli, job, options
 from preprocess.__main__ import main
+from preprocess.storage import files
+from tfrecords_schema import __version__
 
 
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
-    assert lines[0].startswith("preprocess: ")
+    assert lines[0].startswith("python -m preprocess: ")
     return lines[0]
+
+
+# -------------------------------------------------------------------------------------- name and flags
+
+
+@pytest.mark.parametrize(
+    ("started_as", "name"),
+    [
+        ("/usr/local/bin/linewash-preprocess", "linewash-preprocess"),
+        (str(ROOT / "preprocess/__main__.py"), "python -m preprocess"),
+    ],
+)
+def test_usage_version_and_errors_have_the_name_of_the_command(
+    started_as: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started_as, "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out == f"{name} {__version__}\n"
+    monkeypatch.setattr(sys, "argv", [started_as, "--help"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith(f"usage: {name} --input ")
+    monkeypatch.setattr(sys, "argv", [started_as])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith(f"{name}: ")
+
+
+def test_the_console_command_runs_main() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert pkgutil.resolve_name(scripts["linewash-preprocess"]) is main
+
+
+def test_a_full_device_fails_the_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["--version"]) == 1
+    assert "No space left on device" in sentence(capsys)
+
+
+def test_the_help_fits_into_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    flags = [name for action in options.build_parser()._actions for name in action.option_strings]
+    assert all(f"{flag} " in text or f"{flag}\n" in text or f"{flag}," in text for flag in flags)
+    assert not any("-" in flag.removeprefix("--") for flag in flags if flag.startswith("--"))
+
+
+def test_own_flags_may_be_written_with_dashes() -> None:
+    plain = ["--input", "a", "--output", "b", "--image_size=64", "--max_reject_fraction", "0.5"]
+    dashed = ["--input", "a", "-o", "b", "--image-size=64", "--max-reject-fraction", "0.5"]
+    assert options.parse(dashed) == options.parse(plain)
+    assert options.parse([*plain, "--retry-rejects", "--keys-with-input"]).retry_rejects
+    splits = options.parse(["--train-input", "a-b", "--val-input", "c-d", "-o", "e-f", "--num-shards", "3"])
+    assert (splits.inputs, splits.output) == ({"train": ["a-b"], "val": ["c-d"]}, "e-f")
+
+
+def test_dashes_in_flags_of_beam_and_in_values_stay() -> None:
+    argv = ["--input", "a-b", "--output=c-d", "--temp_location=gs://a-b/c-d", "--temp-location", "x"]
+    parsed = options.parse(argv)
+    assert (parsed.inputs, parsed.output) == ({None: ["a-b"]}, "c-d")
+    assert parsed.beam == ["--temp_location=gs://a-b/c-d", "--temp-location", "x"]
+    with pytest.raises(options.UsageError, match="--temp-location; did you mean --temp_location"):
+        options.check_beam_flags(parsed.beam)
 
 
 # ----------------------------------------------------------------------------------------- packages
 
 
-def test_without_any_package_the_answer_is_what_to_install() -> None:
+def test_without_any_package_the_error_says_what_to_install() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from preprocess.__main__ import main; "
     bare = [sys.executable, "-I", "-S", "-c", f"{code}sys.exit(main(['--help']))"]
     result = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False)
@@ -46,10 +118,10 @@ def test_without_any_package_the_answer_is_what_to_install() -> None:
         ("boto3", "aws"),
     ],
 )
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(module: str, extras: str) -> None:
-    told = cli.explain(ModuleNotFoundError(f"No module named {module!r}", name=module))
-    assert told
-    code, text = told
+def test_a_missing_package_is_named_with_its_extra(module: str, extras: str) -> None:
+    explanation = cli.explain_error(ModuleNotFoundError(f"No module named {module!r}", name=module))
+    assert explanation
+    code, text = explanation
     assert code == 2
     assert f"{module} is not installed" in text
     assert f"{sys.executable} -m pip install" in text
@@ -62,26 +134,26 @@ def test_beam_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "apache_beam.options.pipeline_options is not installed" in sentence(capsys)
 
 
-def test_a_package_whose_library_is_missing_is_named() -> None:
-    told = cli.explain(ImportError("libGL.so.1: cannot open shared object file", name="cv2"))
-    assert told
-    assert "cv2 is installed but cannot be imported (libGL.so.1" in told[1]
+def test_a_package_with_a_missing_library_is_named() -> None:
+    explanation = cli.explain_error(ImportError("libGL.so.1: cannot open shared object file", name="cv2"))
+    assert explanation
+    assert "cv2 is installed but cannot be imported (libGL.so.1" in explanation[1]
 
 
 @pytest.mark.parametrize(
     "bug", [ModuleNotFoundError(name="preprocess.nothing"), ModuleNotFoundError(name="re"), ValueError("x")]
 )
-def test_a_bug_is_not_taken_for_a_users_mistake(bug: Exception) -> None:
-    assert cli.explain(bug) is None
+def test_a_bug_is_not_explained(bug: Exception) -> None:
+    assert cli.explain_error(bug) is None
     with pytest.raises(type(bug)):
-        cli.exit_code(lambda: (_ for _ in ()).throw(bug))
+        cli.run_command(lambda: (_ for _ in ()).throw(bug))
 
 
 # ----------------------------------------------------------------------------------- files and streams
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "parts"),
     [
         (OSError(errno.EACCES, "Permission denied", "/a/b"), ["/a/b", "Permission denied"]),
         (OSError(errno.ENOSPC, "No space left on device"), ["No space left on device", "standard output"]),
@@ -89,19 +161,19 @@ def test_a_bug_is_not_taken_for_a_users_mistake(bug: Exception) -> None:
         (MemoryError("photos/x.jpg"), ["not enough memory", "photos/x.jpg"]),
     ],
 )
-def test_what_the_system_refuses_is_a_sentence_and_code_1(
-    error: Exception, words: list[str], capsys: pytest.CaptureFixture[str]
+def test_an_error_of_the_system_is_one_sentence_and_code_1(
+    error: Exception, parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work() -> int:
         raise error
 
-    assert cli.exit_code(work) == 1
-    said = sentence(capsys)
-    assert all(word in said for word in words), said
+    assert cli.run_command(work) == 1
+    message = sentence(capsys)
+    assert all(part in message for part in parts), message
 
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The bytes of a folder's name do not matter, for it is not part of what is written."""
+    """The name of the input folder may contain any bytes, because it is not part of the keys."""
     folder = tmp_path / os.fsdecode(b"p\xff")
     helper_photos.folder(folder, 1)
     assert main(["--input", str(folder), "--output", str(tmp_path / "out"), "--val_fraction", "0"]) == 0
@@ -132,9 +204,9 @@ def test_no_folder_for_temporary_files(
     monkeypatch.setattr(tempfile, "gettempdir", refuse)
     monkeypatch.setattr(worker.forkserver, "ensure_running", refuse)
     assert main(["--input", "x", "--output", "y"]) == 1
-    said = sentence(capsys)
-    assert "No usable temporary directory" in said
-    assert "TMPDIR" in said
+    message = sentence(capsys)
+    assert "No usable temporary directory" in message
+    assert "TMPDIR" in message
 
 
 def test_a_full_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,19 +216,19 @@ def test_a_full_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         assert "No space left on device" in sentence(capsys)
 
 
-def test_closed_streams_are_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     assert main(["--help"]) == 0
     assert main(["--nonsense"]) == 2
 
 
-def test_a_reader_that_left_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
-        assert cli.exit_code(lambda: cli.say("done") or 0) == 0
+        assert cli.run_command(lambda: cli.print_text("done") or 0) == 0
 
 
 # --------------------------------------------------------------------------------------------- signals
@@ -165,14 +237,14 @@ def test_a_reader_that_left_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
-def test_a_signal_ends_a_job_as_ctrl_c_does(
+def test_a_signal_ends_a_job_like_ctrl_c(
     number: int,
     code: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The finished shard stays, temporary folders go, and the same command ends with the same bytes."""
+    """The finished shard is kept, temporary folders are removed, and a second run writes the same bytes."""
     from preprocess.runners import local
     from preprocess.shard_writer import write_shard
 
@@ -182,58 +254,58 @@ def test_a_signal_ends_a_job_as_ctrl_c_does(
     argv = ["--input", str(tmp_path / "images"), "--image_size", "32", "--num_shards", "2"]
     argv += ["--val_fraction", "0"]
 
-    def work(output: str, then: int | None):
-        """Takes the place of Beam: one shard, then the signal; or all of them."""
+    def run_job(output: str, received: int | None):
+        """Runs the command without Beam: writes all shards, or one and then sends the signal."""
 
-        def build(options, todo, flags, runner, queue):
-            return [(shard, options) for shard in queue.take()] if then is None else (todo[0], options)
+        def build(job_options, shards, beam_options, runner, queue):
+            if received is None:
+                return [(shard, job_options) for shard in queue.take()]
+            return shards[0], job_options
 
-        def run(graph):
-            for shard, options in graph if then is None else [graph]:
-                write_shard(shard, options.recipe, "none", output)
-            if then is not None:
-                os.kill(os.getpid(), then)
-                os.kill(os.getpid(), signal.SIGTERM if then == signal.SIGHUP else then)
+        def run(pipeline):
+            for shard, job_options in pipeline if received is None else [pipeline]:
+                write_shard(shard, job_options.recipe, "none", output)
+            if received is not None:
+                os.kill(os.getpid(), received)
+                os.kill(os.getpid(), signal.SIGTERM if received == signal.SIGHUP else received)
 
-        monkeypatch.setattr(job, "_graph", build)
+        monkeypatch.setattr(job, "_build_pipeline", build)
         monkeypatch.setattr(local, "run", run)
         return main([*argv, "--output", output])
 
-    assert work(str(tmp_path / "out"), number) == code
-    assert "finished shards stay" in sentence(capsys)
+    assert run_job(str(tmp_path / "out"), number) == code
+    assert "finished shards are kept" in sentence(capsys)
     assert list((tmp_path / "temporary").glob("linewash-*")) == []
     assert len(list(tmp_path.glob("out/train/*"))) == 1
-    assert work(str(tmp_path / "out"), None) == 0
-    assert work(str(tmp_path / "whole"), None) == 0
+    assert run_job(str(tmp_path / "out"), None) == 0
+    assert run_job(str(tmp_path / "whole"), None) == 0
     assert file_contents(tmp_path / "out") == file_contents(tmp_path / "whole")
 
 
-def test_signals_are_heard_only_meanwhile_and_ignored_ones_stay_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+def test_signals_are_handled_during_the_command_and_ignored_ones_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # like nohup
     try:
-        assert cli.exit_code(lambda: os.kill(os.getpid(), signal.SIGHUP) or 0) == 0
+        assert cli.run_command(lambda: os.kill(os.getpid(), signal.SIGHUP) or 0) == 0
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_closed_terminal_sends_two_signals_and_the_second_harms_nothing(tmp_path: Path) -> None:
+def test_the_second_signal_of_a_closed_terminal_does_not_interrupt_the_cleanup(tmp_path: Path) -> None:
     def work() -> int:
         try:
             os.kill(os.getpid(), signal.SIGHUP)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
-            (tmp_path / "tidied").touch()
+            (tmp_path / "cleaned").touch()
         return 0
 
-    assert cli.exit_code(work) == 129
-    assert (tmp_path / "tidied").exists()
+    assert cli.run_command(work) == 129
+    assert (tmp_path / "cleaned").exists()
 
 
 def test_a_remote_job_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    from preprocess import options
-
     class Running:
         cancelled = False
 
@@ -247,15 +319,59 @@ def test_a_remote_job_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
             self.cancelled = True
 
     running = Running()
-    monkeypatch.setattr(job, "_graph", lambda *args: running)
-    chosen = options.parse(["--input", "x", "--output", "y", "--runner", "DirectRunner"])
-    assert cli.exit_code(lambda: job._run_pipeline(chosen, []) or 0) == 143
+    monkeypatch.setattr(job, "_build_pipeline", lambda *args: running)
+    parsed = options.parse(["--input", "x", "--output", "y", "--runner", "DirectRunner"])
+    assert cli.run_command(lambda: job._run_pipeline(parsed, []) or 0) == 143
     assert running.cancelled
 
 
-def test_a_job_that_is_refused_leaves_no_folder(tmp_path):
+# ------------------------------------------------------------------------------------ output directory
+
+
+def test_a_job_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     for output in ("new/deeper/ds", "ours"):
         result = preprocess("--input", tmp_path / "no*such", "--output", tmp_path / output)
         assert result.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
+
+
+def test_the_output_directory_is_locked(tmp_path: Path) -> None:
+    argv = ["--input", tmp_path / "images", "--output", tmp_path / "out", "--val_fraction", 0]
+    helper_photos.folder(tmp_path / "images", 2)
+    with job._output_directory(str(tmp_path / "out")):
+        result = preprocess(*argv)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+        assert f"another job is writing to {tmp_path / 'out'}" in result.stderr
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".work"]
+    assert preprocess(*argv).returncode == 0
+
+
+def test_the_lock_file_of_an_earlier_version_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "out/.work").mkdir(parents=True)
+    (tmp_path / "out/.work/lock").touch()
+    helper_photos.folder(tmp_path / "images", 2)
+    argv = ["--input", tmp_path / "images", "--output", tmp_path / "out", "--val_fraction", 0]
+    assert preprocess(*argv).returncode == 0
+    assert not (tmp_path / "out/.work").exists()
+
+
+def test_a_directory_that_was_removed_before_it_was_locked_is_refused(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert not job._try_lock(descriptor, str(tmp_path / "removed"))
+        assert job._try_lock(descriptor, str(tmp_path))
+    finally:
+        os.close(descriptor)
+
+
+def test_an_output_directory_without_write_access_is_refused_before_the_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(root: str, name: str, data: bytes) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{root}/{name}")
+
+    monkeypatch.setattr(files, "write", refuse)
+    assert main(["--input", str(tmp_path / "no*such"), "--output", str(tmp_path / "out")]) == 2
+    assert f"cannot write to --output {tmp_path / 'out'}: Permission denied" in sentence(capsys)
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Signs of life: a bar on a terminal, a line a minute in a log, and what a run says of its plan."""
+"""The progress bar: on a terminal, in a log, and when its output is closed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from contextlib import suppress
 
 import pytest
 
-from training.run.progress import ProgressBar, _clock_time
+from training.run.progress import ProgressBar, _format_time
 from training.tf_startup import show_status
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -28,55 +28,55 @@ class Clock:
         return self.now
 
 
-def test_in_a_log_it_is_a_line_a_minute() -> None:
+def test_a_log_gets_one_line_per_minute() -> None:
     log, clock = io.StringIO(), Clock()
-    with ProgressBar("epoch 2 of 5", 8000, stream=log, clock=clock) as meter:
+    with ProgressBar("epoch 2 of 5", 8000, stream=log, clock=clock) as bar:
         for step in range(250):
             clock.now += 1
-            meter.update(16, "loss 1.234" if step == 40 else None)
+            bar.update(16, "loss 1.234" if step == 40 else None)
     lines = log.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[0] == "epoch 2 of 5: 960 of 8,000 images, 16 images/s, 7:20 left, loss 1.234"
 
 
-def test_work_of_less_than_a_minute_says_nothing_in_a_log() -> None:
+def test_a_log_gets_no_line_for_less_than_a_minute() -> None:
     log, clock = io.StringIO(), Clock()
-    with ProgressBar("val", 8000, stream=log, clock=clock) as meter:
+    with ProgressBar("val", 8000, stream=log, clock=clock) as bar:
         for _ in range(59):
             clock.now += 1
-            meter.update(16)
+            bar.update(16)
     assert log.getvalue() == ""
 
 
 def on_terminal(columns: int = 80, **options: object) -> str:
-    """What a meter writes to a terminal of so many columns."""
+    """Returns the output of a progress bar on a terminal with this number of columns."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    said: list[bytes] = []
+    chunks: list[bytes] = []
 
     def read() -> None:
         with suppress(OSError):  # the terminal was closed
             while chunk := os.read(outer, 1 << 16):
-                said.append(chunk)
+                chunks.append(chunk)
 
     reader = threading.Thread(target=read)
     reader.start()
     with os.fdopen(inner, "w") as terminal:
-        first = {"starting": "compiling the first step"} | options
-        with ProgressBar("epoch 12 of 100", 1_281_167, stream=terminal, **first) as meter:  # type: ignore[arg-type]
+        first = {"note": "compiling the first step"} | options
+        with ProgressBar("epoch 12 of 100", 1_281_167, stream=terminal, **first) as bar:  # type: ignore[arg-type]
             for _ in range(20):
-                meter.update(64, "loss 12.345")
-                if meter._bar is not None:
-                    meter._bar.refresh()
+                bar.update(64, "loss 12.345")
+                if bar._bar is not None:
+                    bar._bar.refresh()
     reader.join()
     os.close(outer)
-    return b"".join(said).decode()
+    return b"".join(chunks).decode()
 
 
 @pytest.mark.parametrize("columns", [80, 60, 200])
-def test_on_a_terminal_it_is_a_bar_that_fits_and_vanishes(columns: int) -> None:
-    said = on_terminal(columns)
-    shown = [part for part in said.replace("\n", "\r").split("\r") if part.strip()]
+def test_the_bar_fits_the_terminal_and_is_erased(columns: int) -> None:
+    output = on_terminal(columns)
+    shown = [part for part in output.replace("\n", "\r").split("\r") if part.strip()]
     assert max(map(len, shown)) < min(columns, 80)
     assert "compiling the first step" in shown[0] or columns < 80
     assert "epoch 12 of 100 |" in shown[-1]
@@ -84,34 +84,37 @@ def test_on_a_terminal_it_is_a_bar_that_fits_and_vanishes(columns: int) -> None:
         assert "1,280/1,281,167" in shown[-1]
         assert "img/s" in shown[-1]
         assert "left" in shown[-1]
-    assert said.rstrip("\r").split("\r")[-1].strip() == ""
-    assert said.endswith("\r")
+    assert output.rstrip("\r").split("\r")[-1].strip() == ""
+    assert output.endswith("\r")
 
 
-def test_of_several_processes_one_shows_it() -> None:
+def test_nothing_is_shown_by_other_processes() -> None:
     log, clock = io.StringIO(), Clock()
-    with ProgressBar("epoch 1", 100, shown=False, stream=log, clock=clock) as meter:
+    with ProgressBar("epoch 1", 100, shown=False, stream=log, clock=clock) as bar:
         clock.now = 1000
-        meter.update(10)
+        bar.update(10)
     assert log.getvalue() == ""
 
 
-def test_a_display_that_is_gone_ends_no_work() -> None:
-    class Gone(io.StringIO):
+def test_a_closed_display_does_not_end_the_loop() -> None:
+    class Closed(io.StringIO):
         def write(self, _: str) -> int:
             raise OSError(errno.EIO, "Input/output error")
 
     clock, done = Clock(), list[str]()
-    with ProgressBar("epoch 1", 100, stream=Gone(), clock=clock) as meter:
+    with ProgressBar("epoch 1", 100, stream=Closed(), clock=clock) as bar:
         for _ in range(5):
             clock.now += 100
-            meter.update(10)
+            bar.update(10)
     outer, inner = pty.openpty()
-    with suppress(OSError), os.fdopen(inner, "w") as terminal:  # it cannot be flushed any more
-        with ProgressBar("epoch 1", 100, stream=terminal) as meter:
+    with (
+        suppress(OSError),
+        os.fdopen(inner, "w") as terminal,
+    ):  # it cannot be flushed after the window is closed
+        with ProgressBar("epoch 1", 100, stream=terminal) as bar:
             os.close(outer)  # the window is closed
             for _ in range(5):
-                meter.update(10)
+                bar.update(10)
         done.append("all of it")
     assert done
 
@@ -119,8 +122,8 @@ def test_a_display_that_is_gone_ends_no_work() -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(7.4, "0:07"), (754, "12:34"), (3723, "1:02:03"), (-1, "0:00")]
 )
-def test_times_are_short(seconds: float, shown: str) -> None:
-    assert _clock_time(seconds) == shown
+def test_format_of_times(seconds: float, shown: str) -> None:
+    assert _format_time(seconds) == shown
 
 
 def test_what_is_announced_is_nowhere_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ import pytest
 from helper_commands import ROOT
 from moto.server import ThreadedMotoServer
 
-from preprocess.options import UsageError, _parser, check_beam_flags
+from preprocess.options import UsageError, build_parser, check_beam_flags
 from tfrecords_schema import Manifest, SchemaError
 from training.errors import LinewashError
 from training.hydra_config import compose
@@ -59,7 +59,7 @@ COMMAND = re.compile(
 )
 
 NETWORK = "installs from the network; that the extra exists: test_extras_exist"
-GOOGLE = "Google's cloud: test_dataflow.py::test_the_service_is_asked_for_what_the_flags_say"
+GOOGLE = "Google's cloud: test_dataflow.py::test_the_request_contains_the_values_of_the_flags"
 FLINK = "Java and Maven: test_flink.py::test_flink_writes_the_same_bytes"
 # Every command of the README that `test_commands_run` does not run, and why. A test named here must exist.
 EXCEPTED = {
@@ -79,10 +79,10 @@ EXCEPTED = {
     "python scripts/bench/step.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/inference.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/epochs.py --images photos --train unet": (
-        "test_bench.py::test_every_way_to_n_epochs_is_measured"
+        "test_bench.py::test_every_variant_of_n_epochs_is_measured"
     ),
-    "python scripts/bench/soak.py --out out/soak": (
-        "an hour: test_bench.py::test_a_long_run_in_short_has_its_figures"
+    "python scripts/bench/soak.py --output out/soak": (
+        "an hour: test_bench.py::test_a_short_soak_test_writes_its_figures"
     ),
     "./scripts/build_starter.sh": "an hour: test_starter.py::test_it_is_as_accurate_as_was_measured judges",
     "python scripts/verify_shards.py DATASET": "no such dataset; it is run with another name",
@@ -224,7 +224,7 @@ def check_python(words: list[str]) -> None:
 
 
 def check_preprocess(words: list[str]) -> None:
-    known, rest = _parser().parse_known_args(words)
+    known, rest = build_parser().parse_known_args(words)
     assert known.output
     check_beam_flags(rest)
 

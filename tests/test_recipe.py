@@ -1,4 +1,4 @@
-"""The recipe's fingerprint and version: what they tell apart, and what becomes of older datasets."""
+"""The fingerprint and version of recipes, and datasets of earlier versions."""
 
 import dataclasses
 import json
@@ -9,12 +9,13 @@ import helper_photos
 import pytest
 
 from preprocess import receipts, sources
+from preprocess.options import parse
 from preprocess.plan import Sharding, make_plan
-from preprocess.recipe import ARTICLE, DEFAULT, VERSION, Recipe
+from preprocess.recipe import ARTICLE, DEFAULT, VERSION, Learnt, Recipe
 from preprocess.shard_writer import write_shard
 from tfrecords_schema import Palette
 
-LAYOUT = Sharding(val_fraction=0.3, num_shards=2)
+SHARDING = Sharding(val_fraction=0.3, num_shards=2)
 
 
 def test_every_setting_changes_the_fingerprint():
@@ -40,12 +41,21 @@ def test_fingerprints_of_version_1_are_known(recipe, known):
 
 
 def test_a_fingerprint_is_computed_once():
-    """Each receipt asks for it, and 65,536 colours take long to hash."""
+    """It is read for every receipt, and 65,536 colours take long to hash."""
     recipe = Recipe(palette=Palette.grid(16))
     assert recipe.fingerprint is recipe.fingerprint
     smaller = dataclasses.replace(recipe, image_size=64)
     assert smaller.fingerprint != recipe.fingerprint
     assert smaller.fingerprint == Recipe(palette=Palette.grid(16), image_size=64).fingerprint
+
+
+def test_a_palette_that_is_still_to_be_learnt_has_no_fingerprint():
+    recipe = parse(["--input", "x", "--output", "y", "--palette", "kmeans:9"]).recipe
+    assert recipe == Recipe(palette=Learnt(9))
+    with pytest.raises(TypeError, match="9 colours is not learnt yet"):
+        _ = recipe.fingerprint
+    learnt = dataclasses.replace(recipe, palette=Palette.grid(2))
+    assert learnt.fingerprint == Recipe(palette=Palette.grid(2)).fingerprint
 
 
 # -------------------------------------------------------------------------------- datasets of version 1
@@ -57,29 +67,29 @@ def rewrite(path, **changes):
 
 @pytest.fixture
 def old(tmp_path):
-    """A dataset as version 1 left it: its recipe has no `stretch`."""
+    """A dataset of version 1, whose recipe has no `stretch`."""
     recipe, output = Recipe(image_size=32), str(tmp_path / "old")
     images = helper_photos.folder(tmp_path / "images", 24)
-    plan = make_plan(sources.images([str(images)], output), LAYOUT, output)
-    for shard in plan:
+    shards = make_plan(sources.images([str(images)], output), SHARDING, output)
+    for shard in shards:
         write_shard(shard, recipe, "none", output)
-    receipts.write_manifest(output, receipts.load(output), recipe, LAYOUT, ["images"])
+    receipts.write_manifest(output, receipts.load(output), recipe, SHARDING, ["images"])
     settings = recipe.as_dict() | {"version": 1}
     del settings["stretch"]
     for path in Path(output, "receipts").iterdir():
         rewrite(path, fingerprint=recipe.version_1_fingerprint)
     rewrite(Path(output, "manifest.json"), fingerprint=recipe.version_1_fingerprint, recipe=settings)
-    return Path(output), plan, recipe
+    return Path(output), shards, recipe
 
 
-def test_a_dataset_of_version_1_is_verified(old, monkeypatch, capsys):
+def test_a_dataset_of_version_1_can_be_verified(old, monkeypatch, capsys):
     import verify_shards
 
     monkeypatch.setattr(sys, "argv", ["verify_shards", str(old[0]), "--workers", "1"])
     assert verify_shards.main() == 0, capsys.readouterr().err
 
 
-def test_a_dataset_of_version_1_is_trained_on(old):
+def test_a_dataset_of_version_1_can_be_trained_on(old):
     from training.data.dataset import ShardedDataset
 
     manifest = ShardedDataset.open(str(old[0])).manifest
@@ -89,19 +99,19 @@ def test_a_dataset_of_version_1_is_trained_on(old):
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_shards_of_version_1_are_not_mixed_with_others(old, complete):
-    output, plan, recipe = old
+    output, shards, recipe = old
     if not complete:
         (output / "manifest.json").unlink()
     with pytest.raises(
         receipts.OutputError, match=rf"\(version 1 \(now {VERSION}\)\): give another --output"
     ):
-        receipts.check_output(str(output), receipts.load(str(output)), plan, recipe)
+        receipts.check_output(str(output), receipts.load(str(output)), shards, recipe)
 
 
-def test_what_else_differs_from_a_dataset_of_version_1_is_said(old):
-    output, plan, recipe = old
+def test_the_error_names_other_differences_to_a_dataset_of_version_1(old):
+    output, shards, recipe = old
     other = dataclasses.replace(recipe, fit="crop", image_size=64)
     with pytest.raises(
         receipts.OutputError, match=r"image_size 32 \(now 64\), .*fit squash \(now crop\).*version 1"
     ):
-        receipts.check_output(str(output), receipts.load(str(output)), plan, other)
+        receipts.check_output(str(output), receipts.load(str(output)), shards, other)

@@ -1,4 +1,4 @@
-"""How the scripts' command lines end: help, slips, paths, missing packages, full devices; in process."""
+"""The command lines of the scripts: help, wrong flags, paths, missing packages, full devices."""
 
 from __future__ import annotations
 
@@ -13,66 +13,62 @@ from pathlib import Path
 import helper_photos
 import numpy as np
 import pytest
-from linewash.coloring.arguments import Parser, at_least, local_path, local_path_text, positive, run
+from linewash.arguments import Parser, at_least, local_path, local_path_text, positive, run
 from PIL import Image
 
 from training.errors import UsageError, WorkError
 
 ROOT = Path(__file__).resolve().parent.parent
-# Of each script: words that are right as far as the parser can tell, and what else may be missing.
+# Arguments that each script's parser accepts. The files that they name do not exist.
 SCRIPTS = {
     "linewash.coloring.cli": "a.png -o b.png",
     "inspect_shards": "dataset -o sheet.png",
     "compare_palettes": "--images photos",
-    "compare_decodes": "--images photos",
     "make_sketches": "sketches",
     "make_storybook": "book --count 1 --seed 0",
     "fuzz": "page --replay a.png",
     "bench.soak": "-o figures",
     "bench.report": "figures",
     "bench.input": "--count 10",
-    "bench.planning": "--way plan --count 10",
+    "bench.planning": "--variant plan --count 10",
     "bench.prefetch": "--images photos",
-    "bench.step": "--way linewash",
+    "bench.step": "--variant linewash",
     "bench.inference": "",
     "bench.preprocess": "--images photos",
     "bench.epochs": "--images photos",
 }
 
 
-def call(name: str, *words: object) -> int:
-    """The exit code of a script's `main`."""
-    try:
-        return importlib.import_module(name).main([str(word) for word in words])
-    except SystemExit as e:
-        return e.code  # type: ignore[return-value]
+def call(name: str, *arguments: object) -> int:
+    """Returns the exit code of a script's `main`."""
+    return importlib.import_module(name).main([str(argument) for argument in arguments])
 
 
-def test_every_script_is_here() -> None:
-    called = "    sys.exit(main())"
+def test_all_scripts_are_listed() -> None:
     folder = ROOT / "scripts"
     paths = [
-        path for path in (*folder.glob("*.py"), *folder.glob("bench/*.py")) if called in path.read_text()
+        path
+        for path in (*folder.glob("*.py"), *folder.glob("bench/*.py"))
+        if "    sys.exit(main())" in path.read_text()
     ]
     scripts = {".".join(path.relative_to(folder).with_suffix("").parts) for path in paths}
-    elsewhere = {"colorize", "serve", "verify_shards"}  # linewash.coloring.cli; tests of their own
-    assert scripts - elsewhere == set(SCRIPTS) - {"linewash.coloring.cli"}
+    tested_elsewhere = {"colorize", "serve", "verify_shards"}
+    assert scripts - tested_elsewhere == set(SCRIPTS) - {"linewash.coloring.cli"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_help_is_printed_and_a_slip_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_printed_and_a_wrong_flag_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(name, "--help") == 0
     assert "--help" in capsys.readouterr().out
     assert call(name, *SCRIPTS[name].split(), "--nonsense") == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert said.err.startswith(
-        "colorize: " if name == "linewash.coloring.cli" else f"{name.replace('.', '/')}: "
-    )
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    command = "colorize.py" if name == "linewash.coloring.cli" else name.replace(".", "/")
+    assert output.err.startswith(f"{command}: ")
 
 
-MISSING = """
+RUN_WITH_BLOCKED_PACKAGES = """
 import contextlib, importlib, io, sys, json
 blocked = {blocked!r}
 
@@ -83,22 +79,19 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 sys.path[:0] = [{root!r}, {root!r} + '/scripts']
-found = {{}}
-for name, words in {scripts!r}.items():
-    for words in ('--help', words):
+results = {{}}
+for name, arguments in {scripts!r}.items():
+    for argv in (['--help'], arguments.split()):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                code = importlib.import_module(name).main(words.split())
-            except SystemExit as e:
-                code = e.code
-        found[name + (' --help' if words == '--help' else '')] = [code, out.getvalue(), err.getvalue()]
-print(json.dumps(found))
+            code = importlib.import_module(name).main(argv)
+        results[name + (' --help' if argv == ['--help'] else '')] = [code, out.getvalue(), err.getvalue()]
+print(json.dumps(results))
 """
 
 
 @pytest.mark.parametrize(
-    ("blocked", "content"),
+    ("blocked", "unaffected"),
     [
         (
             [
@@ -121,19 +114,19 @@ print(json.dumps(found))
     ],
     ids=["nothing installed", "no extra installed"],
 )
-def test_without_its_packages_a_script_has_its_help_and_says_what_to_install(
-    blocked: list[str], content: set[str], tmp_path: Path
+def test_without_packages_the_help_works_and_the_error_says_what_to_install(
+    blocked: list[str], unaffected: set[str], tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "photos" / "a.jpg")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
-    # The first of these reads and writes text alone; the others start processes, in which all is installed.
-    content = content | {"bench.report", "bench.soak", "bench.inference"}
-    scripts = {name: words for name, words in SCRIPTS.items() if name not in content}
-    program = MISSING.format(blocked=blocked, root=str(ROOT), scripts=scripts)
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for name, (code, out, err) in json.loads(done.stdout).items():
+    # bench.report needs no package; the others start processes, in which nothing is blocked.
+    unaffected = unaffected | {"bench.report", "bench.soak", "bench.inference"}
+    scripts = {name: arguments for name, arguments in SCRIPTS.items() if name not in unaffected}
+    program = RUN_WITH_BLOCKED_PACKAGES.format(blocked=blocked, root=str(ROOT), scripts=scripts)
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name, (code, out, err) in json.loads(result.stdout).items():
         if name.endswith("--help"):
             assert (code, err) == (0, ""), name
             assert "--help" in out, name
@@ -143,24 +136,25 @@ def test_without_its_packages_a_script_has_its_help_and_says_what_to_install(
             assert f"pip install --editable '{ROOT}[" in err, name
 
 
-def test_a_reader_that_has_read_enough_is_no_failure_and_a_full_device_is() -> None:
+def test_a_full_device_is_an_error_and_a_closed_pipe_is_not() -> None:
     program = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'scripts')!r}]\n"
         "from linewash.coloring.cli import main\nsys.exit(main(['--help']))"
     )
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
-    assert "the standard output, could not be read or written: No space left on device" in done.stderr
-    assert done.stderr.count("\n") == 1
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert "the standard output, could not be read or written: No space left on device" in result.stderr
+    assert result.stderr.count("\n") == 1
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True)
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_any_text_can_be_printed_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="ascii"))
 
@@ -173,7 +167,7 @@ def test_any_text_can_be_printed_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (OSError(28, "No space left on device", "a.png"), 1, "a.png"),
         (PermissionError(13, "Permission denied", b"\xff.png"), 1, "Permission denied"),
@@ -184,19 +178,19 @@ def test_any_text_can_be_printed_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
         (WorkError("this"), 1, "x: this"),
     ],
 )
-def test_what_fails_is_one_sentence(
-    error: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]
+def test_each_error_is_one_sentence(
+    error: Exception, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(_: object) -> int:
         raise error
 
     assert run(Parser("x", None), work, []) == code
-    err = capsys.readouterr().err
-    assert said in err
-    assert err.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1
 
 
-def test_typed_paths_are_expanded_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_expanded_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import argparse
 
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -217,34 +211,32 @@ def test_numbers_out_of_range_are_refused() -> None:
             convert(text)
 
 
-# ------------------------------------------------------------------------------------- script by script
+# ------------------------------------------------------------------------------------- single scripts
 
 
-def test_a_report_of_damaged_figures_names_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for text in ("{", "[]", '{"ways": {}}'):
+def test_the_report_names_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("{", "[]", '{"variants": {}}'):
         (tmp_path / "preprocess.json").write_text(text)
         assert call("bench.report", tmp_path) == 1
         assert str(tmp_path / "preprocess.json") in capsys.readouterr().err
     assert call("bench.report", tmp_path / "nowhere") == 2
 
 
-def test_palettes_are_compared_on_photographs_of_any_spelling(
+def test_palettes_are_compared_on_images_with_unusual_suffixes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = helper_photos.folder(tmp_path / "images", 3)
     for path in sorted(folder.rglob("*.JPEG")):
         path.rename(path.with_suffix(".jfif"))
-    picture = tmp_path / "made" / "palettes.png"
-    assert call("compare_palettes", "--images", folder, "--palettes", "grid", "-o", picture) == 0
+    sheet = tmp_path / "made" / "palettes.png"
+    assert call("compare_palettes", "--images", folder, "--palettes", "grid", "-o", sheet) == 0
     assert "27 colours" in capsys.readouterr().out
-    assert Image.open(picture).size[0] > 192
-    assert [path.name for path in picture.parent.iterdir()] == ["palettes.png"]
+    assert Image.open(sheet).size[0] > 192
+    assert [path.name for path in sheet.parent.iterdir()] == ["palettes.png"]
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--palettes", "grid:x"], 2, "grid:x"),
         (["--palettes", "kmeans:"], 2, "kmeans:"),
@@ -253,23 +245,23 @@ def test_palettes_are_compared_on_photographs_of_any_spelling(
         (["--rows", "0"], 2, "--rows"),
     ],
 )
-def test_palettes_that_cannot_be_compared_are_sentences(
-    words: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_errors_of_compare_palettes_are_one_sentence(
+    arguments: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = helper_photos.folder(tmp_path / "images", 2)
-    assert call("compare_palettes", "--images", folder, *words) == code
-    err = capsys.readouterr().err
-    assert said in err
-    assert err.count("\n") == 1
+    assert call("compare_palettes", "--images", folder, *arguments) == code
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert stderr.count("\n") == 1
     assert call("compare_palettes", "--images", tmp_path / "nowhere") == 2
 
 
-def test_a_sheet_too_large_or_of_a_split_that_is_not_there_is_a_sentence(
+def test_a_sheet_that_is_too_large_or_not_an_image_is_refused(
     shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import inspect_shards
 
-    monkeypatch.setattr(inspect_shards, "MOST_PIXELS", 10_000)
+    monkeypatch.setattr(inspect_shards, "MAX_PIXELS", 10_000)
     assert call("inspect_shards", shared_dataset, "-o", tmp_path / "a.png") == 2
     assert "--count" in capsys.readouterr().err
     assert call("inspect_shards", shared_dataset, "-o", tmp_path / "a.docx") == 2
@@ -277,13 +269,13 @@ def test_a_sheet_too_large_or_of_a_split_that_is_not_there_is_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sketches_are_the_files_of_a_folder(
+def test_make_sketches_writes_drawings_and_hints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from linewash.samples import sketches
 
-    made = [sketches.Sketch("a.png", b"1"), sketches.Sketch("b.png", b"2", b"3")]
-    monkeypatch.setattr(sketches, "sketches", lambda seed: made)
+    samples = [sketches.Sketch("a.png", b"1"), sketches.Sketch("b.png", b"2", b"3")]
+    monkeypatch.setattr(sketches, "sketches", lambda seed: samples)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert call("make_sketches", "~/out") == 0
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.png")) == [
@@ -291,13 +283,15 @@ def test_sketches_are_the_files_of_a_folder(
     ]  # fmt: skip
 
 
-def test_a_storybook_leaves_no_half_written_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from linewash.storybook.writer import write_atomically
+def test_an_image_that_cannot_be_written_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linewash.storybook.writer import write_images
 
-    def full(self: Path, target: object) -> Path:
+    def raise_full(self: Path, target: object) -> Path:
         raise OSError(28, "No space left on device", str(self))
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", raise_full)
     with pytest.raises(OSError, match="No space left"):
-        write_atomically(tmp_path / "a.JPEG", b"data")
-    assert list(tmp_path.iterdir()) == []
+        write_images(tmp_path, 0, [0])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

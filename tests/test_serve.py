@@ -1,4 +1,4 @@
-"""scripts/serve.py: what the page asks is answered, what is wrong gets a sentence, nothing else is served."""
+"""scripts/serve.py: the requests of the page, error messages, access control and connection limits."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ import httpx
 import numpy as np
 import pytest
 from helper_networks import PALETTE, write_export
-from helper_servers import ROOT, SCRIPT, served
+from helper_servers import ROOT, SCRIPT, run_server
 from linewash.coloring.model_loader import Network, load
 from linewash.samples.sketches import (
     draw,
-    encoded,
+    encode_image,
     hint_strokes,
     home,
     on_black,
     on_white,
     pet,
-    photographed,
     sea,
+    simulate_photo,
 )
-from linewash.serving import app, cli, limits, service
+from linewash.serving import app, cli, connection_limits, service
 from linewash.serving.cli import main
-from linewash.serving.service import FINEST, Question, colorings
+from linewash.serving.service import PREVIEW_SIDE, ColorizeRequest, render_previews
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -68,153 +68,158 @@ def client(network: Network) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def page() -> bytes:
-    return encoded(on_white(draw(home, WIDTH, HEIGHT, 2, seed=1)))
+def house_png() -> bytes:
+    return encode_image(on_white(draw(home, WIDTH, HEIGHT, 2, seed=1)))
 
 
 def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def ask(client: TestClient | httpx.Client, drawing: bytes, **more: object) -> list[bytes]:
-    """The pictures that the page would get."""
-    answer = client.post("/color", content=json.dumps({"drawing": text(drawing), **more}))
-    assert answer.status_code == 200, answer.text
-    return [base64.b64decode(picture) for picture in answer.json()["pictures"]]
+def request_colors(client: TestClient | httpx.Client, drawing: bytes, **more: object) -> list[bytes]:
+    """Returns the images that the page would get."""
+    response = client.post("/color", content=json.dumps({"drawing": text(drawing), **more}))
+    assert response.status_code == 200, response.text
+    return [base64.b64decode(png) for png in response.json()["pictures"]]
 
 
 def pixels(data: bytes, mode: str = "RGB") -> np.ndarray:
     return np.array(Image.open(io.BytesIO(data)).convert(mode))
 
 
-def refused(answer: httpx.Response, status: int, *words: str) -> None:
-    """The answer is one sentence of one line, with these words in it."""
-    assert answer.status_code == status, answer.text
-    sentence = answer.json()["error"]
-    assert "\n" not in sentence
-    for word in words:
-        assert word in sentence
+def assert_error(response: httpx.Response, status: int, *parts: str) -> None:
+    """Checks the status of a response and that its error is one line that contains `parts`."""
+    assert response.status_code == status, response.text
+    message = response.json()["error"]
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
 
 
-# ---- colours ---------------------------------------------------------------------------------------
+# ---- colouring -------------------------------------------------------------------------------------
 
 
-def test_a_drawing_gets_colourings_of_its_aspect_in_the_palettes_colours(
-    client: TestClient, page: bytes
+def test_previews_have_the_aspect_ratio_of_the_drawing_and_the_palettes_colours(
+    client: TestClient, house_png: bytes
 ) -> None:
-    found = ask(client, page, variants=3)
-    assert 1 <= len(found) <= 3
-    assert len(set(found)) == len(found)
-    for picture in found:
-        colors = pixels(picture)
-        assert colors.shape == (FINEST * HEIGHT // WIDTH, FINEST, 3)
+    previews = request_colors(client, house_png, variants=3)
+    assert 1 <= len(previews) <= 3
+    assert len(set(previews)) == len(previews)
+    for png in previews:
+        colors = pixels(png)
+        assert colors.shape == (PREVIEW_SIDE * HEIGHT // WIDTH, PREVIEW_SIDE, 3)
         assert {tuple(color) for color in colors.reshape(-1, 3)} <= set(PALETTE.colors)
 
 
-def test_the_same_question_gets_the_same_answer(client: TestClient, page: bytes) -> None:
-    assert ask(client, page, variants=4, seed=5) == ask(client, page, variants=4, seed=5)
+def test_equal_requests_get_equal_responses(client: TestClient, house_png: bytes) -> None:
+    assert request_colors(client, house_png, variants=4, seed=5) == request_colors(
+        client, house_png, variants=4, seed=5
+    )
 
 
-def test_hints_decide_what_lies_under_them(client: TestClient, page: bytes) -> None:
-    wish = PALETTE.colors[3]
-    strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", wish)])
-    with_hints = pixels(ask(client, page, hints=text(strokes))[0])
+def test_hints_colour_the_region_they_lie_on(client: TestClient, house_png: bytes) -> None:
+    color = PALETTE.colors[3]
+    strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", color)])
+    with_hints = pixels(request_colors(client, house_png, hints=text(strokes))[0])
     y, x = with_hints.shape[0] // 4, with_hints.shape[1] // 5
-    assert tuple(with_hints[y, x]) == wish
+    assert tuple(with_hints[y, x]) == color
 
 
-def test_an_empty_page_has_no_colourings(client: TestClient) -> None:
-    assert ask(client, encoded(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))) == []
+def test_an_empty_drawing_has_no_previews(client: TestClient) -> None:
+    assert request_colors(client, encode_image(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))) == []
 
 
 @pytest.mark.parametrize("lines", [True, False])
-def test_what_is_downloaded_is_what_was_seen_at_the_pages_own_size(
-    client: TestClient, page: bytes, lines: bool
+def test_a_download_is_the_preview_at_the_full_size(
+    client: TestClient, house_png: bytes, lines: bool
 ) -> None:
-    seen = pixels(ask(client, page, variants=2, seed=1)[1])
-    wish = {"drawing": text(page), "variants": 2, "seed": 1, "variant": 1, "lines": lines}
-    answer = client.post("/download", content=json.dumps(wish))
-    assert answer.headers["content-disposition"] == 'attachment; filename="drawing.png"'
-    found = pixels(answer.content)
-    assert found.shape == (HEIGHT, WIDTH, 3)
-    smaller = cv2.resize(seen, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
-    same = (smaller == found).all(-1).mean()
-    assert same > 0.97 if not lines else 0.8 < same < 0.97
+    preview = pixels(request_colors(client, house_png, variants=2, seed=1)[1])
+    request = {"drawing": text(house_png), "variants": 2, "seed": 1, "variant": 1, "lines": lines}
+    response = client.post("/download", content=json.dumps(request))
+    assert response.headers["content-disposition"] == 'attachment; filename="drawing.png"'
+    download = pixels(response.content)
+    assert download.shape == (HEIGHT, WIDTH, 3)
+    enlarged = cv2.resize(preview, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    equal = (enlarged == download).all(-1).mean()
+    assert equal > 0.97 if not lines else 0.8 < equal < 0.97
 
 
-def test_layers_are_downloaded_as_openraster(client: TestClient, page: bytes) -> None:
-    answer = client.post("/download", content=json.dumps({"drawing": text(page), "format": "ora"}))
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+def test_layers_are_downloaded_as_openraster(client: TestClient, house_png: bytes) -> None:
+    response = client.post("/download", content=json.dumps({"drawing": text(house_png), "format": "ora"}))
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.read("mimetype") == b"image/openraster"
         assert pixels(archive.read("mergedimage.png")).shape == (HEIGHT, WIDTH, 3)
 
 
-# ---- pictures that are dropped ---------------------------------------------------------------------
+# ---- opened images ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("file", "most"),
+    ("file", "width"),
     [
-        (encoded(on_black(draw(sea, 820, 640, 4, seed=1))), 820),
-        (encoded(photographed(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"), service.PAGE_SIDE),
+        (encode_image(on_black(draw(sea, 820, 640, 4, seed=1))), 820),
+        (
+            encode_image(simulate_photo(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"),
+            service.PAGE_SIDE,
+        ),
     ],
     ids=["light on black", "a phone's photo"],
 )
-def test_a_picture_becomes_ink_on_nothing(client: TestClient, file: bytes, most: int) -> None:
-    answer = client.post("/lines", content=file)
-    ink = pixels(answer.content, "RGBA")
-    assert ink.shape[1] == most
+def test_an_image_becomes_ink_on_transparency(client: TestClient, file: bytes, width: int) -> None:
+    response = client.post("/lines", content=file)
+    ink = pixels(response.content, "RGBA")
+    assert ink.shape[1] == width
     drawn = ink[..., 3] >= 128
     assert 0.005 < drawn.mean() < 0.2
-    assert ink[drawn][:, :3].max() < 60  # whatever it was drawn with, the page's pen is dark
+    assert ink[drawn][:, :3].max() < 60  # the page's pen is dark, whatever the original
 
 
-def test_a_photographs_lines_are_drawn(client: TestClient) -> None:
+def test_the_edges_of_a_photo_are_drawn(client: TestClient) -> None:
     photo = np.full((200, 300, 3), (90, 160, 220), np.uint8)
     photo[120:] = (30, 90, 30)
-    ink = pixels(client.post("/lines?source=photo", content=encoded(photo, "JPEG")).content, "RGBA")
+    ink = pixels(client.post("/lines?source=photo", content=encode_image(photo, "JPEG")).content, "RGBA")
     assert ink.shape[1] == service.PAGE_SIDE
     drawn = np.flatnonzero((ink[..., 3] > 128).any(1)) / len(ink)
     assert drawn.size
-    assert 0.57 < drawn.min() <= drawn.max() < 0.63  # where sky and meadow meet, and nowhere else
+    assert 0.57 < drawn.min() <= drawn.max() < 0.63  # only where sky and meadow meet
 
 
 @pytest.mark.parametrize("name", service.EXAMPLES)
 def test_examples_are_drawings_that_can_be_coloured(client: TestClient, name: str) -> None:
-    answer = client.get(f"/examples/{name}")
-    assert answer.headers["content-type"] == "image/png"
-    assert len(ask(client, answer.content)) == 1
+    response = client.get(f"/examples/{name}")
+    assert response.headers["content-type"] == "image/png"
+    assert len(request_colors(client, response.content)) == 1
 
 
-# ---- what is refused -------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------
 
 
 def header_of_a_bomb() -> bytes:
-    """A PNG that claims 60,000 x 60,000 pixels: 3.6 billion."""
-    data = bytearray(encoded(np.zeros((16, 16, 3), np.uint8)))
+    """Returns a PNG whose header claims 60,000 x 60,000 pixels."""
+    data = bytearray(encode_image(np.zeros((16, 16, 3), np.uint8)))
     data[16:24] = (60_000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "parts"),
     [
         (b"", ["empty"]),
-        (b"%PDF-1.7 hello", ["no picture", "PNG"]),
-        (encoded(np.zeros((40, 40, 3), np.uint8))[:60], ["damaged"]),
-        (encoded(np.zeros((8, 8, 3), np.uint8)), ["8 x 8", "16"]),
+        (b"%PDF-1.7 hello", ["not a readable image", "PDF", "PNG"]),
+        (encode_image(np.zeros((40, 40, 3), np.uint8))[:60], ["damaged"]),
+        (encode_image(np.zeros((8, 8, 3), np.uint8)), ["8 x 8", "16"]),
         (header_of_a_bomb(), ["pixels", "smaller"]),
-        (encoded(np.zeros((5200, 5200), np.uint8)), ["5200 x 5200", "25,000,000"]),
-        (encoded(np.full((64, 64, 3), 250, np.uint8)), ["no lines"]),
+        (encode_image(np.zeros((5200, 5200), np.uint8)), ["5200 x 5200", "25,000,000"]),
+        (encode_image(np.full((64, 64, 3), 250, np.uint8)), ["no lines"]),
     ],
-    ids=["nothing", "a PDF", "half a PNG", "tiny", "a bomb", "too many pixels", "an empty page"],
+    ids=["nothing", "a PDF", "half a PNG", "tiny", "a bomb", "too many pixels", "an empty drawing"],
 )
-def test_wrong_files_get_a_sentence(client: TestClient, data: bytes, words: list[str]) -> None:
-    refused(client.post("/lines", content=data), 422, *words)
+def test_unusable_files_are_reported(client: TestClient, data: bytes, parts: list[str]) -> None:
+    assert_error(client.post("/lines", content=data), 422, *parts)
 
 
-def test_too_large_files_are_refused_before_they_are_read_to_the_end(client: TestClient) -> None:
+def test_too_large_bodies_are_not_read_to_the_end(client: TestClient) -> None:
     sent = 0
 
     def chunks():
@@ -223,12 +228,12 @@ def test_too_large_files_are_refused_before_they_are_read_to_the_end(client: Tes
             sent += 1 << 20
             yield b"x" * (1 << 20)
 
-    refused(client.post("/lines", content=chunks()), 413, "24 MB")
-    refused(client.post("/color", content=b"x" * (app.QUESTION_BYTES + 1)), 413, "6 MB")
+    assert_error(client.post("/lines", content=chunks()), 413, "24 MB")
+    assert_error(client.post("/color", content=b"x" * (app.MAX_REQUEST_BYTES + 1)), 413, "6 MB")
 
 
 @pytest.mark.parametrize(
-    "question",
+    "body",
     [
         b"", b"[]", b"{", b'{"drawing": 3}', b'{"drawing": "%%%"}', b"[" * 200_000, b"\xff\xfe",
         b'{"drawing": "", "variants": 9}', b'{"drawing": "", "variants": 1e99}',
@@ -237,34 +242,36 @@ def test_too_large_files_are_refused_before_they_are_read_to_the_end(client: Tes
     ],
     ids=range(11),
 )  # fmt: skip
-def test_questions_that_the_page_would_not_ask(client: TestClient, question: bytes) -> None:
-    refused(client.post("/color", content=question), 400, "load the page again")
+def test_invalid_requests_are_rejected(client: TestClient, body: bytes) -> None:
+    assert_error(client.post("/color", content=body), 400, "load the page again")
 
 
-def test_wrong_hints_are_refused(client: TestClient, page: bytes) -> None:
+def test_wrong_hints_are_rejected(client: TestClient, house_png: bytes) -> None:
     def with_hints(data: bytes) -> httpx.Response:
-        return client.post("/color", content=json.dumps({"drawing": text(page), "hints": text(data)}))
+        return client.post("/color", content=json.dumps({"drawing": text(house_png), "hints": text(data)}))
 
-    refused(with_hints(b"nothing"), 422, "no picture")
-    refused(with_hints(page), 422, "transparency")
-    refused(with_hints(hint_strokes(300, 300, [("0.1,0.1 0.5,0.5", (1, 2, 3))])), 422, "300 x 300")
+    assert_error(with_hints(b"nothing"), 422, "not a readable image")
+    assert_error(with_hints(house_png), 422, "transparency")
+    assert_error(with_hints(hint_strokes(300, 300, [("0.1,0.1 0.5,0.5", (1, 2, 3))])), 422, "300 x 300")
 
 
-def test_a_network_without_hints_says_so(tmp_path: Path, page: bytes) -> None:
+def test_hints_for_a_network_without_hints_are_rejected(tmp_path: Path, house_png: bytes) -> None:
     plain = load(write_export(tmp_path / "plain"))
-    assert service.about(plain)["hints"] is False
+    assert service.page_settings(plain)["hints"] is False
     client = TestClient(app.make_app(plain), base_url="http://localhost")
     strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", PALETTE.colors[3])])
-    answer = client.post("/color", content=json.dumps({"drawing": text(page), "hints": text(strokes)}))
-    refused(answer, 400, "takes no hints")
+    response = client.post("/color", content=json.dumps({"drawing": text(house_png), "hints": text(strokes)}))
+    assert_error(response, 400, "takes no hints")
 
 
-def test_other_variants_and_sources_than_there_are(client: TestClient, page: bytes) -> None:
-    wish = {"drawing": text(page), "variants": 1, "variant": 3}
-    refused(client.post("/download", content=json.dumps(wish)), 422, "choose another")
-    refused(client.post("/lines?source=video", content=page), 400, "drawing or photo", "'video'")
-    refused(client.get("/examples/castle"), 404, "castle", "home")
-    refused(client.get("/color"), 405, "GET")
+def test_unknown_variants_sources_examples_and_methods_are_rejected(
+    client: TestClient, house_png: bytes
+) -> None:
+    request = {"drawing": text(house_png), "variants": 1, "variant": 3}
+    assert_error(client.post("/download", content=json.dumps(request)), 422, "choose another")
+    assert_error(client.post("/lines?source=video", content=house_png), 400, "drawing or photo", "'video'")
+    assert_error(client.get("/examples/castle"), 404, "castle", "home")
+    assert_error(client.get("/color"), 405, "GET")
 
 
 @pytest.mark.parametrize(
@@ -275,70 +282,70 @@ def test_other_variants_and_sources_than_there_are(client: TestClient, page: byt
     ],
 )  # fmt: skip
 def test_only_the_pages_own_files_are_served(client: TestClient, path: str) -> None:
-    answer = client.get(path)
-    assert answer.status_code == 404
-    assert set(answer.json()) == {"error"}
+    response = client.get(path)
+    assert response.status_code == 404
+    assert set(response.json()) == {"error"}
 
 
-def test_the_page_asks_nobody_else(client: TestClient) -> None:
-    for path, (name, _) in app.PAGE.items():
-        answer = client.get(path)
-        assert answer.content == (ROOT / "scripts/linewash/serving/static" / name).read_bytes()
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
-        links = answer.text.replace("http://www.w3.org/2000/svg", "")
+def test_the_page_loads_nothing_from_other_servers(client: TestClient) -> None:
+    for path, (name, _) in app.STATIC_FILES.items():
+        response = client.get(path)
+        assert response.content == (ROOT / "scripts/linewash/serving/static" / name).read_bytes()
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+        links = response.text.replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in links
         assert "https://" not in links
 
 
-def test_other_sites_may_not_ask(client: TestClient, page: bytes) -> None:
+def test_other_hosts_and_sites_are_rejected(client: TestClient, house_png: bytes) -> None:
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
-    foreign = {"Sec-Fetch-Site": "cross-site"}
-    refused(client.post("/lines", content=page, headers=foreign), 403, "another site")
+    cross_site = {"Sec-Fetch-Site": "cross-site"}
+    assert_error(client.post("/lines", content=house_png, headers=cross_site), 403, "another site")
 
 
-# ---- many at once ----------------------------------------------------------------------------------
+# ---- concurrency -----------------------------------------------------------------------------------
 
 
-def test_fifty_questions_at_once_get_each_its_own_answer(hinted: Path, network: Network) -> None:
+def test_fifty_concurrent_requests_get_their_own_responses(hinted: Path, network: Network) -> None:
     scenes = [home, sea, pet]
-    drawings = [encoded(on_white(draw(scenes[i % 3], 200 + i, 160, 2, seed=i))) for i in range(10)]
-    alone = [colorings(Question(drawing, variants=2), network) for drawing in drawings]
-    with served("--run", hinted) as address, httpx.Client(base_url=address, timeout=120) as client:
-        together = threading.Barrier(50)
+    drawings = [encode_image(on_white(draw(scenes[i % 3], 200 + i, 160, 2, seed=i))) for i in range(10)]
+    expected = [render_previews(ColorizeRequest(drawing, variants=2), network) for drawing in drawings]
+    with run_server("--run", hinted) as address, httpx.Client(base_url=address, timeout=120) as client:
+        barrier = threading.Barrier(50)
 
-        def one(number: int) -> list[bytes]:
-            together.wait(60)
-            return ask(client, drawings[number % 10], variants=2)
+        def request(number: int) -> list[bytes]:
+            barrier.wait(60)
+            return request_colors(client, drawings[number % 10], variants=2)
 
         with ThreadPoolExecutor(50) as pool:
-            found = list(pool.map(one, range(50)))
-    assert found == [alone[number % 10] for number in range(50)]
+            responses = list(pool.map(request, range(50)))
+    assert responses == [expected[number % 10] for number in range(50)]
 
 
-def test_a_full_queue_turns_away_with_a_sentence(
-    network: Network, page: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_full_queue_rejects_requests(
+    network: Network, house_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "available_cores", lambda: 1)
     with (
-        TestClient(app.make_app(network, most_waiting=1), base_url="http://localhost") as client,
+        TestClient(app.make_app(network, max_waiting=1), base_url="http://localhost") as client,
         ThreadPoolExecutor(12) as pool,
     ):
-        question = json.dumps({"drawing": text(page)})
-        found = list(pool.map(lambda _: client.post("/color", content=question), range(12)))
-    statuses = [answer.status_code for answer in found]
+        body = json.dumps({"drawing": text(house_png)})
+        responses = list(pool.map(lambda _: client.post("/color", content=body), range(12)))
+    statuses = [response.status_code for response in responses]
     assert set(statuses) == {200, 503}
-    refused(next(answer for answer in found if answer.status_code == 503), 503, "try again")
-    assert len({answer.content for answer in found if answer.status_code == 200}) == 1
+    assert_error(next(r for r in responses if r.status_code == 503), 503, "try again")
+    assert len({r.content for r in responses if r.status_code == 200}) == 1
 
 
-def held(
+def post(
     application: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]
 ) -> tuple[int, str]:
-    """Status and sentence of a POST whose body is asked for with `body`: a function of no arguments."""
-    return asyncio.run(posted(application, path, headers, body))
+    """Returns the status and the error of a POST whose body is read by calling `body`."""
+    return asyncio.run(post_async(application, path, headers, body))
 
 
-async def posted(
+async def post_async(
     application: Starlette, path: str, headers: dict[str, str], body: Callable[[], Any]
 ) -> tuple[int, str]:
     sent: list[dict[str, Any]] = []
@@ -349,12 +356,12 @@ async def posted(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    given = [
+    raw_headers = [
         (name.lower().encode(), value.encode()) for name, value in ({"Host": "localhost"} | headers).items()
     ]
     scope = {
         "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
-        "headers": given, "http_version": "1.1", "scheme": "http", "server": ("localhost", 80),
+        "headers": raw_headers, "http_version": "1.1", "scheme": "http", "server": ("localhost", 80),
     }  # fmt: skip
     await application(scope, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])["error"]
@@ -368,63 +375,61 @@ POSTS = ["/lines", "/color", "/download"]
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_full_queue_turns_away_before_a_body_is_read(
+def test_a_full_queue_rejects_requests_before_reading_the_body(
     network: Network, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(app, "available_cores", lambda: 1)
-    application = app.make_app(network, most_waiting=1)
+    application = app.make_app(network, max_waiting=1)
 
-    async def ask_three_times() -> None:
-        came, end = asyncio.Semaphore(0), asyncio.Event()
+    async def post_three_times() -> None:
+        started, end = asyncio.Semaphore(0), asyncio.Event()
 
         async def slow() -> Any:
-            came.release()
+            started.release()
             await end.wait()
             return {"type": "http.disconnect"}
 
-        both = [asyncio.create_task(posted(application, path, {}, slow)) for _ in range(2)]
-        for _ in both:  # both bodies are under way: all places are taken
-            await came.acquire()
-        assert await posted(application, path, {}, never_read) == (503, TOO_MANY)
+        both = [asyncio.create_task(post_async(application, path, {}, slow)) for _ in range(2)]
+        for _ in both:  # both bodies are being read: all slots are used
+            await started.acquire()
+        assert await post_async(application, path, {}, never_read) == (503, TOO_MANY)
         end.set()
         assert [status for status, _ in await asyncio.gather(*both)] == [400, 400]
-        came_again = asyncio.create_task(posted(application, path, {}, slow))  # there is room again
-        await came.acquire()
-        await came_again
+        third = asyncio.create_task(post_async(application, path, {}, slow))  # a slot is free again
+        await started.acquire()
+        await third
 
-    asyncio.run(ask_three_times())
+    asyncio.run(post_three_times())
 
 
 TOO_MANY = "too many drawings are waiting: try again in a few seconds"
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_body_that_says_it_is_too_large_is_not_read(network: Network, path: str) -> None:
-    status, sentence = held(
-        app.make_app(network), path, {"Content-Length": str(app.FILE_BYTES + 1)}, never_read
+def test_a_body_with_a_too_large_content_length_is_not_read(network: Network, path: str) -> None:
+    status, message = post(
+        app.make_app(network), path, {"Content-Length": str(app.MAX_FILE_BYTES + 1)}, never_read
     )
-    assert (status, "make it smaller" in sentence) == (413, True)
+    assert (status, "make it smaller" in message) == (413, True)
 
 
-# ---- who may ask -----------------------------------------------------------------------------------
+# ---- hosts and origins -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "8.8.8.8"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_name_that_is_not_the_pages_gets_the_flag_that_makes_it_one(
-    client: TestClient, host: str, method: str
-) -> None:
-    answer = client.request(method, "/" if method == "GET" else "/color", headers={"Host": host})
-    refused(answer, 400, f"--allowed-host {host.partition(':')[0]}")
+def test_an_unknown_host_is_told_the_flag_that_allows_it(client: TestClient, host: str, method: str) -> None:
+    response = client.request(method, "/" if method == "GET" else "/color", headers={"Host": host})
+    assert_error(response, 400, f"--allowed-host {host.partition(':')[0]}")
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "user@localhost", "[::1", "localhost:x", "<script>"])
-def test_what_is_no_name_is_refused(client: TestClient, host: str) -> None:
-    refused(client.get("/", headers={"Host": host}), 400, "name")
+def test_an_invalid_host_is_rejected(client: TestClient, host: str) -> None:
+    assert_error(client.get("/", headers={"Host": host}), 400, "Host")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:8765", "[::1]:8765", "[::1]"])
-def test_the_page_is_asked_for_by_this_machines_names(client: TestClient, host: str) -> None:
+def test_local_hosts_are_accepted(client: TestClient, host: str) -> None:
     assert client.get("/", headers={"Host": host}).status_code == 200
 
 
@@ -449,11 +454,11 @@ OURS, FORWARDED = "localhost:8765", "draw.example.org"
     ],
     ids=str,
 )
-def test_another_sites_page_may_not_ask(network: Network, path: str, headers: dict[str, str]) -> None:
-    application = app.make_app(network, forwarded=[FORWARDED])
-    status, sentence = held(application, path, {"Host": OURS} | headers, never_read)
+def test_cross_site_requests_are_rejected(network: Network, path: str, headers: dict[str, str]) -> None:
+    application = app.make_app(network, forwarded_hosts=[FORWARDED])
+    status, message = post(application, path, {"Host": OURS} | headers, never_read)
     assert status == 403
-    assert "--allowed-host" in sentence
+    assert "--allowed-host" in message
 
 
 @pytest.mark.parametrize(
@@ -470,61 +475,63 @@ def test_another_sites_page_may_not_ask(network: Network, path: str, headers: di
     ],
     ids=str,
 )
-def test_the_pages_own_requests_and_other_programs_may_ask(network: Network, headers: dict[str, str]) -> None:
-    application = app.make_app(network, forwarded=[FORWARDED])
+def test_requests_of_the_page_and_of_other_programs_are_accepted(
+    network: Network, headers: dict[str, str]
+) -> None:
+    application = app.make_app(network, forwarded_hosts=[FORWARDED])
     client = TestClient(application, base_url="http://localhost")
     assert client.post("/color", content=b"", headers={"Host": OURS} | headers).status_code == 400
     assert client.get("/", headers={"Host": OURS} | headers).status_code == 200
 
 
-def test_listening_everywhere_every_name_is_right_but_not_every_site(network: Network) -> None:
-    client = TestClient(app.make_app(network, [app.ANY]), base_url="http://localhost")
+def test_on_a_wildcard_address_every_host_is_accepted_but_not_every_site(network: Network) -> None:
+    client = TestClient(app.make_app(network, [app.ANY_HOST]), base_url="http://localhost")
     assert client.get("/", headers={"Host": "studio.lan:8765"}).status_code == 200
-    foreign = {"Host": "studio.lan:8765", "Origin": "http://evil.example"}
-    refused(client.post("/color", content=b"", headers=foreign), 403, "another site")
+    cross_site = {"Host": "studio.lan:8765", "Origin": "http://evil.example"}
+    assert_error(client.post("/color", content=b"", headers=cross_site), 403, "another site")
 
 
-# ---- what a connection may cost --------------------------------------------------------------------
+# ---- connection limits -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def port(network: Network, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The page, served by a thread of this process; it takes three connections."""
-    monkeypatch.setattr(limits, "MOST_CONNECTIONS", 3)
-    listens = threading.Event()
-    with cli._listening("127.0.0.1", 0) as listener:
-        running = cli._server(network, "127.0.0.1", [], listens.set)
-        thread = threading.Thread(target=running.run, args=([listener],))
+    """The port of a server in a thread of this process, which accepts three connections."""
+    monkeypatch.setattr(connection_limits, "MAX_CONNECTIONS", 3)
+    is_listening = threading.Event()
+    with cli._listen("127.0.0.1", 0) as listener:
+        server = cli._make_server(network, "127.0.0.1", [], is_listening.set)
+        thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            assert listens.wait(60)
+            assert is_listening.wait(60)
             yield listener.getsockname()[1]
         finally:
-            running.should_exit = running.force_exit = True
+            server.should_exit = server.force_exit = True
             thread.join(60)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests must arrive within 0.4 seconds."""
-    monkeypatch.setattr(limits, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(connection_limits, "REQUEST_SECONDS", 0.4)
 
 
 def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
-def rest(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
-    found = b""
+def receive_all(connection: socket.socket) -> bytes:
+    """Receives until the server closes the connection."""
+    received = b""
     with suppress(ConnectionError):
         while data := connection.recv(1 << 16):
-            found += data
-    return found
+            received += data
+    return received
 
 
-def reply(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body of one answer; the connection stays open."""
+def receive_response(connection: socket.socket) -> tuple[int, bytes]:
+    """Returns the status and the body of one response; the connection stays open."""
     response = http.client.HTTPResponse(connection)
     response.begin()
     return response.status, response.read()
@@ -533,75 +540,77 @@ def reply(connection: socket.socket) -> tuple[int, bytes]:
 HEAD = b"POST /color HTTP/1.1\r\nHost: localhost\r\n"
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize(
-    "begun", [b"PO", HEAD, HEAD + b"Content-Length: 100\r\n\r\n", HEAD + b"Content-Length: 9\r\n\r\n{"]
+    "start", [b"PO", HEAD, HEAD + b"Content-Length: 100\r\n\r\n", HEAD + b"Content-Length: 9\r\n\r\n{"]
 )
-def test_a_request_that_does_not_arrive_is_ended_with_a_sentence(port: int, begun: bytes) -> None:
+def test_an_incomplete_request_gets_an_error(port: int, start: bytes) -> None:
     with connect(port) as connection:
-        connection.sendall(begun)
-        answer = rest(connection)
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"did not arrive within 0.4 seconds" in answer
+        connection.sendall(start)
+        response = receive_all(connection)
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b"did not arrive within 0.4 seconds" in response
 
 
-def dribble(connection: socket.socket) -> None:
-    """Sends a byte at a time, for as long as the server takes them."""
+def send_slowly(connection: socket.socket) -> None:
+    """Sends one byte at a time until the server closes the connection."""
     while True:
         connection.sendall(b"x")
         threading.Event().wait(0.02)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_body_that_dribbles_is_ended(port: int) -> None:
+@pytest.mark.usefixtures("short_timeout")
+def test_a_slow_body_is_not_read_to_the_end(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
-        with pytest.raises(ConnectionError):  # it would go on if the clock began anew with each byte
-            dribble(connection)
+        with pytest.raises(ConnectionError):  # no error if each byte restarted the timer
+            send_slowly(connection)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_connection_that_says_nothing_is_closed(port: int) -> None:
+@pytest.mark.usefixtures("short_timeout")
+def test_an_idle_connection_is_closed(port: int) -> None:
     with connect(port) as connection:
-        assert rest(connection) == b""
+        assert receive_all(connection) == b""
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_request_that_was_refused_early_still_has_to_end(port: int) -> None:
+@pytest.mark.usefixtures("short_timeout")
+def test_a_request_that_is_rejected_early_still_times_out(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(HEAD + b"Content-Length: 99999999\r\n\r\n")
-        assert reply(connection)[0] == 413
-        assert rest(connection) == b""
+        assert receive_response(connection)[0] == 413
+        assert receive_all(connection) == b""
 
 
-def test_one_connection_more_is_refused_with_a_sentence(port: int) -> None:
+def test_a_connection_over_the_limit_gets_an_error(port: int) -> None:
     get = b"GET /about HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with connect(port) as first, connect(port) as second, connect(port) as third:
         for connection in (first, second, third):
             connection.sendall(get)
-            assert reply(connection)[0] == 200
+            assert receive_response(connection)[0] == 200
         with connect(port) as fourth:
             fourth.sendall(get)
-            answer = rest(fourth)
-            assert answer.startswith(b"HTTP/1.1 503 ")
-            assert b"too many connections" in answer
+            response = receive_all(fourth)
+            assert response.startswith(b"HTTP/1.1 503 ")
+            assert b"too many connections" in response
         first.sendall(get)
-        assert reply(first)[0] == 200
+        assert receive_response(first)[0] == 200
 
 
-def test_long_heads_are_refused_with_a_sentence(port: int) -> None:
+def test_a_long_head_gets_an_error(port: int) -> None:
     with connect(port) as connection:
-        connection.sendall(HEAD + b"X: " + b"x" * limits.HEAD_BYTES)  # which is not its end
-        status, sentence = reply(connection)
+        connection.sendall(
+            HEAD + b"X: " + b"x" * connection_limits.MAX_HEAD_BYTES
+        )  # the head is not complete
+        status, body = receive_response(connection)
     assert status == 400
-    assert b"16 KB" in sentence
+    assert b"16 KB" in body
 
 
-def test_uvicorn_still_has_what_the_limits_rest_on() -> None:
+def test_uvicorn_has_the_names_that_the_limits_use() -> None:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-    wanted = {
+    names_by_class = {
         H11Protocol: [
             "connection_made", "data_received", "on_response_complete", "connection_lost",
             "send_400_response", "conn", "connections", "cycle", "loop", "transport",
@@ -611,19 +620,19 @@ def test_uvicorn_still_has_what_the_limits_rest_on() -> None:
     }  # fmt: skip
     missing = [
         f"{kind.__name__}.{name}"
-        for kind, names in wanted.items()
+        for kind, names in names_by_class.items()
         for name in names
         if not hasattr(kind, name) and name not in inspect.getsource(kind)
     ]
     assert not missing, (
-        f"uvicorn {uvicorn.__version__} has no {missing}: see scripts/linewash/serving/limits.py"
+        f"uvicorn {uvicorn.__version__} has no {missing}: see scripts/linewash/serving/connection_limits.py"
     )
 
 
 # ---- the command -----------------------------------------------------------------------------------
 
 
-def started(hinted: Path) -> subprocess.Popen[str]:
+def start_server(hinted: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, SCRIPT, "--port", "0", "--run", hinted],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -633,17 +642,17 @@ def started(hinted: Path) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_just_after_the_address_ends_it(hinted: Path, number: int, code: int) -> None:
-    process = started(hinted)
+def test_a_signal_right_after_the_address_ends_the_server(hinted: Path, number: int, code: int) -> None:
+    process = start_server(hinted)
     assert process.stdout
     assert "draw at http://127.0.0.1:" in process.stdout.readline()
     process.send_signal(number)
-    _, complaint = process.communicate(timeout=60)
-    assert (process.returncode, complaint) == (code, "")
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (code, "")
 
 
-def test_a_signal_while_the_network_is_loaded_ends_it(hinted: Path, tmp_path: Path) -> None:
-    """The network's file is a pipe: the command waits there until it is told to end."""
+def test_a_signal_while_the_network_is_loading_ends_the_command(hinted: Path, tmp_path: Path) -> None:
+    """The metadata file of the network is a pipe, so the command blocks there until the signal."""
     slow = tmp_path / "slow"
     slow.mkdir()
     os.mkfifo(slow / "export.json")
@@ -655,38 +664,38 @@ def test_a_signal_while_the_network_is_loaded_ends_it(hinted: Path, tmp_path: Pa
     )
     with (slow / "export.json").open("w"):  # opens when the command does
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)
-    assert (process.returncode, *said) == (130, "", "")
+        output = process.communicate(timeout=60)
+    assert (process.returncode, *output) == (130, "", "")
 
 
-class Ending:
-    """A server, as far as signals go."""
+class FakeServer:
+    """The attributes of a server that the signal handlers set."""
 
     should_exit = force_exit = False
 
 
 @pytest.mark.parametrize("number", cli.SIGNALS)
-def test_signals_end_the_server_and_a_second_one_at_once(number: int) -> None:
-    ending, before = Ending(), signal.getsignal(number)
-    with cli.Signals() as signals:
-        signals.end_server(ending)  # type: ignore[arg-type]
+def test_a_signal_ends_the_server_and_a_second_one_forces_it(number: int) -> None:
+    server, before = FakeServer(), signal.getsignal(number)
+    with cli.SignalHandlers() as signals:
+        signals.attach(server)  # type: ignore[arg-type]
         signal.raise_signal(number)
-        assert (ending.should_exit, ending.force_exit) == (True, False)
+        assert (server.should_exit, server.force_exit) == (True, False)
         signal.raise_signal(number)
-        assert (ending.should_exit, ending.force_exit) == (True, True)
-    assert signals.arrived == [number, number]
+        assert (server.should_exit, server.force_exit) == (True, True)
+    assert signals.received == [number, number]
     assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize("number", cli.SIGNALS)
-def test_before_anything_is_served_a_signal_ends_the_process(
+def test_before_the_server_runs_a_signal_ends_the_process(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
     monkeypatch.setattr("os._exit", codes.append)
-    with cli.Signals() as signals:
-        signals.end_server = None  # type: ignore[assignment]
-        with suppress(AttributeError):  # as os._exit returns, which it does not do
+    with cli.SignalHandlers() as signals:
+        signals.attach = None  # type: ignore[assignment]
+        with suppress(AttributeError):  # because the replaced os._exit returns
             signal.raise_signal(number)
     assert codes == [128 + number]
 
@@ -694,10 +703,10 @@ def test_before_anything_is_served_a_signal_ends_the_process(
 def test_an_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with cli.Signals() as signals:
+        with cli.SignalHandlers() as signals:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             signal.raise_signal(signal.SIGHUP)
-        assert signals.arrived == []
+        assert signals.received == []
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -717,42 +726,43 @@ sys.exit(main(["--port", "0"]))
 @pytest.mark.parametrize(
     "package", ["anyio", "cv2", "msgspec", "numpy", "onnxruntime", "PIL", "starlette", "uvicorn"]
 )
-def test_a_missing_package_is_a_sentence_with_the_command_that_installs_it(package: str) -> None:
+def test_the_error_for_a_missing_package_names_the_command_that_installs_it(package: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, package], cwd=ROOT, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert len(done.stderr.splitlines()) == 1
-    for word in (package, install_command("demo")):
-        assert word in done.stderr
+    for part in (package, install_command("demo")):
+        assert part in done.stderr
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "8.8.8.8", "a" * 80, "::1::", "", "1.2.3.4.5"])
-def test_a_host_that_is_no_address_is_a_sentence(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_host_address_is_reported(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", host, "--port", "0"]) == 2
-    sentence = capsys.readouterr().err
-    assert len(sentence.splitlines()) == 1
-    assert f"--host {host}".strip() in sentence
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f"--host {host}".strip() in error
 
 
 @pytest.mark.parametrize("name", ["http://draw.example.org", "draw.example.org:80", "a b", "", "*"])
-def test_a_name_that_is_none_is_a_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_allowed_host_is_reported(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--allowed-host", name]) == 2
     assert "--allowed-host" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "opened", [lambda address: False, lambda address: (_ for _ in ()).throw(OSError("no display"))]
+    "open_browser", [lambda address: False, lambda address: (_ for _ in ()).throw(OSError("no display"))]
 )
-def test_where_there_is_no_browser_the_address_is_said(
-    opened: Callable[[str], bool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_without_a_browser_the_address_is_printed(
+    open_browser: Callable[[str], bool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webbrowser.open", opened)
-    cli._open("http://127.0.0.1:8765")
-    said = capsys.readouterr().err
-    assert "no browser" in said
-    assert "http://127.0.0.1:8765" in said
+    monkeypatch.setattr("webbrowser.open", open_browser)
+    cli._open_browser("http://127.0.0.1:8765", "serve.py")
+    error = capsys.readouterr().err
+    assert error.startswith("serve.py: ")
+    assert "no browser" in error
+    assert "http://127.0.0.1:8765" in error
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -760,11 +770,11 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--allowed-host NAME" in capsys.readouterr().out
 
 
-def test_wrong_usage_gets_a_sentence(
+def test_wrong_arguments_are_reported(
     hinted: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         assert main(["--run", str(hinted), "--port", str(port)]) == 1
         assert "type another --port" in capsys.readouterr().err
     assert main(["--port", "70000"]) == 2

@@ -1,4 +1,4 @@
-"""Folders, files and globs in; images with stable keys out."""
+"""Images are found in folders, files, globs and tars, with the same keys on every route."""
 
 import errno
 import gzip
@@ -29,7 +29,7 @@ def photos_folder(tmp_path):
 
 @pytest.fixture
 def forbid(monkeypatch):
-    """Makes a folder unreadable. Permissions do not bind root, and tests may run as root."""
+    """Makes a folder unreadable, also for root, whom permissions do not restrict."""
 
     def read(real, folder, number, path):
         if Path(path) == folder:
@@ -43,13 +43,13 @@ def forbid(monkeypatch):
     return forbid
 
 
-def found(*patterns, output="nowhere", skipped=None):
+def find_images(*patterns, output="nowhere", skipped=None):
     patterns = [str(pattern) for pattern in patterns]
     return sorted(images(patterns, str(output), skipped=skipped), key=lambda image: image.key)
 
 
 def keys(*patterns, **kwargs):
-    return [image.key for image in found(*patterns, **kwargs)]
+    return [image.key for image in find_images(*patterns, **kwargs)]
 
 
 def test_a_folder_is_searched_for_images(photos_folder):
@@ -71,7 +71,7 @@ def test_every_route_to_an_image_gives_the_same_key(photos_folder, monkeypatch):
 
 
 def test_the_path_leads_to_the_file(photos_folder):
-    for image in found(photos_folder):
+    for image in find_images(photos_folder):
         assert Path(image.path).read_bytes() == b"x"
 
 
@@ -84,13 +84,13 @@ def test_links_are_followed_once(photos_folder, tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["nowhere", "nowhere/*.JPEG", "train/n01/*.gif"])
-def test_a_pattern_that_matches_nothing_says_so(photos_folder, monkeypatch, pattern):
+def test_a_pattern_that_matches_nothing_is_an_error(photos_folder, monkeypatch, pattern):
     monkeypatch.chdir(photos_folder.parent)
     with pytest.raises(SourceError, match=r"matches nothing: give a folder"):
         keys(pattern)
 
 
-def test_a_folder_without_images_says_what_was_looked_for(tmp_path):
+def test_the_error_for_a_folder_without_images_lists_the_extensions(tmp_path):
     with pytest.raises(SourceError, match=r"no image in the folder .* looked for .jpeg, .jpg, .png, .tar"):
         keys(tmp_path)
 
@@ -102,7 +102,7 @@ def test_a_named_folder_that_cannot_be_read_is_an_error(photos_folder, forbid):
 
 
 @pytest.mark.parametrize("pattern", [".", "*", "n0*/*", "**", "**/*"])
-def test_a_folder_below_that_may_not_be_read_is_skipped_and_named(photos_folder, forbid, pattern):
+def test_a_subfolder_without_permission_is_skipped_and_reported(photos_folder, forbid, pattern):
     forbid(photos_folder / "n01")
     skipped = Skipped()
     assert keys(photos_folder / pattern, skipped=skipped) == ["n02/c.png"]
@@ -110,17 +110,17 @@ def test_a_folder_below_that_may_not_be_read_is_skipped_and_named(photos_folder,
 
 
 @pytest.mark.parametrize("pattern", [".", "*"])
-def test_a_fault_of_the_disk_ends_the_search(photos_folder, forbid, pattern):
-    """It may pass, and then the next run would find other images."""
+def test_a_disk_error_ends_the_search(photos_folder, forbid, pattern):
+    """The error may be temporary; the next run would find other images."""
     forbid(photos_folder / "n01", errno.EIO)
     with pytest.raises(SourceError, match=r"cannot read the folder .*n01: Input/output error"):
         keys(photos_folder / pattern)
 
 
 @pytest.mark.parametrize("name", [b"\xff.JPEG", b"a\nb.JPEG", b"a\rb.JPEG"])
-def test_a_name_that_is_no_line_of_text_is_that_files_fault(photos_folder, name):
+def test_a_name_that_is_not_one_line_of_utf8_is_a_fault_of_that_file(photos_folder, name):
     (photos_folder / "n01" / "a.JPEG").rename(os.fsdecode(os.fsencode(photos_folder) + b"/n01/" + name))
-    images = {image.key: image for image in found(photos_folder)}
+    images = {image.key: image for image in find_images(photos_folder)}
     faulty = next(key for key in images if images[key].fault)
     assert faulty.encode().isascii()
     assert faulty.isprintable()
@@ -139,7 +139,7 @@ def test_remote_keys_follow_the_same_rule():
 
 @pytest.fixture
 def archives(photos_folder, tmp_path):
-    """The same photographs as class tars, and as ImageNet's own tar of class tars."""
+    """The images of `photos_folder` as class tars and as a tar of class tars."""
     inner = {}
     for folder in sorted(photos_folder.iterdir()):
         inner[f"{folder.name}.tar"] = tar({p.name: p.name.encode() for p in sorted(folder.iterdir())})
@@ -151,41 +151,41 @@ def archives(photos_folder, tmp_path):
     return tmp_path
 
 
-def test_tars_give_the_keys_that_their_folders_would(photos_folder, archives, tmp_path):
+def test_tars_give_the_same_keys_as_folders(photos_folder, archives, tmp_path):
     expected = keys(photos_folder)
     for pattern in ("tars", "tars/*.tar", "tars/n0*", "ILSVRC2012_img_train.tar"):
         assert keys(archives / pattern, output=tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize("pattern", ["tars", "ILSVRC2012_img_train.tar"])
-def test_offsets_lead_to_the_bytes(archives, tmp_path, pattern):
-    for image in found(archives / pattern, output=tmp_path / "out"):
+def test_the_bytes_are_at_the_offsets(archives, tmp_path, pattern):
+    for image in find_images(archives / pattern, output=tmp_path / "out"):
         assert files.read(image.path, image.offset, image.size) == image.key.rpartition("/")[2].encode()
 
 
 def test_a_tar_is_indexed_once(archives, tmp_path):
     path = archives / "ILSVRC2012_img_train.tar"
-    first = found(path, output=tmp_path / "out")
+    first = find_images(path, output=tmp_path / "out")
     state = path.stat()
-    path.write_bytes(b"\0" * state.st_size)  # the index is trusted while size and time are the same
+    path.write_bytes(b"\0" * state.st_size)  # the index is valid as long as size and time are the same
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert found(path, output=tmp_path / "out") == first
+    assert find_images(path, output=tmp_path / "out") == first
     path.write_bytes(tar({"n09/z.jpg": b"z"}))
     assert keys(path, output=tmp_path / "out") == ["n09/z.jpg"]
 
 
-@pytest.mark.parametrize("suffix", [".gz", "cut", "text", "escape"])
-def test_a_tar_that_cannot_be_used_is_named(tmp_path, suffix):
-    whole = tar({"a.jpg": b"x" * 5000, "../up.jpg": b""} if suffix == "escape" else {"a.jpg": b"x" * 5000})
-    harmed = {".gz": gzip.compress(whole), "cut": whole[:300], "text": b"not a tar " * 100, "escape": whole}
-    (tmp_path / "n01.tar").write_bytes(harmed[suffix])
-    words = "points out of it" if suffix == "escape" else "cannot be read as an uncompressed tar"
-    with pytest.raises(SourceError, match=rf"n01.tar .*{words}"):
+@pytest.mark.parametrize("damage", [".gz", "cut", "text", "escape"])
+def test_the_error_for_a_damaged_tar_contains_its_name(tmp_path, damage):
+    whole = tar({"a.jpg": b"x" * 5000, "../up.jpg": b""} if damage == "escape" else {"a.jpg": b"x" * 5000})
+    contents = {".gz": gzip.compress(whole), "cut": whole[:300], "text": b"not a tar " * 100, "escape": whole}
+    (tmp_path / "n01.tar").write_bytes(contents[damage])
+    reason = "points out of it" if damage == "escape" else "cannot be read as an uncompressed tar"
+    with pytest.raises(SourceError, match=rf"n01.tar .*{reason}"):
         keys(tmp_path / "n01.tar", output=tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_a_link_out_of_a_tar_is_listed(tmp_path):
+def test_a_link_out_of_a_tar_is_a_fault(tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         link = tarfile.TarInfo("passwd.jpg")
@@ -193,7 +193,7 @@ def test_a_link_out_of_a_tar_is_listed(tmp_path):
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo("a.jpg"))
     (tmp_path / "n01.tar").write_bytes(buffer.getvalue())
-    a, passwd = found(tmp_path / "n01.tar", output=tmp_path / "out")
+    a, passwd = find_images(tmp_path / "n01.tar", output=tmp_path / "out")
     assert (a.key, a.fault) == ("n01/a.jpg", "")
     assert (passwd.key, passwd.size) == ("n01/passwd.jpg", 0)
     assert "/etc/passwd" in passwd.fault
@@ -215,10 +215,10 @@ def test_reading_past_the_end_of_a_file_is_an_error(tmp_path):
         b'["../../a.jpg", 0, 1]', b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_a_damaged_index_of_a_tar_is_named(archives, tmp_path, line):
+def test_the_error_for_a_damaged_index_contains_its_path(archives, tmp_path, line):
     output, path = tmp_path / "dataset", archives / "ILSVRC2012_img_train.tar"
-    assert found(path, output=output)
+    assert find_images(path, output=output)
     (index,) = (output / files.INDEX_DIR).iterdir()
     index.write_bytes(line + b"\n")
     with pytest.raises(SourceError, match=re.escape(f"{index} is damaged: remove it")):
-        found(path, output=output)
+        find_images(path, output=output)

@@ -1,4 +1,4 @@
-"""Object stores: the same dataset, the same promises, and a sentence when one cannot be used."""
+"""Object stores: the same dataset and guarantees as on disk, and an error of one sentence if access fails."""
 
 import io
 import os
@@ -24,13 +24,13 @@ from preprocess.storage import files, registry
 
 BUCKET = "linewash-tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
-# What could let a test in, or send it out to ask a cloud's metadata server.
+# Without these, a test could find credentials of this machine or query the metadata server of a cloud.
 NO_KEYS = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "HOME": "/nonexistent",
            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "NO_GCE_CHECK": "true"}  # fmt: skip
 
 
 class S3Bucket:
-    """A bucket in moto's server."""
+    """A bucket in the S3 server of moto."""
 
     scheme = "s3"
 
@@ -56,7 +56,7 @@ class S3Bucket:
 
 
 class GcsBucket:
-    """A bucket in an emulator of Google's store."""
+    """A bucket in an emulator of Google Cloud Storage."""
 
     scheme = "gs"
 
@@ -99,7 +99,7 @@ def gcs():
 
 @pytest.fixture(params=["s3", "gcs"])
 def bucket(request, tmp_path_factory):
-    """Each store in turn, with this process let in to it; `url` is a fresh folder in it."""
+    """A bucket of each store, with credentials in this process; `url` is a new folder in it."""
     bucket = request.getfixturevalue(request.param)
     bucket.folder = tmp_path_factory.mktemp("folder").name
     bucket.url = f"{bucket.scheme}://{BUCKET}/{bucket.folder}"
@@ -112,34 +112,36 @@ def bucket(request, tmp_path_factory):
 
 
 def environment(env=()):
-    """This process's environment, with no key but those of `env`."""
+    """Returns the environment of this process, with no credentials but those in `env`."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "GOOGLE_", "STORAGE_"))}
     return clean | NO_KEYS | dict(env)
 
 
 def preprocess(*args, env=()):
-    """The command in this process; its workers have the environment that the first job here had."""
+    """Runs the command in this process. Its workers have the environment of the first job of the process."""
     return run_main(main, *args, env=environment(env))
 
 
 def preprocess_in_a_process(*args, env=()):
-    """The real command, whose workers are let in to what `env` lets them in to."""
+    """Runs the command in a new process, so that its workers have the credentials in `env`."""
     return run_module("preprocess", *args, env=environment(env))
 
 
-def assert_one_sentence(result, code, *words):
+def assert_one_sentence(result, code, *expected):
     assert result.returncode == code, result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0]
+    for text in expected:
+        assert text in lines[0]
 
 
 def tar_of(folder):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for path in sorted(folder.iterdir()):
-            info = tarfile.TarInfo(path.name)  # no times: the index of a tar is kept under its state
+            info = tarfile.TarInfo(
+                path.name
+            )  # without times: the name of an index depends on the state of the tar
             info.size = path.stat().st_size
             archive.addfile(info, io.BytesIO(path.read_bytes()))
     return buffer.getvalue()
@@ -158,9 +160,9 @@ def images(tmp_path_factory):
 
 
 def file_contents(root):
-    """The dataset's files, without the index of where images lie, which names the place."""
-    found = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-    return {name: data for name, data in found.items() if not name.startswith(files.INDEX_DIR)}
+    """Returns the files of a dataset by name, without the indexes of tars, which contain paths."""
+    contents = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    return {name: data for name, data in contents.items() if not name.startswith(files.INDEX_DIR)}
 
 
 def files_in(bucket, folder):
@@ -179,15 +181,15 @@ def dataset(images, tmp_path_factory):
     return file_contents(output)
 
 
-def without_sources(found):
-    """A dataset's files but for the manifest's list of where the images came from."""
-    manifest = found["manifest.json"]
+def without_sources(contents):
+    """Returns the files of a dataset without the sources in the manifest."""
+    manifest = contents["manifest.json"]
     start = manifest.index(b'"sources"')
-    return {**found, "manifest.json": manifest[:start] + manifest[manifest.index(b"]", start) :]}
+    return {**contents, "manifest.json": manifest[:start] + manifest[manifest.index(b"]", start) :]}
 
 
 def fill(bucket, images):
-    """Puts the images into the bucket; gives the arguments of a job from there to there."""
+    """Uploads the images; returns the arguments of a job that reads from and writes to the bucket."""
     for path in images.rglob("*.*"):
         bucket.put(f"{bucket.folder}/in/{path.relative_to(images).as_posix()}", path.read_bytes())
     return ["--input", f"{bucket.url}/in", "--output", f"{bucket.url}/out", *ARGS, *bucket.flags]
@@ -202,7 +204,7 @@ def test_a_whole_job_through_a_bucket_is_byte_identical(bucket, images, dataset)
 
 
 @pytest.mark.slow
-def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
+def test_a_rerun_in_a_bucket_writes_what_is_missing(bucket, images):
     args = fill(bucket, images)
     assert preprocess_in_a_process(*args, env=bucket.env).returncode == 0
     out = f"{bucket.folder}/out"
@@ -213,7 +215,7 @@ def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
         "train/train-00002-of-00003.tfrecord",
     ):
         bucket.delete(f"{out}/{name}")
-    time.sleep(1)  # S3 says to the second when an object was changed
+    time.sleep(1)  # the modification times of S3 have a resolution of 1 s
     assert preprocess_in_a_process(*args, env=bucket.env).returncode == 0
     assert files_in(bucket, out) == made
     after = bucket.changed(out)
@@ -226,12 +228,12 @@ def test_a_rerun_in_a_bucket_does_what_is_missing(bucket, images):
 
 
 def write_shards(bucket, folder):
-    """The work of a job, in this process."""
+    """Writes all shards in this process, without Beam."""
     plan = make_plan(sources.images([str(folder)], bucket.url), Sharding(val_fraction=0), bucket.url)
     return [shard_writer.write_shard(shard, Recipe(image_size=32), "none", bucket.url) for shard in plan]
 
 
-def test_a_shard_appears_whole_and_its_receipt_after_it(bucket, images, monkeypatch):
+def test_a_shard_is_written_in_one_piece_before_its_receipt(bucket, images, monkeypatch):
     store, written = registry.store(bucket.url), []
 
     def write(path, file, temporary, upload=store.write):
@@ -240,12 +242,12 @@ def test_a_shard_appears_whole_and_its_receipt_after_it(bucket, images, monkeypa
 
     monkeypatch.setattr(store, "write", write)
     write_shards(bucket, images)
-    kept = [name for name in written if not name.startswith(".")]
-    assert kept == [name for i in (0, 1) for name in (f"train/train-{i:05d}-of-00002.tfrecord",
+    outputs = [name for name in written if not name.startswith(".")]
+    assert outputs == [name for i in (0, 1) for name in (f"train/train-{i:05d}-of-00002.tfrecord",
                                                       f"receipts/train-{i:05d}-of-00002.json")]  # fmt: skip
 
 
-def test_a_shard_cut_short_leaves_nothing(bucket, images, monkeypatch):
+def test_a_failed_shard_leaves_no_file(bucket, images, monkeypatch):
     def transform(data, recipe, good=shard_writer.transform, left=[20]):  # noqa: B006
         left[0] -= 1
         if left[0] < 0:
@@ -258,7 +260,7 @@ def test_a_shard_cut_short_leaves_nothing(bucket, images, monkeypatch):
     assert not [name for name in bucket.changed(bucket.folder) if "tfrecord" in name or "receipts" in name]
 
 
-def test_reading_one_image_of_a_large_tar_fetches_no_more_than_it(bucket, monkeypatch):
+def test_reading_an_image_of_a_large_tar_downloads_only_the_image(bucket, monkeypatch):
     data = os.urandom(20 << 20)
     bucket.put(f"{bucket.folder}/large.tar", data)
     fetched = []
@@ -272,14 +274,14 @@ def test_reading_one_image_of_a_large_tar_fetches_no_more_than_it(bucket, monkey
     else:
 
         def count(response, **_):
-            if "alt=media" in response.url:  # not what the client asks about the bucket, once
+            if "alt=media" in response.url:  # not the request for the metadata of the bucket
                 fetched.append(int(response.headers["Content-Length"]))
 
         monkeypatch.setitem(client._http.hooks, "response", [count])
     path = f"{bucket.url}/large.tar"
     assert files.read(path, 12_345_678, 110_000) == data[12_345_678:][:110_000]
     assert fetched == [110_000]
-    with files.open_binary(path) as file:  # an index is read on, and skips what it can
+    with files.open_binary(path) as file:  # as when an index is made: reads in order, and skips the images
         assert (file.read(512), file.seek(19 << 20), file.read(3)) == (
             data[:512], 19 << 20, data[19 << 20 :][:3],
         )  # fmt: skip
@@ -337,32 +339,32 @@ def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path)
     assert files_in(bucket, f"{bucket.folder}/out") == expected
 
 
-# ------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------- errors
 
 
-def test_a_bucket_that_is_not_there(bucket, images, tmp_path):
+def test_a_missing_bucket(bucket, images, tmp_path):
     gone = f"{bucket.scheme}://no-such-bucket/x"
     for args in (["--input", gone, "--output", tmp_path / "out"], ["--input", images, "--output", gone]):
         assert_one_sentence(preprocess(*args, *bucket.flags, env=bucket.env), 2, gone, "no such bucket")
 
 
-def test_a_folder_that_is_not_there(bucket, tmp_path):
+def test_a_missing_folder(bucket, tmp_path):
     result = preprocess("--input", f"{bucket.url}/no", "--output", tmp_path, *bucket.flags, env=bucket.env)
     assert_one_sentence(result, 2, f"{bucket.url}/no", "matches nothing")
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "expected"),
     [
         ("s3://b/x", ["AWS_ACCESS_KEY_ID", "aws configure"]),
         ("gs://b/x", ["gcloud auth application-default login"]),
     ],
 )
-@pytest.mark.parametrize("way", ["input", "output"])
-def test_no_credentials(path, words, way, images, tmp_path):
-    here = {"input": images, "output": tmp_path} | {way: path}
-    result = preprocess("--input", here["input"], "--output", here["output"])
-    assert_one_sentence(result, 2, path, *words)
+@pytest.mark.parametrize("flag", ["input", "output"])
+def test_no_credentials(path, expected, flag, images, tmp_path):
+    paths = {"input": images, "output": tmp_path} | {flag: path}
+    result = preprocess("--input", paths["input"], "--output", paths["output"])
+    assert_one_sentence(result, 2, path, *expected)
 
 
 @pytest.mark.parametrize(
@@ -374,6 +376,6 @@ def test_a_missing_extra(path, module, extra, tmp_path, monkeypatch):
     assert_one_sentence(result, 2, module, f"[{extra}]")
 
 
-def test_no_store_at_all(tmp_path):
+def test_an_unsupported_scheme(tmp_path):
     result = preprocess("--input", "ftp://host/x", "--output", tmp_path)
     assert_one_sentence(result, 2, "ftp://", "is not supported")

@@ -1,5 +1,6 @@
-"""The storybook generator: the same pictures for the same seed, as real JPEGs, and no half-done folders."""
+"""The storybook generator: deterministic images, valid JPEGs, and runs that can be continued."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from linewash.storybook.scenes import SCENES, SIDES, draw, scene_name
-from linewash.storybook.writer import MARK, BookError, page_path, write_book
+from linewash.storybook.writer import MARKER_NAME, StorybookError, image_path, write_storybook
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_storybook.py"
 
 
-def read_all(book: Path) -> dict[str, bytes]:
-    """Every picture of a book by its path inside the book."""
-    return {str(p.relative_to(book)): p.read_bytes() for p in sorted(book.glob("*/*.JPEG"))}
+def read_all(storybook: Path) -> dict[str, bytes]:
+    """Returns the bytes of every image by its path in the storybook."""
+    return {str(p.relative_to(storybook)): p.read_bytes() for p in sorted(storybook.glob("*/*.JPEG"))}
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -24,28 +25,28 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures of every class, drawn by the command itself in two processes."""
-    out = tmp_path_factory.mktemp("shelf") / "book"
-    done = run(out, "--count", 2 * len(SCENES), "--seed", 7, "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no progress bar where stderr is not a terminal
-    assert done.stdout.count("\n") == 1
-    return out
+def storybook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images of every class, drawn by the command in two processes."""
+    folder, count = tmp_path_factory.mktemp("parent") / "storybook", 2 * len(SCENES)
+    result = run(folder, "--count", count, "--seed", 7, "--workers", 2)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""  # no progress bar where stderr is not a terminal
+    assert result.stdout == f"{count} images written · {count} in total · {folder}\n"
+    return folder
 
 
-def test_class_folders(book: Path) -> None:
-    names = sorted(read_all(book))
+def test_each_scene_has_a_class_folder(storybook: Path) -> None:
+    names = sorted(read_all(storybook))
     assert len(names) == 2 * len(SCENES)
     assert {Path(n).parent.name for n in names} == set(SCENES)
-    assert names == sorted(str(page_path(i)) for i in range(2 * len(SCENES)))
-    assert page_path(12) == Path(scene_name(12)) / f"{scene_name(12)}_00012.JPEG"
-    assert not list(book.glob("*/.*"))  # no temporary file left over
+    assert names == sorted(str(image_path(i)) for i in range(2 * len(SCENES)))
+    assert image_path(12) == Path(scene_name(12)) / f"{scene_name(12)}_00012.JPEG"
+    assert not list(storybook.glob("*/.*"))  # no temporary file is left
 
 
-def test_real_jpegs_of_allowed_sizes(book: Path) -> None:
+def test_images_are_jpegs_within_the_bounds_of_size(storybook: Path) -> None:
     sizes = set()
-    for name, data in read_all(book).items():
+    for name, data in read_all(storybook).items():
         assert data.startswith(b"\xff\xd8\xff"), name
         assert data.endswith(b"\xff\xd9"), name
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -57,51 +58,61 @@ def test_real_jpegs_of_allowed_sizes(book: Path) -> None:
     assert len(sizes) > len(SCENES)
 
 
-def test_same_bytes_whatever_the_workers_and_the_count(book: Path, tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_workers_and_the_count(storybook: Path, tmp_path: Path) -> None:
     count = len(SCENES) + 3
-    assert write_book(tmp_path / "alone", count, seed=7, workers=1) == count
-    alone, whole = read_all(tmp_path / "alone"), read_all(book)
-    assert len(alone) == count
-    assert alone.items() <= whole.items()
+    assert write_storybook(tmp_path / "small", count, seed=7, workers=1) == count
+    small, large = read_all(tmp_path / "small"), read_all(storybook)
+    assert len(small) == count
+    assert small.items() <= large.items()
 
 
-def test_another_seed_draws_other_pictures(tmp_path: Path) -> None:
+GOLDEN_STORYBOOK = "85a8df47235b8423b22962af7652b37c68a652e1dcb184c632d0364aec9b48f5"
+
+
+def test_the_pixels_of_the_storybook_have_not_changed() -> None:
+    digest = hashlib.sha256()
+    for index in range(len(SCENES)):
+        digest.update(draw(0, index))
+    assert digest.hexdigest() == GOLDEN_STORYBOOK, "raise storybook.writer.EDITION if this is intended"
+
+
+def test_another_seed_draws_other_images(tmp_path: Path) -> None:
     for index in range(len(SCENES)):
         first, second = draw(1, index), draw(2, index)
         assert first.shape != second.shape or (first != second).any()
     assert (draw(1, 0) == draw(1, 0)).all()
 
 
-def test_running_again_draws_only_what_is_missing(tmp_path: Path) -> None:
-    out = tmp_path / "book"
-    write_book(out, 6, seed=3, workers=1)
-    before = read_all(out)
-    kept, lost = out / page_path(0), out / page_path(4)
-    stamp = kept.stat().st_mtime_ns
-    lost.unlink()
-    assert write_book(out, 6, seed=3, workers=1) == 1
-    assert read_all(out) == before
-    assert kept.stat().st_mtime_ns == stamp
-    assert write_book(out, 8, seed=3, workers=1) == 2  # a longer book goes on from a shorter one
-    assert before.items() <= read_all(out).items()
+def test_a_second_run_draws_only_missing_images(tmp_path: Path) -> None:
+    folder = tmp_path / "storybook"
+    write_storybook(folder, 6, seed=3, workers=1)
+    before = read_all(folder)
+    present, missing = folder / image_path(0), folder / image_path(4)
+    modified = present.stat().st_mtime_ns
+    missing.unlink()
+    assert write_storybook(folder, 6, seed=3, workers=1) == 1
+    assert read_all(folder) == before
+    assert present.stat().st_mtime_ns == modified
+    assert write_storybook(folder, 8, seed=3, workers=1) == 2  # a larger count adds images
+    assert before.items() <= read_all(folder).items()
 
 
-def test_refuses_a_folder_that_is_something_else(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(BookError, match="not empty"):
-        write_book(tmp_path, 1, seed=0, workers=1)
+    with pytest.raises(StorybookError, match="not empty"):
+        write_storybook(tmp_path, 1, seed=0, workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
-    out = tmp_path / "book"
-    write_book(out, 3, seed=0, workers=1)
-    before = read_all(out)
-    with pytest.raises(BookError, match="another seed"):
-        write_book(out, 3, seed=1, workers=1)
-    with pytest.raises(BookError, match="more than 2"):
-        write_book(out, 2, seed=0, workers=1)
-    (out / MARK).write_text("{")
-    with pytest.raises(BookError, match="another seed"):
-        write_book(out, 3, seed=0, workers=1)
-    assert read_all(out) == before
+    folder = tmp_path / "storybook"
+    write_storybook(folder, 3, seed=0, workers=1)
+    before = read_all(folder)
+    with pytest.raises(StorybookError, match="another seed"):
+        write_storybook(folder, 3, seed=1, workers=1)
+    with pytest.raises(StorybookError, match="more than 2"):
+        write_storybook(folder, 2, seed=0, workers=1)
+    (folder / MARKER_NAME).write_text("{")
+    with pytest.raises(StorybookError, match="another seed"):
+        write_storybook(folder, 3, seed=0, workers=1)
+    assert read_all(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -118,14 +129,14 @@ def test_refuses_a_folder_that_is_something_else(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_one_sentence_and_status_2(
+def test_wrong_usage_is_one_sentence_and_exit_code_2(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import make_storybook
 
     (tmp_path / "file").write_text("")
-    places = {"OUT": str(tmp_path / "out"), "FILE": str(tmp_path / "file")}
-    assert make_storybook.main([places.get(a, a) for a in arguments]) == 2
+    paths = {"OUT": str(tmp_path / "out"), "FILE": str(tmp_path / "file")}
+    assert make_storybook.main([paths.get(a, a) for a in arguments]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
@@ -133,21 +144,21 @@ def test_wrong_usage_is_one_sentence_and_status_2(
 
 
 def test_wrong_usage_from_the_shell(tmp_path: Path) -> None:
-    done = run(tmp_path / "out", "--count", "-3", "--seed", 1)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr
+    result = run(tmp_path / "out", "--count", "-3", "--seed", 1)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("name", list(SCENES))
-def test_pictures_make_line_drawings(name: str) -> None:
-    """What linewash sees of a picture is a drawing: lines on mostly empty paper, and many colours behind."""
+def test_the_edges_of_a_scene_look_like_a_drawing(name: str) -> None:
+    """The edge map has lines on mostly empty paper, and the label map has many colours."""
     index = list(SCENES).index(name)
     small = cv2.resize(draw(11, index), (128, 128), interpolation=cv2.INTER_AREA)
     grey = cv2.bilateralFilter(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), 3, 60, 120)
-    middle = float(np.median(grey))
-    lines = cv2.Canny(grey, max(0, int(middle - 84.15)), min(255, int(middle + 84.15)))
-    assert 0.04 < (lines > 0).mean() < 0.3
+    median = float(np.median(grey))
+    edges = cv2.Canny(grey, max(0, int(median - 84.15)), min(255, int(median + 84.15)))
+    assert 0.04 < (edges > 0).mean() < 0.3
     labels = np.clip((small.astype(int) + 42) // 85, 0, 2)
     assert len(np.unique(labels.reshape(-1, 3), axis=0)) >= 8

@@ -1,4 +1,4 @@
-"""Text files are read whatever program wrote them."""
+"""Text files of common encodings and line ends are read alike."""
 
 import codecs
 import os
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from preprocess.text_files import LARGEST, read_text
+from preprocess.text_files import MAX_BYTES, read_text
 
 TEXT = "n01 Tench\nn02 Café “noir”\n"
 
@@ -25,31 +25,31 @@ TEXT = "n01 Tench\nn02 Café “noir”\n"
         TEXT.replace("\n", "\r").encode("cp1252"),
     ],
 )
-def test_every_usual_encoding_and_line_end_gives_the_same_text(tmp_path, data):
+def test_common_encodings_and_line_ends_give_the_same_text(tmp_path, data):
     (tmp_path / "list.txt").write_bytes(data)
     assert read_text(tmp_path / "list.txt") == TEXT
 
 
-def test_a_pipe_is_read_as_a_file():
-    end, other = os.pipe()
-    threading.Thread(target=lambda: (os.write(other, TEXT.encode()), os.close(other))).start()
-    assert read_text(f"/dev/fd/{end}") == TEXT
-    os.close(end)
+def test_a_pipe_is_read_like_a_file():
+    reading, writing = os.pipe()
+    threading.Thread(target=lambda: (os.write(writing, TEXT.encode()), os.close(writing))).start()
+    assert read_text(f"/dev/fd/{reading}") == TEXT
+    os.close(reading)
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a text file"),
-        (TEXT.encode("utf-16-le"), "not a text file"),  # without its mark
+        (TEXT.encode("utf-16-le"), "not a text file"),  # without a byte order mark
         (TEXT.encode("utf-16")[:-1], "UTF-16 but is damaged"),
         (codecs.BOM_UTF8 + b"\xff", "UTF-8 but is damaged"),
-        (b" " * (LARGEST + 1), "larger than 16,777,216 bytes"),
+        (b" " * (MAX_BYTES + 1), "larger than 16,777,216 bytes"),
     ],
 )
-def test_what_is_no_text_is_refused_with_why(tmp_path, data, words):
+def test_other_files_are_refused_with_a_reason(tmp_path, data, message):
     (tmp_path / "list.txt").write_bytes(data)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         read_text(tmp_path / "list.txt")
 
 

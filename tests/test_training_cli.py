@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from conftest import TinyDataset, write_dataset
 from helper_commands import ROOT, run_main, run_module, training_main
+
+from tfrecords_schema import __version__
+from training.__main__ import main
+from training.cli import CONSOLE_COMMAND
+from training.config import MODELS, TrainConfig
+from training.hydra_config import CONF_DIR
 
 SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 
@@ -41,7 +51,7 @@ def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["data.root=set", "trainer.batch_size=4000"], 2, "only 48 training examples"),
         (["data.root=set", "model.widths=[-3]"], 2, "model.widths must be"),
         (["data.root=set", "trainer.batch_size=8,16"], 2, "--multirun"),
-        (["run=empty"], 2, "is not the directory of a run: it holds no run.json"),
+        (["run=empty"], 2, "run=empty: holds no run.json; type run=RUN_DIR"),
         (
             ["run=empty", "model=unet"],
             2,
@@ -74,14 +84,67 @@ def test_a_mistake_in_a_process_of_its_own(shared_dataset: Path, tmp_path: Path)
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("flag", ["--help", "--cfg=job", "--version"])
-def test_hydras_own_flags_work(tmp_path: Path, flag: str) -> None:
-    done = training(tmp_path, flag, "data.root=x")
+@pytest.mark.parametrize("flags", [["--hydra-help"], ["--cfg=job", "data.root=x"], ["--cfg=all"]])
+def test_hydras_own_flags_work(tmp_path: Path, flags: list[str]) -> None:
+    done = training(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
-    if flag == "--help":
-        assert "data.root=DATASET" in done.stdout
-        assert "model: article, article_logits, resunet, unet" in done.stdout
-        assert "schema" not in done.stdout
+
+
+def test_help_lists_every_option_and_every_setting(tmp_path: Path) -> None:
+    done = training(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "schema" not in done.stdout
+    flat = " ".join(done.stdout.split())
+    for path in CONF_DIR.glob("*/*.yaml"):
+        assert f" {path.parent.name}={path.stem} " in flat
+    for kind in [*get_type_hints(TrainConfig).values(), *MODELS.values()]:
+        for field in dataclasses.fields(kind):
+            assert f" {kind.group}.{field.name}=" in flat
+            assert field.metadata["help"] in flat
+    assert "data.root=DATASET" in flat
+    assert "* model=unet " in flat
+    assert "trainer.epochs=20 number of epochs" in flat
+    assert "(at least 1, or null)" in flat
+
+
+def test_help_shows_the_values_of_what_is_chosen(tmp_path: Path) -> None:
+    done = training(tmp_path, "--help", "data.root=$set", "model=resunet", "model.blocks=3", "augment=hands")
+    for words in ("* model=resunet ", "  model.blocks=3 ", "  data.root=$set ", "  augment.gaps=0.1 "):
+        assert words in done.stdout
+    assert "* model=unet " not in done.stdout
+
+
+START_AS = """
+import sys
+sys.argv = sys.argv[1:]
+from training.__main__ import main
+code = main()
+assert "tensorflow" not in sys.modules and "keras" not in sys.modules
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("program", ["/usr/bin/linewash-train", "/checkout/training/__main__.py"])
+def test_the_command_calls_itself_as_it_was_started(tmp_path: Path, program: str) -> None:
+    name = "linewash-train" if "bin" in program else "python -m training"
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", START_AS, program, *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+        )
+
+    assert start("--version").stdout == f"{name} {__version__}\n"
+    assert f"Usage: {name} data.root=DATASET" in start("--help").stdout
+    assert start("data.root=nowhere").stderr.startswith(f"{name}: ")
+    assert start("data.root").stderr.startswith(f"{name}: ")
+
+
+def test_the_console_command_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"][CONSOLE_COMMAND].partition(":")
+    assert getattr(importlib.import_module(module), function) is main
 
 
 def test_a_run_says_little_and_leaves_much(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
@@ -131,7 +194,7 @@ def test_ctrl_c_ends_it_cleanly(tiny_dataset: TinyDataset, tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with python -m training run=runs/" in said
+    assert "continue with python -m training run=runs/" in said
     assert "Traceback" not in complained
     (run_dir,) = (path.parent for path in tmp_path.rglob("history.csv"))
     epochs = len((run_dir / "history.csv").read_text().splitlines())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import write_dataset
 
+from tfrecords_schema import __version__
 from training import compare, preview
 from training.__main__ import main
 from training.atomic_files import atomic_directory, atomic_write, remove_unfinished
@@ -72,6 +73,13 @@ def test_a_missing_package_is_a_sentence_with_the_line_that_installs_it(
     assert "is not installed" in said
     assert "-m pip install --editable" in said
     assert "[train]" in said
+
+
+@each_command
+def test_every_command_prints_its_version(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--version"]) == 0
+    name = command.__module__.removesuffix(".__main__")
+    assert capsys.readouterr().out == f"python -m {name} {__version__}\n"
 
 
 @each_command

@@ -29,7 +29,7 @@ def test_the_rate_stays_between_nothing_and_its_peak(progress: float) -> None:
 
 
 def test_the_rate_rises_then_falls() -> None:
-    rates = [learning_rate(share / 100, OPTIMIZER) for share in range(101)]
+    rates = [learning_rate(percent / 100, OPTIMIZER) for percent in range(101)]
     assert rates.index(max(rates)) == 10
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -38,7 +38,7 @@ def test_the_rate_rises_then_falls() -> None:
 
 def test_constant_stays() -> None:
     constant = compose(["data.root=x", "optimizer.schedule=constant", "optimizer.warmup=0"]).optimizer
-    assert {learning_rate(share / 10, constant) for share in range(11)} == {constant.learning_rate}
+    assert {learning_rate(tenth / 10, constant) for tenth in range(11)} == {constant.learning_rate}
 
 
 class Clock:
@@ -53,7 +53,7 @@ def test_steps_alone_do_not_look_at_the_clock() -> None:
     clock = Clock()
     budget = Budget(steps=10, minutes=None, clock=clock)
     clock.now += 9999
-    assert budget.progress(5) == 0.5
+    assert budget.fraction_used(5) == 0.5
     assert not budget.is_spent(9)
     assert budget.is_spent(10)
 
@@ -62,10 +62,10 @@ def test_minutes_count_from_the_first_step() -> None:
     clock = Clock()
     budget = Budget(steps=None, minutes=1.0, clock=clock)
     clock.now += 20  # compiling
-    assert budget.progress(0) == 0
-    assert budget.progress(1) == 0
+    assert budget.fraction_used(0) == 0
+    assert budget.fraction_used(1) == 0
     clock.now += 20
-    assert budget.progress(2) == pytest.approx(0.5)
+    assert budget.fraction_used(2) == pytest.approx(0.5)
     clock.now += 20
     assert budget.is_spent(3)
 
@@ -74,30 +74,33 @@ def test_minutes_go_on_in_another_process() -> None:
     clock = Clock()
     first = Budget(steps=None, minutes=2.0, clock=clock)
     clock.now += 20  # compiling
-    first.progress(1)
+    first.fraction_used(1)
     clock.now += 25
-    trained, compiling = first.spent()
-    assert (trained, compiling) == (25, 20)
-    second = Budget(steps=None, minutes=2.0, clock=clock, trained=trained, compiling=compiling, first_step=8)
+    assert first.seconds() == (25, 20)
+    second = Budget(
+        steps=None, minutes=2.0, clock=clock, training_seconds=25, compile_seconds=20, first_step=8
+    )
     clock.now += 15  # compiling again
-    assert second.progress(8) == pytest.approx(25 / 100)
-    assert second.progress(9) == pytest.approx(25 / 85)
+    assert second.fraction_used(8) == pytest.approx(25 / 100)
+    assert second.fraction_used(9) == pytest.approx(25 / 85)
     clock.now += 60
     assert second.is_spent(10)
-    assert second.spent() == (85, 35)
+    assert second.seconds() == (85, 35)
 
 
 def test_whichever_ends_first() -> None:
     clock = Clock()
     budget = Budget(steps=100, minutes=1.0, clock=clock)
-    budget.progress(1)
+    budget.fraction_used(1)
     clock.now += 30
-    assert budget.progress(2) == pytest.approx(0.5)
-    assert budget.progress(80) == pytest.approx(0.8)
+    assert budget.fraction_used(2) == pytest.approx(0.5)
+    assert budget.fraction_used(80) == pytest.approx(0.8)
 
 
 def test_baselines_of_a_known_histogram() -> None:
-    baselines = Baselines.of([50, 25, 25, 0], Palette("greys", tuple((v, v, v) for v in (0, 80, 160, 240))))
+    baselines = Baselines.from_histogram(
+        [50, 25, 25, 0], Palette("greys", tuple((v, v, v) for v in (0, 80, 160, 240)))
+    )
     assert baselines.accuracy == 0.5
     assert baselines.commonest == 0
     assert baselines.loss == pytest.approx(1.5 * math.log(2))
@@ -106,7 +109,7 @@ def test_baselines_of_a_known_histogram() -> None:
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=30).filter(any))
 def test_baselines_are_within_their_bounds(histogram: list[int]) -> None:
     greys = Palette("greys", tuple((value, value, value) for value in range(len(histogram))))
-    baselines = Baselines.of(histogram, greys)
+    baselines = Baselines.from_histogram(histogram, greys)
     assert 1 / len(histogram) <= baselines.accuracy <= 1
     assert -1e-9 <= baselines.loss <= math.log(len(histogram)) + 1e-9
 

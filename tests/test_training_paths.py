@@ -20,7 +20,7 @@ from training.__main__ import main
 from training.config import TrainConfig
 from training.errors import UsageError
 from training.evaluate import __main__
-from training.export.__main__ import find_dataset
+from training.export.__main__ import open_run_dataset
 from training.hydra_config import CONF_DIR, compose, from_run, register_schemas
 from training.overrides import quote_paths
 from training.run.run_info import RUN_NAME, RunInfo, check_same_run, write_run
@@ -140,7 +140,7 @@ def record(run_dir: Path, config: TrainConfig) -> None:
     from training.models import build_model
 
     dataset = ShardedDataset.open(config.data.root)
-    write_run(run_dir / RUN_NAME, config, dataset, build_model(config.model, 8, seed=0))
+    write_run(run_dir, config, dataset, build_model(config.model, 8, seed=0))
 
 
 def test_the_same_dataset_by_another_path_is_the_same_run(
@@ -166,7 +166,7 @@ def test_a_run_is_continued_from_another_directory(run_dir: Path, monkeypatch: p
     Path("sub").mkdir()
     monkeypatch.chdir("sub")
     assert from_run(Path("../run"), []).data.root == str(run_dir.parent / "D")
-    assert RunInfo.read(Path("../run")).find_root(None) == str(run_dir.parent / "D")
+    assert RunInfo.read(Path("../run")).find_dataset() == str(run_dir.parent / "D")
 
 
 def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
@@ -179,11 +179,11 @@ def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
         (run_dir / "checkpoints/best.keras").write_text("none")
         assert command([f"run={run_dir}"]) == 2
         assert said in capsys.readouterr().err
-    dataset, notes = find_dataset(RunInfo.read(run_dir), None)
+    dataset, notes = open_run_dataset(RunInfo.read(run_dir), None)
     assert dataset is None
     assert said in notes[0]
-    assert find_dataset(RunInfo.read(run_dir), "E")[0]
-    assert RunInfo.read(run_dir).find_root("E") == "E"
+    assert open_run_dataset(RunInfo.read(run_dir), "E")[0]
+    assert RunInfo.read(run_dir).find_dataset("E") == "E"
     assert from_run(run_dir, ["data.root=E"]).data.root == "E"
 
 

@@ -1,6 +1,6 @@
-"""Reading a dataset from a bucket: faults that pass are waited out, the others are named as what they are.
+"""Reading a dataset from a bucket: temporary failures are retried, all others are reported.
 
-TensorFlow's own file system in memory (ram://) stands for the bucket; its faults are made in gfile.
+TensorFlow's file system in memory (ram://) takes the place of the bucket; failures are injected into gfile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def fault(kind: Callable[..., Exception], text: str = "the server is busy") -> E
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that would have been made."""
+    """Replaces sleeping; returns the pauses in seconds."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     return pauses
@@ -47,7 +47,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def bucket(tiny_dataset: TinyDataset, request: pytest.FixtureRequest) -> Callable[..., str]:
-    """Puts a tiny dataset into a bucket and returns its address."""
+    """Returns a function that writes a tiny dataset into a bucket and returns its URL."""
     address = f"ram://{abs(hash(request.node.name))}/dataset"
 
     def put(**options: object) -> str:
@@ -64,25 +64,25 @@ def bucket(tiny_dataset: TinyDataset, request: pytest.FixtureRequest) -> Callabl
 
 
 class Gfile:
-    """tf.io.gfile whose `stat` and `GFile` fail for paths with `words` in them, a number of times."""
+    """Makes `stat`, `exists` and `GFile` of tf.io.gfile fail for paths that contain a text."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.faults: list[tuple[str, Exception]] = []
-        self.asked: Counter[tuple[str, str]] = Counter()
+        self.calls: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         for name in ("stat", "exists", "GFile"):
             monkeypatch.setattr(tf.io.gfile, name, self._failing(name, getattr(tf.io.gfile, name)))
 
-    def fail(self, words: str, error: Exception, times: int) -> None:
-        self.faults += [(words, error)] * times
+    def fail(self, part: str, error: Exception, times: int) -> None:
+        self.faults += [(part, error)] * times
 
     def _failing(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: str, *more: Any) -> Any:
             with self._lock:
-                self.asked[name, path] += 1
-                for place, (words, error) in enumerate(self.faults):
-                    if words in path:
-                        del self.faults[place]
+                self.calls[name, path] += 1
+                for index, (part, error) in enumerate(self.faults):
+                    if part in path:
+                        del self.faults[index]
                         raise error
             return real(path, *more)
 
@@ -98,7 +98,7 @@ def ids(batches: Iterator[Batch]) -> list[list[int]]:
     return [batch.ids.numpy().tolist() for batch in batches]
 
 
-def said(error: pytest.ExceptionInfo[LinewashError]) -> str:
+def message(error: pytest.ExceptionInfo[LinewashError]) -> str:
     sentence = str(error.value)
     assert "\n" not in sentence
     return sentence
@@ -107,27 +107,27 @@ def said(error: pytest.ExceptionInfo[LinewashError]) -> str:
 # ---- opening -------------------------------------------------------------------------------------------
 
 
-def test_a_bucket_is_asked_for_each_shard_once_and_for_many_at_a_time(
+def test_each_shard_of_a_bucket_is_requested_once_and_many_concurrently(
     bucket: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = bucket(train=48, shards=12)
-    asked, together = Counter(), threading.Barrier(12)
+    requests, together = Counter(), threading.Barrier(12)
     real = tf.io.gfile.stat
 
     def stat(path: str) -> Any:
-        asked[path] += 1
+        requests[path] += 1
         if "/train/" in path:
-            together.wait(60)  # passed only when all twelve are asked for at the same time
+            together.wait(60)  # continues only when all twelve are requested at the same time
         return real(path)
 
     monkeypatch.setattr(tf.io.gfile, "stat", stat)
-    monkeypatch.setattr(tf.io.gfile, "exists", lambda path: pytest.fail(f"{path} is asked for a second time"))
+    monkeypatch.setattr(tf.io.gfile, "exists", lambda path: pytest.fail(f"a second request for {path}"))
     dataset = ShardedDataset.open(root)
     names = [shard.name for split in dataset.manifest.splits.values() for shard in split.shards]
-    assert asked == Counter({f"{root}/{name}": 1 for name in names})
+    assert requests == Counter({f"{root}/{name}": 1 for name in names})
 
 
-def test_missing_and_changed_shards_of_a_bucket_are_named(bucket: Callable[..., str]) -> None:
+def test_missing_and_changed_shards_of_a_bucket_are_reported(bucket: Callable[..., str]) -> None:
     root = bucket()
     shard = f"{root}/train/train-00001-of-00003.tfrecord"
     with tf.io.gfile.GFile(shard, "a") as file:
@@ -139,89 +139,91 @@ def test_missing_and_changed_shards_of_a_bucket_are_named(bucket: Callable[..., 
         ShardedDataset.open(root)
 
 
-@pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
+@pytest.mark.parametrize("file", ["manifest.json", "train-00001"])
 @pytest.mark.parametrize("kind", PASSING)
-def test_opening_waits_for_faults_that_pass(
-    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], words: str, kind: type
+def test_opening_retries_temporary_failures(
+    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], file: str, kind: type
 ) -> None:
     root = bucket()
-    gfile.fail(words, fault(kind), storage.TRIES - 1)
+    gfile.fail(file, fault(kind), storage.MAX_ATTEMPTS - 1)
     ShardedDataset.open(root)
     assert not gfile.faults
-    assert no_pause == [storage.PAUSE * 2**attempt for attempt in range(storage.TRIES - 1)]
+    assert no_pause == [
+        storage.FIRST_PAUSE_SECONDS * 2**attempt for attempt in range(storage.MAX_ATTEMPTS - 1)
+    ]
 
 
-@pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
-def test_opening_names_a_network_that_does_not_come_back(
-    bucket: Callable[..., str], gfile: Gfile, words: str
+@pytest.mark.parametrize("file", ["manifest.json", "train-00001"])
+def test_opening_reports_a_network_that_stays_away(
+    bucket: Callable[..., str], gfile: Gfile, file: str
 ) -> None:
     root = bucket()
-    gfile.fail(words, fault(errors.UnavailableError, "Could not resolve host"), 99)
+    gfile.fail(file, fault(errors.UnavailableError, "Could not resolve host"), 99)
     with pytest.raises(WorkError) as error:
         ShardedDataset.open(root)
-    for word in (words, "network or the storage", str(storage.TRIES), "Could not resolve host"):
-        assert word in said(error)
-    assert "damaged" not in said(error)
+    for text in (file, "network or the storage", str(storage.MAX_ATTEMPTS), "Could not resolve host"):
+        assert text in message(error)
+    assert "damaged" not in message(error)
 
 
 @pytest.mark.parametrize("kind", [errors.PermissionDeniedError, errors.UnauthenticatedError])
-@pytest.mark.parametrize("words", ["manifest.json", "train-00001"])
-def test_what_does_not_pass_is_said_at_once(
-    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], kind: type, words: str
+@pytest.mark.parametrize("file", ["manifest.json", "train-00001"])
+def test_permanent_failures_are_reported_at_once(
+    bucket: Callable[..., str], gfile: Gfile, no_pause: list[float], kind: type, file: str
 ) -> None:
     root = bucket()
-    gfile.fail(words, fault(kind, "caller has no access"), 1)
+    gfile.fail(file, fault(kind, "caller has no access"), 1)
     with pytest.raises(WorkError) as error:
         ShardedDataset.open(root)
-    assert words in said(error)
-    assert "caller has no access" in said(error)
+    assert file in message(error)
+    assert "caller has no access" in message(error)
     assert not no_pause
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/dataset", "http://example.org/dataset"])
-def test_a_kind_of_path_that_tensorflow_does_not_know_is_a_sentence(root: str) -> None:
+def test_an_unknown_kind_of_path_is_reported(root: str) -> None:
     with pytest.raises(UsageError) as error:
         ShardedDataset.open(root)
-    for word in (f"data.root={root}", root.partition(":")[0], "gs://"):
-        assert word in said(error)
+    for text in (f"data.root={root}", root.partition(":")[0], "gs://"):
+        assert text in message(error)
 
 
-def test_a_bucket_without_a_dataset_is_a_sentence() -> None:
+def test_a_bucket_without_a_dataset_is_reported() -> None:
     with pytest.raises(UsageError, match=r"no manifest\.json in ram://nowhere/dataset"):
         ShardedDataset.open("ram://nowhere/dataset")
 
 
-# ---- reading by stride ---------------------------------------------------------------------------------
+# ---- fixed-length records ---------------------------------------------------------------------------------
 
 
-def test_a_bucket_gives_what_the_disk_gives(bucket: Callable[..., str], tmp_path: Path) -> None:
+def test_a_bucket_and_a_disk_give_the_same_batches(bucket: Callable[..., str], tmp_path: Path) -> None:
     dataset = ShardedDataset.open(bucket())
     local = ShardedDataset.open(str(tmp_path / "dataset"))
     assert ids(dataset.train(**SETTINGS)) == ids(local.train(**SETTINGS))
 
 
 @pytest.mark.parametrize("kind", [*PASSING, errors.UnknownError])
-def test_a_fault_that_passes_changes_nothing(bucket: Callable[..., str], gfile: Gfile, kind: type) -> None:
+def test_a_temporary_failure_changes_nothing(bucket: Callable[..., str], gfile: Gfile, kind: type) -> None:
     root = bucket()
     dataset = ShardedDataset.open(root)
     expected = ids(dataset.train(**SETTINGS))
-    gfile.fail("train-00002", fault(kind), storage.TRIES - 1)
+    gfile.fail("train-00002", fault(kind), storage.MAX_ATTEMPTS - 1)
     assert ids(dataset.train(**SETTINGS)) == expected
     assert not gfile.faults
 
 
-def test_a_network_that_stays_away_is_no_damage(bucket: Callable[..., str], gfile: Gfile) -> None:
+def test_a_network_failure_is_not_reported_as_damage(bucket: Callable[..., str], gfile: Gfile) -> None:
     root = bucket()
     dataset = ShardedDataset.open(root)
     gfile.fail("train-00002", fault(errors.DeadlineExceededError, "timed out"), 99)
     with pytest.raises(WorkError) as error:
         ids(dataset.train(**SETTINGS))
-    for word in ("train-00002", "network or the storage", "timed out", "run the same command again"):
-        assert word in said(error)
-    assert "damaged" not in said(error)
+    for text in ("train-00002", "network or the storage", "timed out", "run the same command again"):
+        assert text in message(error)
+    assert "damaged" not in message(error)
 
 
-def test_a_shard_that_is_gone_or_closed_to_us_is_no_damage(
+def test_a_missing_or_forbidden_shard_is_not_reported_as_damage(
     bucket: Callable[..., str], gfile: Gfile, no_pause: list[float]
 ) -> None:
     root = bucket()
@@ -236,7 +238,7 @@ def test_a_shard_that_is_gone_or_closed_to_us_is_no_damage(
     assert not no_pause
 
 
-def test_a_local_shard_that_cannot_be_read_is_no_damage(tiny_dataset: TinyDataset) -> None:
+def test_an_unreadable_local_shard_is_not_reported_as_damage(tiny_dataset: TinyDataset) -> None:
     root = tiny_dataset()
     dataset = ShardedDataset.open(str(root))
     shard = root / "train/train-00000-of-00003.tfrecord"
@@ -252,7 +254,7 @@ def test_a_local_shard_that_cannot_be_read_is_no_damage(tiny_dataset: TinyDatase
 
 
 class Flaky:
-    """A dataset of `count` numbered batches whose iteration fails before some of them, so many times."""
+    """A pipeline of `count` numbered batches; before each batch it raises the errors listed for it."""
 
     def __init__(self, count: int, faults: dict[int, list[Exception]], first: int = 0) -> None:
         self.count, self.faults, self.first = count, faults, first
@@ -268,33 +270,33 @@ class Flaky:
 
 
 @pytest.mark.parametrize("kind", [*PASSING, errors.UnknownError])
-def test_tf_data_goes_on_behind_the_last_batch(kind: type, no_pause: list[float]) -> None:
-    often = storage.TRIES - 1
-    flaky = Flaky(5, {0: [fault(kind)], 2: [fault(kind)] * often, 3: [fault(kind)] * often})
+def test_tf_data_continues_after_the_last_batch(kind: type, no_pause: list[float]) -> None:
+    retries = storage.MAX_ATTEMPTS - 1
+    flaky = Flaky(5, {0: [fault(kind)], 2: [fault(kind)] * retries, 3: [fault(kind)] * retries})
     assert list(read_batches(flaky, "gs://bucket/dataset")) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
-    assert len(no_pause) == 1 + 2 * often
-    assert no_pause[1:3] == [storage.PAUSE, 2 * storage.PAUSE]
+    assert len(no_pause) == 1 + 2 * retries
+    assert no_pause[1:3] == [storage.FIRST_PAUSE_SECONDS, 2 * storage.FIRST_PAUSE_SECONDS]
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "texts"),
     [
         (errors.UnavailableError, ["network or the storage", "gs://bucket/dataset"]),
         (errors.PermissionDeniedError, ["could not be read", "gs://bucket/dataset"]),
         (errors.NotFoundError, ["missing", "gs://bucket/dataset"]),
     ],
 )
-def test_tf_data_names_what_is_no_damage(kind: type, words: list[str]) -> None:
+def test_tf_data_distinguishes_failures_from_damage(kind: type, texts: list[str]) -> None:
     flaky = Flaky(3, {1: [fault(kind)] * 99})
     with pytest.raises(WorkError) as error:
         list(read_batches(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
-    assert "damaged" not in said(error)
-    for word in words:
-        assert word in said(error)
+    assert "damaged" not in message(error)
+    for text in texts:
+        assert text in message(error)
 
 
 @pytest.mark.parametrize("kind", [errors.DataLossError, errors.InvalidArgumentError])
-def test_damage_is_not_read_again(kind: type, no_pause: list[float]) -> None:
+def test_damage_is_not_retried(kind: type, no_pause: list[float]) -> None:
     flaky = Flaky(3, {1: [fault(kind, "corrupted record at 12")]})
     with pytest.raises(WorkError, match=r"is damaged \(corrupted record at 12\)"):
         list(read_batches(flaky, "gs://bucket/dataset"))  # type: ignore[arg-type]
@@ -302,15 +304,15 @@ def test_damage_is_not_read_again(kind: type, no_pause: list[float]) -> None:
 
 
 @pytest.mark.parametrize("kind", [errors.ResourceExhaustedError, errors.UnavailableError])
-def test_a_machine_out_of_memory_is_not_storage(kind: type) -> None:
-    """With a dataset on disk these come from the machine, and the trainer has sentences for them."""
+def test_out_of_memory_is_not_a_failure_of_the_storage(kind: type) -> None:
+    """For a local dataset these errors come from the machine, and the trainer explains them."""
     flaky = Flaky(3, {1: [fault(kind)]})
     with pytest.raises(kind):
         list(read_batches(flaky, "/disk/dataset"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("skip", [0, 1, 3])
-def test_compressed_shards_are_the_same_when_begun_again(tiny_dataset: TinyDataset, skip: int) -> None:
+def test_pipelines_yield_the_same_batches_when_restarted(tiny_dataset: TinyDataset, skip: int) -> None:
     """`read_batches` relies on it: a pipeline that is iterated again yields the same batches."""
     root = tiny_dataset(compression="gzip")
     dataset = ShardedDataset.open(str(root))
@@ -318,10 +320,10 @@ def test_compressed_shards_are_the_same_when_begun_again(tiny_dataset: TinyDatas
         assert ids(pipeline.skip(skip)) == ids(pipeline)[skip:]
 
 
-# ---- how much is mixed ---------------------------------------------------------------------------------
+# ---- shuffle buffer ---------------------------------------------------------------------------------
 
 
-def manifest_like(size: int, dtype: str = "uint8") -> Any:
+def make_manifest(size: int, dtype: str = "uint8") -> Any:
     return type("Like", (), {"image_size": size, "label_dtype": dtype})
 
 
@@ -332,26 +334,26 @@ DEFAULT = (SHUFFLE.shuffle_buffer, SHUFFLE.shuffle_megabytes)
 @pytest.mark.parametrize(
     ("size", "dtype"), [(8, "uint8"), (128, "uint8"), (128, "uint16"), (256, "uint8"), (256, "uint16")]
 )
-def test_the_limit_of_what_is_mixed_changes_nothing_for_ordinary_images(size: int, dtype: str) -> None:
-    buffer = ShuffleBuffer.of(manifest_like(size, dtype), *DEFAULT)
-    assert buffer == ShuffleBuffer.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, None)
+def test_the_limit_does_not_affect_images_of_usual_sizes(size: int, dtype: str) -> None:
+    buffer = ShuffleBuffer.of(make_manifest(size, dtype), *DEFAULT)
+    assert buffer == ShuffleBuffer.of(make_manifest(size, dtype), SHUFFLE.shuffle_buffer, None)
     assert buffer == (2048, 256)
 
 
 @pytest.mark.parametrize("megabytes", [1, 64, 512])
 @pytest.mark.parametrize("size", [512, 1024, 2048, 4096])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_what_is_mixed_of_large_images_stays_below_the_limit(megabytes: int, size: int, dtype: str) -> None:
-    buffer = ShuffleBuffer.of(manifest_like(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
+def test_the_buffer_of_large_images_stays_below_the_limit(megabytes: int, size: int, dtype: str) -> None:
+    buffer = ShuffleBuffer.of(make_manifest(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
     record = size**2 // 8 + size**2 * np.dtype(dtype).itemsize
     assert buffer.records >= 1
     assert buffer.range_records >= 1
-    most = buffer.records + buffer.range_records - 1
-    assert most == 1 or most * record <= megabytes * 1_000_000
+    max_records = buffer.records + buffer.range_records - 1
+    assert max_records == 1 or max_records * record <= megabytes * 1_000_000
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_the_order_is_that_of_the_lowered_number_and_resumes_exactly(
+def test_a_limited_buffer_changes_the_order_and_resumes_exactly(
     tiny_dataset: TinyDataset, compression: str
 ) -> None:
     root = str(tiny_dataset(train=40, val=0, size=352, compression=compression))  # 0.14 MB a record
@@ -366,17 +368,19 @@ def test_the_order_is_that_of_the_lowered_number_and_resumes_exactly(
     assert ids(dataset.train(**limited)) == whole
 
 
-def test_a_limit_below_a_megabyte_is_a_sentence() -> None:
-    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1 MB, or null; got 0"):
+def test_a_limit_below_a_megabyte_is_rejected() -> None:
+    with pytest.raises(UsageError, match=r"data.shuffle_megabytes must be at least 1, or null; got 0"):
         compose(["data.root=x", "data.shuffle_megabytes=0"])
 
 
-def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_path: Path) -> None:
+def test_a_run_without_the_limit_setting_can_be_resumed(shared_dataset: Path, tmp_path: Path) -> None:
     config, dataset = compose([f"data.root={shared_dataset}"]), ShardedDataset.open(str(shared_dataset))
     saved = dataclasses.asdict(config)
     del saved["data"]["shuffle_megabytes"]
     run = {
-        "config": saved, "model": {"name": "unet"}, "versions": {},
+        "config": saved, "image_size": dataset.manifest.image_size,
+        "palette": dataclasses.asdict(dataset.manifest.palette),
+        "model": {"name": "unet", "stride": 8, "gives_logits": True}, "versions": {},
         "dataset": {
             "root": str(shared_dataset), "fingerprint": dataset.manifest.dataset_fingerprint, "examples": {},
         },
@@ -384,7 +388,7 @@ def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_
     (tmp_path / "run.json").write_text(json.dumps(run))
     check_same_run(tmp_path, config, dataset)
     assert from_run(tmp_path, []).data.shuffle_megabytes is None
-    saved["data"]["shuffle_megabytes"] = None  # as it is written when the run goes on
+    saved["data"]["shuffle_megabytes"] = None  # as it is written when the run is resumed
     (tmp_path / "run.json").write_text(json.dumps(run))
     check_same_run(tmp_path, config, dataset)
     saved["data"]["shuffle_megabytes"] = 64
@@ -394,11 +398,11 @@ def test_a_run_begun_before_there_was_a_limit_goes_on(shared_dataset: Path, tmp_
 
 
 def test_storage_errors_are_pythons_own() -> None:
-    found = {
+    types = {
         kind.__name__: type(schema.storage_error(fault(kind), "gs://b/f")).__name__
         for kind in (errors.NotFoundError, errors.PermissionDeniedError, errors.UnavailableError)
     }
-    assert found == {
+    assert types == {
         "NotFoundError": "FileNotFoundError",
         "PermissionDeniedError": "PermissionError",
         "UnavailableError": "ConnectionError",

@@ -1,4 +1,4 @@
-"""The recipe, step by step and whole: edges and labels."""
+"""The conversion of an image to edges and labels, and each of its steps."""
 
 import helper_photos
 import numpy as np
@@ -11,7 +11,7 @@ from preprocess.lines.canny import canny_thresholds
 from preprocess.posterize import to_labels
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe
 from preprocess.rejects import Rejected
-from preprocess.transform import centre_square, stretch, transform
+from preprocess.transform import center_square, stretch, transform
 from tfrecords_schema import Palette
 
 GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))
@@ -20,7 +20,7 @@ GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))
 @pytest.mark.parametrize(
     "recipe", [DEFAULT, ARTICLE, Recipe(image_size=64, palette=Palette.grid(8), fit="crop")]
 )
-def test_maps_have_the_shape_and_range_that_the_recipe_says(recipe):
+def test_maps_have_the_shape_and_range_of_the_recipe(recipe):
     edges, labels = transform(helper_photos.jpeg(helper_photos.picture(3)), recipe)
     assert edges.shape == labels.shape == (recipe.image_size, recipe.image_size)
     assert edges.dtype == np.uint8
@@ -30,7 +30,7 @@ def test_maps_have_the_shape_and_range_that_the_recipe_says(recipe):
 
 
 @given(GREY, st.floats(0, 1))
-def test_thresholds_stand_around_numpys_median(grey, spread):
+def test_thresholds_are_around_the_median(grey, spread):
     median = np.median(grey)
     expected = max(0, int(median - 255 * spread)), min(255, int(median + 255 * spread))
     assert canny_thresholds(grey, spread) == expected
@@ -46,7 +46,7 @@ def test_labels_are_the_nearest_colours_of_the_palette(rgb, num_values):
 
 
 @pytest.mark.parametrize("num_values", [2, 3, 6, 7, 16])
-def test_labels_of_palette_colours_are_themselves(num_values):
+def test_palette_colours_keep_their_labels(num_values):
     palette = Palette.grid(num_values)
     labels = np.arange(len(palette))[None]
     np.testing.assert_array_equal(to_labels(palette.to_rgb(labels), palette), labels)
@@ -86,18 +86,18 @@ CLEAR = np.full((150, 200, 1), 100)
         helper_photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1) * 257, 16, 6),
         helper_photos.raw_png(
             np.concatenate([helper_photos.picture(1), CLEAR * 0], axis=-1), 8, 6
-        ),  # nothing to see
+        ),  # fully transparent
         helper_photos.jpeg(ONE_COLOR.astype(np.uint8)),
     ],
 )
 @pytest.mark.parametrize("recipe", [DEFAULT, ARTICLE])
-def test_a_picture_of_one_colour_is_left_out_as_constant(data, recipe):
+def test_an_image_of_one_colour_is_rejected_as_constant(data, recipe):
     with pytest.raises(Rejected, match=r"every pixel is \(\d+, \d+, \d+\)") as e:
         transform(data, recipe)
     assert e.value.reason == "constant"
 
 
-def test_a_picture_of_two_colours_in_one_channel_is_kept():
+def test_an_image_of_two_colours_in_one_channel_is_accepted():
     half = ONE_COLOR.copy()
     half[:70, :, 1] = 9
     edges, labels = transform(helper_photos.raw_png(half, 8, 2), DEFAULT)
@@ -107,12 +107,12 @@ def test_a_picture_of_two_colours_in_one_channel_is_kept():
 
 def test_crop_keeps_the_middle_and_squash_keeps_all():
     wide = np.arange(40, dtype=np.uint8).reshape(4, 10)[..., None].repeat(3, axis=2)
-    np.testing.assert_array_equal(centre_square(wide), wide[:, 3:7])
-    np.testing.assert_array_equal(centre_square(wide.swapaxes(0, 1)), wide[:, 3:7].swapaxes(0, 1))
+    np.testing.assert_array_equal(center_square(wide), wide[:, 3:7])
+    np.testing.assert_array_equal(center_square(wide.swapaxes(0, 1)), wide[:, 3:7].swapaxes(0, 1))
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"image_size": 100}, "multiple of 8"),
         ({"image_size": 8}, "16 to 2048"),
@@ -120,6 +120,6 @@ def test_crop_keeps_the_middle_and_squash_keeps_all():
         ({"max_pixels": 100}, "image_size"),
     ],
 )
-def test_a_recipe_out_of_range_is_refused(changes, words):
-    with pytest.raises(ValueError, match=words):
+def test_a_recipe_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         Recipe(**changes)

@@ -1,4 +1,4 @@
-"""The verifier through its command: a whole dataset passes, and every fault is found and named."""
+"""Verifying datasets through the command: a dataset without faults passes, and every fault is reported."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from tfrecords_schema import Manifest, decode_example, encode_example, frame_rec
 
 
 def make(root, **layout):
-    """A small dataset made by the job's own functions, without a runner."""
+    """Makes a small dataset with the job's functions, without a runner."""
     images = helper_photos.folder(root / "images", 24)
     recipe, layout = Recipe(image_size=32), Sharding(val_fraction=0.3, num_shards=2, **layout)
     output = str(root / "dataset")
@@ -51,7 +51,7 @@ RECEIPT = "receipts/train-00000-of-00002.json"
 
 
 def rewrite(path, change):
-    """Puts the records through `change`, a function of (number, key, edges, labels), and frames them anew."""
+    """Replaces each record by `change(number, key, edges, labels)` and frames it again."""
     with path.open("rb") as file:
         records = [decode_example(record) for record in read_records(file)]
     longest = max(len(key) for key, _, _ in records)
@@ -61,7 +61,7 @@ def rewrite(path, change):
 
 
 def forge(root):
-    """Makes manifest and receipts agree with the shards' new bytes, as a careless tool would."""
+    """Puts the new sizes and digests of the changed shards into the manifest and the receipts."""
     import hashlib
 
     for name in [RECEIPT, "manifest.json"]:
@@ -73,29 +73,29 @@ def forge(root):
         (root / name).write_text(json.dumps(content))
 
 
-def test_a_whole_dataset_passes(plain, packed):
+def test_a_dataset_without_faults_passes(plain, packed):
     for root, run in ((plain, verify), (packed, verify), (plain, verify_in_processes)):
         result = run(root)
         assert result.returncode == 0, result.stderr
-        assert result.stdout.startswith(f"{root} is whole: 24 examples, ")
+        assert result.stdout.startswith(f"{root} has no faults: 24 examples, ")
 
 
 def verify_in_processes(root):
-    """The real command."""
+    """Runs the command in a process of its own, with worker processes."""
     return run_script("verify_shards.py", root, "--workers", 2)
 
 
-def assert_fault(root, *words, verify=verify):
+def assert_fault(root, *texts, verify=verify):
     result = verify(root)
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.startswith("verify_shards: ")
     assert result.stderr.count("\n") == 1
-    for word in words:
-        assert word in result.stderr
+    for text in texts:
+        assert text in result.stderr
 
 
-def test_a_flipped_bit_is_found_in_its_record(dataset):
+def test_a_flipped_bit_is_reported_with_its_record(dataset):
     stride = Manifest.load(dataset).splits["train"].shards[0].layout.stride
     data = bytearray((dataset / SHARD).read_bytes())
     data[2 * stride + stride // 2] ^= 4
@@ -104,12 +104,12 @@ def test_a_flipped_bit_is_found_in_its_record(dataset):
         assert_fault(dataset, SHARD, "record 2: the checksum of its bytes is wrong", verify=run)
 
 
-def test_a_cut_shard_is_found(dataset):
+def test_a_truncated_shard_is_reported(dataset):
     (dataset / SHARD).write_bytes((dataset / SHARD).read_bytes()[:-7])
     assert_fault(dataset, SHARD, "size in bytes")
 
 
-def test_swapped_shards_are_found(dataset):
+def test_swapped_shards_are_reported(dataset):
     other = dataset / SHARD.replace("00000-of", "00001-of")
     first, second = (dataset / SHARD).read_bytes(), other.read_bytes()
     (dataset / SHARD).write_bytes(second)
@@ -117,39 +117,39 @@ def test_swapped_shards_are_found(dataset):
     assert_fault(dataset, SHARD)
 
 
-def test_a_label_beyond_the_palette_is_found_with_its_key(dataset):
+def test_a_label_outside_the_palette_is_reported_with_its_key(dataset):
     rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, b"\x1b" + la[1:] if i == 1 else la))
     forge(dataset)
     assert_fault(dataset, SHARD, "record 1, key n0000000", "label 27, but the palette has 27 colours")
 
 
-def test_changed_labels_are_found_by_the_histogram(dataset):
+def test_the_histogram_reveals_changed_labels(dataset):
     rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, bytes(len(la)) if i == 1 else la))
     forge(dataset)
     assert_fault(dataset, SHARD, "label_histogram in the receipt")
 
 
-def test_changed_edges_are_found_by_their_number(dataset):
+def test_the_number_of_edge_pixels_reveals_changed_edges(dataset):
     rewrite(dataset / SHARD, lambda i, k, e, la: (k, b"\xff" * len(e) if i == 1 else e, la))
     forge(dataset)
     assert_fault(dataset, SHARD, "edge_pixels in the receipt")
 
 
-def test_short_edges_are_found_with_their_key(dataset):
+def test_short_edges_are_reported_with_their_key(dataset):
     rewrite(dataset / SHARD, lambda i, k, e, la: (k, e[:-1], la + b"\0"))
     forge(dataset)
     assert_fault(dataset, SHARD, "record 0, key n0000000", "bytes of edges: expected 128, found 127")
 
 
-def test_a_key_that_stands_twice_is_found(dataset):
+def test_a_duplicate_key_is_reported(dataset):
     keys = []
     rewrite(dataset / SHARD, lambda i, k, e, la: (keys.append(k) or keys[max(0, i - 1)], e, la))
     forge(dataset)
     assert_fault(dataset, f"{SHARD}: record 1, key n0000000", f"the same key as record 0 of {SHARD}")
 
 
-def test_a_key_may_stand_in_both_splits(tmp_path):
-    """As where train/cats/1.jpg and val/cats/1.jpg are two photographs."""
+def test_both_splits_may_have_the_same_key(tmp_path):
+    """train/cats/1.jpg and val/cats/1.jpg may be different images."""
     for split, seed in (("train", 1), ("val", 2)):
         path = tmp_path / "images" / split / "cats/1.jpg"
         path.parent.mkdir(parents=True)
@@ -162,26 +162,26 @@ def test_a_key_may_stand_in_both_splits(tmp_path):
 
 
 def damage_stream(data):
-    """A deflate stream with a block of a kind that there is not."""
+    """Gives a deflate stream a block of an invalid type."""
     return data[:10] + b"\xff" * 20 + data[30:]
 
 
 @pytest.mark.parametrize("change", [damage_stream, lambda d: d[:-9], lambda d: d[:5], lambda d: b"x" + d])
-@pytest.mark.parametrize("honest", [True, False])
-def test_a_damaged_compressed_shard_is_found(packed, tmp_path, change, honest):
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_damaged_compressed_shard_is_reported(packed, tmp_path, change, forged):
     root, shard = shutil.copytree(packed, tmp_path / "dataset"), f"{SHARD}.gz"
     (root / shard).write_bytes(change((root / shard).read_bytes()))
-    if not honest:
+    if forged:
         forge(root)
     assert_fault(root, shard)
 
 
-def test_more_examples_than_any_memory_holds_are_a_fault(dataset):
+def test_a_number_of_examples_beyond_any_memory_is_reported(dataset):
     manifest, receipt = (json.loads((dataset / name).read_text()) for name in ["manifest.json", RECEIPT])
     split = manifest["splits"]["train"]
-    more = 10**15 - receipt["shard"]["examples"]
-    split["examples"] += more
-    split["label_histogram"][0] += more * 32**2
+    added = 10**15 - receipt["shard"]["examples"]
+    split["examples"] += added
+    split["label_histogram"][0] += added * 32**2
     for shard in (split["shards"][0], receipt["shard"]):
         shard |= {"examples": 10**15, "layout": None}
     (dataset / "manifest.json").write_text(json.dumps(manifest))
@@ -190,28 +190,28 @@ def test_more_examples_than_any_memory_holds_are_a_fault(dataset):
 
 
 @pytest.mark.parametrize("name", [SHARD, RECEIPT, "manifest.json"])
-def test_a_missing_file_is_named(dataset, name):
+def test_a_missing_file_is_reported(dataset, name):
     (dataset / name).unlink()
     assert_fault(dataset, Path(name).name)
 
 
 @pytest.mark.parametrize("name", [RECEIPT, "manifest.json"])
-def test_a_cut_json_file_is_named(dataset, name):
+def test_a_truncated_json_file_is_reported(dataset, name):
     (dataset / name).write_bytes((dataset / name).read_bytes()[:100])
     assert_fault(dataset, name)
 
 
-def test_a_stray_shard_is_named(dataset):
+def test_a_shard_outside_the_manifest_is_reported(dataset):
     (dataset / "train/train-00000-of-00009.tfrecord").write_bytes(b"")
     assert_fault(dataset, "train-00000-of-00009.tfrecord is not in manifest.json")
 
 
-# ------------------------------------------------------------------------------------------- endings
+# ---------------------------------------------------------------------------------------- exit codes
 
 
-def run(monkeypatch, capsys, *words):
-    """The command in this process: its exit code and what it said on stderr."""
-    monkeypatch.setattr(sys, "argv", ["verify_shards.py", *map(str, words)])
+def run(monkeypatch, capsys, *arguments):
+    """Runs the command in this process and returns its exit code and stderr."""
+    monkeypatch.setattr(sys, "argv", ["verify_shards.py", *map(str, arguments)])
     try:
         code = verify_shards.main()
     except SystemExit as e:
@@ -219,29 +219,29 @@ def run(monkeypatch, capsys, *words):
     return code, capsys.readouterr().err
 
 
-def test_a_worker_that_was_killed_is_a_sentence(dataset, monkeypatch, capsys):
+def test_the_error_for_a_killed_worker_is_one_sentence(dataset, monkeypatch, capsys):
     def broken(root, workers):
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")
 
     monkeypatch.setattr(verify_shards, "check_dataset", broken)
-    code, said = run(monkeypatch, capsys, dataset)
+    code, stderr = run(monkeypatch, capsys, dataset)
     assert code == 1
-    assert said.count("\n") == 1
-    assert "--workers" in said
+    assert stderr.count("\n") == 1
+    assert "--workers" in stderr
 
 
 @pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "Permission denied", "/a/shard")])
-def test_what_the_system_refuses_is_a_sentence(error, dataset, monkeypatch, capsys):
+def test_the_error_of_the_operating_system_is_one_sentence(error, dataset, monkeypatch, capsys):
     def refuse(root, workers):
         raise error
 
     monkeypatch.setattr(verify_shards, "check_dataset", refuse)
-    code, said = run(monkeypatch, capsys, dataset)
+    code, stderr = run(monkeypatch, capsys, dataset)
     assert code == 1
-    assert said.count("\n") == 1
-    assert (getattr(error, "filename", None) or "memory") in said
+    assert stderr.count("\n") == 1
+    assert (getattr(error, "filename", None) or "memory") in stderr
 
 
-def test_a_home_that_is_typed_is_found(dataset, monkeypatch, capsys):
+def test_the_home_folder_is_expanded(dataset, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(dataset.parent))
     assert run(monkeypatch, capsys, "~/dataset", "--workers", 1)[0] == 0

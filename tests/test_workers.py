@@ -1,4 +1,4 @@
-"""Of a worker that dies, the image in hand and the shard are named, and what to do about it."""
+"""If a worker dies, the message contains the current image, the shard and what to do."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from preprocess.sources import Image, images
 def planned(tmp_path: Path) -> list[Shard]:
     """Two shards of eight photographs."""
     helper_photos.folder(tmp_path / "images", 8)
-    found = images([str(tmp_path / "images")], str(tmp_path / "out"))
-    return make_plan(found, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))
+    sources = images([str(tmp_path / "images")], str(tmp_path / "out"))
+    return make_plan(sources, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))
 
 
 def make_queue(planned: list[Shard], tmp_path: Path) -> ShardQueue:
@@ -36,7 +36,7 @@ def make_queue(planned: list[Shard], tmp_path: Path) -> ShardQueue:
     return ShardQueue(planned, str(tmp_path / "queue"))
 
 
-def test_the_image_in_hand_is_known_by_the_process(planned: list[Shard], tmp_path: Path) -> None:
+def test_the_current_image_of_a_process(planned: list[Shard], tmp_path: Path) -> None:
     queue = make_queue(planned, tmp_path)
     assert queue.current_image(os.getpid()) is None
     shard = next(mine := queue.take())
@@ -47,17 +47,17 @@ def test_the_image_in_hand_is_known_by_the_process(planned: list[Shard], tmp_pat
     assert current.image
     assert f"{current.image.path}, image 2 of {shard.images} of {shard.name}" in str(current)
     assert queue.current_image(os.getpid() + 1) is None
-    queue.begin(shard, shard.images)  # the file is being finished
+    queue.begin(shard, shard.images)  # the shard has no further image
     assert str(queue.current_image(os.getpid())) == shard.name
     following = next(mine)
-    assert str(queue.current_image(os.getpid())) == following.name, "a finished shard is no longer in hand"
+    assert str(queue.current_image(os.getpid())) == following.name, "a finished shard has no current image"
 
 
-def test_each_image_is_noted_before_it_is_read(
+def test_each_image_is_recorded_before_it_is_read(
     planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    real = shard_writer.read_all
+    real = shard_writer.read_images
     seen = []
 
     def watched(images, max_pixels):  # type: ignore[no-untyped-def]
@@ -65,13 +65,13 @@ def test_each_image_is_noted_before_it_is_read(
             seen.append((number, begun[-1]))
             yield image, data
 
-    monkeypatch.setattr(shard_writer, "read_all", watched)
+    monkeypatch.setattr(shard_writer, "read_images", watched)
     shard_writer.write_shard(planned[0], DEFAULT, "none", str(tmp_path / "out"), begun.append)
     assert begun == list(range(planned[0].images + 1))
     assert all(number == noted for number, noted in seen)
 
 
-def test_an_image_that_takes_all_memory_is_named(
+def test_the_error_without_memory_contains_the_image(
     planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def greedy(data: bytes, recipe: object) -> None:
@@ -80,13 +80,13 @@ def test_an_image_that_takes_all_memory_is_named(
     monkeypatch.setattr(shard_writer, "transform", greedy)
     with pytest.raises(shard_writer.ImageError) as error:
         shard_writer.write_shard(planned[1], DEFAULT, "none", str(tmp_path / "out"))
-    words = str(error.value)
-    assert str(tmp_path / "images") in words
-    assert f"image 1 of {planned[1].images} of {planned[1].name}: MemoryError" in words
+    message = str(error.value)
+    assert str(tmp_path / "images") in message
+    assert f"image 1 of {planned[1].images} of {planned[1].name}: MemoryError" in message
     assert list((tmp_path / "out/train").glob("*")) == list((tmp_path / "out/.work").glob("*.tmp")) == []
 
 
-def test_an_image_in_a_tar_is_named_with_its_tar() -> None:
+def test_the_description_of_an_image_in_a_tar_contains_the_tar() -> None:
     shard = Shard("train", "train/x", "plan", 3, "0", 1)
     image = Image("n01/a.jpg", "/data/n01.tar", 512, 100)
     assert "n01/a.jpg in /data/n01.tar, image 3 of 3" in str(CurrentImage(shard, 2, image))
@@ -95,7 +95,7 @@ def test_an_image_in_a_tar_is_named_with_its_tar() -> None:
 def dying(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, paths: list[str], code: int = -signal.SIGKILL
 ) -> Options:
-    """Options of a job whose workers die, each while it has the next of the images `paths` in hand."""
+    """Returns the options of a job whose workers die, each while processing the next image of `paths`."""
     shard = Shard("train", "train/x", "plan", 3, "0", 1)
     deaths = iter(paths)
 
@@ -107,19 +107,21 @@ def dying(
     return parse(["--input", "x", "--output", str(tmp_path)])
 
 
-def test_workers_that_die_of_one_image_say_which_to_remove(
+def test_the_error_suggests_to_remove_an_image_that_killed_several_workers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/huge.jpg", "/huge.jpg"])
-    with pytest.raises(job.WorkersDiedError, match=r"2 of 3 died of /huge.jpg: move it out of the input"):
+    with pytest.raises(
+        job.WorkersDiedError, match=r"2 of 3 died while converting /huge.jpg: move it out of the input"
+    ):
         job._run_with_retries(options, [])
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert "SIGKILL" in said[0]
-    assert "/a.jpg, image 1 of 3 of train/x; starting again" in said[0]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "SIGKILL" in lines[0]
+    assert "/a.jpg, image 1 of 3 of train/x; starting again" in lines[0]
 
 
-def test_workers_that_die_of_several_images_say_how_to_use_less_memory(
+def test_the_error_suggests_fewer_workers_if_images_differ(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/b.jpg", ""])
@@ -128,26 +130,26 @@ def test_workers_that_die_of_several_images_say_how_to_use_less_memory(
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(-9, "SIGKILL (as the kernel does when memory"), (-11, "SIGSEGV"), (1, "code 1")]
+    ("code", "expected"), [(-9, "SIGKILL (as the kernel does when memory"), (-11, "SIGSEGV"), (1, "code 1")]
 )
-def test_how_a_worker_ended_is_told_in_words(code: int, words: str) -> None:
-    assert words in str(WorkerDiedError(7, code))
+def test_the_error_describes_how_a_worker_ended(code: int, expected: str) -> None:
+    assert expected in str(WorkerDiedError(7, code))
 
 
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
-def test_debugging_is_asked_for_in_the_environment(
+def test_debugging_is_enabled_by_the_environment(
     value: str, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LINEWASH_DEBUG", value)
     assert is_debugging() == shown
 
 
-def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher() -> None:
-    """In a process of its own: another test may have started the server of this one."""
+def test_workers_block_the_signals_that_the_launcher_handles() -> None:
+    """Runs in a new process: another test may have started the server of this one."""
     code = """if True:
         from pathlib import Path
         from preprocess.runners import worker
-        worker.warm_up()
+        worker.start_server()
         print(Path(f"/proc/{worker.forkserver._forkserver._forkserver_pid}/status").read_text())
     """
     status = subprocess.run(
@@ -160,7 +162,7 @@ def test_workers_leave_the_signals_of_a_terminal_and_a_service_to_the_launcher()
         assert blocked & 1 << (number - 1)
 
 
-# Loaded by each Python that starts: lets the worker that comes to one image die in a given way.
+# Imported by every Python process at its start. Kills the worker that processes one certain image.
 POISON = """
 import signal, sys
 
@@ -172,7 +174,7 @@ class Finder:
             ordinary = shard_writer.transform
             def transform(data, recipe):
                 if len(data) == SIZE:
-                    signal.raise_signal(signal.HOW)  # of this thread: another would let it go on
+                    signal.raise_signal(signal.HOW)  # for this thread: os.kill could let it continue
                 return ordinary(data, recipe)
             shard_writer.transform = transform
 
@@ -182,8 +184,8 @@ sys.meta_path.insert(0, Finder())
 
 @pytest.mark.faults
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV"])
-def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
-    """The image is named; without it, the same command finishes as if it had never been there."""
+def test_a_worker_process_that_is_killed_by_an_image(how: str, tmp_path: Path) -> None:
+    """The error contains the image. Without the image, the same command completes the same dataset."""
     helper_photos.folder(tmp_path / "images", 40)
     poison = tmp_path / "images/n00000001/poison.jpg"
     poison.write_bytes(helper_photos.jpeg(helper_photos.picture(99, 333, 222)))
@@ -199,11 +201,11 @@ def test_a_real_worker_that_dies_of_an_image(how: str, tmp_path: Path) -> None:
         assert list(Path(temporary).iterdir()) == []
         assert result.returncode == 1, result.stderr
         last = result.stderr.splitlines()[-1]
-        assert f"3 of 3 died of {poison}: move it out of the input" in last
+        assert f"3 of 3 died while converting {poison}: move it out of the input" in last
         assert how in last
         assert "run the same command again" in last
         assert ("Segmentation fault" in result.stderr) == (how == "SIGSEGV"), (
-            "the workers' own words are kept"
+            "the stderr of the workers is shown"
         )
         poison.unlink()
         assert preprocess_in_a_process(*args, "--output", tmp_path / "out", env=env).returncode == 0

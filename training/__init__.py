@@ -1,9 +1,9 @@
-"""The trainer: streams the shards of one dataset and learns to colour its drawings.
+"""The trainer: reads the shards of a dataset and trains networks that colour its drawings.
 
-Read the rooms in the order in which data flow: `data` (shards to augmented batches), `models`, `metrics`,
-`loop` (the training loop and the state from which a run resumes), `run` (what a run prints and writes),
-then `evaluate` and `export`. `config` has every setting. Hydra is used only in `command`, `hydra_config` and
-`overrides`; the other commands parse their arguments with `cli`. A user's mistake becomes one of `errors`.
+Read the subpackages in the order in which data flow: `data` (shards to augmented batches), `models`,
+`metrics`, `loop` (training and checkpoints), `run` (what a run prints and writes), `evaluate` and `export`.
+`config` defines every setting. Only `command`, `hydra_config`, `overrides` and `settings_help` use Hydra; the
+other commands parse their arguments with `cli`. `errors` has the exceptions for mistakes of users.
 """
 
 from training.environment import protect_home

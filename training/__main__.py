@@ -1,7 +1,7 @@
-"""The command line of the trainer: reports every failure in a sentence, also that of a missing package.
+"""The command line of the trainer, also installed as `linewash-train`.
 
 python -m training data.root=DATASET [overrides]    trains
-python -m training run=RUN_DIR [trainer.epochs=N]   continues a run that was stopped
+python -m training run=RUN_DIR [trainer.epochs=N]   continues a run
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.cli import run_command
-
-COMMAND = "python -m training"
+from training.cli import run_command, train_command, version_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains, once or for each job of a sweep; returns the exit code.
 
     Args:
-      argv: the words after the command's name; those of the process if None.
+      argv: the arguments; those of this process if None.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
-        # Only here: where Hydra is not installed, its absence is reported as a sentence.
+        if "--version" in arguments:
+            print(version_line(train_command()))
+            return 0
+        # Imported here: where Hydra is not installed, its absence is reported in a sentence.
         from training.command import run
 
-        return run(words)
+        return run(arguments)
 
-    return run_command(COMMAND, work)
+    return run_command(train_command(), work)
 
 
 if __name__ == "__main__":

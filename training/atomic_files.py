@@ -1,4 +1,4 @@
-"""Files that stand whole or not at all, whatever ends the process or the machine in the middle."""
+"""Atomic writes: a file or directory is either complete or absent, even after a kill or a power failure."""
 
 from __future__ import annotations
 
@@ -12,27 +12,37 @@ from pathlib import Path
 
 from training.errors import LinewashError
 
+# The names of temporary files and directories begin with it.
 UNFINISHED = ".writing."
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to, and renames it to `path` once it is safely on disk.
+def atomic_write(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Yields a temporary path to write to, and renames it to `path` at the end.
 
-    Until then, and after a failure, whatever stood at `path` stays, and nothing else. The suffix is the same.
+    Until then, and after an error, an existing file at `path` is unchanged and nothing else is left.
+
+    Args:
+      path: the file to write. Its directory is made if necessary.
+      sync: whether the file is on disk before it is renamed. False is for many small files that can be
+        made again, since a sync takes milliseconds.
+
+    Yields:
+      A unique path in the same directory, with the same suffix.
 
     Raises:
-      OSError: it cannot be written; the error names `path`, never the temporary file.
+      OSError: the file cannot be written; the error names `path` and not the temporary file.
     """
     temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(4)}{path.suffix}")
     try:
-        with _named(temporary, path):
+        with _rename_in_errors(temporary, path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _sync(temporary)
+            if sync:
+                _sync(temporary)
             temporary.replace(path)
-            # The new name is on disk only when its directory is.
-            _sync(path.parent)
+            if sync:
+                _sync(path.parent)  # makes the new name durable
     finally:
         with suppress(OSError):
             _remove(temporary)
@@ -40,16 +50,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(directory: Path) -> Iterator[Path]:
-    """Gives a temporary directory to fill, and renames it to `directory` once all of it is safely on disk.
+    """Yields a temporary directory to fill, and renames it to `directory` at the end, once it is on disk.
 
-    `directory` may stand there only if it is empty. After a failure nothing is left.
+    After an error nothing is left. What a killed process left of an earlier attempt is removed.
+
+    Args:
+      directory: the directory to make. It may exist only if it is empty.
+
+    Yields:
+      A unique directory beside it.
 
     Raises:
-      OSError: it cannot be written; the error names a path in `directory`, never in the temporary one.
+      OSError: a file cannot be written; the error names a path in `directory` and not in the temporary one.
     """
     directory = directory.resolve()
     temporary = directory.with_name(f"{UNFINISHED}{directory.name}.{secrets.token_hex(4)}")
-    with _named(temporary, directory):
+    with _rename_in_errors(temporary, directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         for path in directory.parent.glob(f"{UNFINISHED}*"):
             if f"{path.name}.".startswith(f"{UNFINISHED}{directory.name}."):
@@ -57,7 +73,7 @@ def atomic_directory(directory: Path) -> Iterator[Path]:
         temporary.mkdir()
         lock = os.open(temporary, os.O_RDONLY)
         try:
-            with suppress(OSError):  # not every file system has locks
+            with suppress(OSError):  # some file systems have no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield temporary
             for path in [*temporary.rglob("*"), temporary]:
@@ -71,23 +87,22 @@ def atomic_directory(directory: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Removes what a killed process left half written in `directory` and below."""
+    """Removes the temporary files and directories that a killed process left in `directory` and below."""
     for path in list(directory.rglob(UNFINISHED + "*")):
         _remove_abandoned(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _named(temporary: Path, path: Path) -> Iterator[None]:
-    """Has errors name `path` where they name `temporary`, or no file (as those of a full disk)."""
+def _rename_in_errors(temporary: Path, path: Path) -> Iterator[None]:
+    """Makes errors name `path` where they name `temporary`, or no file (as those of a full disk)."""
     try:
         yield
     except OSError as e:
-        found = (
-            os.fsdecode(e.filename) if isinstance(e.filename, (str, bytes, os.PathLike)) else str(temporary)
-        )
-        if not found.startswith(str(temporary)):
+        has_name = isinstance(e.filename, (str, bytes, os.PathLike))
+        name = os.fsdecode(e.filename) if has_name else str(temporary)
+        if not name.startswith(str(temporary)):
             raise
-        name = str(path) + found.removeprefix(str(temporary))
+        name = str(path) + name.removeprefix(str(temporary))
         raise OSError(e.errno, e.strerror or str(e).replace(str(temporary), str(path)), name) from e
     except LinewashError as e:
         e.args = tuple(str(part).replace(str(temporary), str(path)) for part in e.args)
@@ -95,7 +110,7 @@ def _named(temporary: Path, path: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Removes what a killed process left of an unfinished directory; one that still makes it holds a lock."""
+    """Removes an unfinished directory unless a process still fills it, which then holds its lock."""
     with suppress(OSError):
         lock = os.open(directory, os.O_RDONLY)
         try:

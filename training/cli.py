@@ -25,6 +25,8 @@ from training.errors import LinewashError, UsageError, WorkError
 
 # The keys of `parse_key_values` whose values are paths.
 PATH_KEYS = ("run", "out", "data.root")
+# As in pyproject.toml.
+CONSOLE_COMMAND = "linewash-train"
 # Distinguishes TensorFlow's out-of-memory errors from its other errors.
 OUT_OF_MEMORY = re.compile(r"\bOOM\b|out of memory|failed to allocate", re.IGNORECASE)
 OWN_PACKAGES = {"training", "preprocess", "linewash", "conf", "tfrecords_schema"}
@@ -111,6 +113,11 @@ def run_text_command(
         return 0
 
     return run_command(command, print_text, extra)
+
+
+def train_command() -> str:
+    """Returns the name by which the trainer was started: its console command, or `python -m training`."""
+    return CONSOLE_COMMAND if Path(sys.argv[0]).name == CONSOLE_COMMAND else "python -m training"
 
 
 def version_line(command: str) -> str:

@@ -1,7 +1,7 @@
-"""python -m training.compare RUN_DIR... [out=FILE]: runs side by side, as a table and as curves.
+"""python -m training.compare RUN_DIR... [out=comparison.png]: compares runs in a table and in a picture.
 
-A directory of runs, such as one of a sweep, stands for all runs in it. Each run is judged as it was while it
-trained: by its validation loss, or else by its training loss.
+A directory that contains runs, such as that of a sweep, stands for all of them. The scores are those recorded
+in training: on the validation split, or else on the training split.
 """
 
 from __future__ import annotations
@@ -21,14 +21,21 @@ from training.cli import parse_path, run_text_command
 from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
-WIDTH = 80  # columns of the table
-LONGEST_NAME = 24
+MAX_COLUMNS = 80  # of the table
+MAX_NAME = 24  # characters
 USAGE = "python -m training.compare RUN_DIR... [out=comparison.png]"
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What a run left: its flat settings, its dataset's fingerprint, and the rows of its history.csv."""
+    """The recorded history of a run.
+
+    Attributes:
+      name: shown in the table and the picture.
+      settings: flat, `group.key` to value.
+      fingerprint: of the dataset.
+      rows: of history.csv.
+    """
 
     name: str
     settings: dict[str, Any]
@@ -36,144 +43,152 @@ class RunHistory:
     rows: list[dict[str, str]]
 
     def curve(self, score: str) -> list[float]:
-        """A score, `loss` or `accuracy`, of every epoch, on the split that judges."""
+        """Returns a score, `loss` or `accuracy`, of every epoch on the selection split."""
         has_val = bool(self.rows) and all(row["val_loss"] for row in self.rows)
         return [float(row[f"{'val' if has_val else 'train'}_{score}"]) for row in self.rows]
 
     @property
     def best(self) -> int | None:
-        """The index of the epoch with the lowest loss; None before the first has ended."""
+        """The index of the row with the lowest loss; None if no epoch has ended."""
         losses = self.curve("loss")
         return losses.index(min(losses)) if losses else None
 
 
 def find_runs(directories: list[Path]) -> list[RunHistory]:
-    """Reads the runs in the order given, and those of one directory by their numbers.
+    """Reads the runs in some directories, those within one directory in the order of their numbers.
 
     Raises:
-      UsageError: a directory without a run, or with files that python -m training did not write.
+      UsageError: a directory contains no run, or files that training did not write.
     """
-    # Only here: where a package is not installed, its absence is reported as a sentence.
+    # Imported late: if a package is missing, the command reports it in one sentence.
     from training.run.run_info import RUN_NAME
 
-    found: dict[Path, None] = {}
+    run_dirs: dict[Path, None] = {}
     for directory in directories:
-        records = [directory / RUN_NAME] if (directory / RUN_NAME).is_file() else directory.rglob(RUN_NAME)
-        run_dirs = sorted((record.parent for record in records), key=_by_number)
-        if not run_dirs:
+        files = [directory / RUN_NAME] if (directory / RUN_NAME).is_file() else directory.rglob(RUN_NAME)
+        parents = sorted((file.parent for file in files), key=_natural_order)
+        if not parents:
             raise UsageError(f"{directory} holds no run: name directories that python -m training made")
-        found |= dict.fromkeys(run_dirs)
-    resolved = [run_dir.resolve() for run_dir in found]
-    above = os.path.commonpath([run_dir.parent for run_dir in resolved])
+        run_dirs |= dict.fromkeys(parents)
+    resolved = [run_dir.resolve() for run_dir in run_dirs]
+    common = os.path.commonpath([run_dir.parent for run_dir in resolved])
     return [
-        _read(run_dir, os.path.relpath(place, above)) for run_dir, place in zip(found, resolved, strict=True)
+        _read(run_dir, os.path.relpath(path, common))
+        for run_dir, path in zip(run_dirs, resolved, strict=True)
     ]
 
 
 def table(runs: list[RunHistory]) -> str:
-    """One row a run, `WIDTH` columns at most; the last column has the settings that are not all equal."""
-    names = [_shortened(run.name) for run in runs]
+    """Formats one row per run, at most `MAX_COLUMNS` wide, with the settings that are not the same in all."""
+    names = [_shorten(run.name) for run in runs]
     steps = [f"{int(run.rows[-1]['step']):,}" if run.rows else "-" for run in runs]
-    head = [max(map(len, ["run", *names])), max(map(len, ["steps", *steps]))]
-    lines = [f"{'run':{head[0]}}  {'steps':>{head[1]}}  best   loss  accuracy  settings"]
+    widths = [max(map(len, ["run", *names])), max(map(len, ["steps", *steps]))]
+    lines = [f"{'run':{widths[0]}}  {'steps':>{widths[1]}}  best   loss  accuracy  settings"]
     for run, name, step, differing in zip(runs, names, steps, differing_settings(runs), strict=True):
-        row = f"{name:{head[0]}}  {step:>{head[1]}}  {_scores(run)}  "
+        row = f"{name:{widths[0]}}  {step:>{widths[1]}}  {_format_scores(run)}  "
         wrapped = textwrap.wrap(
-            "  ".join(differing), WIDTH, initial_indent=row, subsequent_indent=" " * len(row)
+            "  ".join(differing), MAX_COLUMNS, initial_indent=row, subsequent_indent=" " * len(row)
         )
         lines += wrapped or [row.rstrip()]
     if len({run.fingerprint for run in runs}) > 1:
-        lines.append("Not all runs saw the same dataset: their scores do not compare.")
+        lines.append("The runs did not use the same dataset: their scores cannot be compared.")
     return "\n".join(lines)
 
 
 def differing_settings(runs: list[RunHistory]) -> list[list[str]]:
-    """For each run `key=value` of the settings that differ among the runs, in the shortest clear form."""
+    """Returns for each run the settings that are not the same in all runs, as `key=value`.
+
+    The group of a key is omitted where the rest is unambiguous.
+    """
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    if len({run.fingerprint for run in runs}) == 1:  # the same dataset, wherever it stood
+    if len({run.fingerprint for run in runs}) == 1:  # the same dataset, at whatever path
         keys.pop("data.root", None)
     differing = [
         key for key in keys if len({json.dumps(run.settings.get(key, "no such setting")) for run in runs}) > 1
     ]
-    last = [key.partition(".")[2] for key in differing]
+    names = [key.partition(".")[2] for key in differing]
     short = {
-        key: name if last.count(name) == 1 and name != "name" else key
-        for key, name in zip(differing, last, strict=True)
+        key: name if names.count(name) == 1 and name != "name" else key
+        for key, name in zip(differing, names, strict=True)
     }
     return [
-        [f"{short[key]}={_typed(run.settings[key])}" for key in differing if key in run.settings]
+        [f"{short[key]}={_as_typed(run.settings[key])}" for key in differing if key in run.settings]
         for run in runs
     ]
 
 
-def compare(words: Sequence[str]) -> str:
-    """Prints the table and draws the curves; returns what is to be printed at the end.
+def compare(argv: Sequence[str]) -> str:
+    """Prints the table, writes the picture, and returns the text to print at the end.
 
     Raises:
-      UsageError: what was typed cannot be meant, or is no run.
+      UsageError: an argument is wrong, or is no run.
       WorkError: no epoch has ended yet, or the picture cannot be written.
     """
-    typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    out = Path(parse_path(typed[-1]) if typed else "comparison.png")
-    # run=RUN_DIR, as the other commands have it, will do too.
-    places = [word.removeprefix("run=") for word in words if not word.startswith("out=")]
-    if not places or any(place.startswith("-") for place in places):
+    outputs = [argument.removeprefix("out=") for argument in argv if argument.startswith("out=")]
+    out = Path(parse_path(outputs[-1]) if outputs else "comparison.png")
+    # run=RUN_DIR is accepted, because the other commands use it.
+    paths = [argument.removeprefix("run=") for argument in argv if not argument.startswith("out=")]
+    if not paths or any(path.startswith("-") for path in paths):
         raise UsageError(f"type {USAGE}")
-    runs = find_runs([Path(parse_path(place)) for place in places])
+    runs = find_runs([Path(parse_path(path)) for path in paths])
     print(table(runs), flush=True)
-    ended = {run.name: run for run in runs if run.rows}
-    if not ended:
+    started = {run.name: run for run in runs if run.rows}
+    if not started:
         raise WorkError("no epoch has ended in any of these runs: there are no curves to draw yet")
     start_tensorflow()
     from training.run.plots import write_comparison
 
-    curves = {name: (run.curve("loss"), run.curve("accuracy")) for name, run in ended.items()}
+    curves = {name: (run.curve("loss"), run.curve("accuracy")) for name, run in started.items()}
     try:
         write_comparison(out, curves)
     except OSError as e:
         raise WorkError(f"out={out} could not be written: {e.strerror or e}") from e
-    except ValueError as e:  # matplotlib's, with the formats that it knows
+    except ValueError as e:  # of matplotlib, which lists the formats that it supports
         raise WorkError(f"out={out} could not be written: {e}") from e
     return f"look at    {out}"
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    return run_text_command("python -m training.compare", f"{(__doc__ or '').strip()}\n", words, compare)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run_text_command("python -m training.compare", f"{(__doc__ or '').strip()}\n", argv, compare)
 
 
 def _read(run_dir: Path, name: str) -> RunHistory:
-    from training.run.run_info import read_run, settings
+    from training.run.run_info import RunInfo, flat_settings
 
-    run, path = read_run(run_dir), run_dir / "history.csv"
+    run, path = RunInfo.read(run_dir), run_dir / "history.csv"
     try:
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-        read = RunHistory(name, settings(run["config"]), run["dataset"]["fingerprint"], rows)
-        read.curve("loss"), read.curve("accuracy")
-        [int(row[name]) for row in rows for name in ("epoch", "step")]
+        history = RunHistory(name, flat_settings(run.config), run.dataset.fingerprint, rows)
+        # Fails now if a column that is needed later is missing or no number.
+        history.curve("loss"), history.curve("accuracy")
+        [int(row[column]) for row in rows for column in ("epoch", "step")]
     except (KeyError, TypeError, ValueError, csv.Error) as e:
-        raise UsageError(f"{path} is not what python -m training wrote: it cannot be read") from e
-    return read
+        raise UsageError(
+            f"{path} is not what python -m training writes ({type(e).__name__}): name another run"
+        ) from e
+    return history
 
 
-def _scores(run: RunHistory) -> str:
+def _format_scores(run: RunHistory) -> str:
     if run.best is None:
         return f"{'-':>4}  {'-':>5}  {'-':>8}"
     loss, accuracy = run.curve("loss")[run.best], run.curve("accuracy")[run.best]
     return f"{run.rows[run.best]['epoch']:>4}  {loss:5.3f}  {accuracy:8.3f}"
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :]
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_NAME else "…" + name[1 - MAX_NAME :]
 
 
-def _typed(value: Any) -> str:
-    """As it would be typed on the command line."""
+def _as_typed(value: Any) -> str:
+    """Formats a value as it is typed on the command line."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def _by_number(path: Path) -> list[tuple[int, str]]:
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """Returns a sort key by which 2 comes before 10."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 

@@ -1,139 +1,248 @@
-"""Every setting of the trainer, as plain frozen dataclasses which validate themselves.
+"""Every setting of the trainer: frozen dataclasses, one per group, which check their values.
 
-The values stand in conf/, one comment each, and nowhere else: no field has a default here. A field's type
-is what Hydra checks overrides against; what a type cannot say is checked in `__post_init__`.
+The sentences about settings that `python -m training --help` prints are the fields' metadata; the values are
+in conf/, and no field has a default here. Hydra checks overrides against the fields' types; everything else
+is checked when a dataclass is made.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, get_args, get_type_hints
 
 from tfrecords_schema import Manifest
 from training.errors import UsageError
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-OPTIMIZERS = ("adamw", "muon")
-SCHEDULES = ("cosine", "constant")
-STRATEGIES = ("one", "mirrored", "multi_worker")
-MOST_NEIGHBOURS = 1024  # colours, whose targets are a table of 4 MB
+MAX_SIMILAR_COLORS = 1024  # colours of loss.neighbour_sigma; their targets are then a table of 4 MB
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Which dataset, and how thoroughly it is shuffled."""
+class Allowed:
+    """Which values a setting can have: the words for messages and --help, and the test.
 
-    root: str
-    shuffle_buffer: int
-    # The run.json of runs that began before this setting existed does not have it: they had no limit.
-    shuffle_megabytes: int | None = None
+    Null is not tested: the type of the field says whether it is allowed.
+    """
+
+    text: str
+    test: Callable[[Any], bool]
+
+
+def at_least(minimum: int) -> Allowed:
+    """Numbers from `minimum` up."""
+    return Allowed(f"at least {minimum}", lambda value: value >= minimum)
+
+
+def between(minimum: float, maximum: float) -> Allowed:
+    """Numbers from `minimum` to `maximum`, both included."""
+    return Allowed(f"from {minimum:g} to {maximum:.10g}", lambda value: minimum <= value <= maximum)
+
+
+def one_of(*options: str) -> Allowed:
+    """One of these words."""
+    return Allowed(f"one of {', '.join(options)}", lambda value: value in options)
+
+
+FROM_0_TO_1 = between(0, 1)
+FROM_0_TO_BELOW_1 = Allowed("from 0 to below 1", lambda value: 0 <= value < 1)
+BETWEEN_0_AND_1 = Allowed("above 0 and below 1", lambda value: 0 < value < 1)
+ABOVE_0 = Allowed("above 0", lambda value: value > 0)
+
+
+def about(sentence: str, allowed: Allowed | None = None, placeholder: str = "VALUE") -> dict[str, Any]:
+    """Metadata of a setting, for its check and for --help.
+
+    Args:
+      sentence: describes the setting, without a full stop.
+      allowed: the allowed values; None: all values of its type.
+      placeholder: stands in --help for the value of a setting that must be given.
+    """
+    return {"help": sentence, "allowed": allowed, "placeholder": placeholder}
+
+
+class Settings:
+    """The settings of one group of conf/: a dataclass whose fields have the metadata of `about`."""
+
+    group: ClassVar[str]
 
     def __post_init__(self) -> None:
-        _require(bool(self.root), "data.root", "the directory of a dataset", self.root)
-        _require(self.shuffle_buffer >= 1, "data.shuffle_buffer", "at least 1 record", self.shuffle_buffer)
-        _require(
-            self.shuffle_megabytes is None or self.shuffle_megabytes >= 1,
-            "data.shuffle_megabytes", "at least 1 MB, or null", self.shuffle_megabytes,
-        )  # fmt: skip
+        """Checks each value on its own; subclasses add what concerns several settings.
+
+        Raises:
+          UsageError: a value is not allowed; the message names the setting and the allowed values.
+        """
+        for each in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            allowed, value = each.metadata["allowed"], getattr(self, each.name)
+            if allowed is not None and value is not None and not allowed.test(value):
+                self._refuse(each.name, allowed_text(type(self), each.name), value)
+
+    def _refuse(self, name: str, expected: str, value: Any) -> None:
+        raise UsageError(f"{self.group}.{name} must be {expected}; got {'null' if value is None else value}")
+
+
+def allowed_text(kind: type[Settings], name: str) -> str:
+    """The allowed values of a setting in words, as in `at least 1, or null`; "" if its type says enough."""
+    metadata = {each.name: each.metadata for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    allowed, hint = metadata[name]["allowed"], get_type_hints(kind)[name]
+    text = allowed.text if allowed else "true or false" if hint is bool else ""
+    return f"{text}, or null" if text and type(None) in get_args(hint) else text
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """What all networks have in common; each kind below adds its own settings."""
+class DataConfig(Settings):
+    """The dataset, and how it is shuffled."""
 
-    name: str
-    hints: bool
+    group = "data"
+    root: str = field(
+        metadata=about(
+            "directory of a dataset made by python -m preprocess, local or at gs://",
+            Allowed("the directory of a dataset", bool),
+            placeholder="DATASET",
+        )
+    )
+    shuffle_buffer: int = field(
+        metadata=about(
+            "number of records that are shuffled together; shards are stored in random order, so few suffice",
+            at_least(1),
+        )
+    )
+    # None for runs that began before this setting existed: their run.json does not contain it.
+    shuffle_megabytes: int | None = field(
+        default=None,
+        metadata=about(
+            "limit of the shuffled records in MB (10^6 bytes), of which memory takes twice as much; "
+            "null: no limit",
+            at_least(1),
+        ),
+    )
 
-    # The file of training/models whose `build` makes it.
+
+@dataclass(frozen=True)
+class ModelConfig(Settings):
+    """The network. Each network has settings of its own."""
+
+    group = "model"
+    name: str = field(metadata=about("name of the network; chosen by model=NAME"))
+    hints: bool = field(
+        metadata=about("whether the network takes hints (colours given by a person) beside the drawing")
+    )
+
+    # The module in training/models whose `build` makes the network.
     module: ClassVar[str]
+    # False for the article's network only, whose last layer gives scores in place of probabilities.
+    gives_logits: ClassVar[bool] = True
 
     @property
     def channels(self) -> int:
-        """Of the input: the drawing, and with hints their colour and where they are (see hints.py)."""
+        """Number of input channels: the drawing, and with hints four more (see training/data/hints.py)."""
         return 5 if self.hints else 1
 
     @property
     def stride(self) -> int:
-        """Sides must be multiples of this many pixels."""
+        """Height and width of the input must be multiples of this number of pixels."""
         raise NotImplementedError
-
-    # What the last layer gives: logits, or (the article's network only) scores in place of probabilities.
-    gives_logits: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class UNetConfig(ModelConfig):
-    """Our own network: see models/unet.py."""
+    """The default network, made for CPUs: see training/models/unet.py."""
 
-    full_width: int
-    widths: list[int]
-    blocks: list[int]
     module = "unet"
+    full_width: int = field(metadata=about("number of channels at full resolution", at_least(1)))
+    widths: list[int] = field(
+        metadata=about(
+            "numbers of channels at 1/2, 1/4, 1/8, ... of the resolution; multiples of 16 are fastest",
+            Allowed(
+                "two or more numbers, each at least 1",
+                lambda widths: len(widths) >= 2 and min(widths) >= 1,
+            ),
+        )
+    )
+    blocks: list[int] = field(
+        metadata=about(
+            "number of residual blocks at each of model.widths, in the encoder and again in the decoder",
+            Allowed(
+                "0 for the first width, and at least 0 for each of the others",
+                lambda blocks: bool(blocks) and min(blocks) >= 0 and blocks[0] == 0,
+            ),
+        )
+    )
 
     def __post_init__(self) -> None:
-        _require(self.full_width >= 1, "model.full_width", "at least 1 channel", self.full_width)
-        _require(
-            len(self.widths) >= 2 and min(self.widths) >= 1,
-            "model.widths", "two or more numbers of channels, each at least 1", self.widths,
-        )  # fmt: skip
-        _require(
-            len(self.blocks) == len(self.widths) and min(self.blocks) >= 0 and self.blocks[0] == 0,
-            "model.blocks", f"0 and then {len(self.widths) - 1} numbers for the other widths", self.blocks,
-        )  # fmt: skip
+        super().__post_init__()
+        if len(self.blocks) != len(self.widths):
+            self._refuse("blocks", f"{len(self.widths)} numbers, one for each of model.widths", self.blocks)
 
     @property
     def stride(self) -> int:
-        """The deepest level's pixel is this many pixels wide."""
+        """One pixel of the coarsest level covers this number of pixels."""
         return 2 ** len(self.widths)
 
 
 @dataclass(frozen=True)
 class ArticleConfig(ModelConfig):
-    """The article's network as it stands there: see models/article.py."""
+    """The network of the article, unchanged: see training/models/article.py."""
 
-    width: float
     module = "article"
     gives_logits = False
-
-    def __post_init__(self) -> None:
-        _require(0 < self.width <= 4, "model.width", "a factor above 0 and up to 4", self.width)
+    width: float = field(
+        metadata=about(
+            "factor on every number of channels; 1.0 as in the article, 0.1 (3 million parameters) for a CPU",
+            Allowed("above 0, up to 4", lambda width: 0 < width <= 4),
+        )
+    )
 
     @property
     def stride(self) -> int:
-        """Seven halvings."""
+        """The resolution is halved seven times."""
         return 128
 
 
 @dataclass(frozen=True)
 class ArticleLogitsConfig(ArticleConfig):
-    """The article's network with its head put right: logits last, nothing after them."""
+    """The network of the article with logits as its last layer."""
 
     gives_logits = True
 
 
 @dataclass(frozen=True)
 class ResUNetConfig(ModelConfig):
-    """The stronger network, for a GPU: see models/resunet.py."""
+    """The larger network, made for a GPU: see training/models/resunet.py."""
 
-    widths: list[int]
-    blocks: int
-    attention: int
     module = "resunet"
+    widths: list[int] = field(
+        metadata=about(
+            "numbers of channels at 1/1, 1/2, 1/4, ... of the resolution",
+            Allowed(
+                "two or more numbers, each a multiple of 8",
+                lambda widths: len(widths) >= 2 and min(widths) >= 8 and not any(n % 8 for n in widths),
+            ),
+        )
+    )
+    blocks: int = field(
+        metadata=about(
+            "number of residual blocks at each of model.widths, in the encoder and again in the decoder",
+            at_least(1),
+        )
+    )
+    attention: int = field(
+        metadata=about(
+            "number of levels, counted from the coarsest, with attention over the whole image",
+            Allowed("at least 0, below the number of model.widths", lambda attention: attention >= 0),
+        )
+    )
 
     def __post_init__(self) -> None:
-        _require(
-            len(self.widths) >= 2 and min(self.widths) >= 8 and not any(width % 8 for width in self.widths),
-            "model.widths", "two or more numbers of channels, each a multiple of 8", self.widths,
-        )  # fmt: skip
-        _require(self.blocks >= 1, "model.blocks", "at least 1 residual block a level", self.blocks)
-        _require(
-            0 <= self.attention < len(self.widths),
-            "model.attention", f"from 0 to {len(self.widths) - 1} levels, not the finest", self.attention,
-        )  # fmt: skip
+        super().__post_init__()
+        if self.attention >= len(self.widths):
+            self._refuse(
+                "attention", f"from 0 to {len(self.widths) - 1}: the finest level has none", self.attention
+            )
 
     @property
     def stride(self) -> int:
-        """The deepest level's pixel is this many pixels wide."""
+        """One pixel of the coarsest level covers this number of pixels."""
         return 2 ** (len(self.widths) - 1)
 
 
@@ -146,155 +255,190 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 
 @dataclass(frozen=True)
-class LossConfig:
-    """What is trained on: see losses.Objective."""
+class LossConfig(Settings):
+    """The training loss; reported losses are plain cross-entropy in nats: see training/metrics/losses.py."""
 
-    uniform_share: float
-    label_smoothing: float
-    neighbour_sigma: float
-
-    def __post_init__(self) -> None:
-        share, sigma = self.uniform_share, self.neighbour_sigma
-        _require(0 < share <= 1, "loss.uniform_share", "a share above 0 and up to 1", share)
-        _require(0 <= sigma <= 1, "loss.neighbour_sigma", "a distance from 0 to 1", sigma)
-        _require(
-            0 <= self.label_smoothing < 1, "loss.label_smoothing", "from 0 to below 1", self.label_smoothing
+    group = "loss"
+    uniform_share: float = field(
+        metadata=about(
+            "1: every pixel has the same weight; towards 0: pixels of rare colours weigh more",
+            Allowed("above 0, up to 1", lambda fraction: 0 < fraction <= 1),
         )
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Which optimizer, and the course of its learning rate."""
-
-    name: str
-    learning_rate: float
-    schedule: str
-    warmup: float
-    final_rate: float
-    weight_decay: float
-    beta_2: float
-    clip_norm: float | None
-
-    def __post_init__(self) -> None:
-        _require_one_of(OPTIMIZERS, "optimizer.name", self.name)
-        _require(self.learning_rate > 0, "optimizer.learning_rate", "above 0", self.learning_rate)
-        _require_one_of(SCHEDULES, "optimizer.schedule", self.schedule)
-        _require(0 <= self.warmup < 1, "optimizer.warmup", "a share from 0 to below 1", self.warmup)
-        _require(0 <= self.final_rate <= 1, "optimizer.final_rate", "a share from 0 to 1", self.final_rate)
-        _require(self.weight_decay >= 0, "optimizer.weight_decay", "0 or above", self.weight_decay)
-        _require(0 < self.beta_2 < 1, "optimizer.beta_2", "between 0 and 1", self.beta_2)
-        _require(
-            self.clip_norm is None or self.clip_norm > 0,
-            "optimizer.clip_norm",
-            "above 0, or null",
-            self.clip_norm,
+    )
+    label_smoothing: float = field(
+        metadata=about("fraction of each target that is spread evenly over all colours", FROM_0_TO_BELOW_1)
+    )
+    neighbour_sigma: float = field(
+        metadata=about(
+            "distance in OKLab over which targets are spread to similar colours, for example 0.05; 0: none",
+            FROM_0_TO_1,
         )
+    )
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """What happens to a batch of examples inside the training step, at random."""
+class OptimizerConfig(Settings):
+    """The optimizer and its learning rate: see training/loop/optimizers.py and schedule.py."""
 
-    flip: float
-    scale: float
-    translate: float
-    thickness: float
-    thickness_max: int
-    gaps: float
-    jitter: float
-    drop_specks: int
-    pencil: float
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.flip <= 1, "augment.flip", "a probability from 0 to 1", self.flip)
-        _require(1 <= self.scale <= 4, "augment.scale", "a factor from 1 to 4", self.scale)
-        _require(self.translate >= 0, "augment.translate", "0 pixels or more", self.translate)
-        _require(0 <= self.thickness <= 1, "augment.thickness", "a probability from 0 to 1", self.thickness)
-        _require(1 <= self.thickness_max <= 9, "augment.thickness_max", "1 to 9 pixels", self.thickness_max)
-        _require(0 <= self.gaps < 1, "augment.gaps", "a share from 0 to below 1", self.gaps)
-        _require(0 <= self.jitter <= 8, "augment.jitter", "0 to 8 pixels", self.jitter)
-        _require(0 <= self.drop_specks <= 64, "augment.drop_specks", "0 to 64 pixels", self.drop_specks)
-        _require(0 <= self.pencil <= 1, "augment.pencil", "a strength from 0 to 1", self.pencil)
-
-
-@dataclass(frozen=True)
-class HintsConfig:
-    """What simulated colour hints look like in training, when the model takes hints."""
-
-    without: float
-    most: int
-    longest: int
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.without <= 1, "hints.without", "a share from 0 to 1", self.without)
-        _require(1 <= self.most <= 1024, "hints.most", "from 1 to 1024 strokes", self.most)
-        _require(1 <= self.longest <= 64, "hints.longest", "from 1 to 64 pixels", self.longest)
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """How long, how large, and how exactly."""
-
-    epochs: int | None
-    max_minutes: float | None
-    steps_per_epoch: int | None
-    batch_size: int
-    seed: int
-    precision: str
-    jit_compile: bool
-    strategy: str
-    panel_images: int
-    ema: float | None
-    patience: int | None
-    checkpoint_minutes: float | None
-    checkpoint_steps: int | None
-    keep: int
-
-    def __post_init__(self) -> None:
-        _require(
-            self.epochs is None or self.epochs >= 1, "trainer.epochs", "at least 1, or null", self.epochs
+    group = "optimizer"
+    name: str = field(
+        metadata=about(
+            "the optimizer; muon uses AdamW for all weights but the kernels of convolutions",
+            one_of("adamw", "muon"),
         )
-        _require(
-            self.max_minutes is None or self.max_minutes > 0,
-            "trainer.max_minutes", "above 0, or null", self.max_minutes,
-        )  # fmt: skip
-        _require(
-            self.epochs is not None or self.max_minutes is not None,
-            "trainer.epochs", "a number when trainer.max_minutes is null too: one of them must end the run",
-            None,
-        )  # fmt: skip
-        _require(
-            self.steps_per_epoch is None or self.steps_per_epoch >= 1,
-            "trainer.steps_per_epoch", "at least 1, or null", self.steps_per_epoch,
-        )  # fmt: skip
-        _require(self.batch_size >= 1, "trainer.batch_size", "at least 1", self.batch_size)
-        _require(0 <= self.seed < 2**31, "trainer.seed", "from 0 to 2147483647", self.seed)
-        _require_one_of(PRECISIONS, "trainer.precision", self.precision)
-        _require_one_of(STRATEGIES, "trainer.strategy", self.strategy)
-        _require(
-            self.strategy != "multi_worker" or self.max_minutes is None,
-            "trainer.max_minutes", "null with trainer.strategy=multi_worker: clocks differ", self.max_minutes,
-        )  # fmt: skip
-        _require(self.panel_images >= 1, "trainer.panel_images", "at least 1", self.panel_images)
-        _require(self.ema is None or 0 < self.ema < 1, "trainer.ema", "between 0 and 1, or null", self.ema)
-        _require(
-            self.patience is None or self.patience >= 1,
-            "trainer.patience", "at least 1, or null", self.patience,
-        )  # fmt: skip
-        _require(
-            self.checkpoint_minutes is None or self.checkpoint_minutes > 0,
-            "trainer.checkpoint_minutes", "above 0, or null", self.checkpoint_minutes,
-        )  # fmt: skip
-        _require(
-            self.checkpoint_steps is None or self.checkpoint_steps >= 1,
-            "trainer.checkpoint_steps", "at least 1, or null", self.checkpoint_steps,
-        )  # fmt: skip
-        _require(self.keep >= 1, "trainer.keep", "at least 1", self.keep)
+    )
+    learning_rate: float = field(metadata=about("learning rate at its peak", ABOVE_0))
+    schedule: str = field(
+        metadata=about(
+            "learning rate after the warm-up: cosine decays to final_rate, constant keeps the peak",
+            one_of("cosine", "constant"),
+        )
+    )
+    warmup: float = field(
+        metadata=about(
+            "fraction of the run in which the learning rate rises from 0 to its peak", FROM_0_TO_BELOW_1
+        )
+    )
+    final_rate: float = field(
+        metadata=about("learning rate at the end of the cosine, as a fraction of the peak", FROM_0_TO_1)
+    )
+    weight_decay: float = field(
+        metadata=about(
+            "fraction of each weight that is subtracted per step, times the learning rate", at_least(0)
+        )
+    )
+    beta_2: float = field(
+        metadata=about("decay per step of AdamW's mean of squared gradients", BETWEEN_0_AND_1)
+    )
+    clip_norm: float | None = field(
+        metadata=about("largest global norm of the gradients; null: no limit", ABOVE_0)
+    )
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Settings):
+    """Random changes of drawings and labels in each step: see training/data/augment.py."""
+
+    group = "augment"
+    flip: float = field(metadata=about("probability of a left-right flip", FROM_0_TO_1))
+    scale: float = field(
+        metadata=about(
+            "largest factor by which images are enlarged before they are cropped; 1: none",
+            between(1, 4),
+        )
+    )
+    translate: float = field(
+        metadata=about(
+            "largest distance in pixels between the centres of the crop and of the image; the crop stays "
+            "inside the image",
+            at_least(0),
+        )
+    )
+    thickness: float = field(metadata=about("probability of thicker lines", FROM_0_TO_1))
+    thickness_max: int = field(metadata=about("width of the thickest lines in pixels", between(1, 9)))
+    gaps: float = field(metadata=about("fraction of the line pixels that is erased", FROM_0_TO_BELOW_1))
+    jitter: float = field(metadata=about("largest displacement of line pixels, in pixels", between(0, 8)))
+    drop_specks: int = field(
+        metadata=about(
+            "number of pixels up to which isolated specks are removed; each drawing has a random limit "
+            "from 0 to this number",
+            between(0, 64),
+        )
+    )
+    pencil: float = field(metadata=about("how soft and grey lines can become", FROM_0_TO_1))
+
+
+@dataclass(frozen=True)
+class HintsConfig(Settings):
+    """Simulated hints, used where model.hints=true: see training/data/hints.py."""
+
+    group = "hints"
+    without: float = field(
+        metadata=about("fraction of the examples without hints, so that they stay optional", FROM_0_TO_1)
+    )
+    most: int = field(
+        metadata=about("largest number of hints in one drawing; the number is log-uniform", between(1, 1024))
+    )
+    longest: int = field(metadata=about("length of the longest strokes in pixels", between(1, 64)))
+
+
+@dataclass(frozen=True)
+class TrainerConfig(Settings):
+    """Length, batches, precision, devices and checkpoints of the run."""
+
+    group = "trainer"
+    epochs: int | None = field(
+        metadata=about("number of epochs; null: trainer.max_minutes ends the run", at_least(1))
+    )
+    max_minutes: float | None = field(
+        metadata=about("minutes of wall-clock time after which the run ends; null: no limit", ABOVE_0)
+    )
+    steps_per_epoch: int | None = field(
+        metadata=about("number of batches per epoch; null: the whole training split", at_least(1))
+    )
+    batch_size: int = field(metadata=about("number of examples per step, over all devices", at_least(1)))
+    seed: int = field(
+        metadata=about(
+            "seed of the initial weights, the order of the examples and the augmentation",
+            between(0, 2**31 - 1),
+        )
+    )
+    precision: str = field(
+        metadata=about(
+            "precision of the computation: mixed_bfloat16 for GPUs since 2020, mixed_float16 for older ones",
+            one_of("float32", "mixed_bfloat16", "mixed_float16"),
+        )
+    )
+    jit_compile: bool = field(
+        metadata=about("whether XLA compiles the step: faster on a GPU, slower on most CPUs")
+    )
+    strategy: str = field(
+        metadata=about(
+            "one device; mirrored: all GPUs of this machine; multi_worker: all GPUs of the machines in "
+            "TF_CONFIG",
+            one_of("one", "mirrored", "multi_worker"),
+        )
+    )
+    panel_images: int = field(
+        metadata=about("number of validation images in panel.png, the sample grid", at_least(1))
+    )
+    ema: float | None = field(
+        metadata=about(
+            "decay per step, for example 0.998, of an average of the weights, which is evaluated and saved "
+            "instead of them; null: none",
+            BETWEEN_0_AND_1,
+        )
+    )
+    patience: int | None = field(
+        metadata=about(
+            "number of epochs without improvement after which the run ends; null: no limit", at_least(1)
+        )
+    )
+    checkpoint_minutes: float | None = field(
+        metadata=about("minutes between checkpoints within an epoch; null: none within an epoch", ABOVE_0)
+    )
+    checkpoint_steps: int | None = field(
+        metadata=about("steps between checkpoints within an epoch; null: none within an epoch", at_least(1))
+    )
+    keep: int = field(
+        metadata=about(
+            "number of checkpoints to keep; if the newest is damaged, the one before it is used", at_least(1)
+        )
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is None and self.max_minutes is None:
+            expected = "a number when trainer.max_minutes is null too: one of them must end the run"
+            self._refuse("epochs", expected, None)
+        if self.strategy == "multi_worker" and self.max_minutes is not None:
+            expected = "null with trainer.strategy=multi_worker: clocks differ"
+            self._refuse("max_minutes", expected, self.max_minutes)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One experiment: what `train` needs to know."""
+    """All settings of a run."""
 
     data: DataConfig
     model: ModelConfig
@@ -306,15 +450,15 @@ class TrainConfig:
 
     @property
     def steps(self) -> tuple[Any, ...]:
-        """The settings that decide what each step does: all but where data lie."""
+        """The groups that decide what a step computes: all but the dataset's."""
         return (self.model, self.loss, self.optimizer, self.augment, self.hints, self.trainer)
 
     def check_fits(self, manifest: Manifest) -> None:
-        """Refuses what cannot be trained on this dataset.
+        """Checks the settings against the dataset.
 
         Raises:
-          UsageError: an empty training split, a batch or an epoch larger than it, more colours than the
-            loss can take, or images of a size that this network cannot take.
+          UsageError: the training split is empty, smaller than a batch or than an epoch, the palette has more
+            colours than the loss takes, or the network does not take images of this size.
         """
         train = manifest.splits["train"].examples if "train" in manifest.splits else 0
         batch, steps, size = self.trainer.batch_size, self.trainer.steps_per_epoch or 0, manifest.image_size
@@ -330,10 +474,10 @@ class TrainConfig:
                 f"trainer.steps_per_epoch={steps}, but the training split has only {train // batch:,} "
                 f"batches of {batch}: type trainer.steps_per_epoch=null"
             )
-        if self.loss.neighbour_sigma and len(manifest.palette) > MOST_NEIGHBOURS:
+        if self.loss.neighbour_sigma and len(manifest.palette) > MAX_SIMILAR_COLORS:
             raise UsageError(
                 f"loss.neighbour_sigma={self.loss.neighbour_sigma:g} takes palettes of up to "
-                f"{MOST_NEIGHBOURS:,} colours, but this one has {len(manifest.palette):,}: "
+                f"{MAX_SIMILAR_COLORS:,} colours, but this one has {len(manifest.palette):,}: "
                 "type loss.neighbour_sigma=0"
             )
         if size % self.model.stride:
@@ -343,14 +487,5 @@ class TrainConfig:
             )
 
     def steps_per_epoch(self, train_examples: int) -> int:
-        """Whole batches in the training split, or fewer when the setting says so."""
+        """Returns trainer.steps_per_epoch, or the number of whole batches in the training split."""
         return self.trainer.steps_per_epoch or train_examples // self.trainer.batch_size
-
-
-def _require(holds: bool, key: str, expected: str, found: Any) -> None:
-    if not holds:
-        raise UsageError(f"{key} must be {expected}; got {'null' if found is None else found}")
-
-
-def _require_one_of(options: tuple[str, ...], key: str, found: str) -> None:
-    _require(found in options, key, f"one of {', '.join(options)}", found)

@@ -1,7 +1,7 @@
-"""From conf/ and what was typed to a `TrainConfig`, and from Hydra's exceptions to one sentence each.
+"""Composes conf/ and the overrides of the command line to a `TrainConfig`, and explains Hydra's errors.
 
-Hydra checks types against schemas that are registered here: copies of the dataclasses of `config` that are
-not frozen, because OmegaConf refuses to override anything frozen.
+Hydra checks types against the schemas that are registered here. They are copies of the dataclasses of
+`config` that are not frozen, because OmegaConf does not override frozen ones.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from tfrecords_schema import __version__, user_path
-from training.cli import closest_match, did_you_mean
-from training.config import MODELS, TrainConfig
+from training.cli import closest_match, did_you_mean, train_command
+from training.config import MODELS, ModelConfig, TrainConfig
 from training.errors import LinewashError, UsageError
 from training.overrides import (
     explain_unreadable,
@@ -38,16 +38,21 @@ from training.overrides import (
     nearest_setting,
     quote_paths,
 )
-from training.run.run_info import MAY_CHANGE, RUN_NAME, dataset_root, read_run
+from training.run.run_info import MAY_CHANGE, RUN_NAME, RunInfo
+from training.settings_help import help_text
 
-# Beside the package, in a source checkout and in site-packages alike.
+# conf/ lies beside the package, both in a checkout and in site-packages.
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 CONFIG_NAME = "train"
 
 
 def register_schemas() -> None:
-    """Tells Hydra the types of every setting (once a process; again does no harm)."""
-    OmegaConf.register_new_resolver("groups_and_options", _groups_and_options, replace=True)
+    """Registers the types of all settings, and the resolvers of conf/train.yaml, with Hydra.
+
+    Calling it again has no effect.
+    """
+    OmegaConf.register_new_resolver("command_name", train_command, replace=True)
+    OmegaConf.register_new_resolver("help_text", _help_template, replace=True)
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=_unfrozen(TrainConfig))
     for name, config in MODELS.items():
@@ -55,10 +60,10 @@ def register_schemas() -> None:
 
 
 def compose(overrides: list[str]) -> TrainConfig:
-    """Composes conf/train.yaml with `overrides`, as the command line does; for tests and notebooks.
+    """Composes conf/train.yaml with `overrides`, as the command line does. For tests and notebooks.
 
     Raises:
-      UsageError: an override that Hydra or the settings themselves refuse.
+      UsageError: an override is refused by Hydra or by the checks of the settings.
     """
     register_schemas()
     try:
@@ -69,10 +74,10 @@ def compose(overrides: list[str]) -> TrainConfig:
 
 
 def to_config(composed: DictConfig) -> TrainConfig:
-    """Turns what Hydra composed into dataclasses, which check their values.
+    """Converts the settings that Hydra composed to dataclasses, which check their values.
 
     Raises:
-      UsageError: a key nobody reads (added with +), a value missing or out of range.
+      UsageError: an unknown key (added with +), or a value that is missing or not allowed.
     """
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -83,37 +88,36 @@ def to_config(composed: DictConfig) -> TrainConfig:
     return _build(plain)
 
 
-def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
-    """The config of the run in `run_dir`, changed as `typed`.
+def from_run(run_dir: Path, overrides: list[str]) -> TrainConfig:
+    """Returns the settings of the run in `run_dir`, changed by `overrides`.
 
     Raises:
-      UsageError: no run is there, something was typed that must not change, or the dataset was moved.
+      UsageError: `run_dir` holds no run, a setting was given that must not change, or the dataset was moved.
     """
-    length = [key for key in MAY_CHANGE if key != "data.root"]
-    for word in typed:
-        if word.partition("=")[0] not in MAY_CHANGE or "=" not in word:
+    allowed = [key for key in MAY_CHANGE if key != "data.root"]
+    for override in overrides:
+        if override.partition("=")[0] not in MAY_CHANGE or "=" not in override:
             raise UsageError(
-                f"{word}: beside run={run_dir} only {', '.join(length[:-1])} and {length[-1]} can be given, "
-                f"and data.root=WHERE if its dataset was moved; {RUN_NAME} has the rest"
+                f"{override}: with run={run_dir} only {', '.join(allowed[:-1])} and {allowed[-1]} can be "
+                f"given, and data.root=DATASET if the dataset was moved; all else comes from {RUN_NAME}"
             )
-    run = read_run(run_dir)
-    roots = [word.removeprefix("data.root=") for word in typed if word.startswith("data.root=")]
+    run = RunInfo.read(run_dir)
+    roots = [text.removeprefix("data.root=") for text in overrides if text.startswith("data.root=")]
     try:
-        # A path is no text for OmegaConf, which would look for interpolations in it.
-        config = run["config"] | {"data": run["config"]["data"] | {"root": "-"}}
+        # OmegaConf would look for interpolations in a path.
+        config = run.config | {"data": run.config["data"] | {"root": "-"}}
         model: Any = MODELS[config["model"]["name"]]
         saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
         assert isinstance(saved, DictConfig)
         to_config(saved)
     except (LookupError, TypeError, ValueError, RecursionError, OmegaConfBaseException, UsageError) as e:
-        versions = run.get("versions")
-        wrote = versions.get("linewash", "an older one") if isinstance(versions, dict) else "an older one"
+        version = run.versions.get("linewash", "an older one")
         raise UsageError(
             f"{run_dir / RUN_NAME} has other settings than linewash {__version__} ({_first_line(e)}): "
-            f"go on with the version that wrote it, {wrote}"
+            f"continue with the version that wrote it, {version}"
         ) from e
     try:
-        changes = [word for word in typed if not word.startswith("data.root=")]
+        changes = [text for text in overrides if not text.startswith("data.root=")]
         changed = OmegaConf.merge(saved, OmegaConf.from_dotlist(changes))
     except OmegaConfBaseException as e:
         raise explain(e) from e
@@ -122,14 +126,14 @@ def from_run(run_dir: Path, typed: list[str]) -> TrainConfig:
     assert isinstance(changed, DictConfig)
     built = to_config(changed)
     try:
-        root = user_path(roots[-1]) if roots else dataset_root(run)
+        root = user_path(roots[-1]) if roots else run.find_configured_dataset()
     except ValueError as e:
         raise UsageError(str(e)) from e
     return dataclasses.replace(built, data=dataclasses.replace(built.data, root=root))
 
 
 def explain(error: Exception) -> LinewashError:
-    """One sentence for whatever Hydra or OmegaConf says, with the nearest right word where there is one."""
+    """Returns one sentence for an error of Hydra or OmegaConf, with a suggestion if there is one."""
     if isinstance(error, LinewashError):
         return error
     if isinstance(error, MissingConfigException):
@@ -148,23 +152,37 @@ def explain(error: Exception) -> LinewashError:
     return UsageError(_first_line(error))
 
 
-def _groups_and_options() -> str:
-    """For --help: what stands in conf/ (Hydra's own list would show the schemas too)."""
-    groups = sorted(path for path in CONF_DIR.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
-    options = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in groups}
-    return "\n".join(f"  {group}: {', '.join(names)}" for group, names in options.items())
+def _help_template(*, _root_: DictConfig) -> str:
+    """The text of --help for the composed settings, as a template in which `$` is escaped.
+
+    OmegaConf passes the settings. Hydra is running, so that the settings of each network can be composed.
+    """
+    models = {name: hydra_compose(CONFIG_NAME, [f"model={name}"]).model for name in MODELS}
+    choices = _root_.hydra.runtime.choices
+    return help_text(train_command(), CONF_DIR, _root_, choices, models).replace("$", "$$")
 
 
 def _build(plain: dict[Any, Any]) -> TrainConfig:
-    """The dataclasses of plain values that Hydra has checked the types of; they check the rest."""
+    """Makes the dataclasses from plain values whose types Hydra has checked."""
     _refuse_not_finite(plain)
-    kinds = get_type_hints(TrainConfig) | {"model": MODELS[plain["model"]["name"]]}
+    kinds = get_type_hints(TrainConfig) | {"model": _model_kind(plain["model"])}
     return TrainConfig(**{group: kind(**plain[group]) for group, kind in kinds.items()})
+
+
+def _model_kind(plain: dict[str, Any]) -> type[ModelConfig]:
+    kind = MODELS.get(plain["name"])
+    if kind is None or {field.name for field in dataclasses.fields(kind)} != plain.keys():
+        options = ", ".join(sorted(MODELS))
+        raise UsageError(
+            f"model.name={plain['name']} does not fit the other settings of the network: "
+            f"choose a network with model=NAME, one of {options}"
+        )
+    return kind
 
 
 @functools.cache
 def _unfrozen(kind: type) -> type:
-    """A copy of a dataclass, and of those it is made of, that is not frozen."""
+    """Copies a dataclass, and the dataclasses of its fields, without the property of being frozen."""
     hints = get_type_hints(kind)
     types = {
         field.name: _unfrozen(hints[field.name])
@@ -172,7 +190,7 @@ def _unfrozen(kind: type) -> type:
         else hints[field.name]
         for field in dataclasses.fields(kind)
     }
-    # A default is kept: runs begun before a setting existed do not have it.
+    # Defaults are copied: runs that began before a setting existed do not have it.
     fields = [(f.name, types[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind)]
     bases = tuple(_unfrozen(base) for base in kind.__bases__ if dataclasses.is_dataclass(base))
     return dataclasses.make_dataclass(kind.__name__, fields, bases=bases)
@@ -206,10 +224,11 @@ def _explain_missing_option(error: MissingConfigException) -> UsageError:
 def _explain_missing_value(error: MissingMandatoryValue) -> UsageError:
     key = error.full_key or "a setting"
     if key == "data.root":
-        what = "a directory made by python -m preprocess"
-        return UsageError(f"data.root is missing: type data.root=DATASET, {what}")
-    what = "OPTION, with one of those in --help" if key in known_groups() else "VALUE"
-    return UsageError(f"{key} has no value: type {key}={what}")
+        return UsageError(
+            "data.root is missing: type data.root=DATASET, a directory made by python -m preprocess"
+        )
+    value = "OPTION, with an option from --help" if key in known_groups() else "VALUE"
+    return UsageError(f"{key} has no value: type {key}={value}")
 
 
 def _explain_type(error: ValidationError) -> UsageError:

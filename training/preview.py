@@ -1,4 +1,4 @@
-"""python -m training.preview data.root=DATASET [out=FILE] [overrides]: all augmentations on a sheet."""
+"""python -m training.preview data.root=DATASET [out=preview.png] [overrides]: draws all augmentations."""
 
 from __future__ import annotations
 
@@ -20,30 +20,40 @@ if TYPE_CHECKING:
     from training.config import AugmentConfig, TrainConfig
     from training.data.dataset import ShardedDataset
 
-HELP = f"{__doc__}\nThe settings are those of python -m training; see its --help, under augment.\n"
-ROWS = 6
-# Columns and the settings that belong to each.
-ALONE = {
+HELP = f"""\
+{__doc__}
+Writes a contact sheet of training examples with each augmentation alone and all together. The settings are
+those of python -m training: see augment in its --help.
+"""
+NUM_EXAMPLES = 6
+# The columns of the sheet, and the settings that each of them shows.
+COLUMNS = {
     "flip": ("flip",), "crop": ("scale", "translate"), "thickness": ("thickness", "thickness_max"),
     "gaps": ("gaps",), "jitter": ("jitter",), "drop specks": ("drop_specks",), "pencil": ("pencil",),
 }  # fmt: skip
 
 
 def columns(config: AugmentConfig, none: AugmentConfig, hands: AugmentConfig) -> dict[str, AugmentConfig]:
-    """Title to settings: each augmentation alone as configured, or as in `hands` where it is off."""
-    alone = {}
-    for title, keys in ALONE.items():
-        off = all(getattr(config, key) == getattr(none, key) for key in keys)
-        source = hands if off else config
-        alone[title] = dataclasses.replace(none, **{key: getattr(source, key) for key in keys})
-    together = hands if config in (none, alone["flip"]) else config
-    return {"drawing": none, **alone, "together": together}
+    """Returns the augmentation of each column, by title.
+
+    Args:
+      config: the chosen settings.
+      none: the settings of augment=none.
+      hands: the settings of augment=hands. They are shown for augmentations that `config` turns off.
+    """
+    single = {}
+    for title, keys in COLUMNS.items():
+        is_off = all(getattr(config, key) == getattr(none, key) for key in keys)
+        source = hands if is_off else config
+        single[title] = dataclasses.replace(none, **{key: getattr(source, key) for key in keys})
+    together = hands if config in (none, single["flip"]) else config
+    return {"drawing": none, **single, "together": together}
 
 
 def preview(
     config: TrainConfig, dataset: ShardedDataset, none: AugmentConfig, hands: AugmentConfig
 ) -> np.ndarray:
-    """The contact sheet of the first training examples, as epoch 1 sees them: uint8 [H, W, 3]."""
+    """Draws the first training examples as they are augmented in epoch 1: uint8 [H, W, 3]."""
     import numpy as np
     import tensorflow as tf
 
@@ -52,40 +62,42 @@ def preview(
     from training.data.unpack import unpack_edges
     from training.run.sample_grid import INK, draw_sheet
 
-    packed, labels, ids = next(dataset.eval("train", ROWS))
+    packed, labels, ids = next(dataset.eval("train", NUM_EXAMPLES))
     edges = unpack_edges(packed, dataset.manifest.image_size)
-    draws = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
+    random = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
     sheet = {}
     for title, settings in columns(config.augment, none, hands).items():
-        drawn, moved = augment(edges, labels, draws, settings)
-        sheet[title] = (255 - drawn.numpy() * (255 - np.array(INK))).astype(np.uint8)
-    sheet["labels"] = dataset.manifest.palette.to_rgb(moved.numpy())
+        drawings, moved_labels = augment(edges, labels, random, settings)
+        sheet[title] = (255 - drawings.numpy() * (255 - np.array(INK))).astype(np.uint8)
+    sheet["labels"] = dataset.manifest.palette.to_rgb(moved_labels.numpy())
     return draw_sheet(sheet)
 
 
-def draw_preview(words: Sequence[str]) -> str:
-    """Does what was typed; returns what is to be printed.
+def draw_preview(argv: Sequence[str]) -> str:
+    """Writes the contact sheet that the arguments ask for, and returns the text to print.
 
     Raises:
       UsageError: a setting, the dataset or the name of the picture is wrong.
       WorkError: the picture cannot be written.
     """
-    # Only here: where Hydra is not installed, its absence is reported as a sentence.
+    # Imported late: if a package is missing, the command reports it in one sentence.
     from training.data.dataset import ShardedDataset
     from training.hydra_config import compose
-    from training.overrides import check_words
+    from training.overrides import check_arguments
 
-    typed = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    out = Path(parse_path(typed[-1]) if typed else "preview.png")
-    overrides = [word for word in words if not word.startswith("out=")]
-    check_words(overrides)
+    outputs = [argument.removeprefix("out=") for argument in argv if argument.startswith("out=")]
+    out = Path(parse_path(outputs[-1]) if outputs else "preview.png")
+    overrides = [argument for argument in argv if not argument.startswith("out=")]
+    check_arguments(overrides)
     config = compose(overrides)
     none, hands = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
     if "://" in config.data.root:
         start_tensorflow()
     dataset = ShardedDataset.open(config.data.root)
     if not dataset.examples("train"):
-        raise UsageError(f"data.root={config.data.root}: no training examples; preprocess more images")
+        raise UsageError(
+            f"data.root={config.data.root}: there are no training examples; preprocess more images"
+        )
     start_tensorflow()
     from PIL import Image
 
@@ -93,10 +105,10 @@ def draw_preview(words: Sequence[str]) -> str:
     return f"look at    {out}"
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    return run_text_command("python -m training.preview", HELP, words, draw_preview)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run_text_command("python -m training.preview", HELP, argv, draw_preview)
 
 
 def _save(sheet: Image.Image, out: Path) -> None:

@@ -1,1 +1,1 @@
-"""Draws lines from pictures: one module for each line style, free of Beam."""
+"""Line styles: one module for each way of drawing lines from an image. None of them imports Beam."""

@@ -1,1 +1,1 @@
-"""Runs the Beam pipeline: on the cores of this machine, or on Dataflow."""
+"""Runs the Beam pipeline on the cores of this machine, on Dataflow, or on another runner of Beam."""

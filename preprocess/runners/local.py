@@ -1,4 +1,4 @@
-"""The default runner: Beam's local runner with a process per core. It notices when one of them dies."""
+"""The default runner: Beam's local runner with one process per core, which detects when a process dies."""
 
 from __future__ import annotations
 
@@ -24,64 +24,70 @@ from preprocess.runners import worker
 
 
 def run(graph: beam.Pipeline) -> None:
-    """Runs the pipeline to its end.
+    """Runs a pipeline to its end.
 
-    It runs in a thread of its own: when a worker process dies, Beam's runner waits for it for ever, and only
-    who started the worker can tell.
+    The pipeline runs in a thread: if a worker process dies, Beam's runner waits for it for ever, whereas this
+    function raises an error.
 
     Raises:
-      WorkerDiedError: a worker process ended early; what it had in hand is lost, what it had finished is not.
-      Exception: whatever else Beam raises.
+      WorkerDiedError: a worker process ended early. Its current shard is lost; finished shards are kept.
+      Exception: any error that Beam raises.
     """
-    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
     workers: list[_Worker] = []
 
-    def work() -> None:
+    def run_graph() -> None:
         try:
             graph.run().wait_until_finish()
-            ended.put(None)
+            results.put(None)
         except BaseException as e:
-            ended.put(e)
+            results.put(e)
 
-    make = functools.partial(_Worker, workers, ended.put)
-    WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(make)
-    threading.excepthook = _hook
-    threading.Thread(target=work, daemon=True).start()
+    create_worker = functools.partial(_Worker, workers, results.put)
+    WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(create_worker)
+    threading.excepthook = _ignore_broken_connections
+    threading.Thread(target=run_graph, daemon=True).start()
     try:
-        if fault := ended.get():
-            raise fault
-    except BaseException:  # Ctrl-C too: Beam's threads would print pages about connections that are gone
+        if error := results.get():
+            raise error
+    except BaseException:  # also Ctrl-C: Beam's threads would print long reports of closed connections
         threading.excepthook = lambda _: None
         raise
     finally:
-        for each in workers:
-            each.stop_worker()  # after a fault the other workers would work on for nobody
+        for handler in workers:
+            handler.stop_worker()  # after an error the other workers would continue
 
 
-def _hook(args: threading.ExceptHookArgs) -> None:
-    """Passes over connections that broke: they do when a worker dies, which `_Worker` notices and tells."""
+def _ignore_broken_connections(args: threading.ExceptHookArgs) -> None:
+    """Reports the exception of a thread, but no broken connection: `_Worker` reports a dead worker."""
     if not isinstance(args.exc_value, grpc.RpcError):
         threading.__excepthook__(args)
 
 
 class _Worker(GrpcWorkerHandler):
-    """The launcher's end of a worker process, as Beam's runner wants it; Beam's own start a shell each."""
+    """Starts, watches and stops one worker process for Beam's runner. Beam's own class would start a shell.
+
+    Args:
+      workers: the list that this object adds itself to.
+      report_death: called when the process ends without `stop_worker`.
+      connection: what Beam gives to the constructor of its own class.
+    """
 
     def __init__(
         self,
         workers: list[_Worker],
-        died: Callable[[worker.WorkerDiedError], None],
+        report_death: Callable[[worker.WorkerDiedError], None],
         _: bytes,
         *connection: Any,
     ) -> None:
         super().__init__(*connection)
-        self._died = died
+        self._report_death = report_death
         self._process: BaseProcess | None = None
         self._stopped = False
         workers.append(self)
 
     def start_worker(self) -> None:
-        """Beam calls this."""
+        """Overrides Beam's method. Starts the process."""
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
         options = self.provision_info.provision_info.pipeline_options
         self._process = worker.start(
@@ -94,7 +100,7 @@ class _Worker(GrpcWorkerHandler):
         threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
 
     def stop_worker(self) -> None:
-        """Beam calls this when all results are in: there is nothing left that a worker could lose."""
+        """Overrides Beam's method, which is called when all results have arrived. Kills the process."""
         self._stopped = True
         if self._process:
             self._process.kill()
@@ -102,17 +108,18 @@ class _Worker(GrpcWorkerHandler):
     def _watch(self, process: BaseProcess) -> None:
         process.join()
         if not self._stopped:
-            self._died(worker.WorkerDiedError(process.pid or 0, process.exitcode))
+            self._report_death(worker.WorkerDiedError(process.pid or 0, process.exitcode))
 
 
 def runner(options: PipelineOptions) -> FnApiRunner:
-    """A runner whose workers are processes of `preprocess.runners.worker`: --direct_num_workers of them.
+    """Returns a runner with --direct_num_workers processes of `preprocess.runners.worker`.
 
-    The same as `direct_running_mode=multi_processing`, but that the workers are ours and are told the
-    pipeline's options (file systems take their credentials from them).
+    This is `direct_running_mode=multi_processing` with our own worker processes. They also get the
+    options of the pipeline, from which file systems take their credentials.
     """
     given = options.get_all_options(drop_default=True)
-    # JSON's numbers are floats, which Beam's parser of the worker's options would refuse for an integer.
+    # The options are passed as JSON, whose numbers are floats: Beam's parser in the worker refuses these for
+    # integers.
     texts = {name: str(value) if type(value) is int else value for name, value in given.items()}
     provision = beam_provision_api_pb2.ProvisionInfo(
         retrieval_token="unused-retrieval-token", pipeline_options=dict_to_struct(texts)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.plan import Shard, read_plan
+from preprocess.plan import Shard, read_shard_list
 from preprocess.sources import Image
 
 # The content of a marker: the worker's process id and the number of its current image.
@@ -72,7 +72,7 @@ class ShardQueue:
             with contextlib.suppress(OSError, struct.error):  # the shard is not taken yet
                 owner, number = _MARKER.unpack(self._marker(shard).read_bytes())
                 if owner == process:
-                    images = read_plan(shard.plan)
+                    images = read_shard_list(shard.list_path)
                     return CurrentImage(shard, number, images[number] if 0 <= number < len(images) else None)
         return None
 

@@ -1,8 +1,8 @@
-"""linewash as it runs here in, a wheel out: what machines need that have Beam but not linewash.
+"""Packs the running linewash as a wheel, for machines that have Beam but not linewash.
 
-It is made the same way from a checkout and from an installed linewash, without tools or network, and the same
-sources give the same bytes. It asks for exactly the versions that stand here, as pixels depend on them; Beam
-itself is only in its extra `preprocess`, since Beam's containers bring the right one along.
+The wheel is built without tools or network access, from a checkout or from an installed linewash. The same
+source files give the same bytes. The wheel requires exactly the versions installed here, as pixels depend on
+them. Only its extra `preprocess` requires Beam, since Beam's containers already have the right version.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import tfrecords_schema
 
 NAME = "linewash"
 PINNED = ("google-crc32c", "msgspec", "numpy", "opencv-python-headless", "simplejpeg", "tqdm")
-FREE = ("protobuf>=5",)  # Beam's containers pin it
+UNPINNED = ("protobuf>=5",)  # Beam's containers pin it
 WHEEL = b"Wheel-Version: 1.0\nGenerator: linewash\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 ADVICE = "or give --sdk_container_image an image that has linewash (see scripts/dataflow/Dockerfile)"
 
 
 class PackagingError(RuntimeError):
-    """linewash cannot be packed; the message says why and what to do."""
+    """linewash cannot be packed. The message contains the reason and what to do."""
 
 
-def build_wheel(folder: str, also: Iterable[str] = ()) -> str:
-    """Writes the wheel into `folder` and gives its path.
+def build_wheel(folder: str, extra_packages: Iterable[str] = ()) -> str:
+    """Writes the wheel and returns its path.
 
     Args:
-      folder: where to; it must be there.
-      also: more distributions that are asked for, at the versions that stand here.
+      folder: an existing folder for the wheel.
+      extra_packages: installed packages that the wheel requires in addition to `PINNED`.
 
     Raises:
       PackagingError: see `check`.
@@ -41,8 +41,8 @@ def build_wheel(folder: str, also: Iterable[str] = ()) -> str:
     stem = f"{NAME}-{tfrecords_schema.__version__}"
     info = f"{stem}.dist-info"
     files = {
-        **_sources(),
-        f"{info}/METADATA": _metadata(also).encode(),
+        **_source_files(),
+        f"{info}/METADATA": _metadata(extra_packages).encode(),
         f"{info}/WHEEL": WHEEL,
     }
     record = "".join(f"{name},{_digest(data)},{len(data)}\n" for name, data in files.items())
@@ -50,42 +50,43 @@ def build_wheel(folder: str, also: Iterable[str] = ()) -> str:
     path = f"{folder}/{stem}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in files.items():
-            entry = zipfile.ZipInfo(name)  # its time is 1980 and not now
+            entry = zipfile.ZipInfo(name)  # dated 1980, so that the bytes do not depend on the time
             entry.external_attr = 0o644 << 16
             wheel.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return path
 
 
 def check() -> None:
-    """Makes sure that a wheel can be built.
+    """Checks that a wheel can be built.
 
     Raises:
-      PackagingError: linewash does not run from source files, or something it needs is not installed.
+      PackagingError: linewash does not run from source files, or a required package is not installed.
     """
-    _sources()
+    _source_files()
     _metadata()
 
 
-def _sources() -> dict[str, bytes]:
-    """The files of the package and the contract, by their names in a wheel."""
-    package, contract = Path(str(preprocess.__file__)).parent, Path(tfrecords_schema.__file__)
-    found = {str(path.relative_to(package.parent)): path for path in sorted(package.rglob("*.py"))}
-    if not found or not contract.is_file():
+def _source_files() -> dict[str, bytes]:
+    """Returns the files of `preprocess` and `tfrecords_schema` by their names in the wheel."""
+    package, schema = Path(str(preprocess.__file__)).parent, Path(tfrecords_schema.__file__)
+    paths = {str(path.relative_to(package.parent)): path for path in sorted(package.rglob("*.py"))}
+    if not paths or not schema.is_file():
         raise PackagingError(
             f"linewash cannot be packed for the workers, as {package} is no folder of source files: run it "
             f"from a checkout or from an installation by pip, {ADVICE}"
         )
-    return {name: path.read_bytes() for name, path in found.items()} | {contract.name: contract.read_bytes()}
+    return {name: path.read_bytes() for name, path in paths.items()} | {schema.name: schema.read_bytes()}
 
 
-def _metadata(also: Iterable[str] = ()) -> str:
+def _metadata(extra_packages: Iterable[str] = ()) -> str:
+    requirements = (*UNPINNED, *map(_pinned, (*PINNED, *extra_packages)))
     lines = [
         "Metadata-Version: 2.1",
         f"Name: {NAME}",
         f"Version: {tfrecords_schema.__version__}",
         "Summary: linewash's Beam job, for workers.",
         "Requires-Python: >=3.11",
-        *(f"Requires-Dist: {requirement}" for requirement in (*FREE, *map(_pinned, (*PINNED, *also)))),
+        *(f"Requires-Dist: {requirement}" for requirement in requirements),
         "Provides-Extra: preprocess",
         f'Requires-Dist: {_pinned("apache-beam")}; extra == "preprocess"',
     ]
@@ -93,6 +94,7 @@ def _metadata(also: Iterable[str] = ()) -> str:
 
 
 def _pinned(name: str) -> str:
+    """Returns the requirement for the installed version of a package."""
     try:
         return f"{name}=={metadata.version(name)}"
     except metadata.PackageNotFoundError:

@@ -1,15 +1,17 @@
-"""What the split is for: time to N epochs with shards made once, beside drawing edges and labels every epoch.
+"""Compares the time to N epochs from shards with computing edges and labels from the JPEGs in every epoch.
 
-    python scripts/bench/epochs.py --images PHOTOS               the input alone
-    python scripts/bench/epochs.py --images PHOTOS --train unet  with this network learning from it
+    python scripts/bench/epochs.py --images IMAGES               the input alone
+    python scripts/bench/epochs.py --images IMAGES --train unet  the input and the training of this network
 
-The rivals start from the JPEGs each epoch: in Python, pixel by pixel, as the article has it; or with our own
-fast functions, in as many processes as there are cores, which is the honest rival; or the same with tf.data's
-cache to a file, which makes the first epoch pay for the others. Shards pay the Beam job once, as a whole
-process from start to exit. Each is done for JPEGs decoded in full (the recipe `article`) and at a reduced
-scale (the default). Every way delivers the same examples in shuffled batches of packed edges and labels, and
-is a process of its own, warmed up before the clock starts. Three epochs of each are timed; N epochs are the
-first, and N - 1 times the median of the others. The way in Python is timed on a few images.
+- shards: the Beam job once, timed as a process from start to exit, then the trainer's input.
+- online: linewash's own functions on the JPEGs in every epoch, in one process per core.
+- online, cached by tf.data: the same, with a cache file that the first epoch writes.
+- in Python: as in the article, the nearest colour of each pixel in Python. It is timed on a few images.
+
+All variants run with JPEGs decoded at full scale (recipe `article`) and, except the last, at a reduced scale
+(the default). All deliver the same examples in shuffled batches of packed edges and labels, each in a process
+of its own that warms up before it is timed. Three epochs are timed. The time to N epochs is that of the first
+epoch plus N - 1 times the median of the others.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import math
 import multiprocessing
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,83 +33,85 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from bench.harness import in_own_process, options, tell
-from bench.preprocess import copies, kept
-from linewash.coloring.arguments import Parser, at_least, local_path, run
+from bench.datasets import duplicate_images, is_accepted
+from bench.harness import benchmark_parser, run_variant, write_results
+from bench.processes import python_command, run_timed
+from linewash.arguments import Parser, at_least, local_path, run
 
 from preprocess.cores import available_cores
-from training.errors import WorkError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from preprocess.recipe import Recipe
 
-RECIPES = {"full": "ARTICLE", "reduced": "DEFAULT"}  # JPEGs decoded so, and the recipe's name
-BATCH = 64
-SLOW = 4  # images a batch and a process for the way in Python, which takes about a second for each
-EPOCHS = 3  # timed
-NUMBERS = (1, 10, 100)  # epochs
+RECIPES = {"full": "ARTICLE", "reduced": "DEFAULT"}  # scale of JPEG decoding: name of the recipe
+BATCH_SIZE = 64
+PYTHON_BATCH_SIZE = 4  # for the variant in Python, which takes about a second per image
+TIMED_EPOCHS = 3
+NUM_EPOCHS = (1, 10, 100)  # columns of the table
 
 CORES = available_cores()
 
 # packed edges uint8 [B, S*S/8], labels uint8 [B, S, S], ids int32 [B]
-Columns = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
+Batch = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Photographs:
-    """The JPEGs, the dataset made of them, how they are drawn, and a folder for what a way keeps."""
+class Inputs:
+    """The JPEGs, the dataset made from them, the recipe, and a folder for temporary files of a variant."""
 
     paths: list[Path]
     dataset: Path
     recipe: Recipe
     folder: Path
-    batch: int = BATCH
+    batch_size: int = BATCH_SIZE
 
-    def batches(self, epoch: int) -> list[list[Path]]:
-        """The paths of an epoch, shuffled, by batch; what is left over is dropped, as in training."""
-        mixed = random.Random(epoch).sample(self.paths, len(self.paths))
-        return [mixed[i : i + self.batch] for i in range(0, len(mixed) - self.batch + 1, self.batch)]
+    def path_batches(self, epoch: int) -> list[list[Path]]:
+        """Returns the shuffled paths of an epoch in batches. Drops an incomplete batch, as training does."""
+        size = self.batch_size
+        shuffled = random.Random(epoch).sample(self.paths, len(self.paths))
+        return [shuffled[i : i + size] for i in range(0, len(shuffled) - size + 1, size)]
 
 
+# Takes the number of an epoch and returns its batches. len(batch[0]) is the number of examples.
 Epoch = Callable[[int], Iterable[Any]]
 
 
-# ------------------------------------------------------------------------------------------------ the ways
+# ------------------------------------------------------------------------------------------------ variants
 
 
-def shards(data: Photographs) -> Epoch:
-    """Ours: what the Beam job has left is read again."""
-    from tfrecords_schema import Manifest
+def shards(inputs: Inputs) -> Epoch:
+    """Reads the shards that the Beam job has written."""
     from training.data.dataset import ShardedDataset
 
-    dataset = ShardedDataset(str(data.dataset), Manifest.load(data.dataset))
+    dataset = ShardedDataset.open(str(inputs.dataset))
 
     def epoch(number: int) -> Iterable[Any]:
-        return dataset.train(data.batch, seed=0, epoch=number, shuffle_buffer=2048)
+        return dataset.train(inputs.batch_size, seed=0, epoch=number, shuffle_buffer=2048)
 
-    next(iter(epoch(0)))  # TensorFlow's start, which every trainer pays
+    next(iter(epoch(0)))  # excludes the start of TensorFlow, which every trainer needs
     return epoch
 
 
-def in_python(data: Photographs) -> Epoch:
-    """The article's way: Canny by OpenCV, the nearest colour pixel by pixel in Python."""
-    few = dataclasses.replace(data, paths=data.paths[: SLOW * CORES], batch=SLOW)
-    return _online(few, _draw_in_python)
+def in_python(inputs: Inputs) -> Epoch:
+    """Computes edges with OpenCV and the nearest colour of each pixel in Python, as the article does."""
+    paths = inputs.paths[: PYTHON_BATCH_SIZE * CORES]
+    few = dataclasses.replace(inputs, paths=paths, batch_size=PYTHON_BATCH_SIZE)
+    return _online(few, _make_batch_in_python)
 
 
-def online(data: Photographs) -> Epoch:
-    """The honest rival: our own functions, every epoch."""
-    return _online(data, _draw)
+def online(inputs: Inputs) -> Epoch:
+    """Computes edges and labels with linewash's own functions in every epoch."""
+    return _online(inputs, _make_batch)
 
 
-def cached(data: Photographs) -> Epoch:
-    """The same with tf.data's cache, which writes a file in the first epoch and reads it in the others."""
+def cached(inputs: Inputs) -> Epoch:
+    """As `online` in the first epoch, which writes a tf.data cache file; later epochs read the file."""
     import tensorflow as tf
 
-    side = data.recipe.image_size
-    draw = _online(data, _draw)
+    side = inputs.recipe.image_size
+    first_epoch = _online(inputs, _make_batch)
     shapes = tuple(
         tf.TensorSpec(shape, dtype)
         for shape, dtype in (
@@ -117,72 +120,71 @@ def cached(data: Photographs) -> Epoch:
             (None, "int32"),
         )
     )
-    examples = tf.data.Dataset.from_generator(lambda: draw(0), output_signature=shapes).unbatch()
-    kept = examples.cache(str(data.folder / "cache"))
-    mixed = (
-        kept.shuffle(2048, reshuffle_each_iteration=True).batch(data.batch, drop_remainder=True).prefetch(2)
-    )
-    return lambda _: mixed
+    examples = tf.data.Dataset.from_generator(lambda: first_epoch(0), output_signature=shapes).unbatch()
+    dataset = examples.cache(str(inputs.folder / "cache")).shuffle(2048, reshuffle_each_iteration=True)
+    dataset = dataset.batch(inputs.batch_size, drop_remainder=True).prefetch(2)
+    return lambda _: dataset
 
 
-def _online(data: Photographs, draw: Callable[[list[Path], Recipe], Columns]) -> Epoch:
-    # From before TensorFlow is there, and without a copy of what it starts.
-    pool = multiprocessing.get_context("forkserver").Pool(CORES, _one_thread)
-    pool.map(_call, [(draw, data.paths[:1], data.recipe)] * CORES, chunksize=1)
+def _online(inputs: Inputs, make_batch: Callable[[list[Path], Recipe], Batch]) -> Epoch:
+    # A fork server: the workers must not inherit TensorFlow's threads and locks.
+    pool = multiprocessing.get_context("forkserver").Pool(CORES, _use_one_thread)
+    pool.map(_call, [(make_batch, inputs.paths[:1], inputs.recipe)] * CORES, chunksize=1)
 
-    def epoch(number: int) -> Iterator[Columns]:
-        todo = [(draw, paths, data.recipe) for paths in data.batches(number)]
-        yield from pool.imap_unordered(_call, todo)
+    def epoch(number: int) -> Iterator[Batch]:
+        jobs = [(make_batch, paths, inputs.recipe) for paths in inputs.path_batches(number)]
+        yield from pool.imap_unordered(_call, jobs)
 
     return epoch
 
 
-def _one_thread() -> None:
+def _use_one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)
 
 
-def _call(job: tuple[Callable[..., Columns], list[Path], Recipe]) -> Columns:
-    draw, paths, recipe = job
-    return draw(paths, recipe)
+def _call(job: tuple[Callable[..., Batch], list[Path], Recipe]) -> Batch:
+    make_batch, paths, recipe = job
+    return make_batch(paths, recipe)
 
 
-def _draw(paths: list[Path], recipe: Recipe) -> Columns:
+def _make_batch(paths: list[Path], recipe: Recipe) -> Batch:
     from preprocess.transform import transform
 
-    return _columns([transform(path.read_bytes(), recipe) for path in paths])
+    return _stack([transform(path.read_bytes(), recipe) for path in paths])
 
 
-def _draw_in_python(paths: list[Path], recipe: Recipe) -> Columns:
+def _make_batch_in_python(paths: list[Path], recipe: Recipe) -> Batch:
     import numpy as np
 
     from preprocess.lines.canny import to_edges
     from preprocess.transform import to_pixels
 
-    colors = [tuple(color) for color in recipe.palette.colors]
+    colors = [tuple(color) for color in recipe.known_palette.colors]
 
     def nearest(pixel: list[int]) -> int:
         return min(
             range(len(colors)), key=lambda i: sum((a - b) ** 2 for a, b in zip(colors[i], pixel, strict=True))
         )
 
-    drawn = []
+    examples = []
     for path in paths:
         rgb = to_pixels(path.read_bytes(), recipe)
         labels = np.array([nearest(pixel) for pixel in rgb.reshape(-1, 3).tolist()], np.uint8)
-        drawn.append((to_edges(rgb, recipe), labels.reshape(rgb.shape[:2])))
-    return _columns(drawn)
+        examples.append((to_edges(rgb, recipe), labels.reshape(rgb.shape[:2])))
+    return _stack(examples)
 
 
-def _columns(drawn: list[tuple[np.ndarray, np.ndarray]]) -> Columns:
+def _stack(examples: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
     import numpy as np
 
-    edges, labels = map(np.stack, zip(*drawn, strict=True))
-    return np.packbits(edges.reshape(len(drawn), -1), axis=1), labels, np.arange(len(drawn), dtype=np.int32)
+    count = len(examples)
+    edges, labels = map(np.stack, zip(*examples, strict=True))
+    return np.packbits(edges.reshape(count, -1), axis=1), labels, np.arange(count, dtype=np.int32)
 
 
-WAYS = {
+VARIANTS = {
     "in Python": in_python,
     "online": online,
     "online, cached by tf.data": cached,
@@ -193,158 +195,154 @@ WAYS = {
 # ------------------------------------------------------------------------------------------------ measuring
 
 
-def count_only(_: Photographs) -> Callable[[Any], None]:
-    """What the fastest network imaginable does with a batch."""
-    return lambda batch: None
-
-
-def learning(data: Photographs, model: str) -> Callable[[Any], None]:
-    """A training step of `model` on a batch, compiled before the clock starts."""
+def make_train_step(inputs: Inputs, model: str) -> Callable[[Any], None]:
+    """Returns a compiled training step of `model`. It takes a batch."""
     import numpy as np
     import tensorflow as tf
 
     import tfrecords_schema as schema
     from training.hydra_config import compose
     from training.loop.distribution import Replicas
-    from training.loop.step import Learner
+    from training.loop.step import CompiledModel
     from training.models import build_model
 
-    manifest = schema.Manifest.load(data.dataset)
-    config = compose([f"data.root={data.dataset}", f"model={model}"])
+    manifest = schema.Manifest.load(inputs.dataset)
+    config = compose([f"data.root={inputs.dataset}", f"model={model}"])
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    learner = Learner.of(net, manifest, config, Replicas.of(config.trainer.strategy))
+    compiled_model = CompiledModel.of(net, manifest, config, Replicas.of(config.trainer.strategy))
     epoch = tf.constant(0, tf.int32)
 
-    def learn(batch: Any) -> None:
-        learner.train_step(epoch, *map(tf.convert_to_tensor, batch)).numpy()
+    def train_step(batch: Any) -> None:
+        compiled_model.train_step(epoch, *map(tf.convert_to_tensor, batch)).numpy()
 
-    side = manifest.image_size
-    learn((
-        np.zeros((data.batch, side * side // 8), np.uint8),
-        np.zeros((data.batch, side, side), np.uint8),
-        np.zeros(data.batch, np.int32),
+    side, count = manifest.image_size, inputs.batch_size
+    train_step((
+        np.zeros((count, side * side // 8), np.uint8),
+        np.zeros((count, side, side), np.uint8),
+        np.zeros(count, np.int32),
     ))  # fmt: skip
-    return learn
+    return train_step
 
 
-def time_way(name: str, data: Photographs, model: str | None) -> dict[str, float]:
-    """Milliseconds an image: of the first epoch, and of each that follows."""
-    epoch = WAYS[name](data)
-    batch = SLOW if name == "in Python" else data.batch
-    use = learning(dataclasses.replace(data, batch=batch), model) if model else count_only(data)
-    taken = []
-    for number in range(EPOCHS):
+def time_variant(name: str, inputs: Inputs, model: str | None) -> dict[str, float]:
+    """Returns milliseconds per image in the first epoch, and the median of those that follow."""
+    epoch = VARIANTS[name](inputs)
+    train_step = None
+    if model:
+        batch_size = PYTHON_BATCH_SIZE if name == "in Python" else inputs.batch_size
+        train_step = make_train_step(dataclasses.replace(inputs, batch_size=batch_size), model)
+    times = []
+    for number in range(TIMED_EPOCHS):
         started, count = time.perf_counter(), 0
-        for columns in epoch(number):
-            count += len(columns[0])
-            use(columns)
-        taken.append((time.perf_counter() - started) / count * 1e3)
-    return {"first_ms": taken[0], "next_ms": statistics.median(taken[1:])}
+        for batch in epoch(number):
+            count += len(batch[0])
+            if train_step:
+                train_step(batch)
+        times.append((time.perf_counter() - started) / count * 1e3)
+    return {"first_ms": times[0], "next_ms": statistics.median(times[1:])}
 
 
-def preprocess(folder: Path, dataset: Path, recipe: str) -> float:
-    """Seconds of the Beam job, as a whole process."""
-    command = [sys.executable, "-m", "preprocess", "--input", folder, "--output", dataset]
-    command += ["--val_fraction", 0, "--recipe", "article" if recipe == "full" else "default"]
-    started = time.monotonic()
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise WorkError(done.stderr.strip() or f"preprocess ended with exit code {done.returncode}")
-    return time.monotonic() - started
+def run_preprocess(folder: Path, dataset: Path, decode: str) -> float:
+    """Runs the Beam job and returns its seconds from start to exit."""
+    arguments = ["--input", folder, "--output", dataset, "--val_fraction", 0]
+    arguments += ["--recipe", "article" if decode == "full" else "default"]
+    return run_timed(python_command("-m", "preprocess", *arguments))
 
 
-def seconds(row: dict[str, Any], epochs: int) -> float:
-    """From nothing to the end of that many epochs."""
+def seconds_to(epochs: int, row: dict[str, Any]) -> float:
+    """Returns the seconds from the start to the end of that many epochs, with preprocessing."""
     return float(row["once_s"] + row["images"] * (row["first_ms"] + (epochs - 1) * row["next_ms"]) / 1e3)
 
 
-def break_even(ours: dict[str, Any], theirs: dict[str, Any]) -> int | None:
-    """The first epoch by whose end shards have taken no longer, or None: never."""
-    if seconds(ours, 1) <= seconds(theirs, 1):
+def break_even(shards: dict[str, Any], other: dict[str, Any]) -> int | None:
+    """Returns the first epoch by whose end shards have taken no longer than `other`, or None."""
+    if seconds_to(1, shards) <= seconds_to(1, other):
         return 1
-    gain = theirs["next_ms"] - ours["next_ms"]
+    gain = other["next_ms"] - shards["next_ms"]
     if gain <= 0:
         return None
-    return 1 + math.ceil((seconds(ours, 1) - seconds(theirs, 1)) * 1e3 / gain / ours["images"])
+    return 1 + math.ceil((seconds_to(1, shards) - seconds_to(1, other)) * 1e3 / gain / shards["images"])
 
 
-def measure(folder: Path, model: str | None) -> list[dict[str, Any]]:
-    """A row for each decode and way, for the photographs in `folder`."""
+def compare_variants(folder: Path, model: str | None) -> list[dict[str, Any]]:
+    """Returns a row for each scale of decoding and each variant, measured on the images in `folder`."""
     images = sorted((folder / "images").rglob("*.JPEG"))
     rows = []
     for decode in RECIPES:
         dataset = folder / f"dataset-{decode}"
-        once = preprocess(folder / "images", dataset, decode)
-        for way in WAYS:
-            if way == "in Python" and decode == "reduced":
+        preprocess_s = run_preprocess(folder / "images", dataset, decode)
+        for variant in VARIANTS:
+            if variant == "in Python" and decode == "reduced":
                 continue
-            with tempfile.TemporaryDirectory(dir=folder) as own:
-                words = ["--decode", decode, "--folder", own, "--dataset", dataset]
-                words += ["--train", model] if model else []
-                times = in_own_process(__file__, way, *words, given="\n".join(map(str, images)))
-            row = {"decode": decode, "way": way, "images": len(images)}
-            row |= {"once_s": once if way == "shards" else 0.0, **times}
-            rows.append(row | {f"epochs_{n}_s": seconds(row, n) for n in NUMBERS})
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                options = ["--decode", decode, "--folder", temporary, "--dataset", dataset]
+                options += ["--train", model] if model else []
+                times = run_variant(__file__, variant, *options, stdin="\n".join(map(str, images)))
+            row = {"decode": decode, "variant": variant, "images": len(images)}
+            row |= {"once_s": preprocess_s if variant == "shards" else 0.0, **times}
+            rows.append(row | {f"epochs_{n}_s": seconds_to(n, row) for n in NUM_EPOCHS})
             print(rows[-1], file=sys.stderr, flush=True)
     for row in rows:
-        ours = next(r for r in rows if r["way"] == "shards" and r["decode"] == row["decode"])
-        row["break_even"] = None if row is ours else break_even(ours, row)
+        shards = next(r for r in rows if r["variant"] == "shards" and r["decode"] == row["decode"])
+        row["break_even"] = None if row is shards else break_even(shards, row)
     return rows
 
 
-def show(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The table's lines."""
+def table_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yields the lines of the table."""
     yield (
-        f"{'JPEGs':9}{'way':27}{'once s':>8}{'an epoch s':>12}"
-        + "".join(f"{n:>4} ep. s" for n in NUMBERS)
+        f"{'JPEGs':9}{'variant':27}{'once s':>8}{'an epoch s':>12}"
+        + "".join(f"{n:>4} ep. s" for n in NUM_EPOCHS)
         + f"{'break-even':>12}"
     )
     for row in rows:
-        even = "" if row["way"] == "shards" else row["break_even"] or "never"
-        times = "".join(f"{row[f'epochs_{n}_s']:10,.1f}" for n in NUMBERS)
+        break_even_epoch = "" if row["variant"] == "shards" else row["break_even"] or "never"
+        times = "".join(f"{row[f'epochs_{n}_s']:10,.1f}" for n in NUM_EPOCHS)
         epoch = row["next_ms"] * row["images"] / 1e3
-        yield (f"{row['decode']:9}{row['way']:27}{row['once_s']:8.1f}{epoch:12,.2f}{times}{even:>12}")
+        yield (
+            f"{row['decode']:9}{row['variant']:27}{row['once_s']:8.1f}{epoch:12,.2f}{times}"
+            f"{break_even_epoch:>12}"
+        )
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = options("bench/epochs", __doc__)
-    add = made.add_argument
-    add("--images", type=local_path, help="a folder of photographs")
-    add("--count", type=at_least(1), default=4000, help="photographs an epoch [4000]")
-    add("--train", metavar="MODEL", help="a network that learns from it [none: the input alone]")
-    for hidden in ("--decode", "--folder", "--dataset"):  # one way, as a process of its own
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = benchmark_parser("bench/epochs", __doc__)
+    add = parser.add_argument
+    add("--images", type=local_path, help="folder of JPEGs")
+    add("--count", type=at_least(1), default=4000, help="images per epoch [4000]")
+    add("--train", metavar="MODEL", help="network to train [none: the input alone]")
+    for hidden in ("--decode", "--folder", "--dataset"):  # set in the process that measures one variant
         add(hidden, help=argparse.SUPPRESS)
-    return made
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    made = parser()
-    return run(made, lambda args: work(args, made), words, extra="all")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    parser = build_parser()
+    return run(parser, lambda args: work(args, parser), argv, extra="all")
 
 
 def work(args: argparse.Namespace, parser: Parser) -> int:
-    """Prints the table; writes JSON with --json; 0."""
-    if args.way:
+    """Measures all variants, prints the table and writes JSON if --json is given. Returns 0."""
+    if args.variant:
         from preprocess import recipe
 
         paths = [Path(line) for line in sys.stdin.read().splitlines()]
-        chosen = getattr(recipe, RECIPES[args.decode])
-        data = Photographs(paths, Path(args.dataset), chosen, Path(args.folder))
-        print(json.dumps(time_way(args.way, data, args.train)))
+        inputs = Inputs(paths, Path(args.dataset), getattr(recipe, RECIPES[args.decode]), Path(args.folder))
+        print(json.dumps(time_variant(args.variant, inputs, args.train)))
         return 0
     if not args.images:
-        parser.error("--images FOLDER is needed")
+        parser.error("--images is missing: type --images FOLDER")
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder = Path(temporary, "images")
-        copies(args.images, folder, args.count)
-        for path in folder.rglob("*.JPEG"):  # those that are left out would make batches uneven
-            if not kept(path.read_bytes()):
+        duplicate_images(args.images, folder, args.count)
+        for path in folder.rglob("*.JPEG"):  # rejected images would make the batches of `online` uneven
+            if not is_accepted(path.read_bytes()):
                 path.unlink()
-        rows = measure(Path(temporary), args.train)
-    print(f"{rows[0]['images']:,} photographs an epoch, {CORES} cores, network: {args.train or 'none'}")
-    tell(show(rows), {"network": args.train, "cores": CORES, "rows": rows}, args.json)
+        rows = compare_variants(Path(temporary), args.train)
+    print(f"{rows[0]['images']:,} images per epoch, {CORES} cores, network: {args.train or 'none'}")
+    write_results(table_lines(rows), {"network": args.train, "cores": CORES, "rows": rows}, args.json)
     return 0
 
 

@@ -1,7 +1,8 @@
-"""What the benchmarks share: their options, a process for each way that is measured, and where figures go.
+"""Common parts of the benchmarks: their options, one process per variant, and the output of results.
 
-A way is one of those that are compared. It is measured in a process of its own, which is the same script with
-`--way`; what that prints as its last line is JSON.
+A variant is one of the implementations that a benchmark compares. Each is measured in a process of its own,
+so that imports, caches and peak memory of one do not affect another. The process is the same script with
+`--variant`, and the last line that it prints is JSON.
 """
 
 from __future__ import annotations
@@ -14,44 +15,44 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from linewash.coloring.arguments import Parser, local_path
+from linewash.arguments import Parser, local_path
 
 from training.atomic_files import atomic_write
 from training.errors import WorkError
 
 
-class WayFailedError(WorkError):
-    """One way could not be measured; what it said last is the message."""
+class VariantFailedError(WorkError):
+    """A variant could not be measured. The message holds the end of its stderr."""
 
 
-def options(prog: str, description: str | None) -> Parser:
-    """A parser with `--json`, and the hidden `--way`."""
+def benchmark_parser(prog: str, description: str | None) -> Parser:
+    """Returns a parser with `--json` and the hidden `--variant`."""
     parser = Parser(prog, description)
-    parser.add_argument("--json", type=local_path, help="where to write the figures")
-    parser.add_argument("--way", help=argparse.SUPPRESS)  # one way, as a process of its own
+    parser.add_argument("--json", type=local_path, help="file to write the results to")
+    parser.add_argument("--variant", help=argparse.SUPPRESS)  # set in the process that measures it
     return parser
 
 
-def in_own_process(script: str, way: str, *arguments: object, given: str = "") -> Any:
-    """The figures of one way, from `script --way WAY ARGUMENTS` with `given` on its standard input.
+def run_variant(script: str, variant: str, *arguments: object, stdin: str = "") -> Any:
+    """Runs `script --variant VARIANT ARGUMENTS` and returns the JSON value that it prints.
 
     Raises:
-      WayFailedError: it ended with another exit code than 0, or printed no figures.
+      VariantFailedError: the process ends with another exit code than 0, or prints nothing.
     """
-    command = [sys.executable, script, "--way", way, *map(str, arguments)]
-    done = subprocess.run(
-        command, input=given, capture_output=True, text=True, encoding="utf-8", errors="surrogateescape"
+    command = [sys.executable, script, "--variant", variant, *map(str, arguments)]
+    result = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, encoding="utf-8", errors="surrogateescape"
     )
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        said = done.stderr.strip()[-2000:] or f"it ended with exit code {done.returncode}"
-        raise WayFailedError(f"{Path(script).stem}, {way}: {said}")
+    lines = result.stdout.splitlines()
+    if result.returncode or not lines:
+        reason = result.stderr.strip()[-2000:] or f"exit code {result.returncode} and no output"
+        raise VariantFailedError(f"{Path(script).stem}, {variant}: {reason}")
     return json.loads(lines[-1])
 
 
-def tell(lines: Iterable[str], figures: Any, path: Path | None) -> None:
-    """Prints a table; writes its figures where `path` says."""
-    print("\n".join(lines))
+def write_results(table: Iterable[str], results: Any, path: Path | None) -> None:
+    """Prints the lines of `table`, and writes `results` as JSON to `path` if there is one."""
+    print("\n".join(table))
     if path:
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(figures, indent=2) + "\n")
+            temporary.write_text(json.dumps(results, indent=2) + "\n")

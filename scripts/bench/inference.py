@@ -1,12 +1,12 @@
-"""How long it takes to colour a drawing, beside the same network in Keras.
+"""Measures how long colouring a drawing takes, and compares it with the same network in Keras.
 
     python scripts/bench/inference.py
 
-First the network alone: the starter that comes along, an ONNX file, beside Keras's predict, a call of the
-model, and the same compiled by tf.function, all with the starter's shape, in processes of their own. Then all
-of it for one sketch in a process that is up, as the page has it: finding the lines, the network, and the
-picture. Last the command `colorize.py`, from its start to its exit, beside a script that does no more than
-load TensorFlow and the network from a .keras file and predict once.
+- The network alone: the starter model as ONNX, and a Keras model of the same architecture through predict,
+  through a call, and compiled with tf.function. Each runs in a process of its own.
+- One sketch in a running process, as on the page: line extraction, network, and label decoding.
+- The command colorize.py from start to exit, and a script that only loads TensorFlow and a .keras file and
+  predicts once.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(ROOT), str(SCRIPTS)]
 
-from bench.harness import in_own_process, options, tell
-from linewash.coloring.arguments import Parser, at_least, run
+from bench.harness import benchmark_parser, run_variant, write_results
+from bench.processes import python_command, run_timed
+from linewash.arguments import Parser, at_least, run
 
 if TYPE_CHECKING:
     import numpy as np
 
 SIDES = (128, 256, 512)  # px
-TIMES = 20  # that a drawing is coloured
-STARTS = 5  # of a command, at most
+REPEATS = 20  # timed calls
+MAX_COMMAND_REPEATS = 5
 
 Predict = Callable[["np.ndarray"], "np.ndarray"]
 
 
 def starter() -> Predict:
-    """What comes along, as the page and the command use it."""
+    """Returns the prediction of the starter model, as the page and colorize.py use it."""
     from linewash.coloring.model_loader import STARTER, load
 
     return load(STARTER).predict
 
 
 def keras_net() -> Any:
-    """A network of the starter's shape; its weights are as they began."""
+    """Returns a Keras model of the starter's architecture, with initial weights."""
     from linewash.coloring.model_loader import STARTER, load
 
     from training.hydra_config import compose
@@ -59,19 +60,19 @@ def keras_net() -> Any:
 
 
 def keras_predict() -> Predict:
-    """What one would write first."""
+    """Returns `Model.predict`."""
     net = keras_net()
     return lambda drawing: net.predict(drawing, verbose=0)
 
 
 def keras_call() -> Predict:
-    """Without what predict does around it."""
+    """Returns a plain call of the model, without the callbacks and batching of predict."""
     net = keras_net()
     return lambda drawing: net(drawing, training=False).numpy()
 
 
 def keras_function() -> Predict:
-    """Compiled, for each size once."""
+    """Returns a call compiled with tf.function, which compiles once per drawing size."""
     import tensorflow as tf
 
     net = keras_net()
@@ -79,7 +80,7 @@ def keras_function() -> Predict:
     return lambda drawing: compiled(tf.constant(drawing)).numpy()
 
 
-WAYS = {
+VARIANTS = {
     "linewash (ONNX)": starter,
     "Keras, predict": keras_predict,
     "Keras, call": keras_call,
@@ -87,11 +88,11 @@ WAYS = {
 }
 
 
-def time_way(name: str, repeats: int) -> dict[str, float]:
-    """Median milliseconds for a drawing of each side."""
+def time_variant(name: str, repeats: int) -> dict[str, float]:
+    """Returns the median milliseconds for a drawing of each of `SIDES`."""
     import numpy as np
 
-    predict, generator = WAYS[name](), np.random.default_rng(0)
+    predict, generator = VARIANTS[name](), np.random.default_rng(0)
     times = {}
     for side in SIDES:
         drawing = np.zeros((1, side, side, 5), np.float32)
@@ -101,25 +102,25 @@ def time_way(name: str, repeats: int) -> dict[str, float]:
 
 
 def median_ms(function: Callable[[], Any], repeats: int) -> float:
-    """Milliseconds a call, after one to warm up."""
+    """Returns the median milliseconds of a call, after one call to warm up."""
     function()
-    taken = []
+    times = []
     for _ in range(repeats):
         started = time.perf_counter()
         function()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken) * 1e3
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3
 
 
-def whole(sketch: Path, repeats: int) -> dict[str, float]:
-    """Median milliseconds of what colouring one sketch consists of."""
-    from linewash.coloring.colorize import Settings, colorize, working_shape
+def time_stages(sketch: Path, repeats: int) -> dict[str, float]:
+    """Returns the median milliseconds of the stages of colouring one sketch."""
+    from linewash.coloring.colorizer import Settings, colorize, network_shape
     from linewash.coloring.line_extraction import read_drawing
     from linewash.coloring.model_loader import STARTER, load
 
     network, data = load(STARTER), sketch.read_bytes()
     drawing = read_drawing(data)
-    lines = drawing.lines(*working_shape(*drawing.shape, network.image_size))
+    lines = drawing.lines(*network_shape(*drawing.shape, network.image_size))
     return {
         "find the lines": median_ms(lambda: read_drawing(data), repeats),
         "network": median_ms(lambda: network.logits(lines), repeats),
@@ -127,75 +128,73 @@ def whole(sketch: Path, repeats: int) -> dict[str, float]:
     }
 
 
-BARE = """
+KERAS_SCRIPT = """
 import sys, numpy, keras
 net = keras.models.load_model(sys.argv[1], compile=False)
 net.predict(numpy.zeros((1, 128, 128, 5), numpy.float32), verbose=0)
 """
 
 
-def commands(sketch: Path, folder: Path, repeats: int) -> dict[str, float]:
-    """Seconds of whole processes, in turn."""
+def time_commands(sketch: Path, folder: Path, repeats: int) -> dict[str, float]:
+    """Returns the median seconds of each command from start to exit. The commands take turns."""
     net = folder / "net.keras"
     save = "import sys; from bench.inference import keras_net; keras_net().save(sys.argv[1])"
     subprocess.run([sys.executable, "-c", save, str(net)], cwd=SCRIPTS, check=True, capture_output=True)
-    typed = {
-        "colorize.py": ["scripts/colorize.py", str(sketch), "-o", str(folder / "out.png")],
-        "TensorFlow, load, predict": ["-c", BARE, str(net)],
+    commands = {
+        "colorize.py": python_command("scripts/colorize.py", sketch, "-o", folder / "out.png"),
+        "TensorFlow, load, predict": python_command("-c", KERAS_SCRIPT, net),
     }
-    taken: dict[str, list[float]] = {name: [] for name in typed}
-    for _ in range(min(STARTS, repeats)):
-        for name, arguments in typed.items():
-            started = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
-            taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in taken.items()}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(min(MAX_COMMAND_REPEATS, repeats)):
+        for name, command in commands.items():
+            times[name].append(run_timed(command))
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def show(found: dict[str, Any]) -> Iterator[str]:
-    """The tables' lines; a ratio is theirs to ours."""
-    yield f"{'network alone, ms':28}" + "".join(f"{side:>8} px" for side in SIDES) + f"{'ours is':>20}"
-    ours = found["network_ms"]["linewash (ONNX)"]
-    for name, times in found["network_ms"].items():
-        ratios = " ".join(f"{times[str(side)] / ours[str(side)]:.1f}×" for side in SIDES)
+def table_lines(results: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of the tables. A ratio is the variant's time to linewash's."""
+    yield f"{'network alone, ms':28}" + "".join(f"{side:>8} px" for side in SIDES) + f"{'linewash is':>20}"
+    linewash = results["network_ms"]["linewash (ONNX)"]
+    for name, times in results["network_ms"].items():
+        ratios = " ".join(f"{times[str(side)] / linewash[str(side)]:.1f}×" for side in SIDES)
         yield f"{name:28}" + "".join(f"{times[str(side)]:11.1f}" for side in SIDES) + f"{ratios:>20}"
-    yield "a sketch, ms: " + ", ".join(f"{name} {ms:.0f}" for name, ms in found["sketch_ms"].items())
-    yield "whole command, s: " + ", ".join(f"{name} {s:.2f}" for name, s in found["command_s"].items())
+    yield "one sketch, ms: " + ", ".join(f"{name} {ms:.0f}" for name, ms in results["sketch_ms"].items())
+    yield "whole command, s: " + ", ".join(f"{name} {s:.2f}" for name, s in results["command_s"].items())
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = options("bench/inference", __doc__)
-    made.add_argument(
-        "--repeats", type=at_least(1), default=TIMES, help=f"of which the median counts [{TIMES}]"
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = benchmark_parser("bench/inference", __doc__)
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=REPEATS, help=f"timed calls of each variant [{REPEATS}]"
     )
-    return made
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="train,onnx")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="train,onnx")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Prints the tables; writes JSON with --json; 0."""
+    """Measures all variants, prints the tables and writes JSON if --json is given. Returns 0."""
     import make_sketches
 
-    if args.way:
-        print(json.dumps(time_way(args.way, args.repeats)))
+    if args.variant:
+        print(json.dumps(time_variant(args.variant, args.repeats)))
         return 0
-    found: dict[str, Any] = {
-        "network_ms": {way: in_own_process(__file__, way, "--repeats", args.repeats) for way in WAYS}
+    results: dict[str, Any] = {
+        "network_ms": {
+            variant: run_variant(__file__, variant, "--repeats", args.repeats) for variant in VARIANTS
+        }
     }
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder = Path(temporary)
         make_sketches.main([str(folder / "sketches")])
         sketch = folder / "sketches/drawings/01-ink.png"
-        found |= {
-            "sketch_ms": whole(sketch, args.repeats),
-            "command_s": commands(sketch, folder, args.repeats),
-        }
-    tell(show(found), found, args.json)
+        results["sketch_ms"] = time_stages(sketch, args.repeats)
+        results["command_s"] = time_commands(sketch, folder, args.repeats)
+    write_results(table_lines(results), results, args.json)
     return 0
 
 

@@ -1,66 +1,52 @@
-"""How the launcher's time and memory grow with the number of images: the plan alone, no pixels.
+"""Measures how the launcher's planning time and memory grow with the number of images.
 
     python scripts/bench/planning.py --millions 0.25 1 2
 
-The images are made up (ImageNet-like keys in a thousand classes); everything else is what the job does with a
-listing: hashing, sorting, splitting, and writing each shard's list. Each size runs in a process of its own,
-since peak memory never falls.
+The images are made up, with keys like ImageNet's in a thousand classes. The job's own functions hash, sort
+and split them and write the shard lists; no pixels are read. Each size runs in a process of its own, because
+peak memory never falls.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from bench.harness import in_own_process, options, tell
-from linewash.coloring.arguments import Parser, at_least, positive, run
-
-if TYPE_CHECKING:
-    from preprocess.sources import Image
-
-CLASSES = 1000
+from bench.datasets import made_up_images
+from bench.harness import benchmark_parser, run_variant, write_results
+from bench.processes import own_peak_mb
+from linewash.arguments import Parser, at_least, positive, run
 
 
-def made_up(count: int) -> Iterator[Image]:
-    """Images in a thousand class tars, as an index of them would give."""
-    from preprocess.sources import Image
-
-    for i in range(count):
-        name, place = f"n{i % CLASSES:08d}", i // CLASSES
-        yield Image(
-            f"{name}/{name}_{place}.JPEG", f"gs://bucket/imagenet/{name}.tar", place * 110_000, 110_000
-        )
-
-
-def plan(count: int) -> dict[str, float]:
-    """Plans for `count` images; seconds, peak MB, shards."""
+def time_plan(count: int) -> dict[str, float]:
+    """Plans a job for `count` images and returns the seconds, peak memory and number of shards."""
     from preprocess.plan import Sharding, make_plan
 
-    before = peak_mb()
+    peak_before = own_peak_mb()
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as output:
         started = time.monotonic()
-        shards = make_plan(made_up(count), Sharding(), output)
+        shards = make_plan(made_up_images(count), Sharding(), output)
         seconds = time.monotonic() - started
-    return {"images": count, "seconds": seconds, "mb": peak_mb(), "mb_before": before, "shards": len(shards)}
+    return {
+        "images": count,
+        "seconds": seconds,
+        "mb": own_peak_mb(),
+        "mb_before": peak_before,
+        "shards": len(shards),
+    }
 
 
-def peak_mb() -> float:
-    """The largest resident size of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def show(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The table's lines."""
+def table_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yields the lines of the table."""
     yield f"{'images':>12}{'shards':>9}{'seconds':>9}{'per million':>13}{'peak MB':>9}"
     for row in rows:
         per_million = row["seconds"] / row["images"] * 1e6
@@ -71,31 +57,33 @@ def show(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"each further million: {growth:.1f} MB"
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = options("bench/planning", __doc__)
-    made.add_argument("--millions", type=positive, nargs="+", default=[0.25, 0.5, 1, 2], help="sizes to plan")
-    made.add_argument(
-        "--count", type=at_least(1), help=argparse.SUPPRESS
-    )  # one size, as a process of its own
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = benchmark_parser("bench/planning", __doc__)
+    add = parser.add_argument
+    add(
+        "--millions", type=positive, nargs="+", default=[0.25, 0.5, 1, 2],
+        help="millions of images to plan for [0.25 0.5 1 2]",
+    )  # fmt: skip
+    add("--count", type=at_least(1), help=argparse.SUPPRESS)  # set in the process that measures one size
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="preprocess")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Prints the table; writes JSON with --json; 0."""
-    if args.way:
-        print(json.dumps(plan(args.count)))
+    """Measures all sizes, prints the table and writes JSON if --json is given. Returns 0."""
+    if args.variant:
+        print(json.dumps(time_plan(args.count)))
         return 0
     rows = []
     for count in (round(millions * 1e6) for millions in sorted(args.millions)):
-        rows.append(in_own_process(__file__, "plan", "--count", max(1, count)))
+        rows.append(run_variant(__file__, "plan", "--count", max(1, count)))
         print(rows[-1], file=sys.stderr, flush=True)
-    tell(show(rows), rows, args.json)
+    write_results(table_lines(rows), rows, args.json)
     return 0
 
 

@@ -1,9 +1,9 @@
-"""How much read-ahead hides of storage that is far: the same images one at a time, and as a shard reads them.
+"""Compares reading images from slow storage one at a time with the prefetching of the shard writer.
 
-    python scripts/bench/prefetch.py --images PHOTOS --delay 50
+    python scripts/bench/prefetch.py --images IMAGES --delay 50
 
-The storage is a Beam file system, far://, that answers from the local disk, but each request only after
-`delay` milliseconds.
+The storage is a Beam file system, far://, that reads from the local disk and delays each request by --delay
+milliseconds.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from linewash.coloring.arguments import Parser, local_path, run
+from bench.datasets import list_images
+from linewash.arguments import Parser, local_path, run
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("bench/prefetch", __doc__)
-    made.add_argument("--images", type=local_path, required=True, help="a folder of JPEGs")
-    made.add_argument("--delay", type=_milliseconds, default=50, help="milliseconds before each answer [50]")
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("bench/prefetch", __doc__)
+    parser.add_argument("--images", type=local_path, required=True, help="folder of JPEGs")
+    parser.add_argument("--delay", type=_milliseconds, default=50, help="delay per request in ms [50]")
+    return parser
 
 
 def _milliseconds(text: str) -> float:
@@ -38,34 +39,34 @@ def _milliseconds(text: str) -> float:
     return delay
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="preprocess")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Prints the two rates and their ratio; 0."""
-    from photographs import photographs
-
-    from preprocess.image_reader import AHEAD, read_all, read_image
+    """Prints the two rates and their ratio. Returns 0."""
+    from preprocess.image_reader import IMAGES_AHEAD, read_image, read_images
     from preprocess.sources import Image
 
-    _add_far_storage(args.delay / 1000)
-    images = [Image(path.name, f"far:/{path}") for path in photographs(args.images.resolve(), jpeg_only=True)]
+    _register_far_storage(args.delay / 1000)
+    paths = list_images(args.images.resolve(), jpeg_only=True)
+    images = [Image(path.name, f"far:/{path}") for path in paths]
     started = time.monotonic()
-    one_by_one = [read_image(image) for image in images]
+    sequential = [read_image(image) for image in images]
     middle = time.monotonic()
-    ahead = [data for _, data in read_all(images)]
+    prefetched = [data for _, data in read_images(images)]
     ended = time.monotonic()
-    assert ahead == one_by_one, "the same images in the same order"
+    assert prefetched == sequential, "prefetching must keep the images and their order"
     slow, fast = len(images) / (middle - started), len(images) / (ended - middle)
-    print(f"{len(images)} images, each answer after {args.delay:g} ms")
-    print(f"one at a time: {slow:.0f} images/s; {AHEAD} ahead: {fast:.0f} images/s; {fast / slow:.1f} times")
+    print(f"{len(images)} images, {args.delay:g} ms per request")
+    rates = f"one at a time: {slow:.0f} images/s; {IMAGES_AHEAD} at a time: {fast:.0f} images/s"
+    print(f"{rates}; {fast / slow:.1f} times")
     return 0
 
 
-def _add_far_storage(delay: float) -> None:
-    """Makes Beam know far://PATH: the local file at PATH, opened `delay` seconds after it was asked for."""
+def _register_far_storage(delay: float) -> None:
+    """Registers far://PATH with Beam. It opens the local file at PATH after `delay` seconds."""
     from apache_beam.io.localfilesystem import LocalFileSystem
 
     class FarFileSystem(LocalFileSystem):
@@ -80,7 +81,7 @@ def _add_far_storage(delay: float) -> None:
     _far_storages.append(FarFileSystem)
 
 
-# Beam finds file systems among the subclasses that are alive.
+# Keeps the class alive: Beam looks for file systems among all subclasses that exist.
 _far_storages: list[type] = []
 
 

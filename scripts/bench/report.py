@@ -1,9 +1,9 @@
-"""Puts the figures that scripts/bench.sh collects into one bench.json, and into Markdown tables, bench.md.
+"""Writes the results that scripts/bench.sh collects to one bench.json, and as Markdown tables to bench.md.
 
     python scripts/bench/report.py out/bench
 
-What comes in: DIRECTORY/NAME.json of each benchmark that was run. A ratio above 1 means that linewash is the
-faster one; what it is not faster than is listed by itself.
+It reads DIRECTORY/NAME.json of each benchmark that was run. A ratio above 1 means that linewash is faster.
+Below each table, the report lists the variants that linewash does not beat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from linewash.coloring.arguments import Parser, local_path, run
+from linewash.arguments import Parser, local_path, run
 
 from preprocess.cores import available_cores
 from training.atomic_files import atomic_write
@@ -34,7 +34,7 @@ PACKAGES = (
 
 
 class Table(NamedTuple):
-    """What was measured, its columns, and its rows; `slower` names rows that linewash does not beat."""
+    """One table of the report. `slower` names the variants that linewash does not beat, with the ratio."""
 
     title: str
     columns: list[str]
@@ -42,103 +42,108 @@ class Table(NamedTuple):
     slower: list[str]
 
 
-def preprocess(found: Any) -> Table:
-    """The Beam job, as whole processes."""
-    ours = found["ways"]["linewash"]
+def preprocess_table(results: Any) -> Table:
+    """Returns the table of the Beam job."""
+    linewash = results["variants"]["linewash"]
     names = {
         "linewash": "linewash",
-        "pool": "a bare multiprocessing.Pool, results thrown away",
-        "canonical": "Beam as its examples have it",
+        "pool": "a multiprocessing.Pool that discards its results",
+        "canonical": "the pipeline of Beam's examples",
     }
     rows, slower = [], []
-    for way, row in found["ways"].items():
-        ratio = ours["images_per_s"] / row["images_per_s"]
-        rows.append([names[way], f"{row['images_per_s']:,.0f}", f"{row['images_per_s_inside']:,.0f}"])
-        rows[-1] += [f"{row['launcher_mb']:,.0f}", f"{row['worker_mb']:,.0f}", times(ratio)]
-        slower += [f"{names[way]}: {times(ratio)}"] if ratio < 1 else []
+    for variant, row in results["variants"].items():
+        ratio = linewash["images_per_s"] / row["images_per_s"]
+        rows.append([names[variant], f"{row['images_per_s']:,.0f}", f"{row['images_per_s_inside']:,.0f}"])
+        rows[-1] += [f"{row['launcher_mb']:,.0f}", f"{row['worker_mb']:,.0f}", format_ratio(ratio)]
+        slower += [f"{names[variant]}: {format_ratio(ratio)}"] if ratio < 1 else []
     columns = ["", "images/s", "without the start", "launcher MB", "largest worker MB", "linewash is"]
-    return Table("Preprocessing: photographs to shards, once", columns, rows, slower)
+    return Table("Preprocessing: images to shards, once", columns, rows, slower)
 
 
-def listed(found: dict[str, Any]) -> Table:
-    """The input of the trainer, beside other loaders."""
-    ours = found["linewash"]["images_per_s"]
+def input_table(results: dict[str, Any]) -> Table:
+    """Returns the table of the trainer's input and of other loaders."""
+    linewash_rate = results["linewash"]["images_per_s"]
     rows, slower = [], []
-    for name, row in found.items():
+    for name, row in results.items():
         if "missing" in row:
             rows.append([name, row["missing"], "", ""])
             continue
-        ratio = ours / row["images_per_s"]
         rate = row["images_per_s"]
-        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
-        rows.append([name, shown, f"{row['cpu_us']:,.1f}", times(ratio)])
-        slower += [f"{name}: {times(ratio)}"] if ratio < 1 else []
-    columns = ["", "images/s", "CPU µs an image", "linewash is"]
+        ratio = linewash_rate / rate
+        rate_text = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        rows.append([name, rate_text, f"{row['cpu_us']:,.1f}", format_ratio(ratio)])
+        slower += [f"{name}: {format_ratio(ratio)}"] if ratio < 1 else []
+    columns = ["", "images/s", "CPU µs per image", "linewash is"]
     return Table("Input: shards to batches, every epoch", columns, rows, slower)
 
 
-def step(found: list[dict[str, Any]]) -> Table:
-    """A training step, beside Keras's."""
+def step_table(results: list[dict[str, Any]]) -> Table:
+    """Returns the table of training steps."""
     rows, slower = [], []
-    for row in found:
-        ours = next(r for r in found if r["model"] == row["model"] and r["way"] == "linewash")
-        ratio, name = row["step_ms"] / ours["step_ms"], f"{row['model']}: {row['way']}"
+    for row in results:
+        linewash = next(r for r in results if r["model"] == row["model"] and r["variant"] == "linewash")
+        ratio, name = row["step_ms"] / linewash["step_ms"], f"{row['model']}: {row['variant']}"
         rows.append([name, f"{row['step_ms']:,.0f}", f"{row['images_per_s']:,.1f}", f"{row['peak_mb']:,.0f}"])
-        rows[-1].append(times(ratio))
-        slower += [f"{name}: {times(ratio)}"] if ratio < 1 else []
+        rows[-1].append(format_ratio(ratio))
+        slower += [f"{name}: {format_ratio(ratio)}"] if ratio < 1 else []
     return Table("A training step", ["", "ms", "images/s", "peak MB", "linewash is"], rows, slower)
 
 
-def inference(found: dict[str, Any]) -> Table:
-    """The network alone, for one drawing."""
-    ours = found["network_ms"]["linewash (ONNX)"]
+def inference_table(results: dict[str, Any]) -> Table:
+    """Returns the table of the network alone and of whole commands, for one drawing."""
+    linewash = results["network_ms"]["linewash (ONNX)"]
     rows, slower = [], []
-    for name, row in found["network_ms"].items():
-        ratios = [row[side] / ours[side] for side in ours]
-        rows.append([name, *(f"{row[side]:.1f}" for side in ours), ", ".join(map(times, ratios))])
-        slower += [f"{name}: {times(min(ratios))}"] if min(ratios) < 1 else []
-    for name, seconds in found["command_s"].items():
+    for name, row in results["network_ms"].items():
+        ratios = [row[side] / linewash[side] for side in linewash]
+        rows.append([name, *(f"{row[side]:.1f}" for side in linewash), ", ".join(map(format_ratio, ratios))])
+        slower += [f"{name}: {format_ratio(min(ratios))}"] if min(ratios) < 1 else []
+    for name, seconds in results["command_s"].items():
         rows.append([f"whole command: {name}", f"{seconds * 1e3:,.0f}", "", "", ""])
-    columns = ["", *(f"ms at {side} px" for side in ours), "linewash is"]
+    columns = ["", *(f"ms at {side} px" for side in linewash), "linewash is"]
     return Table("Colouring one drawing", columns, rows, slower)
 
 
-def epochs(found: dict[str, Any]) -> Table:
-    """Shards once, and then N epochs, beside drawing every epoch."""
+def epochs_table(results: dict[str, Any]) -> Table:
+    """Returns the table of the time to N epochs."""
     rows, slower = [], []
-    numbers = [int(key.split("_")[1]) for key in found["rows"][0] if re.fullmatch(r"epochs_\d+_s", key)]
-    for row in found["rows"]:
-        seconds = [row[f"epochs_{number}_s"] for number in numbers]
-        name = f"{row['way']}, {'JPEGs in full' if row['decode'] == 'full' else 'at a reduced scale'}"
+    num_epochs = [int(key.split("_")[1]) for key in results["rows"][0] if re.fullmatch(r"epochs_\d+_s", key)]
+    for row in results["rows"]:
+        seconds = [row[f"epochs_{n}_s"] for n in num_epochs]
+        name = f"{row['variant']}, {'full-scale JPEGs' if row['decode'] == 'full' else 'reduced scale'}"
         rows.append([name, f"{row['once_s']:.1f}", *(f"{s:,.1f}" for s in seconds), ""])
-        if row["way"] == "shards":
+        if row["variant"] == "shards":
             continue
         rows[-1][-1] = str(row["break_even"] or "never")
         if row["break_even"] != 1:
             slower.append(f"{name}, {'before epoch ' + rows[-1][-1] if row['break_even'] else 'ever'}")
-    network = found["network"] or "the input alone"
-    title = f"From photographs to N epochs: {found['rows'][0]['images']:,} photographs, {network}"
-    columns = ["", "once s", *(f"{n} epochs s" for n in numbers), "shards no slower from epoch"]
-    return Table(title.replace("1 epochs", "1 epoch"), columns, rows, slower)
+    network = results["network"] or "the input alone"
+    title = f"From images to N epochs: {results['rows'][0]['images']:,} images, {network}"
+    columns = [
+        "",
+        "once s",
+        *(f"{n} epoch{'s' if n > 1 else ''}, s" for n in num_epochs),
+        "shards no slower from epoch",
+    ]
+    return Table(title, columns, rows, slower)
 
 
 TABLES: dict[str, Callable[[Any], Table]] = {
-    "preprocess": preprocess,
-    "input": listed,
-    "step": step,
-    "inference": inference,
-    "epochs": epochs,
-    "epochs_training": epochs,
+    "preprocess": preprocess_table,
+    "input": input_table,
+    "step": step_table,
+    "inference": inference_table,
+    "epochs": epochs_table,
+    "epochs_training": epochs_table,
 }
 
 
-def times(ratio: float) -> str:
-    """A ratio as it is read: 1.37×, 24×, 1,500×."""
+def format_ratio(ratio: float) -> str:
+    """Formats a ratio: 1.37×, 24×, 1,500×."""
     return f"{ratio:.2f}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
 def machine() -> dict[str, Any]:
-    """Where it was measured."""
+    """Returns the CPU, its cores, the memory and the operating system."""
     name = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
     memory = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
     return {
@@ -150,11 +155,11 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that are installed."""
+    """Returns the versions of Python and of those `PACKAGES` that are installed."""
     installed = {name.lower().replace("_", "-") for name in metadata.packages_distributions()}
     installed |= {d.metadata["Name"].lower().replace("_", "-") for d in metadata.distributions()}
-    found = {name: metadata.version(name) for name in PACKAGES if name in installed}
-    return {"python": platform.python_version(), **found}
+    packages = {name: metadata.version(name) for name in PACKAGES if name in installed}
+    return {"python": platform.python_version(), **packages}
 
 
 def _read(path: str) -> str:
@@ -164,16 +169,16 @@ def _read(path: str) -> str:
         return ""
 
 
-def markdown(tables: list[Table], where: dict[str, Any], what: dict[str, str]) -> str:
-    """The page."""
-    cores = f"{where['cores']} core{'s' if where['cores'] != 1 else ''}"
-    memory = f", {where['memory_gb']} GB" if where["memory_gb"] else ""
+def markdown(tables: list[Table], machine: dict[str, Any], versions: dict[str, str]) -> str:
+    """Returns the Markdown page."""
+    cores = f"{machine['cores']} core{'s' if machine['cores'] != 1 else ''}"
+    memory = f", {machine['memory_gb']} GB" if machine["memory_gb"] else ""
     lines = [
-        "# linewash, measured",
+        "# Benchmarks of linewash",
         "",
-        f"On {cores} of {where['cpu']}{memory}, {where['system']}; "
-        + ", ".join(f"{name} {version}" for name, version in what.items())
-        + ". Ratios above 1 mean that linewash is the faster one.",
+        f"On {cores} of {machine['cpu']}{memory}, {machine['system']}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + ". Ratios above 1 mean that linewash is faster.",
     ]
     for table in tables:
         lines += ["", f"## {table.title}", "", _row(table.columns)]
@@ -187,47 +192,46 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("bench/report", __doc__)
-    made.add_argument("directory", type=local_path, help="where the figures are")
-    return made
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("bench/report", __doc__)
+    parser.add_argument("directory", type=local_path, help="folder with the results")
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="all")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="all")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Writes both files; 0.
+    """Writes bench.json and bench.md. Returns 0.
 
     Raises:
-      UsageError: there is no such folder.
-      WorkError: there are no figures in it, or they are damaged.
+      UsageError: the folder does not exist.
+      WorkError: it has no results, or they are damaged.
     """
     if not args.directory.is_dir():
-        raise UsageError(f"{args.directory} is not a folder: run ./scripts/bench.sh PHOTOS first")
+        raise UsageError(f"{args.directory} is not a folder: run ./scripts/bench.sh IMAGES first")
     paths = {name: args.directory / f"{name}.json" for name in TABLES}
-    found, tables = {}, []
+    results, tables = {}, []
     for name, path in paths.items():
         if not path.exists():
             continue
         try:
-            found[name] = json.loads(path.read_text())
-            tables.append(TABLES[name](found[name]))
+            results[name] = json.loads(path.read_text())
+            tables.append(TABLES[name](results[name]))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration):
             raise WorkError(
-                f"{path} does not hold the figures of bench/{name}.py: measure them again"
+                f"{path} does not hold results of this version of bench/{name.split('_')[0]}.py: run it again"
             ) from None
-    if not found:
-        raise WorkError(f"no figures in {args.directory}: run ./scripts/bench.sh PHOTOS first")
-    where, what = machine(), versions()
-    report: dict[str, Any] = {"machine": where, "versions": what, "results": found}
+    if not results:
+        raise WorkError(f"no results in {args.directory}: run ./scripts/bench.sh IMAGES first")
+    report: dict[str, Any] = {"machine": machine(), "versions": versions(), "results": results}
     report["tables"] = [table._asdict() for table in tables]
     for name, text in (
         ("bench.json", json.dumps(report, indent=2) + "\n"),
-        ("bench.md", markdown(tables, where, what)),
+        ("bench.md", markdown(tables, report["machine"], report["versions"])),
     ):
         with atomic_write(args.directory / name) as temporary:
             temporary.write_text(text)

@@ -1,18 +1,19 @@
-"""Preprocessing, training and serving side by side for an hour: does anything grow, or slow down?
+"""Runs preprocessing, training and serving side by side and checks that none of them grows or slows down.
 
-    python scripts/bench/soak.py --out out/soak                an hour
-    python scripts/bench/soak.py --out out/soak --minutes 5
+    python scripts/bench/soak.py --output out/soak                an hour
+    python scripts/bench/soak.py --output out/soak --minutes 5
 
-Storybook scenes are drawn, and linked under so many names that the Beam job cannot end too soon. Then the
-job, a training without end and the page run as their users start them, while drawings, each another, are sent
-to the page one after the other. Every few seconds the resident memory, the open files and the processor
-time of each and of its children are read from the kernel (so this needs Linux); what they got done is told by
-the receipts, by history.csv and by the answers. The clock starts once each has got something done. At the end
-each gets a Ctrl-C.
+The images are storybook scenes, hard-linked under so many names that the Beam job cannot finish early. The
+job, an endless training and the page run as their users start them, while a client sends different drawings
+to the page. Every few seconds the script reads the resident memory, open files and CPU time of each command
+and its children from Linux's /proc. It counts finished work from the receipts, from history.csv and from the
+page's responses. The measured time starts when each command has finished some work. At the end each command
+gets Ctrl-C.
 
-It leaves soak.json and soak.png, and ends with 1 if the last tenth of the time shows over 5 % more
-memory than the second, more open files, or less done for a second of processor time than the first.
-Per second of the clock is shown too: it also depends on what else the machine does.
+It writes soak.json and soak.png. The exit code is 1 if, compared with the start, the last tenth of the time
+has over 5 % more memory, more open files, or over 5 % less work per CPU second. Memory and files are compared
+with the second tenth, work with the first. The work per second of wall time is only shown, because it also
+depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -39,120 +40,111 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from bench.preprocess import copies, descendants
-from linewash.coloring.arguments import Parser, local_path, positive, run
+from bench.datasets import duplicate_images
+from bench.processes import descendants, python_command, run_timed, usage_of
+from linewash.arguments import Parser, local_path, positive, run
 
 from preprocess.cores import available_cores
 from training.atomic_files import atomic_write
 from training.errors import WorkError
 
-SCENES = 1000
-RATE = 500  # images a second and core, more than are converted beside the other two
-TICK = 5.0  # seconds
-STOPPING = 120  # seconds that a command may take to end
-GROWTH = 0.05  # share by which memory may grow and throughput fall
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+NUM_SCENES = 1000
+MAX_IMAGES_PER_CORE_SECOND = 500  # above what the job converts beside the other two commands
+SAMPLE_SECONDS = 5.0
+STOP_TIMEOUT = 120  # seconds
+TOLERANCE = 0.05  # fraction by which memory may grow and throughput may fall
 
 
 @dataclass
-class Watched:
-    """A command at work: samples of (seconds, MB, open files, CPU seconds), and (seconds, amount) done."""
+class MonitoredCommand:
+    """A running command.
+
+    Attributes:
+      name: shown in the table; also the name of the log.
+      unit: unit of the finished work.
+      process: the process of the command.
+      samples: (seconds, MB, open files, CPU seconds), summed over the command and its children.
+      work: (seconds, amount) of each piece of finished work.
+    """
 
     name: str
     unit: str
     process: subprocess.Popen[str]
     samples: list[tuple[float, float, int, float]] = field(default_factory=list)
-    done: list[tuple[float, float]] = field(default_factory=list)
+    work: list[tuple[float, float]] = field(default_factory=list)
 
     def sample(self, now: float) -> None:
-        """Adds up the command and its children."""
+        """Adds a sample."""
         pids = [self.process.pid, *descendants(self.process.pid)]
-        found = [usage for usage in map(usage_of, pids) if usage]
-        if found:
-            memory, files, cpu = (sum(column) for column in zip(*found, strict=True))
+        usages = [usage for usage in map(usage_of, pids) if usage]
+        if usages:
+            memory, files, cpu = (sum(column) for column in zip(*usages, strict=True))
             self.samples.append((now, memory, int(files), cpu))
 
-    def begin_at(self, began: float) -> None:
-        """Counts time from then, and forgets what was before."""
-        self.samples = [(at - began, *rest) for at, *rest in self.samples if at >= began]  # type: ignore[misc]
-        self.done = [(at - began, amount) for at, amount in self.done if at >= began]
-
-
-def usage_of(pid: int) -> tuple[float, int, float] | None:
-    """Resident MB, open files, and CPU seconds (its own, and of its children that have ended)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (
-            int(stat[21]) * PAGE_BYTES / 1e6,
-            sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
-            sum(map(int, stat[11:15])) / TICKS_A_SECOND,
-        )
-    except OSError:  # it has ended
-        return None
+    def start_clock_at(self, start: float) -> None:
+        """Drops samples and work before `start` and makes times relative to it."""
+        self.samples = [(t - start, *rest) for t, *rest in self.samples if t >= start]  # type: ignore[misc]
+        self.work = [(t - start, amount) for t, amount in self.work if t >= start]
 
 
 # ------------------------------------------------------------------------------------------ the commands
 
 
-def python(*words: object) -> list[str]:
-    """A command of this project."""
-    return [sys.executable, *map(str, words)]
-
-
 def prepare(folder: Path, minutes: float) -> int:
-    """Draws the scenes and makes their dataset; then the links, more than the job can convert in time."""
+    """Writes the scenes, a dataset of them, and more links to them than the job can convert in time.
+
+    Returns:
+      The number of links.
+    """
     scenes, dataset = folder / "scenes", folder / "dataset"
-    draw = python("scripts/make_storybook.py", scenes, "--count", SCENES, "--seed", 0)
-    convert = python("-m", "preprocess", "--input", scenes, "--output", dataset)
-    for command in (draw, convert):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            raise WorkError(f"{' '.join(command)} failed: {done.stderr[-1000:].strip()}")
-    count = round(RATE * available_cores() * 60 * (minutes + 5))
-    copies(scenes, folder / "links", count)
+    run_timed(python_command("scripts/make_storybook.py", scenes, "--count", NUM_SCENES, "--seed", 0))
+    run_timed(python_command("-m", "preprocess", "--input", scenes, "--output", dataset))
+    count = round(MAX_IMAGES_PER_CORE_SECOND * available_cores() * 60 * (minutes + 5))
+    duplicate_images(scenes, folder / "links", count)
     return count
 
 
-def start(folder: Path, watched: list[Watched]) -> str:
-    """Starts preprocessing, training and serving, adds them to `watched`, and returns the page's address.
+def start(folder: Path, commands: list[MonitoredCommand]) -> str:
+    """Starts preprocessing, training and serving, and returns the page's address.
+
+    It adds each command to `commands` at once, so that the caller can stop it if a later one fails.
 
     Raises:
       WorkError: the page does not start.
     """
 
-    def command(name: str, unit: str, *words: object) -> Watched:
+    def start_command(name: str, unit: str, *arguments: object) -> MonitoredCommand:
         log = (folder / f"{name}.log").open("w")
-        out = subprocess.PIPE if name == "serving" else log
-        started = subprocess.Popen(python(*words), cwd=ROOT, stdout=out, stderr=log, text=True)
-        watched.insert(0, Watched(name, unit, started))
-        return watched[0]
+        stdout = subprocess.PIPE if name == "serving" else log
+        process = subprocess.Popen(python_command(*arguments), cwd=ROOT, stdout=stdout, stderr=log, text=True)
+        commands.insert(0, MonitoredCommand(name, unit, process))
+        return commands[0]
 
-    serving = command("serving", "drawings", "scripts/serve.py", "--port", 0)
+    serving = start_command("serving", "drawings", "scripts/serve.py", "--port", 0)
     assert serving.process.stdout
     address = re.search(r"http://\S+?(?=/?\s)", serving.process.stdout.readline() + " ")
     if not address:
-        raise WorkError(f"the page did not start: {tail(folder / 'serving.log')}")
+        raise WorkError(f"the page did not start: {end_of_log(folder / 'serving.log')}")
     job = ["-m", "preprocess", "--input", folder / "links", "--output", folder / "converted"]
     training = [
         "-m", "training", f"data.root={folder / 'dataset'}", "experiment=storybook", "trainer.epochs=null",
         "trainer.max_minutes=100000", f"hydra.run.dir={folder / 'run'}",
     ]  # fmt: skip
-    command("training", "images", *training)
-    command("preprocessing", "images", *job)
+    start_command("training", "images", *training)
+    start_command("preprocessing", "images", *job)
     return address[0]
 
 
-# ---------------------------------------------------------------------------------------- what they do
+# ------------------------------------------------------------------------------------- their finished work
 
 
-def send_drawings(address: str, over: threading.Event, told: Callable[[], None]) -> None:
-    """Sends drawings until it is over, each another."""
+def send_drawings(address: str, stop: threading.Event, on_response: Callable[[], None]) -> None:
+    """Sends different drawings to the page, one after the other, until `stop` is set."""
     import cv2
     import numpy as np
 
     generator = np.random.default_rng(0)
-    while not over.is_set():
+    while not stop.is_set():
         page = np.full((512, 512), 255, np.uint8)
         for _ in range(12):
             cv2.polylines(page, [generator.integers(0, 512, (4, 1, 2), np.int32)], False, 0, 3)
@@ -160,17 +152,17 @@ def send_drawings(address: str, over: threading.Event, told: Callable[[], None])
         body = json.dumps({"drawing": drawing}).encode()
         request = urllib.request.Request(f"{address}/color", body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                answer.read()
+            with urllib.request.urlopen(request, timeout=120) as response:
+                response.read()
         except OSError:
-            if over.is_set():
+            if stop.is_set():
                 return
             raise
-        told()
+        on_response()
 
 
 def new_receipts(folder: Path, seen: set[str]) -> Iterator[tuple[float, float]]:
-    """When shards were done since the last call, and with how many images."""
+    """Yields the time of day and number of examples of each receipt not in `seen`, and adds it there."""
     from tfrecords_schema import ShardReceipt
 
     if not folder.is_dir():
@@ -182,167 +174,173 @@ def new_receipts(folder: Path, seen: set[str]) -> Iterator[tuple[float, float]]:
             yield entry.stat().st_mtime, receipt.shard.examples
 
 
-def epochs_done(history: Path) -> int:
-    """How many epochs training has written down."""
+def count_epochs(history: Path) -> int:
+    """Returns the number of epochs in history.csv."""
     if not history.exists():
         return 0
     with history.open(newline="") as file:
         return sum(1 for _ in csv.DictReader(file))
 
 
-def watch(folder: Path, watched: list[Watched], address: str, minutes: float) -> None:
-    """Samples for so many minutes from when each has got something done; what was before is forgotten."""
+def monitor(folder: Path, commands: list[MonitoredCommand], address: str, minutes: float) -> None:
+    """Samples the commands for so many minutes. The time starts when each has finished some work."""
     from tfrecords_schema import RECEIPTS_DIR
 
-    preprocessing, training, serving = watched
-    over = threading.Event()
-    sender = threading.Thread(
-        target=send_drawings, args=(address, over, lambda: serving.done.append((time.monotonic(), 1.0)))
+    preprocessing, training, serving = commands
+    stop = threading.Event()
+    client = threading.Thread(
+        target=send_drawings, args=(address, stop, lambda: serving.work.append((time.monotonic(), 1.0)))
     )
-    sender.start()
+    client.start()
     seen: set[str] = set()
-    since_boot = time.time() - time.monotonic()  # files have the time of day
+    clock_offset = time.time() - time.monotonic()  # the times of files are times of day
     examples = json.loads((folder / "dataset/manifest.json").read_text())["splits"]["train"]["examples"]
-    began = None
+    started = None
     try:
-        while began is None or time.monotonic() - began < minutes * 60:
-            check(watched, sender, folder)
-            for one in watched:
-                if not one.samples or time.monotonic() - one.samples[-1][0] >= min(TICK, minutes):
-                    one.sample(time.monotonic())
+        while started is None or time.monotonic() - started < minutes * 60:
+            check(commands, client, folder)
+            for command in commands:
+                samples = command.samples
+                if not samples or time.monotonic() - samples[-1][0] >= min(SAMPLE_SECONDS, minutes):
+                    command.sample(time.monotonic())
             receipts = sorted(new_receipts(folder / "converted" / RECEIPTS_DIR, seen))
-            preprocessing.done += [(at - since_boot, count) for at, count in receipts]
-            for _ in range(epochs_done(folder / "run/history.csv") - len(training.done)):
-                training.done.append((time.monotonic(), examples))
-            if began is None and all(one.done for one in watched):
-                began = time.monotonic()
+            preprocessing.work += [(t - clock_offset, count) for t, count in receipts]
+            for _ in range(count_epochs(folder / "run/history.csv") - len(training.work)):
+                training.work.append((time.monotonic(), examples))
+            if started is None and all(command.work for command in commands):
+                started = time.monotonic()
             time.sleep(1)
     finally:
-        over.set()
-        sender.join()
-    for one in watched:
-        one.begin_at(began)
+        stop.set()
+        client.join()
+    for command in commands:
+        command.start_clock_at(started)
 
 
-def check(watched: list[Watched], sender: threading.Thread, folder: Path) -> None:
-    """Looks whether all are at work.
+def check(commands: list[MonitoredCommand], client: threading.Thread, folder: Path) -> None:
+    """Checks that all commands and the client are running.
 
     Raises:
-      WorkError: one of the commands has ended, or a drawing was not answered.
+      WorkError: a command has ended, or the page did not respond to a drawing.
     """
-    for one in watched:
-        if one.process.poll() is not None:
-            raise WorkError(f"{one.name} ended by itself: {tail(folder / f'{one.name}.log')}")
-    if not sender.is_alive():
-        raise WorkError(f"a drawing was not answered: {tail(folder / 'serving.log')}")
+    for command in commands:
+        if command.process.poll() is not None:
+            log = end_of_log(folder / f"{command.name}.log")
+            raise WorkError(f"{command.name} ended by itself: {log}")
+    if not client.is_alive():
+        raise WorkError(f"the page did not respond to a drawing: {end_of_log(folder / 'serving.log')}")
 
 
-def tail(log: Path) -> str:
-    """The end of what a command has said."""
-    return log.read_text(errors="replace")[-1000:].strip()
+def end_of_log(path: Path) -> str:
+    """Returns the last 1,000 characters of a log."""
+    return path.read_text(errors="replace")[-1000:].strip()
 
 
-def stop(watched: list[Watched]) -> dict[str, int | None]:
-    """A Ctrl-C for each; the exit codes, None for one that goes on."""
-    for one in watched:
-        one.process.send_signal(signal.SIGINT)
+def stop_all(commands: list[MonitoredCommand]) -> dict[str, int | None]:
+    """Sends Ctrl-C to each command. Returns the exit codes; None for a command that does not end."""
+    for command in commands:
+        command.process.send_signal(signal.SIGINT)
     codes: dict[str, int | None] = {}
-    for one in watched:
+    for command in commands:
         try:
-            codes[one.name] = one.process.wait(STOPPING)
+            codes[command.name] = command.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            codes[one.name] = None
+            codes[command.name] = None
     return codes
 
 
 # ------------------------------------------------------------------------------------------ the figures
 
 
-def tenth(series: list[Any], number: int, seconds: float) -> list[Any]:
-    """What of a series falls into a tenth of the time, counted from 0."""
+def select_tenth(series: list[Any], number: int, seconds: float) -> list[Any]:
+    """Returns the rows of a series in one tenth of the time, counted from 0."""
     return [row for row in series if number <= row[0] / seconds * 10 < number + 1]
 
 
-def rates(one: Watched, seconds: float) -> list[tuple[float, float]]:
-    """For each tenth: done per second of the clock, and per second of CPU, between its first and last."""
-    found = []
+def rates_by_tenth(command: MonitoredCommand, seconds: float) -> list[tuple[float, float]]:
+    """Returns the work per second of wall time and per CPU second in each tenth of the time.
+
+    A rate is measured between the first and the last piece of work of the tenth. It is NaN for fewer than
+    two.
+    """
+    rates = []
     for number in range(10):
-        events = tenth(one.done, number, seconds)
+        events = select_tenth(command.work, number, seconds)
         if len(events) < 2:
-            found.append((float("nan"), float("nan")))
+            rates.append((float("nan"), float("nan")))
             continue
         first, last = events[0][0], events[-1][0]
         amount = sum(count for _, count in events[1:])
-        used = cpu_at(one, last) - cpu_at(one, first)
-        found.append((amount / (last - first), amount / used if used else float("nan")))
-    return found
+        cpu = cpu_at(command, last) - cpu_at(command, first)
+        rates.append((amount / (last - first), amount / cpu if cpu else float("nan")))
+    return rates
 
 
-def cpu_at(one: Watched, moment: float) -> float:
-    """CPU seconds that it had used by then."""
+def cpu_at(command: MonitoredCommand, seconds: float) -> float:
+    """Returns the CPU seconds that a command had used at a time, interpolated between samples."""
     import numpy as np
 
-    moments, _, _, cpu = zip(*one.samples, strict=True)
-    return float(np.interp(moment, np.array(moments), np.array(cpu)))
+    times, _, _, cpu = zip(*command.samples, strict=True)
+    return float(np.interp(seconds, np.array(times), np.array(cpu)))
 
 
-def middle(values: list[float]) -> float:
-    """The median; of none, NaN."""
+def median_or_nan(values: list[float]) -> float:
+    """Returns the median, or NaN if there are no values."""
     return statistics.median(values) if values else float("nan")
 
 
-def judge(one: Watched, seconds: float) -> dict[str, Any]:
-    """The figures of one command, and what is wrong with them."""
-    early, late = (tenth(one.samples, number, seconds) for number in (1, 9))
-    memory = [middle([row[1] for row in rows]) for rows in (early, late)]
-    files = [middle([row[2] for row in rows]) for rows in (early, late)]
-    by_tenth = rates(one, seconds)
+def summarize(command: MonitoredCommand, seconds: float) -> dict[str, Any]:
+    """Returns the figures of one command; "wrong" lists what has grown or slowed down."""
+    early, late = (select_tenth(command.samples, number, seconds) for number in (1, 9))
+    memory = [median_or_nan([row[1] for row in rows]) for rows in (early, late)]
+    files = [median_or_nan([row[2] for row in rows]) for rows in (early, late)]
+    rates = rates_by_tenth(command, seconds)
     wrong = []
-    if memory[1] > memory[0] * (1 + GROWTH):
+    if memory[1] > memory[0] * (1 + TOLERANCE):
         wrong.append(f"memory grew from {memory[0]:.0f} to {memory[1]:.0f} MB")
     if files[1] > files[0]:
         wrong.append(f"open files grew from {files[0]:.0f} to {files[1]:.0f}")
-    if not by_tenth[9][1] >= by_tenth[0][1] * (1 - GROWTH):
-        wrong.append(f"done per CPU second fell from {by_tenth[0][1]:.2f} to {by_tenth[9][1]:.2f}")
+    if not rates[9][1] >= rates[0][1] * (1 - TOLERANCE):
+        wrong.append(f"work per CPU second fell from {rates[0][1]:.2f} to {rates[9][1]:.2f}")
     return {
-        "unit": one.unit, "done": sum(count for _, count in one.done),
+        "unit": command.unit, "done": sum(count for _, count in command.work),
         "memory_mb": memory, "open_files": files,
-        "peak_mb": max(row[1] for row in one.samples), "per_second": [rate for rate, _ in by_tenth],
-        "per_cpu_second": [rate for _, rate in by_tenth], "wrong": wrong, "samples": one.samples,
+        "peak_mb": max(row[1] for row in command.samples), "per_second": [rate for rate, _ in rates],
+        "per_cpu_second": [rate for _, rate in rates], "wrong": wrong, "samples": command.samples,
     }  # fmt: skip
 
 
-def show(found: dict[str, Any]) -> Iterator[str]:
-    """The table's lines."""
+def table_lines(summaries: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of the table. "2nd", "1st" and "last" are tenths of the time."""
     yield (
-        f"{'':15}{'done':>10}  {'MB 2nd, last tenth':>20}{'open files':>13}{'per s 1st, last':>18}"
+        f"{'':15}{'done':>10}  {'MB 2nd, last':>20}{'files 2nd, last':>17}{'per s 1st, last':>18}"
         f"{'per CPU s 1st, last':>21}"
     )
-    for name, row in found.items():
+    for name, row in summaries.items():
         both = [f"{a:,.0f} {b:,.0f}" for a, b in (row["memory_mb"], row["open_files"])]
         ends = [f"{row[key][0]:,.2f} {row[key][9]:,.2f}" for key in ("per_second", "per_cpu_second")]
-        yield f"{name:15}{row['done']:10,.0f}  {both[0]:>20}{both[1]:>13}{ends[0]:>18}{ends[1]:>21}"
-        yield from (f"    {what}" for what in row["wrong"])
+        yield f"{name:15}{row['done']:10,.0f}  {both[0]:>20}{both[1]:>17}{ends[0]:>18}{ends[1]:>21}"
+        yield from (f"    {reason}" for reason in row["wrong"])
 
 
-def plot(found: dict[str, Any], path: Path) -> None:
-    """Memory, open files and throughput against minutes, a row for each command."""
+def plot(summaries: dict[str, Any], path: Path) -> None:
+    """Plots memory, open files and throughput of each command against minutes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 2.6 * len(found)), layout="constrained")
+    figure = Figure(figsize=(12, 2.6 * len(summaries)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(found), 3, sharex=True, squeeze=False)
-    for row, (name, one) in zip(axes, found.items(), strict=True):
-        minutes = [sample[0] / 60 for sample in one["samples"]]
+    axes = figure.subplots(len(summaries), 3, sharex=True, squeeze=False)
+    for row, (name, summary) in zip(axes, summaries.items(), strict=True):
+        minutes = [sample[0] / 60 for sample in summary["samples"]]
         tenths = [(number + 0.5) * minutes[-1] / 10 for number in range(10)]
-        row[0].plot(minutes, [sample[1] for sample in one["samples"]], color="#1f5a85")
+        row[0].plot(minutes, [sample[1] for sample in summary["samples"]], color="#1f5a85")
         row[0].set_ylabel(f"{name}, MB")
-        row[1].plot(minutes, [sample[2] for sample in one["samples"]], color="#1f5a85")
+        row[1].plot(minutes, [sample[2] for sample in summary["samples"]], color="#1f5a85")
         row[1].set_ylabel("open files")
-        row[2].plot(tenths, one["per_second"], "o-", color="#9db4c8", label="second")
-        row[2].plot(tenths, one["per_cpu_second"], "o-", color="#1f5a85", label="CPU second")
-        row[2].set_ylabel(f"{one['unit']} a")
+        row[2].plot(tenths, summary["per_second"], "o-", color="#9db4c8", label="second")
+        row[2].plot(tenths, summary["per_cpu_second"], "o-", color="#1f5a85", label="CPU second")
+        row[2].set_ylabel(f"{summary['unit']} per")
         for axis in row:
             axis.set_ylim(0, 1.12 * axis.get_ylim()[1])
             axis.spines[["top", "right"]].set_visible(False)
@@ -352,49 +350,47 @@ def plot(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("bench/soak", __doc__)
-    made.add_argument(
-        "-o", "--out", "--output", type=local_path, required=True, help="a folder for the figures"
+def build_parser() -> Parser:
+    """Returns the parser of the command line."""
+    parser = Parser("bench/soak", __doc__)
+    parser.add_argument(
+        "-o", "--output", type=local_path, required=True, metavar="FOLDER", help="folder for the results"
     )
-    made.add_argument("--minutes", type=positive, default=60, help="[60]")
-    return made
+    parser.add_argument("--minutes", type=positive, default=60, help="measured time in minutes [60]")
+    return parser
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="all,demo")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    return run(build_parser(), work, argv, extra="all,demo")
 
 
 def work(args: argparse.Namespace) -> int:
-    """Runs it all; 0, or 1 if something grew or slowed down."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    # A shell that starts this in the background has Ctrl-C ignored, which commands would inherit.
+    """Runs the commands and writes the results. Returns 0, or 1 if a command has grown or slowed down."""
+    args.output.mkdir(parents=True, exist_ok=True)
+    # A shell ignores Ctrl-C for its background jobs, and the commands would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="linewash-long-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="linewash-soak-") as temporary:
         folder = Path(temporary)
-        print(
-            f"{prepare(folder, args.minutes):,} names for {SCENES:,} scenes; {args.minutes:g} minutes begin",
-            flush=True,
-        )
-        watched: list[Watched] = []
+        count = prepare(folder, args.minutes)
+        print(f"{count:,} links to {NUM_SCENES:,} scenes; running {args.minutes:g} minutes", flush=True)
+        commands: list[MonitoredCommand] = []
         try:
-            address = start(folder, watched)
-            watch(folder, watched, address, args.minutes)
-            found = {one.name: judge(one, args.minutes * 60) for one in watched}
-            plot(found, args.out / "soak.png")
-            codes = stop(watched)
+            address = start(folder, commands)
+            monitor(folder, commands, address, args.minutes)
+            summaries = {command.name: summarize(command, args.minutes * 60) for command in commands}
+            plot(summaries, args.output / "soak.png")
+            codes = stop_all(commands)
         finally:
-            for one in watched:
-                one.process.kill()
+            for command in commands:
+                command.process.kill()
             for log in folder.glob("*.log"):
-                (args.out / log.name).write_bytes(log.read_bytes())
-    with atomic_write(args.out / "soak.json") as written:
-        written.write_text(json.dumps({"exit_codes": codes, "commands": found}) + "\n")
-    print("\n".join(show(found)))
+                (args.output / log.name).write_bytes(log.read_bytes())
+    with atomic_write(args.output / "soak.json") as temporary_path:
+        temporary_path.write_text(json.dumps({"exit_codes": codes, "commands": summaries}) + "\n")
+    print("\n".join(table_lines(summaries)))
     print("exit codes after Ctrl-C: " + ", ".join(f"{name} {code}" for name, code in codes.items()))
-    return int(any(one["wrong"] for one in found.values()))
+    return int(any(summary["wrong"] for summary in summaries.values()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a Flex Template starts: `python -m preprocess`, from a file, as the launcher wants it."""
+"""Runs `python -m preprocess` from a file, which the launcher of a Flex Template needs."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""Colouring, the page, storybook scenes and sketches: what other programs may import."""
+"""linewash for other programs: colouring, the web page, storybook scenes and sketches."""

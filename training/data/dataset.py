@@ -110,7 +110,7 @@ class ShardedDataset:
                 f"make it with python -m preprocess --output {root}"
             )
         try:
-            manifest = storage.patiently(lambda: Manifest.load(root))
+            manifest = storage.with_retries(lambda: Manifest.load(root))
             _check_sizes(root, [shard for split in manifest.splits.values() for shard in split.shards])
         except schema.SchemaError as e:
             raise UsageError(f"data.root={root}: {e}") from e
@@ -120,7 +120,7 @@ class ShardedDataset:
                     f"data.root={root}: TensorFlow cannot read this kind of path ({e.strerror}): copy the "
                     "dataset to a disk or to gs://"
                 ) from e
-            raise storage.unreadable(e, root) from e
+            raise storage.explain_read_error(e, root) from e
         return cls(root, manifest)
 
     def examples(self, split: str) -> int:
@@ -218,7 +218,7 @@ class ShardedDataset:
         except schema.SchemaError as e:
             raise _damaged(self.root, e) from e
         except OSError as e:
-            raise storage.unreadable(e, self.root) from e
+            raise storage.explain_read_error(e, self.root) from e
 
     def _read_compressed(
         self, batch_size: int, seed: int, epoch: int, skip: int, buffer: int
@@ -288,11 +288,11 @@ def read_batches(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
             if isinstance(error, ConnectionError):
                 if not storage.is_remote(root) and not isinstance(e, tf.errors.UnknownError):
                     raise  # out of memory, or a failure of the processes that train together
-                if storage.is_remote(root) and storage.pause(failures):
+                if storage.is_remote(root) and storage.wait_before_retry(failures):
                     failures += 1
                     batches = iter(dataset.skip(yielded))
                     continue
-            raise storage.unreadable(error, f"a shard of {root}") from e
+            raise storage.explain_read_error(error, f"a shard of {root}") from e
         yielded, failures = yielded + 1, 0
         yield batch
 

@@ -1,7 +1,8 @@
-"""Random numbers as a pure function of (seed, epoch, id, purpose, counter), for a whole batch at once.
+"""Random numbers as a function of (seed, epoch, example id, purpose, counter), for a whole batch at once.
 
-A counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") with
-MurmurHash3's 32-bit finalizer (Appleby 2011, fmix32) as its mixing function: uint32 operations only.
+They do not depend on batch size, order, replicas or resuming. The generator is counter-based (Salmon et al.
+2011, "Parallel random numbers: as easy as 1, 2, 3") and mixes with the 32-bit finalizer of MurmurHash3
+(Appleby 2011, fmix32); it uses uint32 operations only.
 """
 
 from __future__ import annotations
@@ -12,19 +13,33 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-WEYL = 0x9E3779B9  # 2^32 over the golden ratio: neighbouring counters land far apart
+WEYL = 0x9E3779B9  # 2^32 / golden ratio: maps consecutive counters to values far apart
 
 
 @dataclass(frozen=True)
 class StatelessRandom:
-    """Where the draws of a batch come from: the run's seed, the epoch (scalar), the examples' ids [B]."""
+    """A source of random numbers for the examples of a batch.
+
+    Attributes:
+      seed: the seed of the run.
+      epoch: the number of the epoch, an integer scalar.
+      ids: ids of the examples, int32 [B].
+    """
 
     seed: int
     epoch: tf.Tensor
     ids: tf.Tensor
 
     def uniform(self, purpose: str, count: int) -> tf.Tensor:
-        """Float32 [B, count], multiples of 2^-24 in [0, 1); other purposes give independent numbers."""
+        """Returns `count` uniform numbers per example.
+
+        Args:
+          purpose: any name; different names give independent numbers, the same name the same numbers.
+          count: numbers per example.
+
+        Returns:
+          float32 [B, count], multiples of 2^-24 in [0, 1).
+        """
         start = _u32((self.seed ^ zlib.crc32(purpose.encode())) & 0xFFFFFFFF)
         run = _mix(tf.cast(self.epoch, tf.uint32) ^ _mix(start))
         example = _mix(tf.cast(self.ids, tf.uint32) ^ run)
@@ -33,31 +48,40 @@ class StatelessRandom:
         return tf.cast(tf.cast(bits, tf.int32), tf.float32) / 2**24
 
     def uniform_scalar(self, purpose: str) -> tf.Tensor:
-        """One uniform number an example: float32 [B]."""
+        """Returns one uniform number per example: float32 [B] in [0, 1)."""
         return self.uniform(purpose, 1)[:, 0]
 
     def value_noise(self, purpose: str, size: int, cell: int) -> tf.Tensor:
-        """Value noise, float32 [B, size, size] in [0, 1): linear between knots `cell` pixels apart.
+        """Returns value noise: uniform values at the nodes of a grid, interpolated linearly between them.
 
-        Values and weights are short binary fractions (`cell` is a power of two), so that every sum is exact
-        and compiled code gives the same bits as plain code.
+        Values and weights are short binary fractions, so that every sum is exact and XLA gives the same bits
+        as uncompiled code.
+
+        Args:
+          purpose: as for `uniform`.
+          size: side of the images in pixels.
+          cell: distance of the grid's nodes in pixels, a power of two.
+
+        Returns:
+          float32 [B, size, size] in [0, 1).
         """
-        knots = -(-size // cell) + 1
-        values = tf.floor(self.uniform(purpose, knots**2) * 256) / 256
-        weights = tf.constant(_interpolation(size, cell), tf.float32)
-        return tf.einsum("ij,bjk,lk->bil", weights, tf.reshape(values, [-1, knots, knots]), weights)
+        nodes = -(-size // cell) + 1
+        values = tf.floor(self.uniform(purpose, nodes**2) * 256) / 256
+        weights = tf.constant(_interpolation_weights(size, cell), tf.float32)
+        return tf.einsum("ij,bjk,lk->bil", weights, tf.reshape(values, [-1, nodes, nodes]), weights)
 
 
-def value_noise_quantile(share: float, size: int, cell: int) -> float:
-    """The value below which `share` of the pixels of `StatelessRandom.value_noise` lie."""
-    weights = _interpolation(size, cell)
+def value_noise_quantile(fraction: float, size: int, cell: int) -> float:
+    """Returns the value below which `fraction` of the pixels of `StatelessRandom.value_noise` are."""
+    weights = _interpolation_weights(size, cell)
     values = np.random.default_rng(0).random((256, weights.shape[1], weights.shape[1]))
-    return float(np.quantile(weights @ values @ weights.T, share))
+    return float(np.quantile(weights @ values @ weights.T, fraction))
 
 
-def _interpolation(size: int, cell: int) -> np.ndarray:
-    places = np.arange(size)[:, None] / cell
-    return np.maximum(0, 1 - np.abs(places - np.arange(-(-size // cell) + 1)))
+def _interpolation_weights(size: int, cell: int) -> np.ndarray:
+    """Returns the weight of each node for each pixel of a row: float64 [size, nodes]."""
+    positions = np.arange(size)[:, None] / cell
+    return np.maximum(0, 1 - np.abs(positions - np.arange(-(-size // cell) + 1)))
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,7 @@
-"""Reads files of buckets through TensorFlow: faults that pass are waited out, all others are named."""
+"""Reads files from a local disk or from a bucket, the latter through TensorFlow.
+
+Temporary failures of a bucket are retried. All other failures are raised as Python's own `OSError`s.
+"""
 
 from __future__ import annotations
 
@@ -13,53 +16,54 @@ import numpy as np
 from tfrecords_schema import storage_error
 from training.errors import WorkError
 
-TRIES = 5
-PAUSE = 1.0  # seconds before the second try, doubled before each further one
-CONNECTIONS = 32  # files of a bucket that are asked for at a time: each answer takes long, many no longer
+MAX_ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 1.0  # before the second attempt; doubled before each further one
+# Concurrent requests to a bucket: a single request takes long, and many take hardly longer.
+MAX_CONNECTIONS = 32
 
 T = TypeVar("T")
 
 
 def is_remote(path: str) -> bool:
-    """True for gs://… and its like."""
+    """Returns True for URLs such as gs://BUCKET/dataset."""
     return "://" in path
 
 
-def pause(attempt: int) -> bool:
-    """Waits before a further try, after try number `attempt` (from 0) failed; False if that was the last."""
-    if attempt + 1 >= TRIES:
+def wait_before_retry(attempt: int) -> bool:
+    """Sleeps after attempt number `attempt` (from 0) has failed; returns False if it was the last one."""
+    if attempt + 1 >= MAX_ATTEMPTS:
         return False
-    time.sleep(PAUSE * 2**attempt)
+    time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     return True
 
 
-def patiently(read: Callable[[], T]) -> T:
-    """Returns what `read` returns, which is tried again when a fault of the network or the store may pass.
+def with_retries(read: Callable[[], T]) -> T:
+    """Calls `read` until it succeeds, at most `MAX_ATTEMPTS` times, and returns its result.
 
     Raises:
-      ConnectionError: that of the last of `TRIES` tries.
-      OSError: any other fault, at once.
+      ConnectionError: the network or the storage failed in the last attempt, too.
+      OSError: any other failure, which is not retried.
     """
     attempt = 0
     while True:
         try:
             return read()
         except ConnectionError:
-            if not pause(attempt):
+            if not wait_before_retry(attempt):
                 raise
             attempt += 1
 
 
-def unreadable(error: OSError, path: str) -> WorkError:
-    """The sentence for a file of a dataset that could not be read, though nothing says that it is damaged.
+def explain_read_error(error: OSError, path: str) -> WorkError:
+    """Returns an error whose message names the file and the reason; `path` is used if `error` has no file.
 
-    `path` is named where the error names none.
+    It is for failures that do not mean that the file is damaged.
     """
     file, reason = error.filename or path, error.strerror or error
     if isinstance(error, ConnectionError):
         return WorkError(
-            f"{file} could not be read: the network or the storage failed {TRIES} times in a row ({reason}): "
-            "run the same command again later; a training run goes on from its last checkpoint"
+            f"{file} could not be read: the network or the storage failed {MAX_ATTEMPTS} times in a row "
+            f"({reason}): run the same command again later; training continues from its last checkpoint"
         )
     if isinstance(error, FileNotFoundError):
         return WorkError(f"{file} is missing: copy it again, or repeat the preprocessing that made it")
@@ -67,28 +71,28 @@ def unreadable(error: OSError, path: str) -> WorkError:
 
 
 def sizes(paths: Sequence[str]) -> Iterator[int | None]:
-    """Yields the size of each file in bytes, None where there is none; asks for many remote ones at a time.
+    """Yields the size of each file in bytes, or None for a missing file; queries a bucket concurrently.
 
     Raises:
-      OSError: the store does not say.
+      OSError: the storage failed.
     """
     if not any(map(is_remote, paths)):
         yield from map(_local_size, paths)
         return
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        yield from pool.map(lambda path: patiently(lambda: _remote_size(path)), paths)
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        yield from pool.map(lambda path: with_retries(lambda: _remote_size(path)), paths)
 
 
 def read_into(data: np.ndarray, path: str, offset: int) -> int:
-    """Fills uint8 [N] from byte `offset` of a file on; returns how many bytes there were.
+    """Reads a file from byte `offset` into `data`, uint8 [N]; returns the number of bytes read.
 
     Raises:
       OSError: the file cannot be read.
     """
     if is_remote(path):
-        found = patiently(lambda: _read_remote(path, offset, len(data)))
-        data[: len(found)] = np.frombuffer(found, np.uint8)
-        return len(found)
+        content = with_retries(lambda: _read_remote(path, offset, len(data)))
+        data[: len(content)] = np.frombuffer(content, np.uint8)
+        return len(content)
     with Path(path).open("rb", buffering=0) as file:
         file.seek(offset)
         return file.readinto(data.data) or 0

@@ -1,4 +1,4 @@
-"""Packed batches to what a network takes; runs inside the compiled step, on the device."""
+"""Unpacks the edges of a batch inside the compiled step, on the accelerator."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 def unpack_edges(packed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """The inverse of `tfrecords_schema.pack_edges` for a batch.
+    """Inverse of `tfrecords_schema.pack_edges`, for a batch.
 
     Args:
-      packed: uint8 [B, S*S/8], one bit a pixel, most significant bit first.
+      packed: uint8 [B, S*S/8], one bit per pixel, most significant bit first.
       image_size: S.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Judges a trained network: `python -m training.evaluate`."""
+"""Evaluates trained networks: `python -m training.evaluate`."""

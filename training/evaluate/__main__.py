@@ -1,4 +1,4 @@
-"""python -m training.evaluate run=RUN_DIR: how good a trained network is, beside what needs no drawing."""
+"""python -m training.evaluate run=RUN_DIR: evaluates a trained network and compares it with baselines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from training.errors import UsageError
 from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from training.run.run_info import RunInfo
+    from training.data.dataset import ShardedDataset
 
 HELP = """\
-Judges the network of a run beside three predictions that never look at the drawing.
+Evaluates the network of a run, beside three predictions that ignore the drawing.
 
 Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best] [data.root=DATASET]
                                    [batch_size=N]
@@ -23,8 +23,8 @@ Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best] [da
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
   checkpoint=best    best or last
-  data.root=DATASET  another dataset of the same palette, or where its own is now; the run's own if left out
-  batch_size=N       images at a time, fewer of which need less memory; as in training if left out
+  data.root=DATASET  the dataset, with the palette of the run; default: the one it was trained on
+  batch_size=N       images per batch; default: as in training. A smaller batch needs less memory
 
 Prints a table, and writes evaluation.json, evaluation.png and confusion.png into RUN_DIR.
 """
@@ -32,53 +32,50 @@ CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
 KEYS = ("run", "split", "checkpoint", "data.root", "batch_size")
 
 
-def evaluate(run: RunInfo, checkpoint: str, split: str, root: str) -> str:
-    """Judges the network, writes its files into the run's directory, and returns what is to be printed.
+def evaluate_run(argv: Sequence[str]) -> str:
+    """Evaluates the network that the arguments name, writes its files, and returns the text to print.
 
     Raises:
-      UsageError: the dataset is none, has no such examples, or does not go with the network.
+      UsageError: an argument is wrong, the run has no such network, or the dataset does not fit it.
       WorkError: a shard or the network is damaged.
     """
-    # Only here: where a package is not installed, its absence is reported as a sentence.
+    # Imported late: if a package is missing, the command reports it in one sentence.
     from training.data.dataset import ShardedDataset
+    from training.run.run_info import RunInfo, find_network
 
-    network = run.network(checkpoint)
+    arguments = parse_key_values(argv, KEYS, CHOICES)
+    run_dir = Path(arguments["run"])
+    run = RunInfo.read(run_dir)
+    network = find_network(run_dir, arguments["checkpoint"])
+    root, split = run.find_dataset(arguments.get("data.root")), arguments["split"]
     if "://" in root:
         start_tensorflow()
     dataset = ShardedDataset.open(root)
-    differences = run.differences(dataset)
+    differences = run.compare_dataset(dataset)
+    _require_examples(dataset, split)
+    # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
+    start_tensorflow()
+    from training.evaluate.evaluation import evaluate
+
+    batch_size = run.choose_batch_size(arguments.get("batch_size"))
+    with explain_out_of_memory(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
+        evaluation = evaluate(run, network, dataset, split, batch_size)
+    files = evaluation.write(run_dir, differences)
+    notes = [f"note       {sentence}" for sentence in differences]
+    return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, files))}"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run_text_command("python -m training.evaluate", HELP, argv, evaluate_run)
+
+
+def _require_examples(dataset: ShardedDataset, split: str) -> None:
     if not dataset.examples(split):
         other = next((name for name in CHOICES["split"] if dataset.examples(name)), None)
         hint = f"type split={other}" if other else "preprocess more images"
-        raise UsageError(f"split={split}: there are no such examples in {root}; {hint}")
-    # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
-    start_tensorflow()
-    from training.evaluate.evaluation import judge
-
-    evaluation = judge(run, network, dataset, split)
-    written = evaluation.write(run.directory, differences)
-    notes = [f"note       {sentence}" for sentence in differences]
-    return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, written))}"])
-
-
-def evaluate_run(words: Sequence[str]) -> str:
-    """Does what was typed; returns what is to be printed.
-
-    Raises:
-      UsageError, WorkError: as `evaluate`; and what was typed cannot be meant.
-    """
-    from training.run.run_info import RunInfo
-
-    typed = parse_key_values(words, KEYS, CHOICES)
-    run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
-    with explain_out_of_memory(f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"):
-        return evaluate(run, typed["checkpoint"], typed["split"], run.find_root(typed.get("data.root")))
-
-
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    return run_text_command("python -m training.evaluate", HELP, words, evaluate_run)
+        raise UsageError(f"split={split}: {dataset.root} has no examples in this split; {hint}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Judges a network on a split: its scores and the baselines', by line width, by hints, colour by colour."""
+"""Evaluates a network on a split: its scores and those of baselines, by line width, hints and colour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from PIL import Image
 
-from tfrecords_schema import Palette, unpack_edges
+from tfrecords_schema import Palette
 from training.atomic_files import atomic_write
 from training.data.dataset import Batch, ShardedDataset
 from training.errors import WorkError
@@ -24,27 +24,26 @@ from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
 from training.loop.step import EvalCondition, make_eval_steps
 from training.metrics.baselines import (
-    LARGEST_TABLE,
-    best_map,
-    commonest_everywhere,
-    count_places,
-    position_prior,
+    MAX_TABLE_SIZE,
+    count_labels_by_position,
+    score_best_constant_picture,
+    score_commonest_color,
+    score_position_prior,
 )
-from training.metrics.scores import Scores, Tally, total
-from training.models.predict import predict_labels
+from training.metrics.scores import Scores, Tally, sum_tallies
 from training.run.progress import ProgressBar
-from training.run.sample_grid import draw_sample_grid
+from training.run.sample_grid import SampleGrid
 
 if TYPE_CHECKING:
     from training.run.run_info import RunInfo
 
-LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 is the drawing as it is
-HINTS = (0, 1, 4, 16, 64)  # dabs of 3×3 pixels an example, for networks that take hints
-PRIOR_IMAGES = 10_000  # are enough for a frequency at each pixel, and take seconds to read
+LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 leaves the drawing as it is
+HINT_COUNTS = (0, 1, 4, 16, 64)  # hints of 3×3 pixels per example, for networks that take hints
+PRIOR_IMAGES = 10_000  # training images that the position prior is estimated from; they are read in seconds
 NETWORK, COMMONEST, PRIOR, BEST_MAP = (
     "network", "commonest colour", "position prior", "best constant picture",
 )  # fmt: skip
-# The columns of the table: heading, format, score.
+# The columns of the table: heading, format, field of Scores.
 COLUMNS = (
     ("loss", "7.3f", "loss"), ("bits", "7.3f", "bits"), ("accuracy", "10.3f", "accuracy"),
     ("balanced", "10.3f", "balanced_accuracy"), ("top 3", "8.3f", "top3_accuracy"), ("ΔE", "8.2f", "delta_e"),
@@ -53,67 +52,81 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of a network on a split: `rows` are scores by name, the network's own first.
+    """The results of evaluating a network on a split.
 
-    `widths` are its scores with lines so many pixels wide, `hints` those with so many hints (empty when it
-    takes none); `panel` is uint8 [H, W, 3].
+    Attributes:
+      subject: the first fields of evaluation.json: network, root, fingerprint, split and examples.
+      dataset: that was used.
+      rows: scores of the network, then of the baselines, by name.
+      line_widths: scores of the network by line width in pixels.
+      hints: scores of the network by number of hints; empty if it takes none.
+      tally: counts of the network under normal conditions.
+      sample_grid: uint8 [H, W, 3].
     """
 
-    what: dict[str, Any]
+    subject: dict[str, Any]
     dataset: ShardedDataset
     rows: dict[str, Scores]
-    widths: dict[int, Scores]
+    line_widths: dict[int, Scores]
     hints: dict[int, Scores]
     tally: Tally
-    panel: np.ndarray
+    sample_grid: np.ndarray
 
     def report(self) -> str:
-        """What is printed: the table, at most 80 columns wide."""
-        what = self.what
+        """Returns the tables to print, at most 80 columns wide."""
+        subject = self.subject
         lines = [
-            f"network    {what['network']}",
-            f"judged on  {what['examples']:,} {what['split']} examples of {what['root']}",
+            f"network    {subject['network']}",
+            f"dataset    {subject['root']}: {subject['examples']:,} {subject['split']} examples",
             "",
             table("", self.rows),
             "",
-            table("network, by line width", {f"{width} px": row for width, row in self.widths.items()}),
+            table("network, by line width", {f"{width} px": row for width, row in self.line_widths.items()}),
             "",
         ]
         if self.hints:
             rows = {f"{count} hints": row for count, row in self.hints.items()}
             lines += [table("network, by colour hints", rows), ""]
-        own = self.rows[NETWORK].loss
+        loss = self.rows[NETWORK].loss
         lines += [
-            f"NOT beaten {name}: its loss is lower"
+            f"NOT beaten {name}: its loss is lower than that of the network"
             for name, row in self.rows.items()
-            if name != NETWORK and row.loss <= own
+            if name != NETWORK and row.loss <= loss
         ]
         if BEST_MAP not in self.rows:
-            lines.append(f"left out   {PRIOR}, {BEST_MAP}: too many pixels and colours")
+            lines.append(f"skipped    {PRIOR}, {BEST_MAP}: too many pixels and colours")
         return "\n".join(lines)
 
     def content(self, differences: list[str]) -> dict[str, Any]:
-        """What evaluation.json holds."""
+        """Returns the content of evaluation.json."""
         hits, counts = self.tally.hits.numpy(), self.tally.counts.numpy()
         colors = [
             {"rgb": list(rgb), "pixels": int(count), "found": int(hit)}
             for rgb, count, hit in zip(self.dataset.manifest.palette.colors, counts, hits, strict=True)
         ]
-        return self.what | {
+        return self.subject | {
             "differences": differences,
-            "scores": {name: _plain(row) for name, row in self.rows.items()},
-            "line_widths": {str(width): _plain(row) for width, row in self.widths.items()},
-            "hints": {str(count): _plain(row) for count, row in self.hints.items()},
+            "scores": {name: _score_fields(row) for name, row in self.rows.items()},
+            "line_widths": {str(width): _score_fields(row) for width, row in self.line_widths.items()},
+            "hints": {str(count): _score_fields(row) for count, row in self.hints.items()},
             "colors": colors,
         }
 
     def write(self, directory: Path, differences: list[str]) -> list[Path]:
-        """Writes evaluation.json and the pictures (up to 256 colours, confusion.png too); returns those."""
+        """Writes evaluation.json, evaluation.png and, for up to 256 colours, confusion.png.
+
+        Args:
+          directory: where to write.
+          differences: sentences on how the dataset differs from the one of the training, for the record.
+
+        Returns:
+          The paths of the pictures.
+        """
         with atomic_write(directory / "evaluation.json") as temporary:
             temporary.write_text(json.dumps(self.content(differences), indent=2) + "\n")
         pictures = [directory / "evaluation.png"]
         with atomic_write(pictures[0]) as temporary:
-            Image.fromarray(self.panel).save(temporary)
+            Image.fromarray(self.sample_grid).save(temporary)
         if self.tally.confusion.shape[0]:
             pictures.append(directory / "confusion.png")
             with atomic_write(pictures[1]) as temporary:
@@ -121,28 +134,35 @@ class Evaluation:
         return pictures
 
 
-def judge(run: RunInfo, network: Path, dataset: ShardedDataset, split: str) -> Evaluation:
-    """Takes every example of the split, once for each line width and number of hints.
+def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int) -> Evaluation:
+    """Evaluates a network on all examples of a split, once for each line width and number of hints.
+
+    Args:
+      run: the run that trained the network.
+      network: path of the .keras file.
+      dataset: with the palette of the run.
+      split: train or val, with at least one example.
+      batch_size: images per batch.
 
     Raises:
-      WorkError: a shard or the network is damaged.
+      WorkError: a shard or the network is damaged, or the loss is not finite.
     """
     net = load_network(network, run.palette)
     widths = [EvalCondition(line_width=width) for width in LINE_WIDTHS]
-    hints = [EvalCondition(hints=count) for count in HINTS if count and net.input_shape[-1] > 1]
-    ways = [*widths, *hints]
+    hints = [EvalCondition(hints=count) for count in HINT_COUNTS if count and net.input_shape[-1] > 1]
+    conditions = [*widths, *hints]
     tallies = {}
-    steps = make_eval_steps(net, dataset.manifest, run.gives_logits, ways=ways)
-    for way, step in zip(ways, steps, strict=True):
-        batches = _batches(run, dataset, split, f"{split}, {way}")
-        tallies[way] = total(step(*batch) for batch in batches)
-    scores = {way: Scores.of_tally(tally) for way, tally in tallies.items()}
-    plain = EvalCondition()
-    if not math.isfinite(scores[plain].loss):
+    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, conditions=conditions)
+    for condition, step in zip(conditions, steps, strict=True):
+        batches = _batches(dataset, split, batch_size, f"{split}, {condition}")
+        tallies[condition] = sum_tallies(step(*batch) for batch in batches)
+    scores = {condition: Scores.from_tally(tally) for condition, tally in tallies.items()}
+    normal = EvalCondition()
+    if not math.isfinite(scores[normal].loss):
         raise WorkError(
-            f"{network}: its loss is {scores[plain].loss}: train again with a lower learning rate"
+            f"{network}: its loss is {scores[normal].loss}: train again with a lower learning rate"
         )
-    what = {
+    subject = {
         "network": str(network),
         "root": dataset.root,
         "fingerprint": dataset.manifest.dataset_fingerprint,
@@ -150,47 +170,18 @@ def judge(run: RunInfo, network: Path, dataset: ShardedDataset, split: str) -> E
         "examples": dataset.examples(split),
     }
     return Evaluation(
-        what,
+        subject,
         dataset,
-        {NETWORK: scores[plain], **_baselines(run, dataset, split)},
-        {way.line_width: scores[way] for way in widths},
-        {way.hints: scores[way] for way in [plain, *hints] if hints},
-        tallies[plain],
-        _panel(net, run, dataset, split),
+        {NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
+        {condition.line_width: scores[condition] for condition in widths},
+        {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
+        tallies[normal],
+        SampleGrid.read(dataset, split, run.panel_images, run.model.stride).draw(net),
     )
 
 
-def _baselines(run: RunInfo, dataset: ShardedDataset, split: str) -> dict[str, Scores]:
-    """Scores by name; the last two only where their tables fit in memory."""
-    manifest = dataset.manifest
-    palette, size = manifest.palette, manifest.image_size
-
-    def count(of: str, images: int | None) -> np.ndarray:
-        batches = _batches(run, dataset, of, f"places, {of}", images)
-        return count_places((labels.numpy() for _, labels, _ in batches), size, len(palette))
-
-    rows = {COMMONEST: commonest_everywhere(manifest.splits[split].label_histogram, palette)}
-    if size**2 * len(palette) <= LARGEST_TABLE:
-        learnt, judged = count("train", PRIOR_IMAGES), count(split, None)
-        rows[PRIOR] = position_prior(learnt, judged, palette)
-        rows[BEST_MAP] = best_map(judged, palette)
-    return rows
-
-
-def _batches(
-    run: RunInfo, dataset: ShardedDataset, split: str, what: str, images: int | None = None
-) -> Iterator[Batch]:
-    """All batches of a split, or (rounded up to whole batches) those of its first `images`."""
-    count = -(-min(images or sys.maxsize, dataset.examples(split)) // run.batch_size)
-    total = min(images or sys.maxsize, dataset.examples(split))
-    with ProgressBar(what, total, starting="compiling") as meter:
-        for batch in itertools.islice(dataset.eval(split, run.batch_size), count):
-            yield batch
-            meter.update(len(batch.ids))
-
-
 def table(heading: str, rows: dict[str, Scores]) -> str:
-    """Scores by name, a line each under the names of the columns; 76 columns wide."""
+    """Formats scores by name, one line each below the headings of the columns; 76 columns wide."""
 
     def width(form: str) -> int:
         return int(form.split(".")[0])
@@ -201,34 +192,55 @@ def table(heading: str, rows: dict[str, Scores]) -> str:
     return "\n".join(lines)
 
 
-def _plain(scores: Scores) -> dict[str, float]:
-    return {**dataclasses.asdict(scores), "bits": scores.bits}
-
-
 def load_network(network: Path, palette: Palette) -> keras.Model:
-    """Opens a saved network.
+    """Opens a saved network, after checking that its file is safe and of a sane size.
 
     Raises:
-      WorkError: it is damaged, or of another palette.
+      WorkError: the file is damaged, or the network has another number of colours than the palette.
     """
     try:
         check_archive(network)
         net = keras.models.load_model(network, compile=False, safe_mode=True)
     except ArchiveError as e:
         raise WorkError(f"{network} is damaged: {e}; train again") from e
-    # Keras raises a dozen kinds for a file that is cut off, is no archive, or holds code.
+    # Keras raises a dozen types of errors for files that are cut off, no archives, or hold code.
     except Exception as e:
         raise WorkError(f"{network} is damaged ({type(e).__name__}): train again") from e
     if net.output_shape[-1] != len(palette):
         raise WorkError(
-            f"{network} knows {net.output_shape[-1]} colours, but its run.json has {len(palette)}: "
-            "one of them is of another run"
+            f"{network} has {net.output_shape[-1]} colours, but its run.json has {len(palette)}: "
+            "one of them belongs to another run"
         )
     return net
 
 
-def _panel(net: keras.Model, run: RunInfo, dataset: ShardedDataset, split: str) -> np.ndarray:
+def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str, Scores]:
+    """Returns the scores of the baselines by name; the last two only if their tables fit in memory."""
     manifest = dataset.manifest
-    packed, labels, _ = next(dataset.eval(split, run.panel_images))
-    edges = np.stack([unpack_edges(row.tobytes(), manifest.image_size) for row in packed.numpy()])
-    return draw_sample_grid(edges, labels.numpy(), predict_labels(net, edges, run.stride), manifest.palette)
+    palette, size = manifest.palette, manifest.image_size
+
+    def count(counted_split: str, max_images: int | None) -> np.ndarray:
+        batches = _batches(dataset, counted_split, batch_size, f"baselines, {counted_split}", max_images)
+        return count_labels_by_position((labels.numpy() for _, labels, _ in batches), size, len(palette))
+
+    rows = {COMMONEST: score_commonest_color(manifest.splits[split].label_histogram, palette)}
+    if size**2 * len(palette) <= MAX_TABLE_SIZE:
+        train_counts, split_counts = count("train", PRIOR_IMAGES), count(split, None)
+        rows[PRIOR] = score_position_prior(train_counts, split_counts, palette)
+        rows[BEST_MAP] = score_best_constant_picture(split_counts, palette)
+    return rows
+
+
+def _batches(
+    dataset: ShardedDataset, split: str, batch_size: int, title: str, max_images: int | None = None
+) -> Iterator[Batch]:
+    """Reads a split, or the batches of its first `max_images`, and shows a progress bar with `title`."""
+    num_images = min(max_images or sys.maxsize, dataset.examples(split))
+    with ProgressBar(title, num_images, note="compiling") as bar:
+        for batch in itertools.islice(dataset.eval(split, batch_size), -(-num_images // batch_size)):
+            yield batch
+            bar.update(len(batch.ids))
+
+
+def _score_fields(scores: Scores) -> dict[str, float]:
+    return {**dataclasses.asdict(scores), "bits": scores.bits}

@@ -1,7 +1,7 @@
-"""What a .keras archive declares, looked at before anything of the size that it declares is made.
+"""Checks .keras archives before they are loaded, as a network may come from a stranger.
 
-Keras makes every weight before it reads the first, and its own checks came release by release: these hold
-with any of them.
+Keras allocates every declared weight before it reads the first, and its own safety checks differ from release
+to release. These checks do not depend on the release.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ import keras
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
-CHANNELS = (1, 5)  # of a drawing, without hints and with them
-WEIGHT_BYTES = 4  # float32: what the trainer saves
+CHANNELS = (1, 5)  # of the input, without and with hints
+WEIGHT_BYTES = 4  # float32, as training saves them
 
 
 class ArchiveError(ValueError):
-    """An archive that the trainer did not write; the message says what is wrong with it."""
+    """An archive that training did not write; the message is the reason."""
 
 
 def check_archive(path: Path) -> None:
-    """Refuses what would run code, take memory that its bytes do not account for, or colour no drawing.
+    """Refuses archives that would run code or exhaust memory, and networks that do not colour drawings.
 
     Raises:
-      ArchiveError: other members than Keras writes, packed ones, more weights than are stored, or no network
-        from a drawing [B, H, W, 1 or 5] to scores [B, H, W, K].
-      Exception: whatever zipfile raises for no archive, and Keras for a config that it does not know.
+      ArchiveError: the archive has other members than Keras writes, compressed members, or fewer stored bytes
+        than its weights need; or the network does not map [B, H, W, 1 or 5] to [B, H, W, K].
+      Exception: of zipfile, if the file is no archive; of Keras, if it does not know the config.
     """
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         if sorted(info.filename for info in infos) != sorted(MEMBERS):
-            raise ArchiveError(f"it holds other files than {', '.join(sorted(MEMBERS))}")
+            raise ArchiveError(f"its files are not {', '.join(sorted(MEMBERS))}")
         if any(info.file_size != info.compress_size for info in infos):
-            raise ArchiveError("its files are packed")
+            raise ArchiveError("its files are compressed")
         config = json.loads(archive.read(CONFIG))
-        stored = archive.getinfo(WEIGHTS).file_size
-    # Keras keeps a list, for each thread, of the variables that it means to make later: not for ours.
+        stored_bytes = archive.getinfo(WEIGHTS).file_size
+    # In a thread of its own: Keras keeps a list per thread of the variables that it will create later.
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(_check_network, config, stored).result()
+        thread.submit(_check_network, config, stored_bytes).result()
 
 
-def _check_network(config: dict[str, Any], stored: int) -> None:
-    with keras.StatelessScope(initialize_variables=False):  # shapes alone
+def _check_network(config: dict[str, Any], stored_bytes: int) -> None:
+    with keras.StatelessScope(initialize_variables=False):  # creates shapes only
         net = keras.saving.deserialize_keras_object(config, safe_mode=True)
     if not isinstance(net, keras.Model) or not net.built:
         raise ArchiveError("it holds no network")
-    if net.count_params() * WEIGHT_BYTES > stored:
-        raise ArchiveError(f"it declares {net.count_params():,} weights, but stores {stored:,} bytes")
+    if net.count_params() * WEIGHT_BYTES > stored_bytes:
+        raise ArchiveError(f"it declares {net.count_params():,} weights, but stores {stored_bytes:,} bytes")
     shapes = [tuple(tensor.shape) for tensor in (*net.inputs, *net.outputs)]
     if list(map(len, shapes)) != [4, 4] or shapes[0][-1] not in CHANNELS:
-        raise ArchiveError(f"it goes from and to {' and '.join(map(str, shapes))}")
+        raise ArchiveError(f"its network maps {' to '.join(map(str, shapes))}, not a drawing to colours")

@@ -1,1 +1,1 @@
-"""Writes a trained network for other runtimes: `python -m training.export`."""
+"""Exports trained networks to other runtimes: `python -m training.export`."""

@@ -1,4 +1,4 @@
-"""python -m training.export run=RUN_DIR: a trained network as files for other programs, with a model card."""
+"""python -m training.export run=RUN_DIR: writes a trained network as files for other runtimes."""
 
 from __future__ import annotations
 
@@ -25,125 +25,138 @@ if TYPE_CHECKING:
     from training.run.run_info import RunInfo
 
 HELP = """\
-Writes the network of a run as files for other programs, and checks that all of them say what Keras says.
+Exports the network of a run for other runtimes, and checks that each file gives the same results as Keras.
 
 Usage: python -m training.export run=RUN_DIR [out=DIR] [formats=keras,saved_model,onnx,litert]
                                  [checkpoint=best] [data.root=DATASET] [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
-  out=DIR            a new directory; RUN_DIR/export if left out
-  formats=...        some of these, with commas between; all if left out
+  out=DIR            a new directory; default: RUN_DIR/export
+  formats=...        one or more of these, separated by commas; default: all
   checkpoint=best    best or last
-  data.root=DATASET  where its dataset stands now, if it was moved: for scores and pictures
-  batch_size=N       images judged at a time, fewer of which need less memory; as in training if left out
+  data.root=DATASET  where the dataset of the run is now, if it has moved; for scores and pictures
+  batch_size=N       images per batch of an evaluation; default: as in training
 
-Writes model.keras, saved_model/, model.onnx and model.tflite, export.json for programs, and README.md, the
-model card, with its pictures. A network without evaluation.json is judged first, if its dataset is there.
+Writes model.keras, saved_model/, model.onnx and model.tflite; export.json for programs; and README.md, the
+model card, with its pictures. If the network has not been evaluated and the dataset is there, it is evaluated
+first.
 """
 KEYS = ("run", "out", "formats", "checkpoint", "data.root", "batch_size")
 CHOICES = {"checkpoint": ("best", "last")}
-# What each format needs beyond the trainer itself.
+# The packages that a format needs beyond those for training.
 NEEDS = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
 
-def chosen_formats(typed: str | None) -> list[str]:
-    """Formats out of words with commas between, or all of them.
+def parse_formats(text: str | None) -> list[str]:
+    """Returns the formats in a list separated by commas, in the order of `FORMATS`; all of them for None.
 
     Raises:
-      UsageError: a word that is none.
+      UsageError: there is no such format.
       WorkError: a format needs a package that is not installed.
     """
     from training.export.metadata import FORMATS
 
-    words = typed.split(",") if typed else list(FORMATS)
-    for word in words:
-        if word not in FORMATS:
-            known = [*FORMATS, *FORMATS.values()]
-            file_name = closest_match(f"model.{word}", known, cutoff=0.8) or closest_match(word, known, 0.5)
-            suggestion = next((name for name, file in FORMATS.items() if file_name in (name, file)), None)
-            hint = did_you_mean(suggestion)
-            raise UsageError(f"there is no format {word}{hint} formats can be {', '.join(FORMATS)}")
-    for word in words:
-        missing = [name for name in NEEDS.get(word, ()) if importlib.util.find_spec(name) is None]
+    formats = text.split(",") if text else list(FORMATS)
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(
+                f"there is no format {name}{_suggest_format(name)} formats can be {', '.join(FORMATS)}"
+            )
+    for name in formats:
+        missing = [package for package in NEEDS.get(name, ()) if importlib.util.find_spec(package) is None]
         if missing:
             raise WorkError(
-                f"{word} needs {' and '.join(missing)}: run {install_command('export')}, or choose other "
+                f"{name} needs {' and '.join(missing)}: run {install_command('export')}, or choose other "
                 f"formats, such as formats={','.join(name for name in FORMATS if name not in NEEDS)}"
             )
-    return [name for name in FORMATS if name in words]
+    return [name for name in FORMATS if name in formats]
 
 
-def find_dataset(run: RunInfo, typed: str | None) -> tuple[ShardedDataset | None, list[str]]:
-    """The dataset that the run was trained on, or None and a sentence on why not.
+def open_run_dataset(run: RunInfo, root: str | None) -> tuple[ShardedDataset | None, list[str]]:
+    """Opens the dataset of a run, at `root` if it is given.
+
+    Returns:
+      The dataset and no notes. Without `root`: None, and a sentence on why the dataset cannot be used.
 
     Raises:
-      UsageError, WorkError: `typed`, where it is said to be, is no dataset, or another or a damaged one.
+      UsageError, WorkError: there is no dataset at `root`, it is damaged, or it is another one.
     """
     from training.data.dataset import ShardedDataset
 
-    root = typed or run.root
-    if "://" in root:
+    if "://" in (root or run.root):
         start_tensorflow()
     try:
-        dataset = ShardedDataset.open(run.find_root(typed))
+        dataset = ShardedDataset.open(run.find_dataset(root))
     except LinewashError as e:
-        if typed:
+        if root:
             raise
-        return None, [f"Its dataset could not be read ({e})."]
+        return None, [f"The dataset could not be read ({e})."]
     fingerprint = dataset.manifest.dataset_fingerprint
-    if fingerprint == run.fingerprint:
+    if fingerprint == run.dataset.fingerprint:
         return dataset, []
-    found = f"{root} is another dataset ({fingerprint}) than it was trained on"
-    if typed:
-        raise UsageError(f"data.root={found} ({run.fingerprint}): leave data.root out, or give the very same")
-    return None, [f"{found}."]
+    problem = f"is another dataset ({fingerprint}) than in training"
+    if root:
+        raise UsageError(
+            f"data.root={root} {problem} ({run.dataset.fingerprint}): type data.root=WHERE that one is"
+        )
+    return None, [f"{run.root} {problem}."]
 
 
-def check_free(out: Path) -> None:
-    """Refuses to write where something stands.
+def check_output(out: Path) -> None:
+    """Refuses to overwrite files.
 
     Raises:
-      UsageError: `out` is a file, or a directory with something in it.
+      UsageError: `out` is a file, or a directory that is not empty.
     """
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists() or out.is_symlink():
-        raise UsageError(f"out={out} is already there: remove it, or type out=ANOTHER")
+        raise UsageError(f"out={out} already exists: remove it, or type out=ANOTHER")
 
 
-def export_run(words: Sequence[str]) -> str:
-    """Does what was typed; returns what is to be printed.
+def export_run(argv: Sequence[str]) -> str:
+    """Exports the network that the arguments name, and returns the text to print.
 
     Raises:
-      UsageError: there is no such run, checkpoint or format, or something stands where it is to be written.
-      WorkError: a package is missing, a file is damaged, or a format is not what Keras is.
+      UsageError: an argument is wrong, the run has no such network, or the output exists.
+      WorkError: a package is missing, a file is damaged, or an exported file differs from Keras.
     """
-    # Only here: where a package is not installed, its absence is reported as a sentence.
-    from training.run.run_info import RunInfo, read_run
+    # Imported late: if a package is missing, the command reports it in one sentence.
+    from training.run.run_info import RunInfo, find_network
 
-    typed = parse_key_values(words, KEYS, CHOICES)
-    formats = chosen_formats(typed.get("formats"))
-    run = RunInfo.read(Path(typed["run"])).in_batches(typed.get("batch_size"))
-    record = read_run(run.directory)
-    network = run.network(typed["checkpoint"])
-    out = Path(typed.get("out", run.directory / "export"))
-    check_free(out)
-    dataset, notes = find_dataset(run, typed.get("data.root"))
-    # Only now: TensorFlow takes seconds to start, and an answer to a slip should not.
+    arguments = parse_key_values(argv, KEYS, CHOICES)
+    formats = parse_formats(arguments.get("formats"))
+    run_dir = Path(arguments["run"])
+    run = RunInfo.read(run_dir)
+    network = find_network(run_dir, arguments["checkpoint"])
+    out = Path(arguments.get("out", run_dir / "export"))
+    check_output(out)
+    dataset, notes = open_run_dataset(run, arguments.get("data.root"))
+    # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
     start_tensorflow()
-    from training.export.formats import Source, export
+    from training.export.formats import TrainedNetwork, export
 
-    source = Source(run, record, network, dataset)
-    less = f"type batch_size={max(1, run.batch_size // 2)} (now {run.batch_size})"
-    with explain_out_of_memory(less), atomic_directory(out) as directory:
-        table = export(source, formats, directory, notes)
+    batch_size = run.choose_batch_size(arguments.get("batch_size"))
+    trained = TrainedNetwork(run_dir, run, network, dataset, batch_size)
+    hint = f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"
+    with explain_out_of_memory(hint), atomic_directory(out) as directory:
+        table = export(trained, formats, directory, notes)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    return run_text_command("python -m training.export", HELP, words, export_run)
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run_text_command("python -m training.export", HELP, argv, export_run)
+
+
+def _suggest_format(name: str) -> str:
+    """Returns a suggestion for a misspelt format, or for the suffix of a file."""
+    from training.export.metadata import FORMATS
+
+    spellings = {spelling: key for key, file in FORMATS.items() for spelling in (key, file)}
+    spelling = closest_match(f"model.{name}", spellings, 0.8) or closest_match(name, spellings, 0.5)
+    return did_you_mean(spelling and spellings[spelling])
 
 
 if __name__ == "__main__":

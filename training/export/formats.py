@@ -1,11 +1,10 @@
-"""Writes a trained network in the formats of other runtimes, and checks each against Keras.
+"""Writes a trained network in the formats of other runtimes, and checks each file against Keras.
 
-ONNX is made by tf2onnx, which is alive again (1.17 takes NumPy 2 and current protobuf) and at which Keras's
-own `format="onnx"` ends too; LiteRT by TensorFlow's converter. Both start from one trace of a
-`portable_copy`: with its sides left open, LiteRT cannot convert a network that enlarges as Keras does, and
-each attention takes tf2onnx half a minute. Of the other roads, Keras's through PyTorch fixes the sides, and
-JAX's brings a second framework. tf2onnx gathers the transpositions at the two ends: what lies between runs
-without copies.
+tf2onnx makes the ONNX file, as it does for Keras's own `format="onnx"`; TensorFlow's converter makes the
+LiteRT file. Both start from one trace of a `portable_copy`, because of dynamic sizes: LiteRT cannot convert
+Keras's upsampling, and tf2onnx takes half a minute for each attention layer. tf2onnx moves the transpositions
+to both ends of the graph, so that it runs without copies in between. The alternatives were worse: Keras's
+export through PyTorch fixes the sizes, and one through JAX needs a second framework.
 """
 
 from __future__ import annotations
@@ -24,37 +23,45 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords_schema import __version__, unpack_edges
+from tfrecords_schema import __version__
 from training.data.dataset import ShardedDataset
 from training.errors import WorkError
-from training.evaluate.evaluation import judge, load_network
+from training.evaluate.evaluation import evaluate, load_network
 from training.export import parity
 from training.export.metadata import EXPORT_NAME, FORMAT_VERSION, FORMATS, ExportMetadata
-from training.export.model_card import CARD_NAME, Facts, draw_palette, write_card
+from training.export.model_card import CARD_NAME, CardDetails, draw_palette, write_card
 from training.export.portable import inference_copy, portable_copy
-from training.models.predict import predict_labels
 from training.run.run_info import RunInfo
-from training.run.sample_grid import draw_sample_grid
+from training.run.sample_grid import SampleGrid
 from training.tf_startup import capture_stderr, show_status
 
-# ONNX Runtime takes it since 1.14, of 2023; tf2onnx goes no higher.
+# ONNX Runtime supports it since 1.14 (2023); tf2onnx supports no later one.
 OPSET = 18
 AXES = ("batch", "height", "width")
-SHOWN = 4  # examples in panel.png
+PANEL_EXAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Source:
-    """A run to export: what its run.json says, `record` whole, and the dataset while it is still there."""
+class TrainedNetwork:
+    """A network to export.
 
+    Attributes:
+      run_dir: of the run that trained it.
+      run: the content of run.json.
+      network: path of the .keras file.
+      dataset: that it was trained on; None if it is no longer there.
+      batch_size: images per batch of an evaluation.
+    """
+
+    run_dir: Path
     run: RunInfo
-    record: dict[str, Any]
     network: Path
     dataset: ShardedDataset | None
+    batch_size: int
 
 
-class _Judged(msgspec.Struct):
-    """What an evaluation.json must hold to be used."""
+class _EvaluationFile(msgspec.Struct):
+    """The fields of evaluation.json that an export uses."""
 
     network: str
     fingerprint: str
@@ -63,39 +70,48 @@ class _Judged(msgspec.Struct):
     scores: dict[str, dict[str, float | None]]
 
 
-def export(source: Source, formats: list[str], directory: Path, notes: list[str]) -> str:
-    """Writes the formats, export.json and the card into `directory`; returns what is to be printed.
+def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: list[str]) -> str:
+    """Writes a network in some formats, with export.json and the model card.
+
+    Args:
+      trained: the network.
+      formats: names among `FORMATS`.
+      directory: where to write.
+      notes: sentences for the model card.
+
+    Returns:
+      The table to print, which compares the formats with Keras.
 
     Raises:
-      WorkError: the network or a shard is damaged, a format cannot be made, or one says something else than
-        Keras.
+      WorkError: the network or a shard is damaged, a format cannot be made, or a file differs from Keras.
     """
-    run = source.run
-    trained = load_network(source.network, run.palette)
-    evaluation = _evaluation(source)
-    net = inference_copy(trained, run.gives_logits)
-    doing = show_status(f"writing {', '.join(formats)}, and comparing them with Keras")
-    with doing, tempfile.TemporaryFile() as noise, capture_stderr(noise):
+    run = trained.run
+    original = load_network(trained.network, run.palette)
+    evaluation = _find_evaluation(trained)
+    net = inference_copy(original, run.model.gives_logits)
+    progress = show_status(f"writing {', '.join(formats)}, and comparing them with Keras")
+    with progress, tempfile.TemporaryFile() as log, capture_stderr(log):
         files = _write_formats(net, formats, directory)
-        rows = [row.check() for row in parity.compare(net, files, _drawings(source, net), run.stride)]
-    exported = ExportMetadata(
+        drawings = _test_drawings(trained, net)
+        rows = [row.check() for row in parity.compare(net, files, drawings, run.model.stride)]
+    metadata = ExportMetadata(
         format_version=FORMAT_VERSION,
-        model=source.record["model"]["name"],
+        model=run.model.name,
         image_size=run.image_size,
-        stride=run.stride,
+        stride=run.model.stride,
         hints=net.input_shape[-1] > 1,
         palette=run.palette,
-        recipe=source.dataset.manifest.recipe if source.dataset else {},
-        dataset_fingerprint=run.fingerprint,
+        recipe=trained.dataset.manifest.recipe if trained.dataset else {},
+        dataset_fingerprint=run.dataset.fingerprint,
         files={name: path.name for name, path in files.items()},
         scores=evaluation["scores"] if evaluation else {},
         linewash_version=__version__,
     )
-    (directory / EXPORT_NAME).write_bytes(exported.to_json())
+    (directory / EXPORT_NAME).write_bytes(metadata.to_json())
     draw_palette(run.palette).save(directory / "palette.png")
-    panel = _write_panel(source, net, directory)
-    facts = Facts(net.count_params(), source.network.name, source.record, evaluation, notes, panel)
-    (directory / CARD_NAME).write_text(write_card(exported, rows, facts))
+    caption = _write_panel(trained, net, directory)
+    details = CardDetails(run, net.count_params(), trained.network.name, evaluation, notes, caption)
+    (directory / CARD_NAME).write_text(write_card(metadata, rows, details))
     return parity.table(rows)
 
 
@@ -103,33 +119,33 @@ def export(source: Source, formats: list[str], directory: Path, notes: list[str]
 
 
 def _write_formats(net: keras.Model, formats: list[str], directory: Path) -> dict[str, Path]:
-    """Writes each format under its name; returns them in the order of `FORMATS`."""
+    """Writes the network in each format; returns the paths by format, in the order of `FORMATS`."""
     files = {name: directory / file for name, file in FORMATS.items() if name in formats}
     with tempfile.TemporaryDirectory() as scratch:
-        # LiteRT is made from a SavedModel, wanted or not.
-        saved = files.get("saved_model", Path(scratch) / "saved_model")
+        # LiteRT is made from a SavedModel, which is temporary if it is not among the formats.
+        saved_model = files.get("saved_model", Path(scratch) / "saved_model")
         if "keras" in files:
             net.save(files["keras"])
         if set(files) != {"keras"}:
-            module = _traced(portable_copy(net))
+            module = _trace(portable_copy(net))
         if {"saved_model", "litert"} & set(files):
-            with _converting("saved_model"):
-                tf.saved_model.save(module, str(saved), module.serve.get_concrete_function())
+            with _explain_converter_errors("saved_model"):
+                tf.saved_model.save(module, str(saved_model), module.serve.get_concrete_function())
         if "onnx" in files:
-            with _converting("onnx"):
+            with _explain_converter_errors("onnx"):
                 _write_onnx(module.serve, files["onnx"])
         if "litert" in files:
-            with _converting("litert"):
-                converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+            with _explain_converter_errors("litert"):
+                converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
                 files["litert"].write_bytes(converter.convert())
     return files
 
 
-def _traced(net: keras.Model) -> tf.Module:
-    """A module with `serve`, from "drawing", float32 [B, H, W, C] of any size, to {"logits": …}."""
+def _trace(net: keras.Model) -> tf.Module:
+    """Returns a module whose `serve` maps "drawing", float32 [B, H, W, C] of any size, to {"logits": …}."""
     spec = tf.TensorSpec(net.input_shape, tf.float32, "drawing")
     module = tf.Module("linewash")
-    # What a SavedModel saves is what hangs on the module.
+    # A SavedModel saves the variables that are attributes of the module.
     module.weights = [variable.value for variable in net.variables]
     module.serve = tf.function(
         lambda drawing: {"logits": net(drawing, training=False)}, input_signature=[spec]
@@ -151,17 +167,18 @@ def _write_onnx(serve: Any, path: Path) -> None:
 
 
 @contextmanager
-def _converting(name: str) -> Iterator[None]:
+def _explain_converter_errors(name: str) -> Iterator[None]:
+    """Turns an error of the converter for format `name` into a WorkError."""
     try:
         yield
     except (OSError, MemoryError):
         raise
-    # Converters raise anything, with a page of text.
+    # Converters raise errors of any type, with long messages.
     except Exception as e:
         reason = str(e).strip().split("\n")[0][:200]
         others = ",".join(other for other in FORMATS if other != name)
         raise WorkError(
-            f"{name} could not be made of this network ({type(e).__name__}: {reason}); leave it out with "
+            f"this network could not be converted to {name} ({type(e).__name__}: {reason}): type "
             f"formats={others}, and report this"
         ) from e
 
@@ -169,59 +186,55 @@ def _converting(name: str) -> Iterator[None]:
 # ------------------------------------------------------------------------- drawings, scores, pictures
 
 
-def _examples(source: Source, count: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Edges uint8 [N, S, S] in {0, 1} and labels [N, S, S] of the first examples that were not trained on."""
-    dataset = source.dataset
+def _read_examples(trained: TrainedNetwork, max_examples: int) -> SampleGrid | None:
+    """Reads the first examples of the selection split; returns None if there are none."""
+    dataset = trained.dataset
     if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    packed, labels, _ = next(dataset.eval(dataset.selection_split, count))
-    edges = [unpack_edges(row.tobytes(), dataset.manifest.image_size) for row in packed.numpy()]
-    return np.stack(edges), labels.numpy()
+    return SampleGrid.read(dataset, dataset.selection_split, max_examples, trained.run.model.stride)
 
 
-def _drawings(source: Source, net: keras.Model) -> list[np.ndarray]:
-    found = _examples(source, 2)
-    edges = found[0] if found and len(found[0]) == 2 else parity.scribbles(source.run.image_size)
-    return parity.test_drawings(edges, source.run.stride, source.run.palette, net.input_shape[-1] > 1)
+def _test_drawings(trained: TrainedNetwork, net: keras.Model) -> list[np.ndarray]:
+    run, grid = trained.run, _read_examples(trained, 2)
+    edges = grid.edges if grid and len(grid.edges) == 2 else parity.scribbles(run.image_size)
+    return parity.test_drawings(edges, run.model.stride, run.palette, net.input_shape[-1] > 1)
 
 
-def _evaluation(source: Source) -> dict[str, Any] | None:
-    """What evaluation.json says, judged now if there is none of this network; None without the dataset."""
-    run, dataset = source.run, source.dataset
-    path = run.directory / "evaluation.json"
-    if found := _read_evaluation(path, source):
-        return found
+def _find_evaluation(trained: TrainedNetwork) -> dict[str, Any] | None:
+    """Returns the content of evaluation.json, made now if it is missing; None without the dataset."""
+    run_dir, dataset = trained.run_dir, trained.dataset
+    path = run_dir / "evaluation.json"
+    if content := _read_evaluation(path, trained):
+        return content
     if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    evaluation = judge(run, source.network, dataset, dataset.selection_split)
+    evaluation = evaluate(trained.run, trained.network, dataset, dataset.selection_split, trained.batch_size)
     if not path.exists():
-        evaluation.write(run.directory, [])
+        evaluation.write(run_dir, [])
     return evaluation.content([])
 
 
-def _read_evaluation(path: Path, source: Source) -> dict[str, Any] | None:
-    """None unless it is of this very network, on the dataset that it was trained on."""
+def _read_evaluation(path: Path, trained: TrainedNetwork) -> dict[str, Any] | None:
+    """Reads evaluation.json; None unless it belongs to this network and to its training dataset."""
     try:
         content = msgspec.convert(json.loads(path.read_text()), dict[str, Any])
-        judged = msgspec.convert(content, _Judged)
-        same = Path(judged.network).name == source.network.name
-        same = same and judged.fingerprint == source.run.fingerprint
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):  # as good as none
+        evaluation = msgspec.convert(content, _EvaluationFile)
+        is_same = Path(evaluation.network).name == trained.network.name
+        is_same = is_same and evaluation.fingerprint == trained.run.dataset.fingerprint
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):  # an invalid file is ignored
         return None
-    # Training may have gone on since.
-    return content if same and path.stat().st_mtime >= source.network.stat().st_mtime else None
+    # An older file belongs to an earlier epoch.
+    return content if is_same and path.stat().st_mtime >= trained.network.stat().st_mtime else None
 
 
-def _write_panel(source: Source, net: keras.Model, directory: Path) -> str | None:
-    """Writes panel.png; returns what it shows, or None when there is nothing to show."""
+def _write_panel(trained: TrainedNetwork, net: keras.Model, directory: Path) -> str | None:
+    """Writes panel.png and returns its caption; returns None if there is nothing to show."""
     path = directory / "panel.png"
-    if found := _examples(source, SHOWN):
-        edges, labels = found
-        predicted = predict_labels(net, edges, source.run.stride)
-        Image.fromarray(draw_sample_grid(edges, labels, predicted, source.run.palette)).save(path)
-        return "Drawing | truth | prediction, for examples of its dataset."
-    before = source.run.directory / "panel.png"
-    if not before.is_file():
+    if grid := _read_examples(trained, PANEL_EXAMPLES):
+        Image.fromarray(grid.draw(net)).save(path)
+        return "Drawing, truth and prediction for examples of the dataset."
+    training_panel = trained.run_dir / "panel.png"
+    if not training_panel.is_file():
         return None
-    path.write_bytes(before.read_bytes())
-    return "Drawing | truth | prediction, as the network was when its training ended."
+    path.write_bytes(training_panel.read_bytes())
+    return "Drawing, truth and prediction at the end of the training."

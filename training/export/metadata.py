@@ -1,7 +1,7 @@
 """export.json: what a program must know to colour drawings with an exported network.
 
-It stands beside the network's files and is read without TensorFlow: this module, like `errors` and the
-contract, imports none.
+The file lies beside those of the network. This module does not import TensorFlow, so that colouring starts
+fast and runs where TensorFlow is not installed.
 """
 
 from __future__ import annotations
@@ -17,25 +17,36 @@ from training.errors import UsageError
 
 EXPORT_NAME = "export.json"
 FORMAT_VERSION = 1
-# Format to file name; what is written when nothing is chosen.
+# File name of each format, in the order in which they are written.
 FORMATS = {
     "keras": "model.keras",
     "saved_model": "saved_model",
     "onnx": "model.onnx",
     "litert": "model.tflite",
 }
-LARGEST = 1 << 13  # px, of sizes and strides: what is larger would take all memory
-HINT = "type python -m training.export run=RUN_DIR to make an export"
+MAX_SIDE = 1 << 13  # px, of images and strides; larger values would exhaust the memory
+HINT = "make an export with python -m training.export run=RUN_DIR"
 
 
 class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """An exported network, from "drawing", float32 [B, H, W, C], to "logits", float32 [B, H, W, K].
+    """The content of export.json, for a network from "drawing" to "logits".
 
-    `model` is its kind. H and W are padded with empty paper, below and to the right, to multiples of
-    `stride`; it was trained at `image_size`. C is 1 (1 on a line, 0 on paper), or with `hints` 5: then also
-    red, green and blue from 0 to 1, and 1 where there is a hint. Label i of the K is `palette.colors[i]`.
-    `recipe` says how the dataset's drawings were made ({} when the dataset was gone), `files` where each
-    format lies, and `scores` are rows as in evaluation.json, the network's and the baselines' (may be none).
+    The drawing is float32 [B, H, W, C]: 1 on lines and 0 on paper; with hints, four more channels hold red,
+    green and blue from 0 to 1, and 1 where there is a hint. H and W must be multiples of `stride`: drawings
+    are padded with paper below and to the right. The logits are float32 [B, H, W, K].
+
+    Attributes:
+      format_version: of this file.
+      model: name of the network's config, such as unet.
+      image_size: side of the training images in pixels.
+      stride: of the sides, in pixels.
+      hints: whether the network takes hints.
+      palette: label i of the K is `palette.colors[i]`.
+      recipe: how the drawings of the dataset were made; empty if the dataset was not there.
+      dataset_fingerprint: of the training dataset.
+      files: file name of each format, within the directory.
+      scores: of the network and the baselines, by name, as in evaluation.json; may be empty.
+      linewash_version: that made the export.
     """
 
     format_version: int
@@ -51,53 +62,53 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
     linewash_version: str
 
     def __post_init__(self) -> None:
-        if not 1 <= min(self.image_size, self.stride) <= max(self.image_size, self.stride) <= LARGEST:
+        if not 1 <= min(self.image_size, self.stride) <= max(self.image_size, self.stride) <= MAX_SIDE:
             raise ValueError(
-                f"image_size and stride must be from 1 to {LARGEST}, got {self.image_size} and {self.stride}"
+                f"image_size and stride must be from 1 to {MAX_SIDE}, got {self.image_size} and {self.stride}"
             )
         for name in self.files.values():
             if not re.fullmatch(r"[\w.-]*[\w-]", name):
-                raise ValueError(f"files must be names within the directory, got {name!r}")
+                raise ValueError(f"files must be file names without directories, got {name!r}")
 
     @property
     def channels(self) -> int:
-        """C, of the input."""
+        """The number of channels of the input."""
         return 5 if self.hints else 1
 
     def to_json(self) -> bytes:
-        """JSON bytes, the same for the same network."""
+        """Encodes the content; equal content gives equal bytes."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     @classmethod
     def load(cls, directory: str | Path) -> ExportMetadata:
-        """Reads `directory`/export.json.
+        """Reads the export.json of a directory.
 
         Raises:
-          UsageError: there is none, or it is of another version, or not what an export writes.
+          UsageError: the file is missing, has another version, or is not one that an export writes.
         """
         path = Path(directory) / EXPORT_NAME
         if not path.is_file():
-            what = f"holds no {EXPORT_NAME}" if path.parent.is_dir() else "there is no such directory"
-            raise UsageError(f"{directory}: {what}; {HINT}")
+            problem = f"holds no {EXPORT_NAME}" if path.parent.is_dir() else "there is no such directory"
+            raise UsageError(f"{directory}: {problem}; {HINT}")
         try:
             data = path.read_bytes()
-            # The version is looked at first, since all else may differ with it.
+            # The version comes first, since all other fields depend on it.
             version = msgspec.json.decode(data, type=dict[str, Any]).get("format_version")
             if version != FORMAT_VERSION:
                 raise UsageError(
-                    f"{path} is of format version {version}, but this linewash reads {FORMAT_VERSION}: "
+                    f"{path} has format version {version}, but this linewash reads version {FORMAT_VERSION}: "
                     "export the run again with this version"
                 )
             return msgspec.json.decode(data, type=cls)
-        # A UnicodeDecodeError is a ValueError; a MsgspecError for wrong JSON is not.
+        # MsgspecError is a ValueError for wrong values, but not for wrong JSON.
         except (msgspec.MsgspecError, ValueError, OSError, RecursionError) as e:
             raise UsageError(f"{path} is not what python -m training.export writes ({e}); {HINT}") from e
 
     def file(self, directory: str | Path, format: str) -> Path:
-        """Where the network lies in one of `FORMATS`.
+        """Returns the path of the network in one of `FORMATS`.
 
         Raises:
-          UsageError: it was not exported so, or the file is gone.
+          UsageError: the export does not have this format, or the file is missing.
         """
         if format not in self.files:
             raise UsageError(
@@ -106,5 +117,5 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
             )
         path = Path(directory) / self.files[format]
         if not path.exists():
-            raise UsageError(f"{path} is missing: copy it there again, or export the run again")
+            raise UsageError(f"{path} is missing: copy it there, or export the run again")
         return path

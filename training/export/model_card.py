@@ -1,4 +1,4 @@
-"""The model card: README.md of an export, for someone who has nothing else than its directory."""
+"""The model card: the README.md of an export, for readers who have only this directory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 from tfrecords_schema import Palette
 from training.errors import LinewashError
 from training.export.metadata import ExportMetadata
-from training.export.parity import LEAST_EQUAL, MOST_DIFFERENCE, Parity
+from training.export.parity import MAX_DIFFERENCE, MIN_EQUAL, Parity
 from training.hydra_config import compose
-from training.run.run_info import differences, settings
+from training.run.run_info import RunInfo, Versions, differing_settings, flat_settings
 from training.run.sample_grid import FRAME, INK, PAPER
 
 CARD_NAME = "README.md"
-MOST_LISTED = 64  # colours; of larger palettes export.json has the list
-SWATCH, COLUMNS = 56, 9
-# Heading in the card, score, digits.
+MAX_LISTED = 64  # colours; larger palettes are listed in export.json only
+SWATCH, COLUMNS = 56, 9  # pixels per side; swatches per row
+# Heading, field of Scores, decimals.
 SCORES = (
     ("loss", "loss", 3), ("bits", "bits", 3), ("accuracy", "accuracy", 3),
     ("balanced", "balanced_accuracy", 3), ("top 3", "top3_accuracy", 3), ("ΔE", "delta_e", 2),
@@ -66,46 +66,51 @@ Image.fromarray(colors[labels]).save("colored.png")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the card says beyond export.json.
+class CardDetails:
+    """The content of the card that export.json does not have.
 
-    `network` is the checkpoint's file name, `record` the run's run.json, `evaluation` what evaluation.json
-    holds (None when nothing was judged), `panel` what panel.png shows (None when there is none).
+    Attributes:
+      run: the content of run.json.
+      parameters: number of parameters of the network.
+      network: file name of the checkpoint.
+      evaluation: the content of evaluation.json; None if the network was not evaluated.
+      notes: sentences to add.
+      panel_caption: of panel.png; None if there is no such picture.
     """
 
+    run: RunInfo
     parameters: int
     network: str
-    record: dict[str, Any]
     evaluation: dict[str, Any] | None
     notes: list[str]
-    panel: str | None
+    panel_caption: str | None
 
 
-def write_card(exported: ExportMetadata, rows: list[Parity], facts: Facts) -> str:
-    """The whole card, Markdown."""
-    palette = exported.palette
+def write_card(metadata: ExportMetadata, rows: list[Parity], details: CardDetails) -> str:
+    """Returns the card as Markdown; `rows` compare the files with Keras."""
+    palette, caption = metadata.palette, details.panel_caption
     sections = {
-        "The palette": _palette(palette),
-        "How it was trained": _training(exported, facts),
-        "How good it is": _scores(facts),
-        "The files": _parity(rows),
-        "How to use them": _use(exported),
-        "Limits": _limits(exported),
+        "Palette": _palette(palette),
+        "Training": _training(metadata, details),
+        "Scores": _scores(details),
+        "Files": _parity(rows),
+        "Use": _use(metadata),
+        "Limits": _limits(metadata),
     }
-    takes = " It also takes colour hints." if exported.hints else ""
+    hints = " It also takes colour hints." if metadata.hints else ""
     head = (
-        f"# linewash {exported.model}, {len(palette)} colours\n\n"
-        f"Line drawings in, posterized colour pictures out: for each pixel of a drawing, which of "
-        f"{len(palette)} palette colours belongs there.{takes} A `{exported.model}` of "
-        f"{facts.parameters:,} parameters, exported by linewash {exported.linewash_version}.\n"
+        f"# linewash {metadata.model}, {len(palette)} colours\n\n"
+        f"A network that turns line drawings into posterized colour pictures: it chooses one of "
+        f"{len(palette)} colours for each pixel of a drawing.{hints} It is a `{metadata.model}` with "
+        f"{details.parameters:,} parameters, exported by linewash {metadata.linewash_version}.\n"
     )
-    if facts.panel:
-        head += f"\n![{facts.panel}](panel.png)\n\n*{facts.panel}*\n"
+    if caption:
+        head += f"\n![{caption}](panel.png)\n\n*{caption}*\n"
     return "\n".join([head, *(f"## {title}\n\n{text}" for title, text in sections.items())])
 
 
 def draw_palette(palette: Palette) -> Image.Image:
-    """A swatch and a number for each colour, in the order of labels."""
+    """Draws a swatch with its label for each colour, in the order of the labels."""
     columns = max(COLUMNS, min(64, round(len(palette) ** 0.5)))
     columns = min(columns, len(palette))
     side = SWATCH if len(palette) <= 256 else SWATCH // 4
@@ -121,9 +126,9 @@ def draw_palette(palette: Palette) -> Image.Image:
 
 
 def _palette(palette: Palette) -> str:
-    text = f"`{palette.name}`: label i is colour i, and the last axis of the logits is in this order.\n\n"
+    text = f"The palette `{palette.name}`. The last axis of the logits has the colours in this order.\n\n"
     text += "![The palette](palette.png)\n"
-    if len(palette) > MOST_LISTED:
+    if len(palette) > MAX_LISTED:
         return f"{text}\n`export.json` lists all {len(palette):,} colours.\n"
     cells = [f"{label} `#{bytes(color).hex()}`" for label, color in enumerate(palette.colors)]
     lines = [cells[first : first + COLUMNS] for first in range(0, len(cells), COLUMNS)]
@@ -132,104 +137,119 @@ def _palette(palette: Palette) -> str:
     return f"{text}\n{_table([''] * columns, rows)}"
 
 
-def _training(exported: ExportMetadata, facts: Facts) -> str:
-    record, size = facts.record, exported.image_size
-    split = record["dataset"].get("examples", {})
+def _training(metadata: ExportMetadata, details: CardDetails) -> str:
+    run, size = details.run, metadata.image_size
     lines = [
-        f"On {split.get('train', 0):,} drawings of {size}×{size} px "
-        f"(dataset `{exported.dataset_fingerprint}`), from `{facts.network}` of its run; everything "
-        "that is not a default of linewash:\n\n"
+        f"The network was trained on {run.dataset.examples.get('train', 0):,} drawings of {size}×{size} px "
+        f"(dataset `{metadata.dataset_fingerprint}`). This is the checkpoint `{details.network}` of its run. "
     ]
     rows = [
-        [f"`{key}`", f"`{_typed(now)}`", f"`{_typed(then)}`"] for key, (now, then) in _changed(record).items()
+        [f"`{key}`", f"`{_as_typed(value)}`", f"`{_as_typed(default)}`"]
+        for key, (value, default) in _changed_settings(run).items()
     ]
-    lines.append(_table(["setting", "here", "default"], rows) if rows else "Nothing: all are defaults.\n")
-    if exported.recipe:
-        lines.append(f"\nThe drawings were made so: `{json.dumps(exported.recipe)}`\n")
-    versions = ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
-    lines.append(f"\nVersions then: {versions}.\n")
-    lines += [f"\n* {note}\n" for note in facts.notes]
+    if rows:
+        lines.append("Settings that differ from the defaults of linewash:\n\n")
+        lines.append(_table(["setting", "value", "default"], rows))
+    else:
+        lines.append("All settings are the defaults of linewash.\n")
+    if metadata.recipe:
+        lines.append(f"\nThe recipe of the drawings: `{json.dumps(metadata.recipe)}`\n")
+    lines.append(f"\nTrained with {_versions(run.versions)}")
+    lines += [f"; resumed with {_versions(versions)}" for versions in run.resumed_versions]
+    lines.append(".\n")
+    lines += [f"\n* {note}\n" for note in details.notes]
     return "".join(lines)
 
 
-def _changed(record: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Settings in which the run differs from the defaults of its kind of network: here, and there."""
-    here = settings(record["config"])
+def _versions(versions: Versions) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown versions"
+
+
+def _changed_settings(run: RunInfo) -> dict[str, tuple[Any, Any]]:
+    """Returns the settings that differ from the defaults of the model config, each with its default."""
+    settings = flat_settings(run.config)
     try:
-        config = compose(["data.root=x", f"model={here['model.name']}"])
-    except LinewashError:  # a kind that this version does not know
-        return {key: (value, None) for key, value in here.items()}
-    defaults = settings(json.loads(json.dumps(asdict(config))))
-    return {key: values for key, values in differences(here, defaults).items() if key != "data.root"}
+        config = compose(["data.root=x", f"model={run.model.name}"])
+    except LinewashError:  # a model config of another version
+        return {key: (value, None) for key, value in settings.items()}
+    defaults = flat_settings(json.loads(json.dumps(asdict(config))))
+    differing = differing_settings(settings, defaults)
+    return {key: values for key, values in differing.items() if key != "data.root"}
 
 
-def _scores(facts: Facts) -> str:
-    if facts.evaluation is None:
-        return "None: it was not judged while its dataset was there.\n"
-    content = facts.evaluation
+def _scores(details: CardDetails) -> str:
+    if details.evaluation is None:
+        return "The network was not evaluated while its dataset was there.\n"
+    content = details.evaluation
     rows = [
         [name, *(_number(row.get(score), digits) for _, score, digits in SCORES)]
         for name, row in content["scores"].items()
     ]
     return (
-        f"On {content['examples']:,} examples of the {content['split']} split, beside three predictions that "
-        "never look at the drawing:\n\n"
+        f"On {content['examples']:,} examples of the {content['split']} split, beside predictions that "
+        "ignore the drawing:\n\n"
         + _table(["", *(heading for heading, _, _ in SCORES)], rows)
-        + "\nLoss is the cross-entropy a pixel in nats; ΔE the mean CIEDE2000 difference in colour.\n"
+        + "\nloss: cross-entropy per pixel in nats (bits: in bits). accuracy: fraction of pixels with the "
+        "right colour (balanced: mean over the colours; top 3: right colour among the 3 most probable). ΔE: "
+        "mean colour difference (CIEDE2000).\n"
     )
 
 
 def _parity(rows: list[Parity]) -> str:
     cells = [
         [
-            f"`{r.format}`",
-            f"{r.megabytes:.2f}",
-            f"{r.difference:.1e}",
-            f"{r.equal:.4%}",
-            f"{r.milliseconds:.1f}",
+            f"`{row.format}`",
+            f"{row.megabytes:.2f}",
+            f"{row.difference:.1e}",
+            f"{row.equal:.4%}",
+            f"{row.milliseconds:.1f}",
         ]
-        for r in rows
+        for row in rows
     ]
     return (
-        _table(["format", "MB", "max abs Δp", "argmax equal", "ms for a drawing of 128 px"], cells)
-        + f"\nEach was compared with Keras on drawings of several sizes: no probability may differ by more "
-        f"than {MOST_DIFFERENCE:g}, and at least {LEAST_EQUAL:.1%} of the pixels must get the same colour. "
+        _table(["format", "MB", "max abs Δp", "argmax equal", "ms per drawing of 128 px"], cells)
+        + f"\nEach file was compared with Keras on drawings of several sizes: no probability may differ by "
+        f"more than {MAX_DIFFERENCE:g}, and at least {MIN_EQUAL:.1%} of the pixels must get the same colour. "
         "Times are medians on the CPU of the machine that made the export.\n\n"
-        "All are in float32, and take any batch and any size.\n"
+        "All files compute in float32, and accept any batch size and any image size.\n"
     )
 
 
-def _use(exported: ExportMetadata) -> str:
+def _use(metadata: ExportMetadata) -> str:
     channels = "1 on a line, 0 on paper"
-    if exported.hints:
-        channels += "; then red, green, blue from 0 to 1 of a hint, and 1 where there is a hint"
+    if metadata.hints:
+        channels += "; then red, green and blue of a hint from 0 to 1, and 1 where there is a hint"
     text = (
-        f"Input `drawing`, float32 [batch, height, width, {exported.channels}]: {channels}. "
-        f"Output `logits`, float32 [batch, height, width, {len(exported.palette)}]; their softmax is the "
-        f"probability of each colour. Height and width must be multiples of {exported.stride}: pad with "
-        "empty paper below and to the right, and crop what comes out. First:\n\n"
-        f"```python\n{BEFORE.format(empty=exported.channels - 1)}```\n"
+        f"Input `drawing`, float32 [batch, height, width, {metadata.channels}]: {channels}. "
+        f"Output `logits`, float32 [batch, height, width, {len(metadata.palette)}]; their softmax is the "
+        f"probability of each colour. Height and width must be multiples of {metadata.stride}: pad with "
+        "paper (0) below and to the right, and crop the output. First, read a drawing:\n\n"
+        f"```python\n{BEFORE.format(empty=metadata.channels - 1)}```\n"
     )
-    for name, file in exported.files.items():
+    for name, file in metadata.files.items():
         title, install, code = USE[name]
-        text += f"\n{title} (`{install}`):\n\n```python\n{code.format(file=file)}```\n"
-    return f"{text}\nAnd then:\n\n```python\n{AFTER}```\n"
-
-
-def _limits(exported: ExportMetadata) -> str:
-    size = exported.image_size
-    lines = [
-        f"It learnt from edges that Canny found in pictures of {size}×{size} px: lines one pixel wide. Scale "
-        f"a drawing so that its longer side is not far from {size} px; larger ones work, but it sees less of "
-        "the whole, and broad or grey lines are strange to it unless it was trained with `augment=hands`.",
-        "It knows only its palette, and colours what is likely: an unusual picture gets usual colours.",
-    ]
-    if exported.model == "resunet":
-        lines.append(
-            "Attention takes memory with the fourth power of the side: colour large drawings in parts."
+        text += (
+            f"\nThen run the network, with {title} (`{install}`):\n\n```python\n{code.format(file=file)}```\n"
         )
-    if exported.hints:
-        lines.append("Hints are strokes of about 1 to 5 px in colours of the palette.")
+    return f"{text}\nFinally, write the picture:\n\n```python\n{AFTER}```\n"
+
+
+def _limits(metadata: ExportMetadata) -> str:
+    size = metadata.image_size
+    lines = [
+        f"The network was trained on edges that the Canny algorithm found in images of {size}×{size} px: "
+        f"lines one pixel wide. Scale a drawing so that its longer side is about {size} px. Larger drawings "
+        "work, but the network sees a smaller part of them at once. Broad or grey lines reduce the quality, "
+        "unless the network was trained with `augment=hands`.",
+        "It uses the colours of its palette only, and prefers likely colours, also in unusual pictures.",
+    ]
+    if metadata.model == "resunet":
+        lines.append(
+            "Attention needs memory that grows with the fourth power of the side: colour large drawings in "
+            "parts."
+        )
+    if metadata.hints:
+        lines.append("Hints are strokes 1 to 5 px wide, in colours of the palette.")
     return "".join(f"* {line}\n" for line in lines)
 
 
@@ -242,5 +262,5 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _typed(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)

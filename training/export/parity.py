@@ -1,4 +1,4 @@
-"""Whether the exported files say what Keras says: the same drawings, through each format's own runtime."""
+"""Compares exported files with the Keras network, on the same drawings and in the runtime of each format."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ from tfrecords_schema import Palette
 from training.errors import WorkError
 from training.metrics.color_spaces import HINT_CHANNELS, hint_table
 
-# Rounding in another order moves probabilities by about 1e-6; a thousandth is seen in no picture.
-MOST_DIFFERENCE = 1e-3
-LEAST_EQUAL = 0.999
-TIMED_SIDE = 128  # pixels of the drawing that is timed
+# Rounding in another order changes probabilities by about 1e-6; a change of 1e-3 is visible in no picture.
+MAX_DIFFERENCE = 1e-3
+MIN_EQUAL = 0.999
+TIMED_SIDE = 128  # pixels per side of the timed drawing
 TIMED_RUNS = 9
-DABS = 12  # hints in each drawing, for networks that take them
+NUM_HINTS = 12  # per test drawing, for networks that take hints
 
-# From drawings, float32 [B, H, W, C], to logits, float32 [B, H, W, K].
+# Maps drawings, float32 [B, H, W, C], to logits, float32 [B, H, W, K].
 Runner = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How one file compares with the network in Keras.
+    """The comparison of one exported file with the Keras network.
 
-    `difference` is the largest of any probability, `equal` the share of pixels that get the same colour;
-    `milliseconds` are the median for one drawing of 128 px (or the next multiple of the stride), alone.
+    Attributes:
+      format: one of `FORMATS`.
+      megabytes: size of the file.
+      difference: largest absolute difference of a probability.
+      equal: fraction of pixels with the same most probable colour.
+      milliseconds: median time for one drawing of 128 px, rounded up to a multiple of the stride.
     """
 
     format: str
@@ -41,24 +45,23 @@ class Parity:
     milliseconds: float
 
     def check(self) -> Parity:
-        """Returns itself.
+        """Returns self.
 
         Raises:
-          WorkError: it says something else than Keras.
+          WorkError: the file differs from Keras by more than rounding.
         """
-        # So asked that a NaN does not pass.
-        if self.difference <= MOST_DIFFERENCE and self.equal >= LEAST_EQUAL:
+        # Written so that a NaN does not pass.
+        if self.difference <= MAX_DIFFERENCE and self.equal >= MIN_EQUAL:
             return self
         raise WorkError(
-            f"{self.format} does not say what Keras says: probabilities differ by up to "
-            f"{self.difference:.2g} (at most {MOST_DIFFERENCE:g} is right) and {self.equal:.2%} of the "
-            f"pixels get the same colour (at least {LEAST_EQUAL:.1%} is right); nothing was written: choose "
-            "other formats=..., and report this"
+            f"the {self.format} export differs from Keras: probabilities by up to {self.difference:.2g} "
+            f"(allowed: {MAX_DIFFERENCE:g}), and {self.equal:.2%} of the pixels have the same colour "
+            f"(required: {MIN_EQUAL:.1%}). Nothing was written: choose other formats=..., and report this"
         )
 
 
 def table(rows: list[Parity]) -> str:
-    """One line a format, under the names of the columns."""
+    """Returns one line per format, below the headings of the columns."""
     lines = [f"{'format':13}{'MB':>8}{'max |Δp|':>12}{'argmax equal':>15}{'ms per 128 px':>16}"]
     for row in rows:
         lines.append(
@@ -70,7 +73,14 @@ def table(rows: list[Parity]) -> str:
 def compare(
     net: keras.Model, files: dict[str, Path], drawings: list[np.ndarray], stride: int
 ) -> list[Parity]:
-    """Compares each file, by format, with `net` on batches as `test_drawings` gives them."""
+    """Compares exported files with the Keras network.
+
+    Args:
+      net: the network, from drawings to logits.
+      files: paths by format.
+      drawings: batches as `test_drawings` returns them.
+      stride: of the network.
+    """
     runners = {name: OPEN[name](path) for name, path in files.items()}
     differences = dict.fromkeys(files, 0.0)
     equal = dict.fromkeys(files, 0)
@@ -79,28 +89,36 @@ def compare(
         expected = _probabilities(keras.ops.convert_to_numpy(net(batch, training=False)))
         pixels += expected[..., 0].size
         for name, runner in runners.items():
-            found = _probabilities(runner(batch))
-            # Not max(), which forgets a NaN.
-            differences[name] = float(np.maximum(differences[name], np.abs(found - expected).max()))
-            equal[name] += int((found.argmax(-1) == expected.argmax(-1)).sum())
-    # As often beside itself as makes a drawing of that size.
-    once = drawings[0][:1]
-    times = -(-TIMED_SIDE // once.shape[1])
-    timed = _padded(np.tile(once, (1, times, times, 1))[:, :TIMED_SIDE, :TIMED_SIDE], stride)
+            actual = _probabilities(runner(batch))
+            # Not max(), which ignores a NaN.
+            differences[name] = float(np.maximum(differences[name], np.abs(actual - expected).max()))
+            equal[name] += int((actual.argmax(-1) == expected.argmax(-1)).sum())
+    drawing = drawings[0][:1]
+    repeats = -(-TIMED_SIDE // drawing.shape[1])
+    timed = _pad(np.tile(drawing, (1, repeats, repeats, 1))[:, :TIMED_SIDE, :TIMED_SIDE], stride)
     return [
-        Parity(name, _megabytes(path), differences[name], equal[name] / pixels, _time(runners[name], timed))
+        Parity(
+            name,
+            _megabytes(path),
+            differences[name],
+            equal[name] / pixels,
+            _measure_milliseconds(runners[name], timed),
+        )
         for name, path in files.items()
     ]
 
 
 def test_drawings(edges: np.ndarray, stride: int, palette: Palette, hints: bool) -> list[np.ndarray]:
-    """Batches of several sizes, square and not, padded with empty paper to multiples of the stride.
+    """Returns batches of several sizes, square and not, padded with paper to multiples of the stride.
 
     Args:
-      edges: uint8 [N, S, S] in {0, 1}, at least two. hints: with dabs of the palette's colours in them.
+      edges: uint8 [N, S, S] in {0, 1}, N at least 2.
+      stride: of the network.
+      palette: the colours of the hints.
+      hints: whether to add channels with random hints.
 
     Returns:
-      float32 [B, H, W, 1], or [B, H, W, 5] with hints.
+      Arrays float32 [B, H, W, 1], or [B, H, W, 5] with hints.
     """
     first, second = edges[:2]
     size = edges.shape[1]
@@ -110,47 +128,47 @@ def test_drawings(edges: np.ndarray, stride: int, palette: Palette, hints: bool)
         np.concatenate([first, second], 0)[None, : 3 * size // 2 + 1],
         second[None, : size // 2 + 3, : size // 2 + 3],
     ]
-    batches = [each[..., None].astype(np.float32) for each in sizes]
+    batches = [batch[..., None].astype(np.float32) for batch in sizes]
     if hints:
-        batches = [np.concatenate([each, _dabs(each.shape[:3], palette)], -1) for each in batches]
-    return [_padded(each, stride) for each in batches]
+        batches = [np.concatenate([batch, _random_hints(batch.shape[:3], palette)], -1) for batch in batches]
+    return [_pad(batch, stride) for batch in batches]
 
 
 def scribbles(size: int, count: int = 2) -> np.ndarray:
-    """Rings and bars as line drawings, uint8 [N, S, S] in {0, 1}: where there is no dataset."""
+    """Returns drawings of random circles and lines, uint8 [N, S, S] in {0, 1}, for runs without a dataset."""
     rng = np.random.default_rng(0)
-    down, right = np.mgrid[:size, :size]
+    rows, columns = np.mgrid[:size, :size]
     edges = np.zeros((count, size, size), np.uint8)
     for drawing in edges:
         for _ in range(6):
             y, x, radius = (*rng.uniform(0, size, 2), rng.uniform(size / 16, size / 3))
-            drawing |= np.abs(np.hypot(down - y, right - x) - radius) < 0.6
-            drawing |= np.abs((down - y) + (right - x) * rng.uniform(-1, 1)) < 0.6
+            drawing |= np.abs(np.hypot(rows - y, columns - x) - radius) < 0.6
+            drawing |= np.abs((rows - y) + (columns - x) * rng.uniform(-1, 1)) < 0.6
     return edges
 
 
-def _dabs(shape: tuple[int, ...], palette: Palette) -> np.ndarray:
+def _random_hints(shape: tuple[int, ...], palette: Palette) -> np.ndarray:
     rng = np.random.default_rng(0)
     table = hint_table(palette)
     channels = np.zeros((*shape, HINT_CHANNELS), np.float32)
     for drawing in channels:
-        for y, x in rng.integers(0, [shape[1] - 2, shape[2] - 2], (DABS, 2)):
+        for y, x in rng.integers(0, [shape[1] - 2, shape[2] - 2], (NUM_HINTS, 2)):
             drawing[y : y + 3, x : x + 3] = table[1 + rng.integers(len(palette))]
     return channels
 
 
-def _padded(drawings: np.ndarray, stride: int) -> np.ndarray:
+def _pad(drawings: np.ndarray, stride: int) -> np.ndarray:
     height, width = drawings.shape[1:3]
     return np.pad(drawings, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)))
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def _time(runner: Runner, drawing: np.ndarray) -> float:
-    runner(drawing)  # the first of a size also makes room
+def _measure_milliseconds(runner: Runner, drawing: np.ndarray) -> float:
+    runner(drawing)  # the first call with a size also allocates memory
     times = []
     for _ in range(TIMED_RUNS):
         start = time.perf_counter()

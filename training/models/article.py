@@ -1,10 +1,16 @@
-"""The network of the article the project started from: down to one pixel, and up again.
+"""The encoder-decoder of the article that this project reproduces, and a variant with a corrected output.
 
-Its text says 'valid' padding; its table of shapes and its 290,650,308 parameters can only be 'same'. There
-are no skips, so everything must pass through a single pixel. The table ends, after a softmax, with an
-upsampling and a batch normalization, so what comes out is no probability: `losses.to_logits` says how it is
-trained all the same. `article_logits` puts that right: the 27-channel layer becomes an ordinary one, and a
-last transposed convolution takes it to full resolution and gives logits, with nothing after them.
+Architecture: seven 3×3 convolutions of stride 2, from 3 to 2,187 channels, take a drawing of 128 pixels down
+to a single pixel; two convolutions and two transposed convolutions of stride 1 follow; transposed
+convolutions of stride 2 lead back up. Each layer is followed by a ReLU and a batch normalization (Ioffe &
+Szegedy 2015). It is an autoencoder without skip connections, so that all information passes through a single
+pixel. The article states 'valid' padding, but its table of shapes and its 290,650,308 parameters require
+'same'.
+
+* `article`: the table ends with a softmax, an upsampling by two and a batch normalization. The outputs are
+  therefore no probabilities; `losses.to_logits` describes how they are trained nevertheless.
+* `article_logits`: the layer of 27 channels has a ReLU and a batch normalization, and one more transposed
+  convolution leads to full resolution and gives logits, with nothing after it.
 """
 
 from __future__ import annotations
@@ -15,9 +21,9 @@ from collections.abc import Iterator
 import keras
 
 from training.config import ArticleConfig
-from training.models.blocks import glorot
+from training.models.blocks import glorot_uniform
 
-FIRST_AND_LAST = ("down1", "softmax", "logits")  # the last is called after the head that was chosen
+INPUT_AND_OUTPUT_LAYERS = ("down1", "softmax", "logits")  # the output is "softmax" or "logits"
 DOWN = (3, 9, 27, 81, 243, 729, 2187)
 MIDDLE = 2187
 UP = (2187, 2187, 729, 243, 81)
@@ -25,14 +31,14 @@ LAST = 27
 
 
 def build(config: ArticleConfig, colors: int, seed: int) -> keras.Model:
-    """Builds it for drawings, float [B, H, W, C] with H and W multiples of 128, and `colors` outputs a pixel.
+    """Builds the network: drawings, float [B, H, W, C] with H and W multiples of 128, to [B, H, W, K].
 
-    With width 1 and 27 colours it has the article's 290,650,308 parameters.
+    With `config.width` 1 and 27 colours it has the article's 290,650,308 parameters.
     """
     seeds = itertools.count(seed)
 
     def width(channels: int) -> int:
-        # The narrowest of the article's layers is the floor: below 3 channels nothing passes.
+        # 3 channels, as in the article's narrowest layer: with fewer, too little information passes.
         return max(3, round(channels * config.width))
 
     edges = keras.Input((None, None, config.channels), name="edges")
@@ -57,13 +63,15 @@ def _block(
     seeds: Iterator[int],
     name: str,
 ) -> keras.KerasTensor:
-    x = layer(channels, 3, strides, "same", activation="relu", kernel_initializer=glorot(seeds), name=name)(x)
+    x = layer(
+        channels, 3, strides, "same", activation="relu", kernel_initializer=glorot_uniform(seeds), name=name
+    )(x)
     return keras.layers.BatchNormalization(name=f"{name}_norm")(x)
 
 
 def _article_head(x: keras.KerasTensor, colors: int, _: int, seeds: Iterator[int]) -> keras.KerasTensor:
     layer = keras.layers.Conv2DTranspose(
-        colors, 3, 2, "same", activation="softmax", kernel_initializer=glorot(seeds), name="softmax"
+        colors, 3, 2, "same", activation="softmax", kernel_initializer=glorot_uniform(seeds), name="softmax"
     )
     x = keras.layers.UpSampling2D(name="upsampling")(layer(x))
     return keras.layers.BatchNormalization(name="scores")(x)
@@ -72,5 +80,5 @@ def _article_head(x: keras.KerasTensor, colors: int, _: int, seeds: Iterator[int
 def _logits_head(x: keras.KerasTensor, colors: int, width: int, seeds: Iterator[int]) -> keras.KerasTensor:
     x = _block(x, keras.layers.Conv2DTranspose, width, 2, seeds, f"up{len(UP) + 1}")
     return keras.layers.Conv2DTranspose(
-        colors, 3, 2, "same", kernel_initializer=glorot(seeds), name="logits"
+        colors, 3, 2, "same", kernel_initializer=glorot_uniform(seeds), name="logits"
     )(x)  # fmt: skip

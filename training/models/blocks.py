@@ -1,4 +1,4 @@
-"""What several networks are made of."""
+"""Building blocks that several networks share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ import keras
 from keras import ops
 
 
-def place(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Two channels: how far down and right, from -1 to 1, whatever the size (CoordConv, Liu et al. 2018)."""
+def coordinate_channels(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the coordinates of each pixel as two channels, like those of CoordConv (Liu et al. 2018).
+
+    Args:
+      x: [B, H, W, C] of any size; only its shape and dtype are used.
+
+    Returns:
+      [B, H, W, 2]: vertical and horizontal position between -1 and 1.
+    """
     ones = ops.ones_like(x[..., :1])
     axes = []
     for axis in (1, 2):
@@ -18,11 +25,11 @@ def place(x: keras.KerasTensor) -> keras.KerasTensor:
     return ops.concatenate(axes, axis=-1)
 
 
-def he(seeds: Iterator[int]) -> keras.initializers.Initializer:
-    """He et al. 2015, for layers before a ReLU or its like."""
+def he_normal(seeds: Iterator[int]) -> keras.initializers.Initializer:
+    """Returns the initializer of He et al. 2015, for layers before a ReLU or SiLU, with the next seed."""
     return keras.initializers.HeNormal(seed=next(seeds))
 
 
-def glorot(seeds: Iterator[int]) -> keras.initializers.Initializer:
-    """Glorot & Bengio 2010, Keras's own default, but with a seed that is an argument."""
+def glorot_uniform(seeds: Iterator[int]) -> keras.initializers.Initializer:
+    """Returns the initializer of Glorot & Bengio 2010, for all other layers, with the next seed."""
     return keras.initializers.GlorotUniform(seed=next(seeds))

@@ -1,4 +1,4 @@
-"""Colours drawings of any size with a network: pads them to its stride, and crops back."""
+"""Predicts label maps for drawings of any size."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import numpy as np
 
 
 def predict_labels(net: keras.Model, edges: np.ndarray, stride: int) -> np.ndarray:
-    """The likeliest colour of each pixel.
+    """Returns the most probable label of each pixel.
 
     Args:
-      net: from edges [B, H, W, 1], or more channels for hints, which stay empty, to logits (or the article's
-        scores: the largest is the likeliest there too). edges: uint8 [B, H, W] in {0, 1}, any H and W.
-        stride: H and W are padded with empty paper, below and to the right, to multiples of this.
+      net: a network that maps [B, H, W, C] to logits, or to the scores of the article's network; the channels
+        of hints stay empty.
+      edges: uint8 [B, H, W] in {0, 1}, any H and W.
+      stride: the drawings are padded with empty paper, at the bottom and on the right, to multiples of this
+        many pixels, and the labels are cropped to the original size.
 
     Returns:
       labels, uint16 [B, H, W].

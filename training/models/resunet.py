@@ -1,12 +1,14 @@
-"""The stronger network, for a GPU: a residual U-Net with attention where the picture is small.
+"""A larger network, for a GPU: a residual U-Net with self-attention at low resolution.
 
-What a line drawing leaves open is mostly global (is this sky or sea, is it dusk), and what a palette label
-needs is mostly local (which side of the line). So full resolution keeps its own path, as in any U-Net
-(Ronneberger et al. 2015), and the coarse levels look at the whole picture: every pixel there attends to every
-other (Vaswani et al. 2017), told where it is by two channels. Blocks are residual with the normalization
-first (He et al. 2016, "Identity mappings"); it is over groups of channels (Wu & He 2018), so that small
-batches, replicas and evaluation all see the same network. Attention over both axes of a picture is a plain
-Keras layer: a saved network opens without our code, and takes any size.
+The colour of a region depends on the whole image (is this sky or sea, is it dusk), and the label of a pixel
+on its neighbourhood (on which side of a line is it). So the architecture combines:
+
+* a U-Net with skip connections, which keeps full resolution (Ronneberger et al. 2015);
+* residual blocks with the normalization first (He et al. 2016, "Identity mappings in deep residual
+  networks");
+* group normalization (Wu & He 2018), which does not depend on batch size or number of replicas;
+* on the coarsest levels, self-attention between all pixels (Vaswani et al. 2017), with coordinate channels as
+  the position encoding (CoordConv, Liu et al. 2018). It is a standard Keras layer and takes any image size.
 """
 
 from __future__ import annotations
@@ -18,15 +20,18 @@ import keras
 from keras import layers
 
 from training.config import ResUNetConfig
-from training.models.blocks import glorot, he, place
+from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
 
-FIRST_AND_LAST = ("in", "logits")
-GROUP = 8  # channels normalized together
-HEAD = 32  # channels of an attention head
+INPUT_AND_OUTPUT_LAYERS = ("in", "logits")
+GROUP = 8  # channels per normalization group
+HEAD = 32  # channels per attention head
 
 
 def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
-    """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
+    """Builds the network: drawings, float [B, H, W, C], to logits [B, H, W, K].
+
+    H and W are multiples of `config.stride`.
+    """
     seeds = itertools.count(seed)
     drawing = keras.Input((None, None, config.channels), name="edges")
     deepest = len(config.widths) - 1
@@ -46,14 +51,14 @@ def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
         x = _level(x, config, level, seeds, f"up{level}")
 
     x = _norm(x, "out")
-    logits = layers.Dense(colors, kernel_initializer=glorot(seeds), name="logits")(x)
+    logits = layers.Dense(colors, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
     return keras.Model(drawing, logits, name=config.name)
 
 
 def _level(
     x: keras.KerasTensor, config: ResUNetConfig, level: int, seeds: Iterator[int], name: str
 ) -> keras.KerasTensor:
-    """Residual blocks, each followed by attention on the `config.attention` coarsest levels."""
+    """Applies residual blocks; on the `config.attention` coarsest levels each is followed by attention."""
     attends = level >= len(config.widths) - config.attention
     for number in range(1, config.blocks + 1):
         x = _residual(x, seeds, f"{name}_block{number}")
@@ -65,7 +70,7 @@ def _level(
 def _residual(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.KerasTensor:
     width = x.shape[-1]
     y = _conv(_norm(x, f"{name}_a"), width, seeds, f"{name}_a")
-    # Zeros: each block is an identity at first (Goyal et al. 2017).
+    # Zeros initialize the block as the identity (Goyal et al. 2017).
     last = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")
     return layers.Add(name=f"{name}_add")([x, last(_norm(y, f"{name}_b"))])
 
@@ -73,13 +78,13 @@ def _residual(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.Ke
 def _attention(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> keras.KerasTensor:
     width = x.shape[-1]
     y = layers.GroupNormalization(width // GROUP, name=f"{name}_norm")(x)
-    y = layers.Concatenate(name=f"{name}_place")([y, place(y)])
-    y = layers.Dense(width, kernel_initializer=glorot(seeds), name=f"{name}_in")(y)
+    y = layers.Concatenate(name=f"{name}_place")([y, coordinate_channels(y)])
+    y = layers.Dense(width, kernel_initializer=glorot_uniform(seeds), name=f"{name}_in")(y)
     attend = layers.MultiHeadAttention(
         max(1, width // HEAD),
         HEAD,
         attention_axes=(1, 2),
-        kernel_initializer=glorot(seeds),
+        kernel_initializer=glorot_uniform(seeds),
         name=name,
     )
     out = layers.Dense(width, kernel_initializer="zeros", name=f"{name}_out")
@@ -94,4 +99,4 @@ def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 def _conv(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
-    return layers.Conv2D(width, size, strides, "same", kernel_initializer=he(seeds), name=name)(x)
+    return layers.Conv2D(width, size, strides, "same", kernel_initializer=he_normal(seeds), name=name)(x)

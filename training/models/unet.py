@@ -1,15 +1,17 @@
-"""Our own network, the default: a U-Net that spends its time where it is cheap.
+"""The default network: a U-Net (Ronneberger et al. 2015) that trains on a CPU.
 
-On a CPU the price of a layer is its pixels: one 3×3 convolution at full resolution costs as much as the whole
-lower half of the network. So the drawing is halved at once, most channels live at a quarter of the resolution
-and below, full resolution sees one transposed convolution and the drawing again (a line is where colours
-change), and the two finest levels do without normalization. Three things differ from the plain U-Net:
+The cost of a layer on a CPU grows with its number of pixels: one 3×3 convolution at full resolution costs as
+much as the lower half of the network. So the drawing is halved at once, and most channels are at a quarter of
+the resolution and below. Full resolution has one transposed convolution and one convolution of the drawing,
+since colours change at lines, and the two finest levels have no normalization. Three parts differ from a
+U-Net:
 
-* place: two channels say how far down and how far right a pixel is, since the sky is above;
-* context: the mean over the whole picture is given to every pixel, since colours go together;
-* upsampling is nearest, or by a transposed convolution twice as large as its stride, against checkerboards
-  (Odena et al. 2016; where the network is unsure after a short run, a trace of one remains). Both compile
-  under XLA with mixed precision, which bilinear upsampling does not.
+* Coordinate channels (CoordConv, Liu et al. 2018) tell the network where a pixel is: the sky is at the top.
+* Global context: the mean over the image is added to every pixel, since the colours of an image depend on
+  each other (compare the global features of Iizuka et al. 2016, "Let there be color!").
+* Upsampling is nearest-neighbour, or a transposed convolution whose size is twice its stride. Both avoid
+  checkerboard artifacts (Odena et al. 2016); after short runs a trace remains where the network is unsure.
+  Both compile under XLA with mixed precision, which bilinear upsampling does not.
 """
 
 from __future__ import annotations
@@ -21,75 +23,83 @@ import keras
 from keras import layers
 
 from training.config import UNetConfig
-from training.models.blocks import glorot, he, place
+from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
 
-FIRST_AND_LAST = ("half", "full_lines", "logits")
-# Running means must settle within the few hundred steps of a short run; Keras's 0.99 would take thousands.
+INPUT_AND_OUTPUT_LAYERS = ("half", "full_lines", "logits")
+# Running means must converge within the few hundred steps of a short run; Keras's 0.99 takes thousands.
 NORM_MOMENTUM = 0.9
 
 
 def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
-    """From drawings, float [B, H, W, C], to logits [B, H, W, K]; H and W are multiples of `config.stride`."""
+    """Builds the network: drawings, float [B, H, W, C], to logits [B, H, W, K].
+
+    H and W are multiples of `config.stride`.
+    """
     seeds = itertools.count(seed)
     edges = keras.Input((None, None, config.channels), name="edges")
 
-    half = _bare(edges, config.widths[0], seeds, "half", size=4, strides=2)
+    half = _conv_relu(edges, config.widths[0], seeds, "half", size=4, strides=2)
     skips, x = [half], half
     deepest = len(config.widths) - 1
     for level in range(1, deepest + 1):
-        x = _conv(x, config.widths[level], seeds, f"down{level}", strides=2)
+        x = _conv_norm_relu(x, config.widths[level], seeds, f"down{level}", strides=2)
         if level == max(1, deepest - 1):
-            x = layers.Concatenate(name="place")([x, place(x)])
-            x = _conv(x, config.widths[level], seeds, "with_place", size=1)
-        x = _residuals(x, config.blocks[level], seeds, f"down{level}")
+            x = layers.Concatenate(name="place")([x, coordinate_channels(x)])
+            x = _conv_norm_relu(x, config.widths[level], seeds, "with_place", size=1)
+        x = _residual_blocks(x, config.blocks[level], seeds, f"down{level}")
         skips.append(x)
 
-    x = _with_context(x, seeds)
+    x = _add_global_context(x, seeds)
 
     for level in range(deepest - 1, 0, -1):
-        x = _conv(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
+        x = _conv_norm_relu(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
         x = layers.UpSampling2D(name=f"up{level}_nearest")(x)
         x = layers.Add(name=f"up{level}_skip")([x, skips[level]])
-        x = _conv(x, config.widths[level], seeds, f"up{level}")
-        x = _residuals(x, config.blocks[level], seeds, f"up{level}")
+        x = _conv_norm_relu(x, config.widths[level], seeds, f"up{level}")
+        x = _residual_blocks(x, config.blocks[level], seeds, f"up{level}")
 
-    x = layers.Conv2D(config.widths[0], 1, kernel_initializer=he(seeds), name="up_half_narrow")(x)
+    x = layers.Conv2D(config.widths[0], 1, kernel_initializer=he_normal(seeds), name="up_half_narrow")(x)
     x = layers.UpSampling2D(name="up_half_nearest")(x)
     x = layers.Concatenate(name="up_half_skip")([x, half])
-    x = _bare(x, config.widths[0], seeds, "up_half")
+    x = _conv_relu(x, config.widths[0], seeds, "up_half")
     x = _full_resolution(x, edges, config.full_width, seeds)
-    # A product without bias takes a third of the time of the same 1×1 convolution.
-    logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot(seeds), name="logits")(x)
+    # A matrix product without bias takes a third of the time of the same 1×1 convolution.
+    logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
     return keras.Model(edges, logits, name=config.name)
 
 
-def _conv(
+def _conv_norm_relu(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
-    """Convolution, batch normalization, ReLU."""
+    """Applies a convolution, a batch normalization and a ReLU."""
     layer = layers.Conv2D(
-        width, size, strides, "same", use_bias=False, kernel_initializer=he(seeds), name=name
+        width, size, strides, "same", use_bias=False, kernel_initializer=he_normal(seeds), name=name
     )
     x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_norm")(layer(x))
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _bare(
+def _conv_relu(
     x: keras.KerasTensor, width: int, seeds: Iterator[int], name: str, size: int = 3, strides: int = 1
 ) -> keras.KerasTensor:
-    """Convolution and ReLU: for fine levels, where normalization would cost more than it gives."""
+    """Applies a convolution and a ReLU, for fine levels, where normalization costs more than it gives."""
     return layers.Conv2D(
-        width, size, strides, "same", activation="relu", kernel_initializer=he(seeds), name=name
+        width, size, strides, "same", activation="relu", kernel_initializer=he_normal(seeds), name=name
     )(x)
 
 
-def _residuals(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str) -> keras.KerasTensor:
-    """`count` residual blocks (He et al. 2016), each an identity at first (Goyal et al. 2017)."""
+def _residual_blocks(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str) -> keras.KerasTensor:
+    """Applies residual blocks (He et al. 2016), each initialized as the identity (Goyal et al. 2017)."""
     for number in range(1, count + 1):
         block = f"{name}_block{number}"
-        y = _conv(x, x.shape[-1], seeds, f"{block}_a")
+        y = _conv_norm_relu(x, x.shape[-1], seeds, f"{block}_a")
         y = layers.Conv2D(
-            x.shape[-1], 3, padding="same", use_bias=False, kernel_initializer=he(seeds), name=f"{block}_b"
+            x.shape[-1],
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=he_normal(seeds),
+            name=f"{block}_b",
         )(y)
         norm = layers.BatchNormalization(
             momentum=NORM_MOMENTUM, gamma_initializer="zeros", name=f"{block}_b_norm"
@@ -98,11 +108,11 @@ def _residuals(x: keras.KerasTensor, count: int, seeds: Iterator[int], name: str
     return x
 
 
-def _with_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
-    """Adds to every pixel what the whole picture looks like."""
+def _add_global_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
+    """Adds a function of the mean over the image to every pixel."""
     width = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(x)
-    hidden = layers.Dense(width, "relu", kernel_initializer=he(seeds), name="context_hidden")(mean)
+    hidden = layers.Dense(width, "relu", kernel_initializer=he_normal(seeds), name="context_hidden")(mean)
     offset = layers.Dense(width, kernel_initializer="zeros", name="context")(hidden)
     return layers.Add(name="with_context")([x, offset])
 
@@ -110,9 +120,11 @@ def _with_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTens
 def _full_resolution(
     x: keras.KerasTensor, edges: keras.KerasTensor, width: int, seeds: Iterator[int]
 ) -> keras.KerasTensor:
-    """From half resolution to full, with the drawing's own lines beside each pixel."""
+    """Upsamples from half to full resolution, and adds a convolution of the drawing itself."""
     up = layers.Conv2DTranspose(
-        width, 4, 2, "same", use_bias=False, kernel_initializer=he(seeds), name="full_up"
+        width, 4, 2, "same", use_bias=False, kernel_initializer=he_normal(seeds), name="full_up"
     )(x)
-    lines = layers.Conv2D(width, 3, padding="same", kernel_initializer=he(seeds), name="full_lines")(edges)
+    lines = layers.Conv2D(width, 3, padding="same", kernel_initializer=he_normal(seeds), name="full_lines")(
+        edges
+    )
     return layers.ReLU(name="full_relu")(layers.Add(name="full")([up, lines]))

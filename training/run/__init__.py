@@ -1,1 +1,1 @@
-"""What a run prints and writes into its directory."""
+"""The messages of a training run and the files in its directory."""

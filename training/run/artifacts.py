@@ -1,6 +1,6 @@
-"""Everything a run leaves in its directory after each epoch, written by one call.
+"""The files that a run writes into its directory after each epoch, apart from its checkpoints.
 
-The state of the run was saved before: all this follows from it, and is made up for when the run is resumed.
+The checkpoint is saved first. These files follow from it, so a resumed run can write those that are missing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from PIL import Image
 from training.atomic_files import atomic_write
 from training.config import TrainConfig
 from training.data.dataset import ShardedDataset
-from training.loop import checkpoint
 from training.metrics.baselines import Baselines
 from training.run import history, plots
 from training.run.history import Epoch
-from training.run.run_info import settings
+from training.run.run_info import flat_settings, network_path
 from training.run.sample_grid import SampleGrid
 from training.run.tensorboard import TensorBoardWriter
 
@@ -28,35 +27,39 @@ HISTORY = "history.csv"
 
 @dataclass
 class RunArtifacts:
-    """The run's directory: run.json, history.csv, curves.png, panel.png, checkpoints/, tensorboard/.
+    """Writes best.keras, last.keras, history.csv, curves.png, panel.png and tensorboard/ of a run.
 
-    Nothing is written there unless `writes`: of several processes that share a run, one does.
+    `epochs` is the history, which the training loop appends to. Nothing is written unless `is_chief`: of
+    several processes that share a run, only the chief writes.
     """
 
     run_dir: Path
     title: str
     baselines: Baselines
-    panel: SampleGrid
-    scalars: TensorBoardWriter
+    sample_grid: SampleGrid
+    tensorboard: TensorBoardWriter
     epochs: list[Epoch]
-    writes: bool
+    is_chief: bool
 
     @classmethod
-    def of(
+    def create(
         cls,
         run_dir: Path,
         config: TrainConfig,
         dataset: ShardedDataset,
         baselines: Baselines,
         epochs: list[Epoch],
-        writes: bool,
+        is_chief: bool,
     ) -> RunArtifacts:
-        """A journal of `epochs`, a list that grows while the run goes on; picks the pictures of the panel."""
+        """Returns the writer for a run, and reads the examples of its sample grid."""
         name = Path(dataset.root).resolve().name if "://" not in dataset.root else dataset.root
         title = f"{config.model.name} on {name} · {len(dataset.manifest.palette)} colours"
-        typed = settings(dataclasses.asdict(config))
-        scalars = TensorBoardWriter(run_dir / "tensorboard", typed, dataset.selection_split)
-        return cls(run_dir, title, baselines, SampleGrid.of(config, dataset), scalars, epochs, writes)
+        settings = flat_settings(dataclasses.asdict(config))
+        tensorboard = TensorBoardWriter(run_dir / "tensorboard", settings, dataset.selection_split)
+        sample_grid = SampleGrid.read(
+            dataset, dataset.selection_split, config.trainer.panel_images, config.model.stride
+        )
+        return cls(run_dir, title, baselines, sample_grid, tensorboard, epochs, is_chief)
 
     @property
     def best(self) -> Epoch | None:
@@ -64,27 +67,32 @@ class RunArtifacts:
         return history.best_of(self.epochs)
 
     def write(self, net: keras.Model) -> None:
-        """Takes down the last of the epochs, after which `net` has its weights.
+        """Writes all files after an epoch, the last of `epochs`; `net` has the weights of its end.
 
-        The network goes first: if the disk is full, it matters most. history.csv goes last: where it has
-        the epoch's row, all the rest stands too.
+        The networks come first, since they matter most if the disk is full. history.csv comes last: if it
+        has the row of an epoch, all other files of the epoch are complete.
         """
-        if not self.writes:
+        if not self.is_chief:
             return
         epoch = self.epochs[-1]
-        checkpoint.save_net(net, self.run_dir / "checkpoints" / checkpoint.LAST)
+        save_network(net, network_path(self.run_dir, "last"))
         if self.best is epoch:
-            checkpoint.save_net(net, self.run_dir / "checkpoints" / checkpoint.BEST)
-        picture = self.panel.draw(net)
+            save_network(net, network_path(self.run_dir, "best"))
+        grid = self.sample_grid.draw(net)
         with atomic_write(self.run_dir / "panel.png") as temporary:
-            Image.fromarray(picture).save(temporary)
-        self.scalars.write(epoch, picture)
+            Image.fromarray(grid).save(temporary)
+        self.tensorboard.write(epoch, grid)
         self._write_history()
 
-    def make_up(self, net: keras.Model, epoch_just_ended: bool) -> None:
-        """On resuming: writes what a killed process did not, and takes back what it wrote too much."""
+    def repair(self, net: keras.Model, epoch_just_ended: bool) -> None:
+        """Makes the files agree with the checkpoint from which the run was resumed.
+
+        A killed process may have left files of the last epoch unwritten. They are written now if the
+        checkpoint is that of its end, so that `net` has the right weights. Rows of history.csv that are
+        newer than the checkpoint are removed.
+        """
         path = self.run_dir / HISTORY
-        if not self.writes:
+        if not self.is_chief:
             return
         if not self.epochs:
             path.unlink(missing_ok=True)
@@ -98,3 +106,9 @@ class RunArtifacts:
     def _write_history(self) -> None:
         plots.write_curves(self.run_dir / "curves.png", self.epochs, self.baselines, self.title)
         history.write_csv(self.run_dir / HISTORY, self.epochs)
+
+
+def save_network(net: keras.Model, path: Path) -> None:
+    """Writes a network as a .keras archive, atomically."""
+    with atomic_write(path) as temporary:
+        net.save(temporary)

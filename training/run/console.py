@@ -1,4 +1,4 @@
-"""What a run says on the terminal at its start and at its end."""
+"""The messages that a run prints at its start and at its end."""
 
 from __future__ import annotations
 
@@ -8,121 +8,119 @@ import keras
 
 from training.config import TrainConfig
 from training.data.dataset import ShardedDataset
-from training.loop import checkpoint
-from training.loop.checkpoint_file import Progress
 from training.metrics.baselines import Baselines
 from training.metrics.scores import Scores
 from training.run.artifacts import RunArtifacts
 from training.run.history import is_stuck
-from training.run.run_info import continuing
+from training.run.run_info import network_path, resume_command
 
 
-def opening(
+def start_message(
     config: TrainConfig, dataset: ShardedDataset, net: keras.Model, baselines: Baselines, run_dir: Path
 ) -> str:
-    """The dataset, the network, and what must be beaten."""
+    """Returns the lines on the dataset, the network, the baselines and the planned steps."""
     train, val = dataset.examples("train"), dataset.examples("val")
     lines = [
         f"dataset    {dataset.root}: {train:,} training and {val:,} validation examples, "
         f"{dataset.manifest.image_size} px, {len(dataset.manifest.palette)} colours",
         f"model      {config.model.name}: {net.count_params():,} parameters, {config.trainer.precision}",
-        f"baselines  always the commonest colour: accuracy {baselines.accuracy:.3f}; "
-        f"the palette's shares alone: loss {baselines.loss:.3f} nats",
+        f"baselines  commonest colour everywhere: accuracy {baselines.accuracy:.3f}",
+        f"           colour frequencies alone: loss {baselines.loss:.3f} nats",
         f"plan       {_plan(config, train)}",
         f"run        {run_dir}",
     ]
     if not val:
-        lines.insert(1, "           no validation split: the training scores decide which epoch is best")
+        lines.insert(1, "           no validation split: the training loss decides which epoch is best")
     return "\n".join(lines)
 
 
-def starting(config: TrainConfig) -> str:
-    """What happens before the first step is done, which may take long."""
-    how_long = "minutes" if config.trainer.jit_compile else "seconds; minutes for a large network"
-    return f"start      compiling the first step takes {how_long}"
+def compile_message(config: TrainConfig) -> str:
+    """Returns the line that is printed before the first step, which may take long to compile."""
+    duration = "minutes" if config.trainer.jit_compile else "seconds; minutes for a large network"
+    return f"start      compiling the first step takes {duration}"
 
 
-def epoch_of(number: int, config: TrainConfig) -> str:
-    """`epoch 2 of 5`, or `epoch 2` where minutes alone end the run."""
+def epoch_title(number: int, config: TrainConfig) -> str:
+    """Returns `epoch 2 of 5`, or `epoch 2` if the run is limited by time alone."""
     return f"epoch {number}" + (f" of {config.trainer.epochs}" if config.trainer.epochs else "")
 
 
-def closing(
-    journal: RunArtifacts,
-    config: TrainConfig,
-    dataset: ShardedDataset,
-    progress: Progress,
-    interrupted: int,
+def end_message(
+    artifacts: RunArtifacts, config: TrainConfig, dataset: ShardedDataset, step: int, signum: int
 ) -> str:
-    """What ended the run, whether the baselines were beaten, by how much, and where to look.
+    """Returns the lines on why the run ended, its best epoch, and the files to look at.
 
-    `interrupted` is the number of the signal that ended it, 0 if none did.
+    Args:
+      artifacts: of the run, with its history.
+      step: number of steps that were done.
+      signum: number of the signal that interrupted the run; 0 if it ended by itself.
     """
-    best, run = journal.best, journal.run_dir
-    stopped = (
-        f"interrupted after step {progress.step:,}{_of_steps(config, dataset)}, in "
-        f"{epoch_of(progress.epoch, config)}: go on with {continuing(run)}"
+    best, run_dir = artifacts.best, artifacts.run_dir
+    interrupted = (
+        f"interrupted after step {step:,}{_of_total_steps(config, dataset)}, in "
+        f"{epoch_title(len(artifacts.epochs) + 1, config)}: continue with {resume_command(run_dir)}"
     )
     if best is None:
-        return stopped
+        return interrupted
     split = {"val": "validation", "train": "training"}[dataset.selection_split]
     lines = [
         f"best       epoch {best.number}, by {split} loss",
-        *(f"           {line}" for line in compare(best.judged_by, journal.baselines)),
-        f"look at    {run / 'panel.png'} and {run / 'curves.png'}",
-        f"network    {run / 'checkpoints' / checkpoint.BEST}",
+        *(f"           {line}" for line in compare_to_baselines(best.selection_scores, artifacts.baselines)),
+        f"look at    {run_dir / 'panel.png'} and {run_dir / 'curves.png'}",
+        f"network    {network_path(run_dir, 'best')}",
     ]
-    return "\n".join([*lines, stopped] if interrupted else [_ending(journal, config, dataset), *lines])
+    return "\n".join([*lines, interrupted] if signum else [_end_reason(artifacts, config, dataset), *lines])
 
 
-def complete(journal: RunArtifacts, config: TrainConfig) -> str:
-    """Of a run that was over before: that there is nothing to do, and how there would be."""
-    trainer, done = config.trainer, len(journal.epochs)
-    spent = "epochs" if trainer.epochs is not None and done >= trainer.epochs else "max_minutes"
-    why = "nothing to do"
-    if is_stuck(journal.epochs, trainer.patience):
-        spent, why = "patience", _stuck(config)
-    more = f"more with {continuing(journal.run_dir)} trainer.{spent}=MORE"
-    return f"complete   {journal.run_dir} ended with epoch {done}: {why}; {more}"
+def already_complete_message(artifacts: RunArtifacts, config: TrainConfig) -> str:
+    """Returns the line for a run that had ended before it was resumed, with the setting that prolongs it."""
+    trainer, num_epochs = config.trainer, len(artifacts.epochs)
+    limit = "epochs" if trainer.epochs is not None and num_epochs >= trainer.epochs else "max_minutes"
+    reason = "nothing to do"
+    if is_stuck(artifacts.epochs, trainer.patience):
+        limit, reason = "patience", _stuck(config)
+    command = f"{resume_command(artifacts.run_dir)} trainer.{limit}=MORE"
+    return (
+        f"complete   {artifacts.run_dir} ended with epoch {num_epochs}: {reason}; train longer with {command}"
+    )
 
 
-def _plan(config: TrainConfig, train: int) -> str:
-    trainer, steps = config.trainer, config.steps_per_epoch(train)
-    epochs = f"{trainer.epochs:,} x " if trainer.epochs else "epochs of "
-    ends = [f"{trainer.max_minutes:g} minutes"] if trainer.max_minutes else []
-    ends += [f"{trainer.patience} epochs without a better one"] if trainer.patience else []
-    what = f"{epochs}{steps:,} steps of {trainer.batch_size} images"
-    return f"{what}; ends after {' or '.join(ends)}" if ends else what
-
-
-def _of_steps(config: TrainConfig, dataset: ShardedDataset) -> str:
-    steps = config.steps_per_epoch(dataset.examples("train"))
-    return f" of {steps * config.trainer.epochs:,}" if config.trainer.epochs else ""
-
-
-def _ending(journal: RunArtifacts, config: TrainConfig, dataset: ShardedDataset) -> str:
-    """What was done of what was planned, and why it ended."""
-    last, trainer = journal.epochs[-1], config.trainer
-    if is_stuck(journal.epochs, trainer.patience):
-        return f"stopped    {_stuck(config)}, after {epoch_of(last.number, config)}"
-    steps = config.steps_per_epoch(dataset.examples("train"))
-    if trainer.epochs and last.step >= steps * trainer.epochs:
-        return f"ended      after {epoch_of(last.number, config)}: trainer.epochs={trainer.epochs} are done"
-    step = f"step {last.step:,}{_of_steps(config, dataset)}"
-    why = f"trainer.max_minutes={trainer.max_minutes:g} are over"
-    return f"ended      in {epoch_of(last.number, config)}, after {step}: {why}"
-
-
-def _stuck(config: TrainConfig) -> str:
-    return f"no better epoch in trainer.patience={config.trainer.patience}"
-
-
-def compare(scores: Scores, baselines: Baselines) -> tuple[str, str]:
-    """One line for accuracy and one for loss: what was reached, and whether and by how much it is better."""
+def compare_to_baselines(scores: Scores, baselines: Baselines) -> tuple[str, str]:
+    """Returns one line for accuracy and one for loss, each with its difference from the baseline."""
     gain, saved = scores.accuracy - baselines.accuracy, baselines.loss - scores.loss
     accuracy = "above the commonest colour" if gain > 0 else "below the commonest colour: NOT beaten"
-    loss = "below the palette's shares" if saved > 0 else "above the palette's shares: NOT beaten"
+    loss = "below colour frequencies alone" if saved > 0 else "above colour frequencies alone: NOT beaten"
     return (
         f"accuracy {scores.accuracy:.3f}, {abs(gain):.3f} {accuracy} ({baselines.accuracy:.3f})",
         f"loss {scores.loss:.3f} nats, {abs(saved):.3f} {loss} ({baselines.loss:.3f})",
     )
+
+
+def _plan(config: TrainConfig, num_train: int) -> str:
+    trainer, steps = config.trainer, config.steps_per_epoch(num_train)
+    epochs = f"{trainer.epochs:,} x " if trainer.epochs else "epochs of "
+    limits = [f"{trainer.max_minutes:g} minutes"] if trainer.max_minutes else []
+    limits += [f"{trainer.patience} epochs without improvement"] if trainer.patience else []
+    plan = f"{epochs}{steps:,} steps of {trainer.batch_size} images"
+    return f"{plan}; ends after {' or '.join(limits)}" if limits else plan
+
+
+def _of_total_steps(config: TrainConfig, dataset: ShardedDataset) -> str:
+    steps = config.steps_per_epoch(dataset.examples("train"))
+    return f" of {steps * config.trainer.epochs:,}" if config.trainer.epochs else ""
+
+
+def _end_reason(artifacts: RunArtifacts, config: TrainConfig, dataset: ShardedDataset) -> str:
+    last, trainer = artifacts.epochs[-1], config.trainer
+    title = epoch_title(last.number, config)
+    if is_stuck(artifacts.epochs, trainer.patience):
+        return f"ended      after {title}: {_stuck(config)}"
+    steps = config.steps_per_epoch(dataset.examples("train"))
+    if trainer.epochs and last.step >= steps * trainer.epochs:
+        return f"ended      after {title}: trainer.epochs={trainer.epochs} is reached"
+    step = f"step {last.step:,}{_of_total_steps(config, dataset)}"
+    return f"ended      in {title}, after {step}: trainer.max_minutes={trainer.max_minutes:g} is reached"
+
+
+def _stuck(config: TrainConfig) -> str:
+    return f"no improvement in trainer.patience={config.trainer.patience} epochs"

@@ -1,4 +1,4 @@
-"""What each epoch gave: one row a epoch, in memory and in history.csv."""
+"""The results of each epoch, in memory and in history.csv."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from training.metrics.scores import Scores
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: `number` counts from 1, `step` is the number of steps since the start of the run.
+    """The results of one epoch.
 
-    `seconds` of wall-clock for its training alone. `input_wait` is the share of them, 0 to 1, in which the
-    loop stood waiting for its next batch: near 0 the input keeps up, far above it the device may idle.
-    `val` is None when the dataset has no validation split.
+    Attributes:
+      number: of the epoch, from 1.
+      step: number of steps since the start of the run.
+      seconds: wall-clock time of training, without validation.
+      images_per_second: in training.
+      input_wait: fraction of `seconds`, 0 to 1, spent waiting for the next batch. Near 0 the input pipeline
+        keeps up; far above, the device is idle for part of the time.
+      learning_rate: at the last step.
+      train: scores over the epoch, measured while the weights change.
+      val: scores on the validation split; None if the dataset has none.
     """
 
     number: int
@@ -33,17 +40,17 @@ class Epoch:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Epoch:
-        """The inverse of `dataclasses.asdict`, after a journey through JSON."""
+        """Inverts `dataclasses.asdict`, also after a round trip through JSON."""
         train, val = (scores and Scores(**scores) for scores in (fields["train"], fields["val"]))
         return cls(**{**fields, "train": train, "val": val})
 
     @property
-    def judged_by(self) -> Scores:
-        """The scores that decide which epoch is best: validation's, or else training's."""
+    def selection_scores(self) -> Scores:
+        """The scores that choose the best epoch: on the validation split, or else on the training split."""
         return self.val or self.train
 
     def row(self) -> dict[str, float | str]:
-        """Flat, as it stands in history.csv; what was not measured is empty."""
+        """Returns the row of history.csv, by column; values that were not measured are empty."""
         flat = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("train", "val")
         }
@@ -52,19 +59,19 @@ class Epoch:
             flat |= {f"{split}_{name}": value for name, value in vars(scores).items()} if scores else {}
         return {name: flat.get(name, "") for name in COLUMNS}
 
-    def line(self, planned: int | None = None) -> str:
-        """The one line an epoch prints; `planned` is the number of epochs of the run."""
-        parts = [
-            f"epoch {self.number:3d}" + (f" of {planned}" if planned else ""),
-            f"train loss {self.train.loss:.3f}  accuracy {self.train.accuracy:.3f}",
+    def report(self, num_epochs: int | None = None) -> str:
+        """Returns the lines to print after the epoch; `num_epochs` is the planned number of epochs."""
+        title = f"epoch {self.number:3d}" + (f" of {num_epochs}" if num_epochs else "")
+        lines = [
+            f"{title}  train loss {self.train.loss:.3f}  accuracy {self.train.accuracy:.3f}  |  "
+            f"{self.images_per_second:,.0f} images/s  {self.seconds:.0f} s  input wait {self.input_wait:.0%}"
         ]
         if self.val:
-            parts.append(
-                f"val loss {self.val.loss:.3f}  accuracy {self.val.accuracy:.3f}  ΔE {self.val.delta_e:.2f}"
+            lines.append(
+                f"{'':{len(title)}}  val   loss {self.val.loss:.3f}  accuracy {self.val.accuracy:.3f}  |  "
+                f"ΔE {self.val.delta_e:.2f}"
             )
-        parts.append(f"{self.images_per_second:,.0f} images/s  {self.seconds:.0f} s")
-        parts.append(f"input wait {self.input_wait:.0%}")
-        return "  |  ".join(parts)
+        return "\n".join(lines)
 
 
 COLUMNS = (
@@ -74,18 +81,18 @@ COLUMNS = (
 
 
 def best_of(history: list[Epoch]) -> Epoch | None:
-    """The epoch with the lowest validation (or else training) loss; None before the first has ended."""
-    return min(history, key=lambda epoch: epoch.judged_by.loss, default=None)
+    """Returns the epoch with the lowest loss on the selection split; None if no epoch has ended."""
+    return min(history, key=lambda epoch: epoch.selection_scores.loss, default=None)
 
 
 def is_stuck(history: list[Epoch], patience: int | None) -> bool:
-    """Whether none of the last `patience` epochs was better than one before them."""
+    """Returns whether the last `patience` epochs brought no improvement; False if `patience` is None."""
     best = best_of(history)
     return patience is not None and best is not None and history[-1].number - best.number >= patience
 
 
 def to_csv(history: list[Epoch]) -> str:
-    """The whole of history.csv: the heading and a row an epoch."""
+    """Returns the content of history.csv: a header and one row per epoch."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
@@ -94,6 +101,6 @@ def to_csv(history: list[Epoch]) -> str:
 
 
 def write_csv(path: Path, history: list[Epoch]) -> None:
-    """Writes history.csv whole."""
+    """Writes history.csv, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(to_csv(history), newline="")

@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar on a terminal, one line a minute where stderr is none."""
+"""A progress bar on a terminal; one line per minute if stderr is a file or a pipe."""
 
 from __future__ import annotations
 
@@ -14,46 +14,56 @@ from tqdm import tqdm
 
 from training.tf_startup import is_terminal
 
-WIDTH = 80  # columns of the bar at most
-INTERVAL = 60.0  # seconds between two lines
-BAR = "{desc} |{bar}|{percentage:3.0f}%{postfix}"
+MAX_COLUMNS = 80
+INTERVAL = 60.0  # seconds between two lines in a log
+BAR_FORMAT = "{desc} |{bar}|{percentage:3.0f}%{postfix}"
 
 
 class ProgressBar:
-    """While entered, shows how much of `total` is done; nothing if not `shown` (by one of several processes).
+    """A context manager that shows how much of a loop is done, its rate and the time left.
 
-    A display that cannot be written (the terminal was closed, the disk with the log is full) is given up:
-    the work it shows continues. The bar is erased at the end.
+    The bar is erased at the end. If the display cannot be written, because the terminal was closed or the
+    disk with the log is full, it is abandoned and the loop continues.
+
+    Args:
+      title: shown first.
+      total: number of units in the whole loop.
+      done: number of units that were done before.
+      note: shown until the first update.
+      unit: plural name of a unit.
+      shown: False shows nothing, for all but one of several processes.
+      stream: stderr by default.
+      clock: returns seconds.
     """
 
     def __init__(
         self,
-        what: str,
+        title: str,
         total: int,
         *,
         done: int = 0,
-        starting: str = "",
+        note: str = "",
         unit: str = "images",
         shown: bool = True,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what, self._total, self._done, self._unit = what, total, done, unit
+        self._title, self._total, self._done, self._unit = title, total, done, unit
         self._stream, self._clock = stream or sys.stderr, clock
         self._shown, self._is_terminal = shown, is_terminal(self._stream)
         self._bar: tqdm | None = None
-        self._starting, self._note = starting, ""  # what is shown until the first update, and since the last
-        self._said_at = clock()
-        # The rate counts from the end of the first update: until then, the step was compiled.
+        self._first_note, self._note = note, ""
+        self._printed_at = clock()
+        # Time and units at the first update. The rate counts from there, because compiling comes before.
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> ProgressBar:
         if self._shown and self._is_terminal:
             with suppress(OSError):
                 self._bar = tqdm(
-                    total=self._total, initial=self._done, desc=self._what, bar_format=BAR, leave=False,
-                    file=self._stream, ncols=_columns(self._stream), miniters=1,
-                    postfix=self._starting or None,
+                    total=self._total, initial=self._done, desc=self._title, bar_format=BAR_FORMAT,
+                    leave=False, file=self._stream, ncols=_columns(self._stream), miniters=1,
+                    postfix=self._first_note or None,
                 )  # fmt: skip
         return self
 
@@ -65,46 +75,46 @@ class ProgressBar:
                 self._bar.close()
 
     def update(self, count: int, note: str | None = None) -> None:
-        """Adds `count`; `note` is shown behind all else from now on."""
+        """Adds `count` units; `note` replaces the text at the end of the line."""
         self._done += count
         self._note = self._note if note is None else note
         now = self._clock()
         self._first = self._first or (now, self._done)
         try:
             if self._bar is not None:
-                self._bar.set_postfix_str(self._facts(now, short=True), refresh=False)
+                self._bar.set_postfix_str(self._status(now, short=True), refresh=False)
                 self._bar.update(count)
-            elif self._shown and not self._is_terminal and now - self._said_at >= INTERVAL:
-                self._said_at = now
-                print(f"{self._what}: {self._facts(now, short=False)}", file=self._stream, flush=True)
+            elif self._shown and not self._is_terminal and now - self._printed_at >= INTERVAL:
+                self._printed_at = now
+                print(f"{self._title}: {self._status(now, short=False)}", file=self._stream, flush=True)
         except OSError:
             self._shown, self._bar = False, None
 
-    def _facts(self, now: float, *, short: bool) -> str:
-        of = "/" if short else " of "
-        facts = [f"{self._done:,}{of}{self._total:,}" + ("" if short else f" {self._unit}")]
+    def _status(self, now: float, *, short: bool) -> str:
+        separator = "/" if short else " of "
+        parts = [f"{self._done:,}{separator}{self._total:,}" + ("" if short else f" {self._unit}")]
         since, before = self._first or (now, self._done)
         if self._done > before and now > since:
             rate = (self._done - before) / (now - since)
-            facts += [f"{_rounded(rate)} {'img' if short and self._unit == 'images' else self._unit}/s"]
-            facts += [f"{_clock_time((self._total - self._done) / rate)} left"]
-        return ", ".join([*facts, *[self._note] * bool(self._note)])
+            parts += [f"{_format_rate(rate)} {'img' if short and self._unit == 'images' else self._unit}/s"]
+            parts += [f"{_format_time((self._total - self._done) / rate)} left"]
+        return ", ".join([*parts, *[self._note] * bool(self._note)])
 
 
 def _columns(stream: TextIO) -> int:
-    """One column less than the terminal has: some break the line when the last one is filled."""
+    """Returns the width of the bar: one column less than the terminal, as some wrap a full line."""
     try:
-        return min(WIDTH, os.get_terminal_size(stream.fileno()).columns or WIDTH) - 1
+        return min(MAX_COLUMNS, os.get_terminal_size(stream.fileno()).columns or MAX_COLUMNS) - 1
     except (OSError, ValueError):
-        return WIDTH - 1
+        return MAX_COLUMNS - 1
 
 
-def _rounded(rate: float) -> str:
+def _format_rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-def _clock_time(seconds: float) -> str:
-    """As 0:07, 12:34 or 1:02:03."""
-    minutes, left = divmod(max(0, round(seconds)), 60)
+def _format_time(seconds: float) -> str:
+    """Formats seconds as 0:07, 12:34 or 1:02:03."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,4 +1,7 @@
-"""run.json: what this run was, so that its directory explains itself years later and can be resumed."""
+"""run.json: the settings, the dataset, the network and the versions of a run.
+
+It explains a run directory years later, and is all that resuming, evaluating and exporting the run need.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import dataclasses
 import json
 import platform
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,260 +25,272 @@ if TYPE_CHECKING:
     from training.data.dataset import ShardedDataset
 
 RUN_NAME = "run.json"
-LARGEST = 1 << 20  # of a stride, a batch or the like: what is larger would take all memory
-# How long a run continues, on what, and where its dataset stands may change; with anything else it would be
-# another run. That the dataset is the same is checked by its content.
+MAX_SIZE = 1 << 20  # of an image, a stride or a batch; larger values would exhaust the memory
+# Settings that may differ when a run is resumed; any other change would make it a different run. The dataset
+# may have moved: its fingerprint is compared instead.
 MAY_CHANGE = ("data.root", "trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
+# Settings that the run.json of older versions lacks or holds as null. Such runs can be resumed without them.
+ADDED_SETTINGS = ("data.shuffle_megabytes",)
 
-# Settings that runs begun by older versions do not have, or have as null: they may go on without them.
-ADDED = ("data.shuffle_megabytes",)
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What run.json says of a run that must be known to judge its network.
-
-    `root` is where its dataset was then.
-    """
-
-    directory: Path
-    root: str
-    fingerprint: str
-    palette: schema.Palette
-    image_size: int
-    stride: int
-    gives_logits: bool
-    batch_size: int
-    panel_images: int
-
-    @classmethod
-    def read(cls, directory: Path) -> RunInfo:
-        """Reads `directory`/run.json.
-
-        Raises:
-          UsageError: there is no run, or its run.json is not one of ours.
-        """
-        path = directory / RUN_NAME
-        hint = "type run=RUN_DIR, a directory made by python -m training"
-        if not path.is_file():
-            what = f"holds no {RUN_NAME}" if directory.is_dir() else "there is no such directory"
-            raise UsageError(f"run={directory}: {what}; {hint}")
-        try:
-            run = json.loads(path.read_text())
-            read = cls(
-                directory,
-                str(run["dataset"]["root"]),
-                str(run["dataset"]["fingerprint"]),
-                msgspec.convert(run["palette"], schema.Palette),
-                int(run["image_size"]),
-                int(run["model"]["stride"]),
-                bool(run["model"]["gives_logits"]),
-                int(run["config"]["trainer"]["batch_size"]),
-                int(run["config"]["trainer"]["panel_images"]),
-            )
-            numbers = (read.image_size, read.stride, read.batch_size, read.panel_images)
-            if not 1 <= min(numbers) <= max(numbers) <= LARGEST:
-                raise ValueError(f"sizes must be from 1 to {LARGEST}, got {', '.join(map(str, numbers))}")
-            return read
-        # An OverflowError is that of 1e999, a RecursionError that of lists a thousand deep.
-        except (
-            ValueError, LookupError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError,
-        ) as e:  # fmt: skip
-            raise UsageError(
-                f"{path} is not what python -m training writes ({type(e).__name__}: {e}): give another run"
-            ) from e
-
-    def network(self, checkpoint: str) -> Path:
-        """The path of its network, `checkpoint` being best or last.
-
-        Raises:
-          UsageError: it is not there.
-        """
-        path = self.directory / "checkpoints" / f"{checkpoint}.keras"
-        if not path.is_file():
-            raise UsageError(f"{path} is missing: the run has saved no network; train it for an epoch")
-        return path
-
-    def in_batches(self, typed: str | None) -> RunInfo:
-        """The same run, judged so many images at a time as were `typed`; as in training if None were."""
-        return dataclasses.replace(self, batch_size=min(int(typed), LARGEST)) if typed else self
-
-    def find_root(self, typed: str | None) -> str:
-        """Where its dataset is: at `typed`, or else where it was.
-
-        Raises:
-          UsageError: it is not there any more.
-        """
-        return typed or still_there(self.root)
-
-    def differences(self, dataset: ShardedDataset) -> list[str]:
-        """Sentences on how `dataset` differs from the one that the run was trained on.
-
-        Raises:
-          UsageError: it has other colours, or a size that the network cannot take.
-        """
-        root, manifest = dataset.root, dataset.manifest
-        here, there = manifest.palette, self.palette
-        if here.colors != there.colors:
-            raise UsageError(
-                f"data.root={root}: its palette is {here.name} of {len(here)} colours, but the network "
-                f"knows {there.name} of {len(there)}: give a dataset of the same palette as {self.root}"
-            )
-        if manifest.image_size % self.stride:
-            raise UsageError(
-                f"data.root={root}: the network takes multiples of {self.stride} px, but these images "
-                f"are {manifest.image_size} px: preprocess with --image_size {self.image_size}"
-            )
-        found = []
-        if manifest.image_size != self.image_size:
-            found.append(f"images of {manifest.image_size} px; the network was trained on {self.image_size}")
-        if manifest.dataset_fingerprint != self.fingerprint:
-            found.append(
-                f"another dataset ({manifest.dataset_fingerprint}) than it was trained on "
-                f"({self.fingerprint}): what is judged here may be what it learnt from"
-            )
-        return found
+Versions = dict[str, str]
 
 
-def write_run(path: Path, config: TrainConfig, dataset: ShardedDataset, net: keras.Model) -> None:
-    """Writes the resolved config, the dataset's fingerprint, and what colouring with the network needs.
+class RunDataset(msgspec.Struct, frozen=True, kw_only=True):
+    """The dataset of a run: its absolute path or URL, fingerprint, and number of examples by split."""
 
-    `model.stride` and `model.gives_logits` are what `predict` must know about a saved network.
-    """
-    import keras
-    import tensorflow as tf
-
-    manifest = dataset.manifest
-    run: dict[str, Any] = {
-        "config": dataclasses.asdict(config),
-        "dataset": {
-            # The run may be continued, or judged, from another working directory.
-            "root": _absolute(dataset.root),
-            "fingerprint": manifest.dataset_fingerprint,
-            "examples": {name: split.examples for name, split in manifest.splits.items()},
-        },
-        "image_size": manifest.image_size,
-        "palette": {"name": manifest.palette.name, "colors": manifest.palette.colors},
-        "model": {
-            "name": config.model.name,
-            "parameters": net.count_params(),
-            "stride": config.model.stride,
-            "gives_logits": config.model.gives_logits,
-        },
-        "versions": {
-            "linewash": schema.__version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
-    }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(run, indent=2) + "\n")
-
-
-class _Dataset(msgspec.Struct):
+    root: str | None = None
     fingerprint: str
     examples: dict[str, int] = {}
 
 
-class _Model(msgspec.Struct):
+class RunModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The network of a run: the name of its config, its number of parameters, and how to call it.
+
+    The sides of an input must be multiples of `stride`. The outputs are logits if `gives_logits`, else the
+    article's scores (see `losses.to_logits`).
+    """
+
     name: str
+    parameters: int = 0
+    stride: int
+    gives_logits: bool
 
 
-class _Record(msgspec.Struct):
-    """What of run.json its readers rely on."""
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The content of run.json.
+
+    `config` holds the resolved settings by group. `versions` are those of the packages that began the run;
+    `resumed_versions` are the other ones that have resumed it since.
+    """
 
     config: dict[str, dict[str, Any]]
-    dataset: _Dataset
-    model: _Model
-    versions: dict[str, Any] = {}
+    dataset: RunDataset
+    image_size: int
+    palette: schema.Palette
+    model: RunModel
+    versions: Versions = {}
+    resumed_versions: list[Versions] = []
+
+    def __post_init__(self) -> None:
+        trainer = self.config.get("trainer", {})
+        for name, size in {
+            "image_size": self.image_size,
+            "model.stride": self.model.stride,
+            "trainer.batch_size": trainer.get("batch_size"),
+            "trainer.panel_images": trainer.get("panel_images"),
+        }.items():
+            if not (isinstance(size, int) and 1 <= size <= MAX_SIZE):
+                raise ValueError(f"{name} must be a whole number from 1 to {MAX_SIZE}, got {size}")
+
+    @property
+    def batch_size(self) -> int:
+        """The number of images per batch in training."""
+        return self.config["trainer"]["batch_size"]
+
+    @property
+    def panel_images(self) -> int:
+        """The number of examples in the sample grid."""
+        return self.config["trainer"]["panel_images"]
+
+    @property
+    def root(self) -> str:
+        """The absolute path or URL that the dataset had when the run last started."""
+        return self.dataset.root or self._configured_root
+
+    @property
+    def _configured_root(self) -> str:
+        return str(self.config.get("data", {}).get("root", ""))
+
+    @classmethod
+    def read(cls, run_dir: Path) -> RunInfo:
+        """Reads the run.json of a run directory.
+
+        Raises:
+          UsageError: the file is missing, or not one that training writes.
+        """
+        path = run_dir / RUN_NAME
+        if not path.is_file():
+            problem = f"holds no {RUN_NAME}" if run_dir.is_dir() else "there is no such directory"
+            raise UsageError(
+                f"run={run_dir}: {problem}; type run=RUN_DIR, a directory made by python -m training"
+            )
+        try:
+            # Not msgspec's own JSON parser, which refuses paths that are not UTF-8.
+            return msgspec.convert(json.loads(path.read_text()), cls)
+        # RecursionError: deeply nested lists.
+        except (ValueError, RecursionError, msgspec.MsgspecError) as e:
+            raise UsageError(f"{path} is not what python -m training writes ({e}): name another run") from e
+
+    def write(self, run_dir: Path) -> None:
+        """Writes run.json into `run_dir`, atomically."""
+        with atomic_write(run_dir / RUN_NAME) as temporary:
+            temporary.write_text(json.dumps(msgspec.to_builtins(self), indent=2) + "\n")
+
+    def choose_batch_size(self, argument: str | None) -> int:
+        """Returns the batch size in `argument`, a string of digits, or else that of training."""
+        return min(int(argument[:9]), MAX_SIZE) if argument else self.batch_size
+
+    def find_dataset(self, root: str | None = None) -> str:
+        """Returns `root` if it is given, else the dataset's directory as recorded.
+
+        Raises:
+          UsageError: the recorded directory holds no dataset any more.
+        """
+        if root:
+            return root
+        if "://" not in self.root and not (Path(self.root) / schema.MANIFEST_NAME).is_file():
+            raise UsageError(f"the dataset is no longer at {self.root}: type data.root=WHERE")
+        return self.root
+
+    def find_configured_dataset(self) -> str:
+        """Returns `find_dataset()`, in the form in which it was typed if that form still leads there.
+
+        Raises:
+          UsageError: the recorded directory holds no dataset any more.
+        """
+        root = self.find_dataset()
+        return self._configured_root if _absolute(self._configured_root) == root else root
+
+    def compare_dataset(self, dataset: ShardedDataset) -> list[str]:
+        """Returns a sentence for each difference between a dataset and the one that the run was trained on.
+
+        Raises:
+          UsageError: the dataset has another palette, or an image size that the network cannot take.
+        """
+        manifest, palette, stride = dataset.manifest, dataset.manifest.palette, self.model.stride
+        if palette.colors != self.palette.colors:
+            raise UsageError(
+                f"data.root={dataset.root}: its palette is {palette.name} with {len(palette)} colours, but "
+                f"the network was trained on {self.palette.name} with {len(self.palette)}: "
+                f"give a dataset with the palette of {self.root}"
+            )
+        if manifest.image_size % stride:
+            raise UsageError(
+                f"data.root={dataset.root}: the network takes multiples of {stride} px, but these images "
+                f"are {manifest.image_size} px: preprocess with --image_size {self.image_size}"
+            )
+        differences = []
+        if manifest.image_size != self.image_size:
+            differences.append(
+                f"images of {manifest.image_size} px; the network was trained on {self.image_size} px"
+            )
+        if manifest.dataset_fingerprint != self.dataset.fingerprint:
+            differences.append(
+                f"another dataset ({manifest.dataset_fingerprint}) than in training "
+                f"({self.dataset.fingerprint}): it may contain training examples"
+            )
+        return differences
 
 
-def read_run(run_dir: Path) -> dict[str, Any]:
-    """The run.json of a run's directory.
+def network_path(run_dir: Path, checkpoint: str) -> Path:
+    """Returns the path of a run's saved network; `checkpoint` is best or last."""
+    return run_dir / "checkpoints" / f"{checkpoint}.keras"
+
+
+def find_network(run_dir: Path, checkpoint: str) -> Path:
+    """Returns `network_path`, of a file that exists.
 
     Raises:
-      UsageError: there is none that can be read.
+      UsageError: the run has saved no such network yet.
     """
-    path = run_dir / RUN_NAME
+    path = network_path(run_dir, checkpoint)
     if not path.is_file():
-        raise UsageError(f"{run_dir} is not the directory of a run: it holds no {RUN_NAME}")
-    try:
-        run = json.loads(path.read_text())
-        msgspec.convert(run, _Record)
-    except (ValueError, RecursionError, msgspec.MsgspecError) as e:
-        raise UsageError(f"{path} is not what python -m training wrote: it cannot be read") from e
-    return run
+        raise UsageError(f"{path} is missing: the run has saved no network; train it for at least one epoch")
+    return path
 
 
-def dataset_root(run: dict[str, Any]) -> str:
-    """Where the dataset of a run stands, by what `read_run` gave; as it was typed if that still leads there.
+def write_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset, net: keras.Model) -> None:
+    """Writes run.json for a run that starts or is resumed in `run_dir`.
 
-    Raises:
-      UsageError: it is not there any more.
+    A resumed run keeps the versions that began it, because its weights and its scores depend on them.
+    Versions that differ are added to `resumed_versions`.
     """
-    typed = str(run["config"].get("data", {}).get("root", ""))
-    root = str(run["dataset"].get("root", typed))
-    still_there(root)
-    return typed if _absolute(typed) == root else root
-
-
-def _absolute(root: str) -> str:
-    return root if "://" in root else str(Path(root).absolute())
-
-
-def still_there(root: str) -> str:
-    """`root`, the directory of a run's dataset.
-
-    Raises:
-      UsageError: no dataset is there any more.
-    """
-    if "://" not in root and not (Path(root) / schema.MANIFEST_NAME).is_file():
-        raise UsageError(f"the dataset is no longer at {root}: type data.root=WHERE")
-    return root
-
-
-def continuing(run_dir: Path) -> str:
-    """The command that continues a run."""
-    return f"python -m training {shlex.quote(f'run={run_dir}')}"
-
-
-def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as run.json holds it, flat: group.key to value."""
-    return {f"{group}.{key}": value for group, values in config.items() for key, value in values.items()}
-
-
-def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The flat settings in which two runs differ, with both values; None where one has no such setting."""
-    keys = dict.fromkeys([*one, *other])
-    return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
+    manifest, versions, resumed_versions = dataset.manifest, _installed_versions(), []
+    if (run_dir / RUN_NAME).is_file():
+        before = RunInfo.read(run_dir)
+        resumed_versions = before.resumed_versions
+        if versions not in [before.versions, *resumed_versions]:
+            resumed_versions = [*resumed_versions, versions]
+        versions = before.versions
+    RunInfo(
+        config=dataclasses.asdict(config),
+        dataset=RunDataset(
+            # Absolute, because the run may be resumed or evaluated from another working directory.
+            root=_absolute(dataset.root),
+            fingerprint=manifest.dataset_fingerprint,
+            examples={name: split.examples for name, split in manifest.splits.items()},
+        ),
+        image_size=manifest.image_size,
+        palette=manifest.palette,
+        model=RunModel(
+            name=config.model.name,
+            parameters=net.count_params(),
+            stride=config.model.stride,
+            gives_logits=config.model.gives_logits,
+        ),
+        versions=versions,
+        resumed_versions=resumed_versions,
+    ).write(run_dir)
 
 
 def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
-    """Refuses to go on in a directory with another config or dataset; one without a run is free.
+    """Checks that `run_dir` holds no run, or one with this config and this dataset.
 
     Raises:
       UsageError: the directory holds another run.
     """
     if not (run_dir / RUN_NAME).exists():
         return
-    run = read_run(run_dir)
-    saved, typed = settings(run["config"]), settings(json.loads(json.dumps(dataclasses.asdict(config))))
+    run = RunInfo.read(run_dir)
+    saved = flat_settings(run.config)
+    current = flat_settings(json.loads(json.dumps(dataclasses.asdict(config))))
     differing = {
         key: values
-        for key, values in differences(saved, typed).items()
-        if key not in MAY_CHANGE and (key not in ADDED or saved.get(key) is not None)
+        for key, values in differing_settings(saved, current).items()
+        if key not in MAY_CHANGE and (key not in ADDED_SETTINGS or saved.get(key) is not None)
     }
     if differing:
         listed = ", ".join(f"{key}={then} (now {now})" for key, (then, now) in differing.items())
         raise UsageError(
             f"{run_dir} holds a run with {listed}: type hydra.run.dir=ANOTHER, "
-            f"or run={run_dir} to go on with it"
+            f"or run={run_dir} to continue that run"
         )
     fingerprint = dataset.manifest.dataset_fingerprint
-    if run["dataset"]["fingerprint"] != fingerprint:
+    if run.dataset.fingerprint != fingerprint:
         raise UsageError(
             f"data.root={dataset.root} has the fingerprint {fingerprint}, but the run "
-            f"in {run_dir} began with {run['dataset']['fingerprint']}: type data.root=WHERE that dataset is, "
+            f"in {run_dir} began with {run.dataset.fingerprint}: type data.root=WHERE that dataset is, "
             "or hydra.run.dir=ANOTHER"
         )
+
+
+def resume_command(run_dir: Path) -> str:
+    """Returns the shell command that resumes a run."""
+    return f"python -m training {shlex.quote(f'run={run_dir}')}"
+
+
+def flat_settings(config: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Flattens a config as run.json holds it: maps `group.key` to the value."""
+    return {f"{group}.{key}": value for group, values in config.items() for key, value in values.items()}
+
+
+def differing_settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns the flat settings that differ, each with both values; None stands for a missing setting."""
+    keys = dict.fromkeys([*first, *second])
+    return {key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)}
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else str(Path(root).absolute())
+
+
+def _installed_versions() -> Versions:
+    import keras
+    import tensorflow as tf
+
+    return {
+        "linewash": schema.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }

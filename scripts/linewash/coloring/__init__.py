@@ -1,7 +1,56 @@
-"""Colours drawings with a trained network.
+"""Colours drawings with a trained network, without TensorFlow if the network is an ONNX export.
 
-Read the files in the order in which data flow: `image_io` (a file's bytes to pixels), `thinning` and
-`line_extraction` (pixels to the lines that the network takes), `model_loader` (lines to scores),
-`segmentation` and `label_decoding` (scores to colours), `hint_strokes` (a person's hints), `colorize` (all
-of it together), `openraster` and `output_paths` (files), `cli` (the command).
+    from pathlib import Path
+
+    from linewash.coloring import colorize, load, read_drawing, to_png
+
+    drawing = read_drawing(Path("drawing.jpg").read_bytes())
+    image = colorize(drawing, load())[0]  # load(RUN_OR_EXPORT) for a network of your own
+    Path("colored.png").write_bytes(to_png(image, overlay=True))
+
+`Settings` chooses the decoding and the number of variants; `read_hints` reads colour strokes for the `hints`
+of `colorize`; `STARTER` is the directory of the network that is part of the package.
+
+The modules in the order of the data flow: `image_io` and `background` (file to pixels), `stroke_detection`,
+`thinning` and `line_extraction` (pixels to lines), `model_loader` (lines to scores), `segmentation`,
+`label_decoding` and `hint_strokes` (scores to labels), `colorizer` (all of these), `openraster` and
+`output_paths` (files), `cli` (the command).
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from linewash.coloring.colorizer import ColoredImage, Settings, colorize
+    from linewash.coloring.image_io import read_hints
+    from linewash.coloring.line_extraction import Drawing, read_drawing
+    from linewash.coloring.model_loader import STARTER, Network, load
+    from linewash.coloring.openraster import to_ora, to_png
+
+__all__ = [
+    "STARTER", "ColoredImage", "Drawing", "Network", "Settings", "colorize", "load", "read_drawing",
+    "read_hints", "to_ora", "to_png",
+]  # fmt: skip
+
+_MODULES = {
+    "STARTER": "model_loader",
+    "ColoredImage": "colorizer",
+    "Drawing": "line_extraction",
+    "Network": "model_loader",
+    "Settings": "colorizer",
+    "colorize": "colorizer",
+    "load": "model_loader",
+    "read_drawing": "line_extraction",
+    "read_hints": "image_io",
+    "to_ora": "openraster",
+    "to_png": "openraster",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first used, so that the commands can report missing packages."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

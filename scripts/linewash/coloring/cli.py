@@ -1,4 +1,4 @@
-"""The command line of scripts/colorize.py: drawings in, coloured pictures out."""
+"""The command line of scripts/colorize.py and linewash-colorize."""
 
 from __future__ import annotations
 
@@ -6,53 +6,58 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linewash.coloring.arguments import Parser as Parser
-from linewash.coloring.arguments import local_path, local_path_text, run
+from linewash.arguments import Parser, local_path, local_path_text, program_name, run
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from linewash.coloring.colorize import Settings
+    from linewash.coloring.colorizer import Settings
     from linewash.coloring.model_loader import Network
-    from linewash.coloring.output_paths import Drawings, Output
+    from linewash.coloring.output_paths import InputFiles, OutputPaths
     from linewash.coloring.progress import Progress
 
-DESCRIPTION = "Colours line drawings: a photo of a pencil sketch, a scanned page, a PNG with transparency."
+DESCRIPTION = "Colours line drawings: photos of pencil sketches, scanned pages, PNGs with transparency."
 EPILOG = """\
 examples:
-  colorize.py drawing.jpg -o colored.png
-  colorize.py --run runs/unet drawing.jpg -o colored.png --overlay
-  colorize.py --run runs/unet sketches/ -o colored/
-  colorize.py --run runs/unet drawing.png -o colored.png --variants 4 --ora colored.ora
+  {prog} drawing.jpg -o colored.png
+  {prog} --run runs/unet drawing.jpg -o colored.png --overlay
+  {prog} --run runs/unet sketches/ -o colored/
+  {prog} --run runs/unet drawing.png -o colored.png --variants 4 --ora colored.ora
 """
 
 
-def parser() -> Parser:
-    """Every flag."""
-    made = Parser("colorize", DESCRIPTION, EPILOG)
-    add = made.add_argument
-    add("drawings", type=local_path, nargs="+", metavar="DRAWING", help="pictures, or folders of pictures")
-    add_run(made)
+def make_parser() -> Parser:
+    """Returns the parser of all flags."""
+    prog = program_name("colorize.py")
+    parser = Parser(prog, DESCRIPTION, EPILOG.format(prog=prog))
+    add = parser.add_argument
+    add("drawings", type=local_path, nargs="+", metavar="DRAWING", help="images, or folders of images")
+    add_run_flag(parser)
     add(
-        "-o", "--out", "--output", type=local_path_text, required=True,
+        "-o", "--output", type=local_path_text, required=True,
         help="a .png for one drawing, or a folder",
     )  # fmt: skip
-    add("--overlay", action="store_true", help="draw the lines on top of the colours")
+    add("--overlay", action="store_true", help="draw the lines over the colours")
     add(
         "--layers",
         type=local_path,
         metavar="DIR",
-        help="also a transparent PNG for each colour, and the lines",
+        help="also write a transparent PNG per colour, and one of the lines",
     )
-    add("--ora", type=local_path_text, metavar="FILE", help="also an OpenRaster file, for Krita and GIMP")
-    add("--palette-out", "--palette", type=local_path, metavar="FILE.gpl", help="also the network's palette")
-    add("--variants", type=int, default=1, metavar="N", help="so many different colourings [1]")
+    add(
+        "--ora",
+        type=local_path_text,
+        metavar="FILE",
+        help="also write an OpenRaster file, for Krita and GIMP",
+    )
+    add("--palette-out", type=local_path, metavar="FILE.gpl", help="also write the network's palette")
+    add("--variants", type=int, default=1, metavar="N", help="number of different colourings [1]")
     add(
         "--hints",
         type=local_path,
         metavar="STROKES.png",
-        help="a transparent picture of the drawing's size: each stroke says what is to be which colour",
+        help="a transparent image of the drawing's size: a stroke colours the region it lies on",
     )
     add(
         "--from",
@@ -65,133 +70,154 @@ def parser() -> Parser:
         "--lines",
         choices=["auto", "dark", "light"],
         default="auto",
-        help="whether lines are darker or lighter than the paper [auto]",
+        help="whether the lines are darker or lighter than the paper [auto]",
     )
     add(
         "--decode",
         choices=["vote", "argmax", "mean"],
         default="vote",
-        help="areas between lines vote; the likeliest colour of each pixel; the annealed mean [vote]",
+        help="regions between lines vote, the likeliest colour of each pixel, or the annealed mean [vote]",
     )
     add(
         "--size",
         type=int,
-        help="px: the network looks at about size x size; what it was trained at if left out",
+        metavar="PX",
+        help="the network sees the drawing with about PX x PX pixels [the size of its training]",
     )
-    add("--seed", type=int, default=0, help="decides the variants [0]")
-    add("--temperature", type=float, help="bolder variants above 1; for mean, 0.38 if left out")
-    return made
+    add("--seed", type=int, default=0, help="seed of the variants [0]")
+    add(
+        "--temperature",
+        type=float,
+        help="above 1, variants differ more [1]; with --decode mean, of the mean [0.38]",
+    )
+    return parser
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """The flag that names the network."""
+def add_run_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that names the network."""
     parser.add_argument(
         "--run",
         type=local_path,
         metavar="RUN",
-        help="a run directory, or an export of one; the starter model that comes along if left out",
+        help="a run directory, or an export of one [the starter model, which is part of linewash]",
     )
 
 
-def main(words: list[str] | None = None) -> int:
-    """Answers the command line; returns the exit code."""
-    return run(parser(), work, words, extra="onnx")
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    parser = make_parser()
+    return run(parser, lambda args: colorize_files(args, parser.prog), argv, extra="onnx")
 
 
-def work(typed: argparse.Namespace) -> int:
-    """Colours what was typed; 0, or 1 if a drawing had to be left out.
+def colorize_files(args: argparse.Namespace, command: str) -> int:
+    """Colours the drawings of a command line.
+
+    Args:
+      command: the name that begins messages.
+
+    Returns:
+      The exit code: 0, or 1 if a drawing could not be coloured.
 
     Raises:
-      UsageError: what was typed cannot be meant; nothing has been written.
+      UsageError: the arguments are wrong; nothing has been written.
       WorkError: the network is damaged.
     """
-    # Here and not above, so that --help and slips are answered at once.
-    from linewash.coloring.colorize import Settings
+    # Imported here, so that --help and wrong flags are answered at once.
+    from linewash.coloring.colorizer import Settings
     from linewash.coloring.model_loader import STARTER, load
-    from linewash.coloring.output_paths import find_drawings, plan, write_palette
+    from linewash.coloring.output_paths import find_drawings, plan_outputs, write_palette
     from linewash.coloring.progress import Progress
 
-    settings = Settings(typed.decode, typed.size, typed.variants, typed.seed, typed.temperature)
-    drawings = find_drawings(typed.drawings, (Path(typed.out), typed.layers, typed.ora and Path(typed.ora)))
-    many = len(drawings.found) > 1 or typed.drawings[0].is_dir()
-    outputs = plan(drawings.found, typed.out, typed.layers, typed.ora, many)
-    if typed.palette_out and typed.palette_out.suffix.lower() != ".gpl":
-        raise UsageError(f"--palette-out {typed.palette_out}: type a name that ends in .gpl")
-    if typed.hints and many:
-        raise UsageError("--hints belongs to one drawing: type just one")
-    network = load(typed.run or STARTER)
-    if typed.hints and not network.takes_hints:
+    settings = Settings(args.decode, args.size, args.variants, args.seed, args.temperature)
+    inputs = find_drawings(args.drawings, (Path(args.output), args.layers, args.ora and Path(args.ora)))
+    several = len(inputs.drawings) > 1 or args.drawings[0].is_dir()
+    outputs = plan_outputs(inputs.drawings, args.output, args.layers, args.ora, several)
+    if args.palette_out and args.palette_out.suffix.lower() != ".gpl":
+        raise UsageError(f"--palette-out {args.palette_out}: type a name that ends in .gpl")
+    if args.hints and several:
+        raise UsageError("--hints fits one drawing only: give just that one")
+    network = load(args.run or STARTER)
+    if args.hints and not network.takes_hints:
         raise UsageError(
             f"--hints: the network of {network.path} takes none; train one that does: "
             "python -m training data.root=DATASET experiment=hints"
         )
-    hints = _read_hints(typed.hints) if typed.hints else None
-    if typed.palette_out:
-        write_palette(typed.palette_out, network.palette)
-    steps = 2 + settings.variants * max((output.steps for output in outputs), default=0)
-    with Progress("colorize", len(outputs), steps) as progress:
+    hints = _read_hints(args.hints) if args.hints else None
+    if args.palette_out:
+        write_palette(args.palette_out, network.palette)
+    num_steps = 2 + settings.variants * max((paths.num_steps for paths in outputs), default=0)
+    with Progress(command, len(outputs), num_steps) as progress:
         failed = 0
-        for (path, _), output in zip(drawings.found, outputs, strict=True):
-            progress.begin(path)
+        for drawing, paths in zip(inputs.drawings, outputs, strict=True):
+            progress.start_drawing(drawing.path)
             try:
-                _color(path, output, network, settings, hints, typed, progress)
+                num_colored = _colorize_file(drawing.path, paths, network, settings, hints, args, progress)
             except WorkError as e:
                 failed += 1
-                progress.note(f"colorize: {path}: {e}")
-    return _tell(drawings, outputs, failed, many, typed)
+                progress.print_line(f"{command}: {drawing.path}: {e}")
+            else:
+                if num_colored < settings.variants:
+                    colorings = f"{num_colored} different colouring{'s' * (num_colored > 1)}"
+                    progress.print_line(
+                        f"{command}: {drawing.path}: the network gave only {colorings}: type a higher "
+                        "--temperature, such as 3"
+                    )
+    return _report(command, inputs, outputs, failed, several, args)
 
 
-def _tell(
-    drawings: Drawings, outputs: list[Output], failed: int, many: bool, typed: argparse.Namespace
+def _report(
+    command: str,
+    inputs: InputFiles,
+    outputs: list[OutputPaths],
+    failed: int,
+    several: bool,
+    args: argparse.Namespace,
 ) -> int:
-    """Says what was done and what was left out; returns the exit code."""
-    from linewash.coloring.progress import say
+    """Prints what was written and what was skipped; returns the exit code."""
+    from linewash.coloring.progress import print_above_bar
 
-    for folder, reason in drawings.unreadable:
-        say(f"colorize: {folder}: it could not be listed: {reason}")
-    if many:
-        print(f"{len(outputs) - failed} of {len(outputs)} drawings coloured: look at {typed.out}")
+    for folder, reason in inputs.unlisted:
+        print_above_bar(f"{command}: {folder}: the folder could not be listed: {reason}")
+    if several:
+        print(f"{len(outputs) - failed} of {len(outputs)} drawings coloured: {args.output}")
     elif not failed:
-        print(f"look at {outputs[0].png.parent if typed.variants > 1 else outputs[0].png}")
-    if skipped := str(drawings.skipped):
+        print(f"written: {outputs[0].png.parent if args.variants > 1 else outputs[0].png}")
+    if skipped := str(inputs.skipped):
         print(skipped)
-    return WorkError.exit_code if failed or drawings.unreadable else 0
+    return WorkError.exit_code if failed or inputs.unlisted else 0
 
 
-def _color(
-    path: Path, output: Output, network: Network, settings: Settings, hints: np.ndarray | None,
-    typed: argparse.Namespace, progress: Progress,
-) -> None:  # fmt: skip
+def _colorize_file(
+    path: Path, output: OutputPaths, network: Network, settings: Settings, hints: np.ndarray | None,
+    args: argparse.Namespace, progress: Progress,
+) -> int:  # fmt: skip
+    """Colours one drawing and returns the number of images that were written."""
     import cv2
 
-    from linewash.coloring.colorize import colorize
+    from linewash.coloring.colorizer import colorize
     from linewash.coloring.image_io import read_file
     from linewash.coloring.line_extraction import read_drawing
 
     try:
-        progress.step("finding its lines")
-        drawing = read_drawing(read_file(path), typed.lines, typed.source)
-        progress.step("choosing colours")
-        found = colorize(drawing, network, settings, hints)
-        output.write(found, typed.overlay, settings.variants > 1, progress)
+        progress.start_step("extracting lines")
+        drawing = read_drawing(read_file(path), args.lines, args.source)
+        progress.start_step("choosing colours")
+        images = colorize(drawing, network, settings, hints)
+        output.write(images, args.overlay, settings.variants > 1, progress)
     except (MemoryError, cv2.error) as e:
         if isinstance(e, cv2.error) and e.code != cv2.Error.StsNoMem:
             raise
-        raise WorkError("there is not enough memory to colour it: make it smaller") from None
-    if len(found) < settings.variants:
-        ways = f"{len(found)} way{'s' * (len(found) > 1)}"
-        progress.note(
-            f"colorize: {path}: the network sees only {ways} to colour it; --temperature 3 is bolder"
-        )
+        raise WorkError("there is not enough memory to colour the drawing: make it smaller") from None
+    return len(images)
 
 
 def _read_hints(path: Path) -> np.ndarray:
-    from linewash.coloring.image_io import read_file, read_layer
+    from linewash.coloring.image_io import read_file, read_hints
 
     if not path.exists() or path.is_dir():
-        what = "is a folder" if path.is_dir() else "is not there"
-        raise UsageError(f"--hints {path} {what}: type the name of a transparent PNG with strokes")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"--hints {path} {problem}: type the name of a transparent PNG with strokes")
     try:
-        return read_layer(read_file(path))
+        return read_hints(read_file(path))
     except WorkError as e:
         raise UsageError(f"--hints {path}: {e}") from None

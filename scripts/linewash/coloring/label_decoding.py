@@ -1,7 +1,7 @@
-"""The network's scores in, a colour for each pixel out: by the likeliest, by the mean, or by vote.
+"""Decodes the network's scores to a label map: by vote, by argmax or by the annealed mean.
 
-What is compared is smooth by itself: a posterized picture is looked at as areas, and a pixel that differs
-from all around it is a mistake whatever colour it has.
+A posterized image is seen as regions, so a pixel that differs from all its neighbours is a visible error
+whatever its colour. The vote avoids such pixels.
 """
 
 from __future__ import annotations
@@ -13,268 +13,298 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from linewash.coloring.ink import page_side
-from linewash.coloring.segmentation import nearest, renumber, segment
+from linewash.coloring.segmentation import fill_from_nearest, renumber, segment
+from linewash.coloring.stroke_detection import reference_side
 from tfrecords_schema import Palette
 from training.metrics.color_spaces import to_oklab
 
 Decode = Literal["vote", "argmax", "mean"]
-MOST_COLORS = 64  # of a larger palette only the likeliest are considered, for the sake of memory
+MAX_COLORS = 64  # of a larger palette only the likeliest colours are considered, to save memory
 # Zhang et al. 2016, "Colorful image colorization", section 2.3: between the mode (0) and the mean (1).
-ANNEALING = 0.38
-REACH = 0.09  # how far a pixel's neighbours help to decide, as a share of the picture's side
-GAP = 0.025  # ends of lines closer than this share of the side are taken to meet
-WHOLE = 0.6  # an area of which this share agrees is of one colour
-OPEN = 0.12  # an area of up to this share of the page is of one colour in any case ...
-ENCLOSED = 0.3  # ... and up to this if lines enclose it: what runs off the page may be sky and meadow in one
-SPECK = 0.004  # within a larger one, patches below this share of the page vanish
-PRESENT = 0.08  # and so do colours of less than this share of the area
-SPILL = 0.2  # a hint stroke of which less than this share lies on an area does not mean it ...
-MEANT = 0.02  # ... unless it covers this share of the area
-DIFFERENT = 0.02  # share of the page in which two variants differ at least
-ATTEMPTS = 40
+ANNEALED_TEMPERATURE = 0.38
+DIFFUSION_RADIUS = 0.09  # distance over which neighbours contribute, as a fraction of the reference side
+MAX_GAP = 0.025  # line ends closer than this (the same fraction) are connected
+MIN_AGREEMENT = 0.6  # a region in which this fraction of the pixels agrees gets one colour
+MAX_OPEN_REGION = 0.12  # a region up to this fraction of the image gets one colour in any case ...
+MAX_ENCLOSED_REGION = 0.3  # ... or up to this if lines enclose it; an open one may be sky and meadow in one
+MIN_PATCH = 0.004  # when a region is split, patches below this fraction of the image are dropped ...
+MIN_PRESENCE = 0.08  # ... and so are colours that cover less than this fraction of the region
+MIN_STROKE_ON_REGION = 0.2  # a hint stroke with less than this fraction on a region does not colour it ...
+MIN_REGION_UNDER_STROKE = 0.02  # ... unless it covers this fraction of the region
+MIN_DIFFERENCE = 0.02  # fraction of the pixels in which two variants differ at least
+ATTEMPTS_PER_VARIANT = 40
 
 
 @dataclass(frozen=True)
 class ColorProbabilities:
-    """What a network says of a drawing, at the network's size, of the colours that come into question.
+    """The network's probability of each candidate colour at each pixel, at the network's size.
 
-    probabilities: float32 [h, w, C], summing to 1; colors: the palette index of each of the C.
+    probabilities: float32 [h, w, C], summing to 1.
+    colors: int [C], the palette index of each candidate.
     """
 
     probabilities: np.ndarray
     colors: np.ndarray
 
     @classmethod
-    def of(cls, logits: np.ndarray, hints: np.ndarray | None = None) -> ColorProbabilities:
-        """Softmax of logits [h, w, K]; where a hint is (label + 1, [h, w]) it is believed."""
+    def from_logits(cls, logits: np.ndarray, hints: np.ndarray | None = None) -> ColorProbabilities:
+        """Applies softmax to logits [h, w, K]; hints, label + 1 or 0, [h, w], get probability 1."""
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities = powers / powers.sum(-1, keepdims=True)
         if hints is not None:
-            hinted = hints > 0
-            probabilities[hinted] = np.eye(logits.shape[-1], dtype=np.float32)[hints[hinted] - 1]
+            is_hinted = hints > 0
+            probabilities[is_hinted] = np.eye(logits.shape[-1], dtype=np.float32)[hints[is_hinted] - 1]
         colors = np.arange(logits.shape[-1])
-        if len(colors) > MOST_COLORS:
-            colors = np.sort(np.argsort(-probabilities.mean((0, 1)), kind="stable")[:MOST_COLORS])
+        if len(colors) > MAX_COLORS:
+            colors = np.sort(np.argsort(-probabilities.mean((0, 1)), kind="stable")[:MAX_COLORS])
             probabilities = probabilities[..., colors] + 1e-9
             probabilities /= probabilities.sum(-1, keepdims=True)
         return cls(probabilities.astype(np.float32), colors)
 
-    def enlarged(self, height: int, width: int) -> Iterator[np.ndarray]:
-        """Yields each colour's probability at another size, float32 [height, width]: one, not all at once."""
+    def resized(self, height: int, width: int) -> Iterator[np.ndarray]:
+        """Yields the probability of each colour, float32 [height, width], one at a time to save memory."""
         for index in range(len(self.colors)):
             yield cv2.resize(
                 np.ascontiguousarray(self.probabilities[..., index]), (width, height),
                 interpolation=cv2.INTER_LINEAR,
             )  # fmt: skip
 
-    def likeliest(self, height: int, width: int) -> np.ndarray:
-        """Which of the C is likeliest at each pixel of another size: int32 [height, width]."""
-        best, found = np.zeros((height, width), np.float32), np.zeros((height, width), np.int32)
-        for index, probability in enumerate(self.enlarged(height, width)):
-            found[probability > best] = index
-            np.maximum(best, probability, out=best)
-        return found
+    def argmax(self, height: int, width: int) -> np.ndarray:
+        """Returns the index in `colors` of the likeliest colour at another size: int32 [height, width]."""
+        highest, indices = np.zeros((height, width), np.float32), np.zeros((height, width), np.int32)
+        for index, probability in enumerate(self.resized(height, width)):
+            indices[probability > highest] = index
+            np.maximum(highest, probability, out=highest)
+        return indices
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A decoded picture and how sure it is, area by area.
+    """A decoded image as regions of one colour each, with the probabilities of the alternatives.
 
-    areas: int32 [H, W], the number of each pixel's area; chosen: int [A], what each is painted with;
-    shares: float [A, C], how likely each colour is there; colors: the palette index of each of the C.
+    regions: int32 [H, W], the number of each pixel's region.
+    choices: int [R], the index in `colors` of each region's colour.
+    probabilities: float [R, C], of each candidate colour in each region.
+    colors: int [C], the palette index of each candidate.
     """
 
-    areas: np.ndarray
-    chosen: np.ndarray
-    shares: np.ndarray
+    regions: np.ndarray
+    choices: np.ndarray
+    probabilities: np.ndarray
     colors: np.ndarray
 
     @property
     def labels(self) -> np.ndarray:
         """Palette indices, uint16 [H, W]."""
-        return self.colors[self.chosen].astype(np.uint16)[self.areas]
+        return self.colors[self.choices].astype(np.uint16)[self.regions]
 
     def variants(self, count: int, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
-        """The painting itself and other likely ones, each unlike those before: `count` of labels [H, W].
+        """Returns up to `count` different label maps, uint16 [H, W], the first being `labels`.
 
-        Colours are drawn by their probabilities, sharpened (below 1) or flattened (above) by the
-        temperature. One draw decides for all areas that were of one colour, so a sky stays one sky behind
-        a tree's branches. A network that is very sure is asked at rising temperatures; one for which there
-        is but one answer gives fewer.
+        Colours are sampled from their probabilities, sharpened (below 1) or flattened (above 1) by the
+        temperature. All regions of one colour are sampled together, so that the parts of a sky behind the
+        branches of a tree stay one sky. The temperature rises until the samples differ; fewer maps are
+        returned if they never do.
         """
         rng = np.random.default_rng(seed)
-        found = [self.labels]
-        for _ in range(ATTEMPTS * (count - 1)):
-            if len(found) == count:
+        label_maps = [self.labels]
+        for _ in range(ATTEMPTS_PER_VARIANT * (count - 1)):
+            if len(label_maps) == count:
                 break
-            labels = self.colors[self._sampled(rng, temperature)].astype(np.uint16)[self.areas]
-            if all(np.mean(labels != other) >= DIFFERENT for other in found):
-                found.append(labels)
+            labels = self.colors[self._sample(rng, temperature)].astype(np.uint16)[self.regions]
+            if all(np.mean(labels != other) >= MIN_DIFFERENCE for other in label_maps):
+                label_maps.append(labels)
             else:
                 temperature *= 1.05
-        return found
+        return label_maps
 
-    def _sampled(self, rng: np.random.Generator, temperature: float) -> np.ndarray:
-        """Another choice for each area, int [A]: the Gumbel-max trick, one noise for each present choice."""
+    def _sample(self, rng: np.random.Generator, temperature: float) -> np.ndarray:
+        """Samples a choice for each region, int [R], by the Gumbel-max trick.
+
+        Regions of one colour share the noise.
+        """
         noise = rng.gumbel(size=(len(self.colors), len(self.colors)))
-        scores = np.log(self.shares + 1e-6) / temperature + noise[self.chosen]
+        scores = np.log(self.probabilities + 1e-6) / temperature + noise[self.choices]
         return scores.argmax(1)
 
 
-def by_argmax(field: ColorProbabilities, height: int, width: int) -> Segmentation:
-    """The likeliest colour of each pixel; probabilities are enlarged, not labels, so borders are smooth."""
-    return _by_color(field, field.likeliest(height, width))
+def decode_by_argmax(scores: ColorProbabilities, height: int, width: int) -> Segmentation:
+    """Chooses the likeliest colour of each pixel.
+
+    Probabilities are resized rather than labels, which gives smooth borders.
+    """
+    return _group_by_color(scores, scores.argmax(height, width))
 
 
-def by_mean(
-    field: ColorProbabilities, palette: Palette, height: int, width: int, temperature: float = ANNEALING
+def decode_by_mean(
+    scores: ColorProbabilities,
+    palette: Palette,
+    height: int,
+    width: int,
+    temperature: float = ANNEALED_TEMPERATURE,
 ) -> Segmentation:
-    """The palette colour nearest to the annealed mean in OKLab (Zhang et al. 2016, equation 5)."""
-    table = to_oklab(palette.rgb[field.colors])
-    # In logarithms and below 0, or a low temperature would leave nothing to divide by.
-    scores = np.log(field.probabilities + 1e-9)
-    powers = np.exp((scores - scores.max(-1, keepdims=True)) / temperature)
+    """Chooses the palette colour nearest to the annealed mean in OKLab (Zhang et al. 2016, equation 5)."""
+    table = to_oklab(palette.rgb[scores.colors])
+    # Logarithms shifted to at most 0: at a low temperature all powers would underflow otherwise.
+    logarithms = np.log(scores.probabilities + 1e-9)
+    powers = np.exp((logarithms - logarithms.max(-1, keepdims=True)) / temperature)
     mean = (powers / powers.sum(-1, keepdims=True)) @ table
     mean = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    best, found = np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.int32)
+    smallest, indices = np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.int32)
     for index, color in enumerate(table.astype(np.float32)):
         distance = ((mean - color) ** 2).sum(-1)
-        found[distance < best] = index
-        np.minimum(best, distance, out=best)
-    return _by_color(field, found)
+        indices[distance < smallest] = index
+        np.minimum(smallest, distance, out=smallest)
+    return _group_by_color(scores, indices)
 
 
-def by_vote(field: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray) -> Segmentation:
-    """Areas between lines vote on one colour; those that are of two minds are split where the minds part.
+def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray) -> Segmentation:
+    """Lets the pixels of each region between lines vote on its colour.
+
+    A large region whose pixels disagree is split where their colours change.
 
     Args:
-      lines: uint8 [H, W] in {0, 1}, thin: where areas end. small_lines: the same at the field's size.
+      lines: uint8 [H, W] in {0, 1}, thin: the borders of the regions.
+      small_lines: the same lines at the size of `scores`.
     """
     height, width = lines.shape
-    smooth = ColorProbabilities(
-        diffuse(field.probabilities, small_lines, REACH * page_side(small_lines.shape)), field.colors
-    )
-    areas = segment(lines, GAP * page_side(lines.shape))
-    # Beside a line the network speaks of the line, or of the other side.
+    radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
+    smooth = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
+    regions = segment(lines, MAX_GAP * reference_side(lines.shape))
+    # Beside a line the scores may belong to the line itself or to its other side.
     scale = max(lines.shape) / max(small_lines.shape)
     away = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
     weights = np.where(away, 1.0, 0.02)
-    shares = _shares(smooth, areas, weights)
-    chosen = shares.argmax(1)
-    single = smooth.likeliest(height, width)
-    sizes = np.bincount(areas.ravel())
-    agree = np.bincount(areas.ravel(), (single == chosen[areas]).ravel()) / sizes
-    most = np.full(len(sizes), ENCLOSED * areas.size)
-    most[np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])] = OPEN * areas.size
-    torn = (agree < WHOLE) & (sizes > most)
-    if not torn.any():
-        return Segmentation(areas, chosen, shares, field.colors)
-    for area in np.flatnonzero(torn):
-        inside = areas == area
-        patches = _patches(single, inside, inside & away, areas.size)
-        areas = np.where(inside, areas.max() + 1 + patches, areas)
-    numbers, areas = renumber(areas)
-    shares = _shares(smooth, areas, weights)
-    choice = shares.argmax(1)
-    # A patch keeps the colour for which it was cut out.
-    for index in np.flatnonzero(numbers >= len(chosen)):
-        choice[index] = np.bincount(single[(areas == index) & away], minlength=len(field.colors)).argmax()
-    return Segmentation(areas, choice, shares, field.colors)
+    probabilities = _mean_probabilities(smooth, regions, weights)
+    choices = probabilities.argmax(1)
+    by_pixel = smooth.argmax(height, width)
+    sizes = np.bincount(regions.ravel())
+    agreement = np.bincount(regions.ravel(), (by_pixel == choices[regions]).ravel()) / sizes
+    max_sizes = np.full(len(sizes), MAX_ENCLOSED_REGION * regions.size)
+    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    max_sizes[border] = MAX_OPEN_REGION * regions.size
+    is_split = (agreement < MIN_AGREEMENT) & (sizes > max_sizes)
+    if not is_split.any():
+        return Segmentation(regions, choices, probabilities, scores.colors)
+    for region in np.flatnonzero(is_split):
+        inside = regions == region
+        patches = _split_region(by_pixel, inside & away, regions.size)
+        regions = np.where(inside, regions.max() + 1 + patches, regions)
+    numbers, regions = renumber(regions)
+    probabilities = _mean_probabilities(smooth, regions, weights)
+    new_choices = probabilities.argmax(1)
+    # A patch keeps the colour by which it was split off.
+    for index in np.flatnonzero(numbers >= len(choices)):
+        counts = np.bincount(by_pixel[(regions == index) & away], minlength=len(scores.colors))
+        new_choices[index] = counts.argmax()
+    return Segmentation(regions, new_choices, probabilities, scores.colors)
 
 
-def with_hints(painting: Segmentation, hints: np.ndarray) -> Segmentation:
-    """Gives areas the colour of the strokes on them, int [H, W], label + 1 or 0 for none.
+def apply_hints(segmentation: Segmentation, hints: np.ndarray) -> Segmentation:
+    """Gives regions the colours of the hint strokes on them.
 
-    An area with strokes of several colours is parted between them, each pixel to the nearest.
+    A region with strokes of several colours is split: each pixel gets the colour of the nearest stroke.
+
+    Args:
+      hints: int [H, W], label + 1 or 0 for none.
     """
-    meant = _without_spills(painting.areas, hints)
-    areas, chosen = painting.areas.copy(), list(painting.chosen)
-    index = np.full(int(max(painting.colors.max(), hints.max())) + 2, -1)
-    index[painting.colors + 1] = np.arange(len(painting.colors))
-    for area in np.unique(areas[meant > 0]):
-        inside = painting.areas == area
-        here = np.where(inside & (index[meant] >= 0), meant, 0)
-        parted = nearest(here, here > 0)
-        for label in np.unique(here[here > 0]):
-            areas[inside & (parted == label)] = len(chosen)
-            chosen.append(index[label])
-    certain = np.eye(len(painting.colors))[chosen[len(painting.chosen) :]]
-    return Segmentation(areas, np.array(chosen), np.concatenate([painting.shares, certain]), painting.colors)
+    strokes = _remove_spills(segmentation.regions, hints)
+    regions, choices = segmentation.regions.copy(), list(segmentation.choices)
+    color_index = np.full(int(max(segmentation.colors.max(), hints.max())) + 2, -1)
+    color_index[segmentation.colors + 1] = np.arange(len(segmentation.colors))
+    for region in np.unique(regions[strokes > 0]):
+        inside = segmentation.regions == region
+        strokes_inside = np.where(inside & (color_index[strokes] >= 0), strokes, 0)
+        nearest_stroke = fill_from_nearest(strokes_inside, strokes_inside > 0)
+        for label in np.unique(strokes_inside[strokes_inside > 0]):
+            regions[inside & (nearest_stroke == label)] = len(choices)
+            choices.append(color_index[label])
+    certain = np.eye(len(segmentation.colors))[choices[len(segmentation.choices) :]]
+    probabilities = np.concatenate([segmentation.probabilities, certain])
+    return Segmentation(regions, np.array(choices), probabilities, segmentation.colors)
 
 
-def _without_spills(areas: np.ndarray, hints: np.ndarray) -> np.ndarray:
-    """Hints without what a stroke has of an area that it only brushes: over a line, by a hair."""
-    meant = hints.copy()
-    sizes = np.bincount(areas.ravel())
+def _remove_spills(regions: np.ndarray, hints: np.ndarray) -> np.ndarray:
+    """Removes the parts of strokes that only slightly overlap a region, for example across a line."""
+    strokes = hints.copy()
+    sizes = np.bincount(regions.ravel())
     for label in np.unique(hints[hints > 0]):
         count, parts = cv2.connectedComponents((hints == label).astype(np.uint8), connectivity=8)
         for part in range(1, count):
             stroke = parts == part
-            touched = np.bincount(areas[stroke], minlength=len(sizes))
-            brushed = (touched < SPILL * stroke.sum()) & (touched < MEANT * sizes)
-            meant[stroke & brushed[areas]] = 0
-    return meant
+            overlap = np.bincount(regions[stroke], minlength=len(sizes))
+            is_small_part = overlap < MIN_STROKE_ON_REGION * stroke.sum()
+            is_spill = is_small_part & (overlap < MIN_REGION_UNDER_STROKE * sizes)
+            strokes[stroke & is_spill[regions]] = 0
+    return strokes
 
 
-def diffuse(values: np.ndarray, lines: np.ndarray, reach: float, rounds: int = 3) -> np.ndarray:
-    """Lets values, float32 [h, w, C], flow `reach` pixels far, but over no line, uint8 [h, w] in {0, 1}.
+def diffuse(values: np.ndarray, lines: np.ndarray, radius: float, rounds: int = 3) -> np.ndarray:
+    """Smooths values over about `radius` pixels, but not across lines.
 
     Gastal and Oliveira 2011, "Domain transform for edge-aware image and video processing", the recursive
     filter of section 5, with lines in place of edges.
+
+    Args:
+      values: float32 [h, w, C].
+      lines: uint8 [h, w] in {0, 1}.
+
+    Returns:
+      float32 [h, w, C].
     """
     blocked = lines.astype(bool)
     for number in range(rounds):
-        sigma = reach * np.sqrt(3) * 2 ** (rounds - number - 1) / np.sqrt(4**rounds - 1)
-        share = float(np.exp(-np.sqrt(2) / max(sigma, 1e-3)))
-        values = _sweep(values, blocked, share)
-        values = _sweep(values.transpose(1, 0, 2), blocked.T, share).transpose(1, 0, 2)
+        sigma = radius * np.sqrt(3) * 2 ** (rounds - number - 1) / np.sqrt(4**rounds - 1)
+        feedback = float(np.exp(-np.sqrt(2) / max(sigma, 1e-3)))
+        values = _filter_columns(values, blocked, feedback)
+        values = _filter_columns(values.transpose(1, 0, 2), blocked.T, feedback).transpose(1, 0, 2)
     return np.ascontiguousarray(values)
 
 
-def _sweep(values: np.ndarray, blocked: np.ndarray, share: float) -> np.ndarray:
-    """There and back down the first axis; nothing passes from, to or over a blocked pixel."""
+def _filter_columns(values: np.ndarray, blocked: np.ndarray, feedback: float) -> np.ndarray:
+    """Filters down and up the first axis; blocked pixels neither pass nor receive anything."""
     values = np.ascontiguousarray(values)
-    passes = np.where(blocked[1:] | blocked[:-1], 0.0, share).astype(np.float32)[..., None]
+    weights = np.where(blocked[1:] | blocked[:-1], 0.0, feedback).astype(np.float32)[..., None]
     for row in range(1, len(values)):
-        values[row] += passes[row - 1] * (values[row - 1] - values[row])
+        values[row] += weights[row - 1] * (values[row - 1] - values[row])
     for row in range(len(values) - 2, -1, -1):
-        values[row] += passes[row] * (values[row + 1] - values[row])
+        values[row] += weights[row] * (values[row + 1] - values[row])
     return values
 
 
-def _shares(field: ColorProbabilities, areas: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean probability of each colour in each area: float64 [A, C]."""
-    flat, count = areas.ravel(), int(areas.max()) + 1
+def _mean_probabilities(scores: ColorProbabilities, regions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns the weighted mean probability of each colour in each region: float64 [R, C]."""
+    flat, count = regions.ravel(), int(regions.max()) + 1
     total = np.bincount(flat, weights.ravel(), count)
-    sums = [np.bincount(flat, (p * weights).ravel(), count) for p in field.enlarged(*areas.shape)]
+    sums = [np.bincount(flat, (p * weights).ravel(), count) for p in scores.resized(*regions.shape)]
     return np.stack(sums, 1) / np.maximum(total, 1e-12)[:, None]
 
 
-def _patches(single: np.ndarray, inside: np.ndarray, known: np.ndarray, page: int) -> np.ndarray:
-    """Splits one area by the colours that its pixels have, without specks and fringes along lines.
+def _split_region(by_pixel: np.ndarray, known: np.ndarray, image_pixels: int) -> np.ndarray:
+    """Splits one region by the colours of its pixels, without specks and without fringes along lines.
 
     Args:
-      single: int32 [H, W], what each pixel says. inside: the area. known: those of its pixels that count.
-      page: pixels of the whole page.
+      by_pixel: int32 [H, W], the colour index of each pixel.
+      known: bool [H, W], the pixels of the region that are reliable.
+      image_pixels: number of pixels of the whole image.
 
     Returns:
-      int32 [H, W], the colour of each pixel of the area.
+      int32 [H, W], the colour index of the patch to which each pixel belongs.
     """
-    counts = np.bincount(single[known], minlength=int(single.max()) + 1)
-    rare = counts < PRESENT * counts.sum()
-    kept = known & ~rare[single]
-    for color in np.flatnonzero((counts > 0) & ~rare):
-        patch = (kept & (single == color)).astype(np.uint8)
+    counts = np.bincount(by_pixel[known], minlength=int(by_pixel.max()) + 1)
+    is_rare = counts < MIN_PRESENCE * counts.sum()
+    reliable = known & ~is_rare[by_pixel]
+    for color in np.flatnonzero((counts > 0) & ~is_rare):
+        patch = (reliable & (by_pixel == color)).astype(np.uint8)
         _, parts, stats, _ = cv2.connectedComponentsWithStats(patch, connectivity=4)
-        kept &= ~((stats[:, cv2.CC_STAT_AREA] < SPECK * page)[parts] & (patch == 1))
-    if not kept.any():
-        return np.full_like(single, counts.argmax())
-    return nearest(single, kept)
+        reliable &= ~((stats[:, cv2.CC_STAT_AREA] < MIN_PATCH * image_pixels)[parts] & (patch == 1))
+    if not reliable.any():
+        return np.full_like(by_pixel, counts.argmax())
+    return fill_from_nearest(by_pixel, reliable)
 
 
-def _by_color(field: ColorProbabilities, found: np.ndarray) -> Segmentation:
-    """A painting whose areas are its colours, wherever they lie."""
-    shares = _shares(field, found, np.ones(found.shape))
-    shares = np.pad(shares, ((0, len(field.colors) - len(shares)), (0, 0)))
-    return Segmentation(found, np.arange(len(field.colors)), shares, field.colors)
+def _group_by_color(scores: ColorProbabilities, indices: np.ndarray) -> Segmentation:
+    """Returns a segmentation with one region per colour, whether or not it is connected."""
+    probabilities = _mean_probabilities(scores, indices, np.ones(indices.shape))
+    probabilities = np.pad(probabilities, ((0, len(scores.colors) - len(probabilities)), (0, 0)))
+    return Segmentation(indices, np.arange(len(scores.colors)), probabilities, scores.colors)

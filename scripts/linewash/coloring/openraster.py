@@ -1,6 +1,6 @@
-"""A coloured picture as files: PNG, one layer a colour, OpenRaster for painting programs, a palette.
+"""Encodes coloured images: PNG, OpenRaster with one layer per colour, and GIMP palettes.
 
-Layers are made one at a time: all layers of a large page together would take gigabytes.
+Layers are generated one at a time, because all layers of a large image together would take gigabytes.
 """
 
 from __future__ import annotations
@@ -15,133 +15,138 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image
 
-from linewash.coloring.colorize import LINE, Picture
-from linewash.coloring.image_io import STRIP
+from linewash.coloring.background import STRIP_ROWS
+from linewash.coloring.colorizer import LINE_COLOR, ColoredImage
 from tfrecords_schema import Palette
 
-THUMBNAIL = 256  # px at most, as OpenRaster has it
+THUMBNAIL_SIDE = 256  # px, the maximum of the OpenRaster specification
 GPL_COLUMNS = 9
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can say: the same picture gives the same bytes
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest ZIP date, fixed so that equal images give equal bytes
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One colour's pixels, or the lines: uint8 [H, W, 4], transparent elsewhere."""
+    """The pixels of one colour, or the lines: uint8 [H, W, 4], transparent elsewhere."""
 
     name: str
     rgba: np.ndarray
 
 
-def layers(picture: Picture) -> Iterator[Layer]:
-    """Yields the lines, then a layer for each colour that occurs, the commonest last: from top to bottom.
+def layers(image: ColoredImage) -> Iterator[Layer]:
+    """Yields the layers from top to bottom: the lines, then one layer per colour, the most frequent last.
 
-    The colours' layers are opaque or transparent, nothing between, and together cover each pixel once.
+    Each pixel is opaque in exactly one of the colour layers and transparent in all others.
     """
-    yield lines_layer(picture)
-    for label in _labels_by_area(picture):
-        yield _color_layer(picture, label)
+    yield lines_layer(image)
+    for label in _labels_by_frequency(image):
+        yield _color_layer(image, label)
 
 
-def layer_names(picture: Picture) -> list[str]:
-    """The names of `layers`, in the same order."""
-    return ["lines", *(color_name(picture.palette, label) for label in _labels_by_area(picture))]
+def layer_names(image: ColoredImage) -> list[str]:
+    """Returns the names of `layers`, in the same order."""
+    return ["lines", *(color_name(image.palette, label) for label in _labels_by_frequency(image))]
 
 
-def lines_layer(picture: Picture) -> Layer:
-    """The drawing's ink, on nothing."""
-    alpha = np.rint(picture.drawing.ink * 255).astype(np.uint8)
-    return Layer("lines", _masked(LINE, alpha))
+def lines_layer(image: ColoredImage) -> Layer:
+    """Returns the drawing's lines on transparency."""
+    alpha = np.rint(image.drawing.line_opacity * 255).astype(np.uint8)
+    return Layer("lines", _fill(LINE_COLOR, alpha))
 
 
 def color_name(palette: Palette, label: int) -> str:
-    """A name that sorts and says the colour: 07-00aa55."""
+    """Returns a sortable name of a colour, such as 07-00aa55."""
     digits = len(str(len(palette) - 1))
     return f"{label:0{digits}d}-{bytes(palette.colors[label]).hex()}"
 
 
-def to_png(picture: Picture, overlay: bool = False) -> bytes:
-    """The picture as a PNG of its palette's colours, or with `overlay` in RGB with the lines on top."""
-    if overlay or len(picture.palette) > 256:
-        return encode_png(picture.rgb(overlay))
-    image = Image.fromarray(picture.labels.astype(np.uint8))
-    image.putpalette(picture.palette.rgb.tobytes())
-    return _png(image)
+def to_png(image: ColoredImage, overlay: bool = False) -> bytes:
+    """Encodes a coloured image as a PNG.
+
+    Args:
+      overlay: draw the lines over the colours. The PNG is then RGB; otherwise it has the palette of the
+        network, if that has at most 256 colours.
+    """
+    if overlay or len(image.palette) > 256:
+        return encode_png(image.rgb(overlay))
+    png = Image.fromarray(image.labels.astype(np.uint8))
+    png.putpalette(image.palette.rgb.tobytes())
+    return _save_png(png)
 
 
-def to_ora(picture: Picture) -> bytes:
-    """An OpenRaster file in memory: see `write_ora`."""
+def to_ora(image: ColoredImage) -> bytes:
+    """Encodes a coloured image as an OpenRaster file; see `write_ora`."""
     file = io.BytesIO()
-    write_ora(picture, file)
+    write_ora(image, file)
     return file.getvalue()
 
 
-def write_ora(picture: Picture, file: IO[bytes], say: Callable[[str], None] | None = None) -> None:
-    """Writes an OpenRaster file (version 0.0.5 of its specification): Krita and GIMP open it with its layers.
+def write_ora(image: ColoredImage, file: IO[bytes], report: Callable[[str], None] | None = None) -> None:
+    """Writes an OpenRaster file (specification 0.0.5), which Krita and GIMP open with its layers.
 
     Args:
-      file: seekable, opened for writing.
-      say: is told which layer comes next, if not None.
+      file: a seekable binary file, opened for writing.
+      report: is called with a description of each layer before it is written.
     """
-    names = layer_names(picture)
-    height, width = picture.labels.shape
+    names = layer_names(image)
+    height, width = image.labels.shape
     with zipfile.ZipFile(file, "w") as archive:
-        # First and stored, so that the file's type stands at a known place in it.
-        _put(archive, "mimetype", b"image/openraster", zipfile.ZIP_STORED)
-        _put(archive, "stack.xml", _stack_xml(names, width, height), zipfile.ZIP_DEFLATED)
-        for index, layer in enumerate(layers(picture)):
-            if say:
-                say(f"writing OpenRaster, layer {index + 1} of {len(names)}")
-            _put_png(archive, f"data/layer{index}.png", Image.fromarray(layer.rgba))
-        merged = Image.fromarray(picture.rgb(overlay=True))
-        _put_png(archive, "mergedimage.png", merged)
-        merged.thumbnail((THUMBNAIL, THUMBNAIL))
-        _put_png(archive, "Thumbnails/thumbnail.png", merged)
+        # First and uncompressed, so that the type of the file is at a fixed position.
+        _write_entry(archive, "mimetype", b"image/openraster", zipfile.ZIP_STORED)
+        _write_entry(archive, "stack.xml", _stack_xml(names, width, height), zipfile.ZIP_DEFLATED)
+        for index, layer in enumerate(layers(image)):
+            if report:
+                report(f"writing OpenRaster, layer {index + 1} of {len(names)}")
+            _write_png_entry(archive, f"data/layer{index}.png", Image.fromarray(layer.rgba))
+        merged = Image.fromarray(image.rgb(overlay=True))
+        _write_png_entry(archive, "mergedimage.png", merged)
+        merged.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        _write_png_entry(archive, "Thumbnails/thumbnail.png", merged)
 
 
 def to_gpl(palette: Palette) -> bytes:
-    """The palette as GIMP, Krita and Inkscape read it; preprocess takes it as --palette, too."""
+    """Encodes a palette for GIMP, Krita and Inkscape, and for --palette of preprocess."""
     rows = [f"{r:3d} {g:3d} {b:3d}\t{bytes((r, g, b)).hex()}" for r, g, b in palette.colors]
     head = ["GIMP Palette", f"Name: linewash {palette.name}", f"Columns: {GPL_COLUMNS}", "#"]
     return ("\n".join([*head, *rows]) + "\n").encode()
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """The PNG file of uint8 [H, W, 3 or 4]."""
-    return _png(Image.fromarray(pixels))
+    """Encodes uint8 [H, W, 3 or 4] as a PNG."""
+    return _save_png(Image.fromarray(pixels))
 
 
-def _labels_by_area(picture: Picture) -> list[int]:
-    """The labels that occur, the commonest last."""
-    counts = np.zeros(len(picture.palette), np.int64)
-    for top in range(0, len(picture.labels), STRIP):
-        counts += np.bincount(picture.labels[top : top + STRIP].ravel(), minlength=len(counts))
+def _labels_by_frequency(image: ColoredImage) -> list[int]:
+    """Returns the labels that occur, the most frequent last."""
+    counts = np.zeros(len(image.palette), np.int64)
+    for top in range(0, len(image.labels), STRIP_ROWS):
+        counts += np.bincount(image.labels[top : top + STRIP_ROWS].ravel(), minlength=len(counts))
     labels = np.flatnonzero(counts)
     return [int(label) for label in labels[np.argsort(counts[labels], kind="stable")]]
 
 
-def _color_layer(picture: Picture, label: int) -> Layer:
-    alpha = np.where(picture.labels == label, 255, 0).astype(np.uint8)
-    return Layer(color_name(picture.palette, label), _masked(picture.palette.colors[label], alpha))
+def _color_layer(image: ColoredImage, label: int) -> Layer:
+    alpha = np.where(image.labels == label, 255, 0).astype(np.uint8)
+    return Layer(color_name(image.palette, label), _fill(image.palette.colors[label], alpha))
 
 
-def _masked(color: tuple[int, int, int], alpha: np.ndarray) -> np.ndarray:
+def _fill(color: tuple[int, int, int], alpha: np.ndarray) -> np.ndarray:
     rgba = np.zeros((*alpha.shape, 4), np.uint8)
     rgba[alpha > 0, :3] = color
     rgba[..., 3] = alpha
     return rgba
 
 
-def _png(image: Image.Image) -> bytes:
+def _save_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def _put(archive: zipfile.ZipFile, name: str, data: bytes, how: int) -> None:
-    archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), data, how)
+def _write_entry(archive: zipfile.ZipFile, name: str, data: bytes, compression: int) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), data, compression)
 
 
-def _put_png(archive: zipfile.ZipFile, name: str, image: Image.Image) -> None:
+def _write_png_entry(archive: zipfile.ZipFile, name: str, image: Image.Image) -> None:
     with archive.open(zipfile.ZipInfo(name, _ZIP_DATE), "w") as entry:
         image.save(entry, "PNG")
 

@@ -1,1 +1,1 @@
-"""Sketches to colour."""
+"""Sample drawings made by code."""

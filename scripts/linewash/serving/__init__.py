@@ -1,9 +1,9 @@
-"""The page on which a person draws and sees colour.
+"""The web page on which a user draws and sees the drawing coloured.
 
-Read the files in this order: `service` (bytes in, pictures out), `app` (the same over HTTP), `cli`;
-`static/` is what the browser runs: plain HTML, CSS and JavaScript, nothing to build.
+The modules: `service` (images in bytes, without HTTP), `app` (the HTTP application), `connection_limits`,
+`cli` (the command). `static/` runs in the browser: plain HTML, CSS and JavaScript without a build step.
 
-Why not Gradio: its sketch component sends a drawing when one asks it to, has no layer for hints, loads fonts
-from outside, and brings pandas along. Why Starlette: it is what FastAPI is made of, and msgspec, which reads
-our other JSON, checks requests as well.
+Gradio is not used because its sketch component sends a drawing only on request, has no layer for hints, loads
+fonts from other servers and depends on pandas. Starlette is the base of FastAPI; msgspec, which reads our
+other JSON files, also validates the requests.
 """

@@ -1,4 +1,4 @@
-"""The page and its answers over HTTP."""
+"""The HTTP application: the files of the page, and `service` as JSON requests."""
 
 from __future__ import annotations
 
@@ -24,244 +24,253 @@ from linewash.serving import service
 from preprocess.cores import available_cores
 from training.errors import LinewashError, UsageError
 
-# The files of the page, by name: nothing else on the disk can be asked for.
-PAGE = {
+# The files of the page and their media types, by path. No other file is served.
+STATIC_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-HEADERS = {
-    # Neither scripts nor fonts nor pictures from anywhere else, and no other site may frame the page.
+RESPONSE_HEADERS = {
+    # The page loads nothing from other servers, and no other site may embed it.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: browsers may then call the page's own requests those of no origin.
+    # With no-referrer, browsers may send "Origin: null" with the page's own requests.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-FILE_BYTES = 24 << 20  # of a picture that is dropped on the page
-QUESTION_BYTES = 6 << 20  # of a page with its hints
-MOST_WAITING = 64  # questions that wait for their turn; the next is turned away
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
-ANY = "*"  # among the names of the page: every name is right
+MAX_FILE_BYTES = 24 << 20  # of an image that is opened on the page
+MAX_REQUEST_BYTES = 6 << 20  # of a drawing and its hints as JSON
+MAX_WAITING = 64  # requests that wait for a core; further ones are rejected
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+ANY_HOST = "*"  # among the host names of the page: every name is accepted
 
 T = TypeVar("T")
-Q = TypeVar("Q", bound=service.Question)
+R = TypeVar("R", bound=service.ColorizeRequest)
 
 
-class Refused(Exception):  # noqa: N818  a refusal is no error of ours
-    """A request that is not answered: the status, and one sentence on why."""
+class RequestError(Exception):
+    """A request that is rejected, with an HTTP status and one sentence."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
-class Queue:
-    """Lets as many questions be worked on at once as there are cores; the others wait, but not too many."""
+class WorkQueue:
+    """Runs as many requests at once as there are cores; a limited number of others waits."""
 
-    def __init__(self, at_once: int, most_waiting: int) -> None:
-        self._turns = CapacityLimiter(at_once)
-        self._places = at_once + most_waiting
+    def __init__(self, max_running: int, max_waiting: int) -> None:
+        self._limiter = CapacityLimiter(max_running)
+        self._free_slots = max_running + max_waiting
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Holds a place for a question, which is taken before its body is read.
+    def reserve_slot(self) -> Iterator[None]:
+        """Reserves a slot for a request while entered. It is reserved before the body is read.
 
         Raises:
-          Refused: all are taken.
+          RequestError: no slot is free.
         """
-        if self._places < 1:
-            raise Refused(503, "too many drawings are waiting: try again in a few seconds")
-        self._places -= 1
+        if self._free_slots < 1:
+            raise RequestError(503, "too many drawings are waiting: try again in a few seconds")
+        self._free_slots -= 1
         try:
             yield
         finally:
-            self._places += 1
+            self._free_slots += 1
 
-    async def work(self, answer: Callable[..., T], *given: object) -> T:
-        """Runs `answer` in a thread, when it is its turn."""
-        return await to_thread.run_sync(answer, *given, limiter=self._turns)
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Runs `function` in a thread as soon as a core is free and returns its result."""
+        return await to_thread.run_sync(function, *args, limiter=self._limiter)
 
 
-class Guard:
-    """Middleware that turns away who asks for the page by a name that is not its own, and other sites.
+class HostOriginMiddleware:
+    """Rejects requests for unknown host names, and requests that pages of other sites send.
 
-    By the first rule a page of another site that has its own name point here (DNS rebinding) gets nothing; by
-    the second no page of another site has drawings worked on.
+    The check of the host name prevents DNS rebinding, by which another site's name is made to point to this
+    server. The check of the origin prevents pages of other sites from using the server.
 
     Args:
-      names: those of the page, in lower case, [] around IPv6 addresses; or `ANY`.
-      forwarded: names under which something else passes requests on to here. It may change the name that
-        they ask for, so a page of this name may always ask.
+      hosts: the accepted host names, in lower case, IPv6 addresses in []; or `ANY_HOST`.
+      forwarded_hosts: the names under which a proxy or a forwarded port is reached. It may replace the Host
+        header, so requests whose origin has one of these names are accepted in any case.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str], forwarded: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], forwarded_hosts: Collection[str] = ()
+    ) -> None:  # fmt: skip
         self._app = app
-        self._names = {*names, *forwarded}
-        self._forwarded = frozenset(forwarded)
+        self._hosts = {*hosts, *forwarded_hosts}
+        self._forwarded_hosts = frozenset(forwarded_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request with a refusal, or passes it on."""
+        """Passes a request on, or sends an error."""
         if scope["type"] == "http":
             try:
                 self._check(scope["method"], Headers(scope=scope))
-            except Refused as refused:
-                await _sentence(refused.status, str(refused))(scope, receive, send)
+            except RequestError as error:
+                await _json_error(error.status, str(error))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def _check(self, method: str, headers: Headers) -> None:
         address = headers.get("host", "").lower()
-        name = host_name(address)
-        if not name:
-            raise Refused(400, "the request does not say by a name or an address whom it asks")
-        if ANY not in self._names and name not in self._names:
-            raise Refused(
+        host = host_name(address)
+        if not host:
+            raise RequestError(400, "the request has no valid Host header: use the address that was printed")
+        if ANY_HOST not in self._hosts and host not in self._hosts:
+            raise RequestError(
                 400,
-                f"the page does not know itself as {name}; if that is how you reach it (by a forwarded port, "
-                f"or a proxy), start it with --allowed-host {name}",
+                f"the server does not accept the host name {host}; if you reach it by this name (through a "
+                f"forwarded port or a proxy), start it with --allowed-host {host}",
             )
-        if method not in ("GET", "HEAD") and self._is_foreign(headers, address):
-            raise Refused(
+        if method not in ("GET", "HEAD") and self._is_cross_site(headers, address):
+            raise RequestError(
                 403,
-                "another site's page may not ask; if it is this page, behind a forwarded port or a proxy, "
-                "start it with --allowed-host and the name in the browser's address bar",
+                "requests from another site's page are rejected; if this is the linewash page, behind a "
+                "forwarded port or a proxy, start it with --allowed-host and the host name in the browser's "
+                "address bar",
             )
 
-    def _is_foreign(self, headers: Headers, address: str) -> bool:
-        """Whether the browser says that a page of another site asks; other programs say nothing."""
+    def _is_cross_site(self, headers: Headers, address: str) -> bool:
+        """Returns whether a page of another site sent the request. Only browsers send these headers."""
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return True
         origin = headers.get("origin")
         if origin is None:
             return False
-        scheme, _, asking = origin.lower().partition("://")
+        scheme, _, origin_address = origin.lower().partition("://")
         port = {"http": ":80", "https": ":443"}.get(scheme, "")
-        return asking.removesuffix(port) != address.removesuffix(port) and (
-            host_name(asking) not in self._forwarded
+        return origin_address.removesuffix(port) != address.removesuffix(port) and (
+            host_name(origin_address) not in self._forwarded_hosts
         )
 
 
 def host_name(address: str) -> str:
-    """The name or IP address of NAME, NAME:PORT, [IPV6] or [IPV6]:PORT; empty if it is none of these."""
-    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", address, re.ASCII)
-    return found[1] if found else ""
+    """Returns the host of HOST, HOST:PORT, [IPV6] or [IPV6]:PORT; empty if the address is none of these."""
+    match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", address, re.ASCII)
+    return match[1] if match else ""
 
 
 def make_app(
     network: Network,
-    names: Collection[str] = LOCAL,
-    forwarded: Collection[str] = (),
-    most_waiting: int = MOST_WAITING,
+    hosts: Collection[str] = LOCAL_HOSTS,
+    forwarded_hosts: Collection[str] = (),
+    max_waiting: int = MAX_WAITING,
 ) -> Starlette:
-    """The application.
+    """Creates the application.
 
     Args:
-      names, forwarded: names under which it may be asked for, as `Guard` has them.
-      most_waiting: questions that wait for their turn at most.
+      hosts, forwarded_hosts: see `HostOriginMiddleware`.
+      max_waiting: number of requests that may wait for a core.
     """
-    queue = Queue(available_cores(), most_waiting)
-    told = msgspec.json.encode(service.about(network))
+    queue = WorkQueue(available_cores(), max_waiting)
+    settings = msgspec.json.encode(service.page_settings(network))
 
     async def about(request: Request) -> Response:
-        return _json(told)
+        return _json(settings)
 
     async def example(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in service.EXAMPLES:
-            raise Refused(404, f"there is no example {name!r}: {', '.join(service.EXAMPLES)}")
-        with queue.place():
-            return _picture(await queue.work(service.example, name))
+            raise RequestError(404, f"there is no example {name!r}: {', '.join(service.EXAMPLES)}")
+        with queue.reserve_slot():
+            return _png(await queue.run(service.render_example, name))
 
     async def lines(request: Request) -> Response:
         source = request.query_params.get("source", "drawing")
         if source not in ("drawing", "photo"):
-            raise Refused(400, f"source must be drawing or photo, got {source!r}")
-        with queue.place():
-            return _picture(await queue.work(service.ink, await _body(request, FILE_BYTES), source))
+            raise RequestError(400, f"source must be drawing or photo, got {source!r}")
+        with queue.reserve_slot():
+            data = await _read_body(request, MAX_FILE_BYTES)
+            return _png(await queue.run(service.extract_lines, data, source))
 
     async def color(request: Request) -> Response:
-        with queue.place():
-            question = _question(await _body(request, QUESTION_BYTES), service.Question)
-            pictures = await queue.work(service.colorings, question, network)
-        encoded = [base64.b64encode(picture).decode() for picture in pictures]
+        with queue.reserve_slot():
+            body = await _read_body(request, MAX_REQUEST_BYTES)
+            parsed = _parse_request(body, service.ColorizeRequest)
+            previews = await queue.run(service.render_previews, parsed, network)
+        encoded = [base64.b64encode(png).decode() for png in previews]
         return _json(msgspec.json.encode({"pictures": encoded}))
 
     async def download(request: Request) -> Response:
-        with queue.place():
-            question = _question(await _body(request, QUESTION_BYTES), service.Download)
-            data = await queue.work(service.file, question, network)
-        kind = "image/png" if question.format == "png" else "image/openraster"
-        name = f'attachment; filename="drawing.{question.format}"'
-        return Response(data, media_type=kind, headers=HEADERS | {"Content-Disposition": name})
+        with queue.reserve_slot():
+            body = await _read_body(request, MAX_REQUEST_BYTES)
+            parsed = _parse_request(body, service.DownloadRequest)
+            data = await queue.run(service.render_download, parsed, network)
+        media_type = "image/png" if parsed.format == "png" else "image/openraster"
+        disposition = f'attachment; filename="drawing.{parsed.format}"'
+        headers = RESPONSE_HEADERS | {"Content-Disposition": disposition}
+        return Response(data, media_type=media_type, headers=headers)
 
     return Starlette(
         routes=[
-            *[Route(path, _static(*what)) for path, what in PAGE.items()],
+            *[Route(path, _static_file(*file)) for path, file in STATIC_FILES.items()],
             Route("/about", about),
             Route("/examples/{name}", example),
             Route("/lines", lines, methods=["POST"]),
             Route("/color", color, methods=["POST"]),
             Route("/download", download, methods=["POST"]),
         ],
-        middleware=[Middleware(Guard, names, forwarded)],
+        middleware=[Middleware(HostOriginMiddleware, hosts, forwarded_hosts)],
         exception_handlers={
-            Refused: _refusal,
-            LinewashError: _refusal,
-            ClientDisconnect: lambda *_: _sentence(400, "the request ended before it was whole"),
-            404: lambda request, _: _sentence(404, f"there is nothing at {request.url.path}"),
-            405: lambda request, _: _sentence(
-                405, f"{request.url.path} is not asked for with {request.method}"
+            RequestError: _error_response,
+            LinewashError: _error_response,
+            ClientDisconnect: lambda *_: _json_error(
+                400, "the connection was closed before the request ended"
             ),
-            500: lambda *_: _sentence(500, "something went wrong here: what it was stands in the terminal"),
+            404: lambda request, _: _json_error(404, f"there is nothing at {request.url.path}"),
+            405: lambda request, _: _json_error(
+                405, f"{request.url.path} does not accept the method {request.method}"
+            ),
+            500: lambda *_: _json_error(500, "internal error; see the terminal"),
         },
     )
 
 
-def _static(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+def _static_file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
     data = (Path(__file__).parent / "static" / name).read_bytes()
 
-    async def answer(request: Request) -> Response:
-        return Response(data, media_type=kind, headers=HEADERS)
+    async def respond(request: Request) -> Response:
+        return Response(data, media_type=media_type, headers=RESPONSE_HEADERS)
 
-    return answer
+    return respond
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """What was sent, refused as soon as it is, or says that it is, too long."""
-    told = request.headers.get("content-length", "0")
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    """Reads the body of a request; stops as soon as its size or its Content-Length exceeds the limit."""
+    declared_bytes = request.headers.get("content-length", "0")
     data = bytearray()
-    if not told.isdigit() or int(told) <= most:
+    if not declared_bytes.isdigit() or int(declared_bytes) <= max_bytes:
         async for chunk in request.stream():
             data += chunk
-            if len(data) > most:
+            if len(data) > max_bytes:
                 break
         else:
             return bytes(data)
-    raise Refused(413, f"it is larger than {most >> 20} MB: make it smaller")
+    raise RequestError(413, f"the image is larger than {max_bytes >> 20} MB: make it smaller")
 
 
-def _question(data: bytes, kind: type[Q]) -> Q:
+def _parse_request(data: bytes, kind: type[R]) -> R:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as e:
-        raise Refused(400, f"this is not what the page asks ({e}): load the page again") from None
+        raise RequestError(400, f"the request is not valid ({e}): load the page again") from None
 
 
-def _refusal(request: Request, error: Exception) -> Response:
-    if isinstance(error, Refused):
-        return _sentence(error.status, str(error))
-    return _sentence(400 if isinstance(error, UsageError) else 422, str(error))
+def _error_response(request: Request, error: Exception) -> Response:
+    if isinstance(error, RequestError):
+        return _json_error(error.status, str(error))
+    return _json_error(400 if isinstance(error, UsageError) else 422, str(error))
 
 
-def _sentence(status: int, sentence: str) -> Response:
-    return _json(msgspec.json.encode({"error": sentence}), status)
+def _json_error(status: int, message: str) -> Response:
+    return _json(msgspec.json.encode({"error": message}), status)
 
 
 def _json(data: bytes, status: int = 200) -> Response:
-    return Response(data, status, media_type="application/json", headers=HEADERS)
+    return Response(data, status, media_type="application/json", headers=RESPONSE_HEADERS)
 
 
-def _picture(data: bytes) -> Response:
-    return Response(data, media_type="image/png", headers=HEADERS)
+def _png(data: bytes) -> Response:
+    return Response(data, media_type="image/png", headers=RESPONSE_HEADERS)

@@ -1,4 +1,4 @@
-"""What the page asks, answered: bytes in, pictures out. Nothing is kept between two questions."""
+"""Answers the web page's requests, without HTTP: image bytes to image bytes, without state."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ import cv2
 import msgspec
 import numpy as np
 
-from linewash.coloring.colorize import LINE, Picture, Settings, colorize
-from linewash.coloring.image_io import read_layer
-from linewash.coloring.line_extraction import Drawing, EmptyPageError, Polarity, Source, read_drawing
+from linewash.coloring.colorizer import LINE_COLOR, ColoredImage, Settings, colorize
+from linewash.coloring.image_io import read_hints
+from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
-from linewash.samples.sketches import draw, home, on_nothing, pet, sea
+from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
 
-# Areas are found at this many pixels on the longer side, whatever the page's size: a stroke is answered at
-# once, and what is downloaded is what was seen.
-FINEST = 384
-PAGE_SIDE = 1024  # px of the longer side of the page
-PAGE_PIXELS = 1 << 22  # of a page that is to be coloured; ours has a quarter of it
-FILE_PIXELS = 25_000_000  # of a picture that is dropped: phones' ordinary ones have half as many
-MOST_VARIANTS = 8
+# Longer side, px, of the line map and of the previews. It is small so that a stroke is answered at once, and
+# the same for downloads, so that the file looks like the preview.
+PREVIEW_SIDE = 384
+PAGE_SIDE = 1024  # px of the longer side of the page's canvas
+MAX_DRAWING_PIXELS = 1 << 22  # of a drawing to be coloured; the page sends a quarter of this
+MAX_FILE_PIXELS = 25_000_000  # of an opened image; common phone photos have half of this
+MAX_VARIANTS = 8
 EXAMPLES = {"home": home, "sea": sea, "pet": pet}
 
 
-class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A page to be coloured.
+class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A drawing to be coloured.
 
-    drawing: its lines, dark on white. hints: strokes of colour on nothing, of the same size. Both are picture
-    files; JSON carries them in base64.
+    drawing: an image file, dark lines on white. hints: an image file of the same size, colour strokes on
+    transparency. JSON carries both in base64.
     """
 
     drawing: bytes
     hints: bytes | None = None
-    variants: Annotated[int, msgspec.Meta(ge=1, le=MOST_VARIANTS)] = 1
+    variants: Annotated[int, msgspec.Meta(ge=1, le=MAX_VARIANTS)] = 1
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
 
 
-class Download(Question, frozen=True, forbid_unknown_fields=True):
-    """One of its colourings as a file; `variant` counts from 0."""
+class DownloadRequest(ColorizeRequest, frozen=True, forbid_unknown_fields=True):
+    """One of the colourings as a file.
 
-    variant: Annotated[int, msgspec.Meta(ge=0, lt=MOST_VARIANTS)] = 0
+    variant: counts from 0. lines: whether the PNG shows the lines over the colours.
+    """
+
+    variant: Annotated[int, msgspec.Meta(ge=0, lt=MAX_VARIANTS)] = 0
     format: Literal["png", "ora"] = "png"
     lines: bool = True
 
 
-def about(network: Network) -> dict[str, object]:
-    """What the page must know of the network."""
+def page_settings(network: Network) -> dict[str, object]:
+    """Returns what the page needs to know about the network, as JSON values."""
     return {
         "palette": [f"#{bytes(color).hex()}" for color in network.palette.colors],
         "hints": network.takes_hints,
@@ -59,80 +62,90 @@ def about(network: Network) -> dict[str, object]:
     }
 
 
-def colorings(question: Question, network: Network) -> list[bytes]:
-    """The colourings of a page as PNGs of `FINEST` pixels, the likeliest first; none of an empty page.
+def render_previews(request: ColorizeRequest, network: Network) -> list[bytes]:
+    """Colours a drawing for the page.
+
+    Returns:
+      PNGs with a longer side of `PREVIEW_SIDE` pixels, the likeliest colouring first; none for a drawing
+      without lines.
 
     Raises:
-      WorkError: a picture that cannot be used.
+      WorkError: an image of the request cannot be used.
     """
     try:
-        drawing = _read(question)
-    except EmptyPageError:
+        drawing = _read(request)
+    except EmptyDrawingError:
         return []
-    height, width = drawing.guide.shape
-    # The page at the size at which areas are found: enlarging them is left to the browser.
+    height, width = drawing.line_map.shape
+    # The image is shrunk to the size of the line map; the browser enlarges the result.
     small = cv2.resize(drawing.rgb, (width, height), interpolation=cv2.INTER_AREA)
     drawing = dataclasses.replace(drawing, rgb=small)
-    return [to_png(picture) for picture in _colored(question, drawing, network)]
+    return [to_png(image) for image in _colorize(request, drawing, network)]
 
 
-def file(question: Download, network: Network) -> bytes:
-    """A colouring at the page's full size, as PNG or OpenRaster.
-
-    Raises:
-      EmptyPageError: there is nothing to colour.
-      WorkError: a picture that cannot be used, or the network sees fewer variants.
-    """
-    pictures = _colored(question, _read(question), network)
-    if question.variant >= len(pictures):
-        raise WorkError("this colouring is gone: choose another")
-    picture = pictures[question.variant]
-    return to_ora(picture) if question.format == "ora" else to_png(picture, overlay=question.lines)
-
-
-def ink(data: bytes, source: Source = "drawing", lines: Polarity = "auto") -> bytes:
-    """A picture file's lines, freed of paper and light: a PNG of ink on nothing, `PAGE_SIDE` at most.
+def render_download(request: DownloadRequest, network: Network) -> bytes:
+    """Returns one colouring at the drawing's full size, as PNG or OpenRaster.
 
     Raises:
-      WorkError: a picture that cannot be used, or nothing is drawn on it.
+      EmptyDrawingError: the drawing has no lines.
+      WorkError: an image of the request cannot be used, or the network gives fewer variants.
     """
-    drawing = read_drawing(data, lines, source, most=FILE_PIXELS)
+    images = _colorize(request, _read(request), network)
+    if request.variant >= len(images):
+        raise WorkError("this colouring no longer exists: choose another")
+    image = images[request.variant]
+    return to_ora(image) if request.format == "ora" else to_png(image, overlay=request.lines)
+
+
+def extract_lines(data: bytes, source: Source = "drawing", lines: Polarity = "auto") -> bytes:
+    """Returns the lines of an image file, without paper and shading, as a PNG of ink on transparency.
+
+    Args:
+      data: the bytes of the file. source, lines: see `read_drawing`.
+
+    Returns:
+      A PNG whose longer side is at most `PAGE_SIDE` pixels.
+
+    Raises:
+      WorkError: the image cannot be used or has no lines.
+    """
+    drawing = read_drawing(data, lines, source, max_pixels=MAX_FILE_PIXELS)
     height, width = drawing.shape
-    scale = (
-        min(1.0, PAGE_SIDE / max(height, width)) if source == "drawing" else PAGE_SIDE / max(height, width)
-    )
+    scale = PAGE_SIDE / max(height, width)
+    if source == "drawing":
+        scale = min(1.0, scale)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    if source == "photo":  # no ink of its own: its lines are drawn with a pen
-        lines_found = cv2.resize(drawing.guide * np.float32(1), size, interpolation=cv2.INTER_LINEAR)
-        alpha = np.clip(2 * lines_found, 0, 1)
+    if source == "photo":  # a photo has edges but no ink, so the edges are drawn with a pen
+        enlarged = cv2.resize(drawing.line_map * np.float32(1), size, interpolation=cv2.INTER_LINEAR)
+        alpha = np.clip(2 * enlarged, 0, 1)
     else:
-        alpha = cv2.resize(drawing.ink, size, interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(drawing.line_opacity, size, interpolation=cv2.INTER_AREA)
     rgba = np.empty((*alpha.shape, 4), np.uint8)
-    rgba[..., :3] = LINE
+    rgba[..., :3] = LINE_COLOR
     rgba[..., 3] = np.rint(alpha * 255)
     return encode_png(rgba)
 
 
 @cache
-def example(name: str) -> bytes:
-    """One of `EXAMPLES` as a PNG of ink on nothing.
+def render_example(name: str) -> bytes:
+    """Returns one of `EXAMPLES` as a PNG of ink on transparency.
 
     Raises:
-      KeyError: there is none of that name.
+      KeyError: there is no example of this name.
     """
-    return encode_png(on_nothing(draw(EXAMPLES[name], PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3)))
+    return encode_png(on_transparent(draw(EXAMPLES[name], PAGE_SIDE, PAGE_SIDE * 3 // 4, 4, seed=3)))
 
 
 def warm_up(network: Network) -> None:
-    """Colours an example, so that the first stroke is answered as fast as the others."""
-    colorings(Question(example("home")), network)
+    """Colours an example, so that the first request is answered as fast as the others."""
+    render_previews(ColorizeRequest(render_example("home")), network)
 
 
-def _read(question: Question) -> Drawing:
-    return read_drawing(question.drawing, "dark", finest=FINEST, most=PAGE_PIXELS)
+def _read(request: ColorizeRequest) -> Drawing:
+    return read_drawing(request.drawing, "dark", max_side=PREVIEW_SIDE, max_pixels=MAX_DRAWING_PIXELS)
 
 
-def _colored(question: Question, drawing: Drawing, network: Network) -> list[Picture]:
-    hints = None if question.hints is None else read_layer(question.hints, PAGE_PIXELS)
-    settings = Settings(variants=question.variants, seed=question.seed)
+def _colorize(request: ColorizeRequest, drawing: Drawing, network: Network) -> list[ColoredImage]:
+    hints = None if request.hints is None else read_hints(request.hints, MAX_DRAWING_PIXELS)
+    settings = Settings(variants=request.variants, seed=request.seed)
     return colorize(drawing, network, settings, hints)

@@ -1,1 +1,1 @@
-"""The storybook: draws coloured picture-book scenes, the data set linewash learns from by default."""
+"""The storybook: coloured picture-book scenes drawn by code, the default training data of linewash."""

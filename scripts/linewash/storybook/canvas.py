@@ -1,4 +1,4 @@
-"""Brushes of the storybook: washed shapes with a darker outline, on one RGB canvas."""
+"""The canvas of the storybook: draws shaded shapes with dark outlines on an RGB image."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,52 +11,52 @@ from linewash.storybook.palette import DAY, Colour, Mood
 
 T = TypeVar("T")
 Points = np.ndarray  # (n, 2) float, x then y, in pixels
-SHIFT = 4  # fractional bits of the coordinates handed to cv2
-OUTLINE = 0.42  # brightness of an outline as a share of its fill
-_FALL = np.array([[1.0, 0.65, 0.3], [0.35, 0.0, -0.35], [-0.3, -0.65, -1.0]])  # light from the top left
+SHIFT = 4  # fractional bits of the coordinates passed to cv2
+OUTLINE = 0.42  # brightness of an outline, as a fraction of the fill's
+_LIGHT = np.array([[1.0, 0.65, 0.3], [0.35, 0.0, -0.35], [-0.3, -0.65, -1.0]])  # from the top left
 
 
 def points(*xy: tuple[float, float]) -> Points:
-    """Corner points ``(x, y)`` as an (n, 2) float array."""
+    """Returns points `(x, y)` as float [N, 2]."""
     return np.array(xy, dtype=float)
 
 
 @cache
 def _parse(corners: str) -> Points:
-    """The (n, 2) numbers of ``"x,y x,y ..."``."""
+    """Parses points written as in SVG, `"x,y x,y ..."`, to float [N, 2]."""
     return np.array([pair.split(",") for pair in corners.split()], dtype=float)
 
 
 @cache
 def _circle(n: int) -> Points:
-    """The unit circle as (n, 2) points, anticlockwise from the right."""
+    """Returns `n` points of the unit circle, anticlockwise from the right, float [N, 2]."""
     turn = np.linspace(0, 2 * np.pi, n, endpoint=False)
     return np.stack([np.cos(turn), -np.sin(turn)], axis=1)
 
 
 def oval(x: float, y: float, rx: float, ry: float | None = None, tilt: float = 0.0, n: int = 28) -> Points:
-    """An ellipse about (x, y), radii ``rx`` and ``ry``, turned by ``tilt`` radians; (n, 2)."""
+    """Returns an ellipse around (x, y) with the radii `rx` and `ry`, turned by `tilt` radians."""
     unit = _circle(n) * (rx, rx if ry is None else ry)
     cos, sin = np.cos(tilt), np.sin(tilt)
     return unit @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
 
 
 def scallop(x: float, y: float, rx: float, ry: float, bumps: int, depth: float = 0.14) -> Points:
-    """An ellipse whose rim is ``bumps`` rounded lobes, as of a cloud or a leafy crown."""
+    """Returns an ellipse with a rim of `bumps` rounded lobes, for a cloud or the crown of a tree."""
     n = bumps * 7
     rim = 1 - depth + depth * np.abs(np.sin(np.linspace(0, np.pi * bumps, n, endpoint=False)))
     return _circle(n) * rim[:, None] * (rx, ry) + (x, y)
 
 
 def star(x: float, y: float, r: float, spikes: int = 5, waist: float = 0.45, tilt: float = 0.0) -> Points:
-    """A star of ``spikes`` points and outer radius ``r``."""
+    """Returns a star with `spikes` points, the outer radius `r` and the inner radius `waist * r`."""
     turn = np.linspace(0, 2 * np.pi, 2 * spikes, endpoint=False) - np.pi / 2 + tilt
     radius = np.where(np.arange(2 * spikes) % 2, waist, 1.0) * r
     return np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1)
 
 
 def smooth(outline: Points, rounds: int = 2) -> Points:
-    """Closed outline with its corners cut ``rounds`` times (Chaikin), so that it looks drawn by hand."""
+    """Rounds the corners of a closed outline by cutting them `rounds` times (Chaikin's algorithm)."""
     for _ in range(rounds):
         after = np.roll(outline, -1, axis=0)
         cut = np.stack([0.75 * outline + 0.25 * after, 0.25 * outline + 0.75 * after], axis=1)
@@ -65,44 +65,52 @@ def smooth(outline: Points, rounds: int = 2) -> Points:
 
 
 def ridge(rng: np.random.Generator, width: int, y: float, swing: float, waves: float = 1.5) -> Points:
-    """A rolling line across the picture at height ``y``, up and down by ``swing`` pixels; (41, 2)."""
+    """Returns a random wave across the image at height `y`, with an amplitude of `swing`, in pixels."""
     x = np.linspace(-0.05, 1.05, 41)
     roll = np.zeros(41)
-    for octave, share in ((1.0, 0.7), (2.3, 0.3)):
-        roll += share * np.sin(2 * np.pi * (waves * octave * x * rng.uniform(0.7, 1.2) + rng.uniform()))
+    for frequency, weight in ((1.0, 0.7), (2.3, 0.3)):
+        roll += weight * np.sin(2 * np.pi * (waves * frequency * x * rng.uniform(0.7, 1.2) + rng.uniform()))
     return np.stack([x * width, y + swing * roll], axis=1)
 
 
 class Canvas:
-    """One picture being painted: ``pixels`` (h, w, 3) uint8 RGB, its random source and its mood."""
+    """An image that is being drawn.
+
+    Attributes:
+      w, h: width and height in pixels.
+      rng: the source of all randomness in the image.
+      pixels: RGB, uint8 [H, W, 3].
+      line: thickness of outlines in pixels.
+      mood: the mood that lights all colours.
+    """
 
     def __init__(self, width: int, height: int, rng: np.random.Generator) -> None:
         self.w, self.h, self.rng = width, height, rng
         self.pixels = np.zeros((height, width, 3), np.uint8)
-        self.line = max(1, round(min(width, height) / 210))  # under a pixel once shrunk to 128
+        self.line = max(1, round(min(width, height) / 210))  # below one pixel after resizing to 128 px
         self.mood: Mood = DAY
 
     def lit(self, paint: Colour, glow: bool = False) -> Colour:
-        """``paint`` as the mood lights it; what glows (windows, stars) keeps its own colour."""
+        """Returns `paint` in the light of the mood. With `glow` (windows, stars) it stays unchanged."""
         if glow:
             return paint
         r, g, b = (p * k + a for p, k, a in zip(paint, self.mood.gain, self.mood.lift, strict=True))
         return (min(r, 255), min(g, 255), min(b, 255))
 
     def pick(self, *choices: T) -> T:
-        """One of the choices at random."""
+        """Returns one of the choices at random."""
         return choices[int(self.rng.integers(len(choices)))]
 
     def count(self, low: int, high: int) -> int:
-        """A random whole number from ``low`` to ``high``, both possible."""
+        """Returns a random integer from `low` to `high`, both included."""
         return int(self.rng.integers(low, high + 1))
 
-    def chance(self, share: float) -> bool:
-        """True in about this share of pictures."""
-        return bool(self.rng.random() < share)
+    def chance(self, probability: float) -> bool:
+        """Returns True with this probability."""
+        return bool(self.rng.random() < probability)
 
     def backdrop(self, rows: Sequence[Colour], top: float, bottom: float) -> None:
-        """Fill the picture's whole width from ``top`` to ``bottom`` with a mottled run of colours."""
+        """Fills the image from `top` to `bottom`, in pixels, with a noisy gradient of the colours `rows`."""
         y0, y1 = max(0, int(top)), min(self.h, int(np.ceil(bottom)))
         grid = np.repeat(np.array(rows, float)[:, None, :], 5, axis=1)
         grid += self.rng.normal(0, 5, grid.shape[:2])[..., None]
@@ -112,7 +120,15 @@ class Canvas:
     def shape(
         self, outline: Points, paint: Colour, *, shade: float = 0.16, rim: float = OUTLINE, glow: bool = False
     ) -> None:
-        """Fill a closed outline, lighter at its top left, then draw its rim (``rim=1`` for none)."""
+        """Fills a closed outline and draws its rim.
+
+        Args:
+          outline: float [N, 2], in pixels.
+          paint: the colour of the fill.
+          shade: strength of the shading, which is light at the top left; 0 for a flat fill.
+          rim: brightness of the rim as a fraction of the fill's; 1 for no rim.
+          glow: whether the fill ignores the light of the mood.
+        """
         r, g, b = self.lit(paint, glow)
         fixed = np.rint(outline * (1 << SHIFT)).astype(np.int32)
         (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
@@ -132,24 +148,24 @@ class Canvas:
             cv2.polylines(self.pixels, [fixed], True, ink, self.line, cv2.LINE_AA, SHIFT)
 
     def _wash(self, colour: Colour, shade: float, width: int, height: int) -> np.ndarray:
-        """(height, width, 3) of one colour, light falling from the top left, uneven as watercolour."""
-        light = 1 + shade * _FALL + self.rng.normal(0, 0.02, (3, 3))
+        """Returns a shaded and slightly uneven area of one colour, uint8 [height, width, 3]."""
+        light = 1 + shade * _LIGHT + self.rng.normal(0, 0.02, (3, 3))
         grid = np.clip(light[..., None] * colour, 0, 255).astype(np.uint8)
         return cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
 
     def below(self, line: Points, paint: Colour, *, shade: float = 0.16, rim: float = 0.5) -> None:
-        """Fill everything under a line that crosses the picture from left to right."""
+        """Fills the area below a line that crosses the image from left to right."""
         edge = points((self.w * 1.1, self.h * 1.1), (-self.w * 0.1, self.h * 1.1))
         self.shape(np.concatenate([line, edge]), paint, shade=shade, rim=rim)
 
     def stroke(self, path: Points, paint: Colour, width: float = 0.0, glow: bool = False) -> None:
-        """An open line through ``path``, ``width`` pixels thick (never thinner than an outline)."""
+        """Draws an open line through `path`, `width` pixels thick but never thinner than an outline."""
         fixed = np.rint(path * (1 << SHIFT)).astype(np.int32)
         thick = max(self.line, round(width))
         cv2.polylines(self.pixels, [fixed], False, self.lit(paint, glow), thick, cv2.LINE_AA, SHIFT)
 
     def grain(self, strength: float = 2.5) -> None:
-        """Paper grain over everything: a small random tile, repeated, stronger where the paint is lighter."""
+        """Multiplies the image by paper grain, a random tile of 96 px that is repeated."""
         tile = self.rng.normal(0, strength / 128, (96, 96))
         tile = cv2.GaussianBlur(tile, (3, 3), 0.6) * 1.5
         tiles = np.tile(tile, (self.h // 96 + 1, self.w // 96 + 1))[: self.h, : self.w]
@@ -158,41 +174,41 @@ class Canvas:
 
 
 class Spot:
-    """Where a thing stands: foot at (x, y) pixels, ``s`` pixels tall; ``flip`` -1 looks left.
+    """The position of a thing: its foot at (x, y) and its height `s`, in pixels. `flip` -1 mirrors it.
 
-    Things are drawn in the spot's own units: x to the right (or to the left when flipped), y upwards
-    from the foot, 1 being the thing's height.
+    A thing is drawn in the spot's units: x to the right (to the left if mirrored), y upwards from the foot,
+    in which the height is 1.
     """
 
     def __init__(self, x: float, y: float, s: float, flip: int = 1) -> None:
         self.x, self.y, self.s, self.flip = x, y, s, flip
 
     def __call__(self, *xy: tuple[float, float]) -> Points:
-        """The pixels of points given in the spot's units."""
+        """Converts points from the spot's units to pixels."""
         return points(*xy) * (self.s * self.flip, -self.s) + (self.x, self.y)
 
     def path(self, corners: str) -> Points:
-        """The pixels of corners written as in SVG, ``"x,y x,y ..."``, in the spot's units."""
+        """Converts corners written as in SVG, `"x,y x,y ..."`, from the spot's units to pixels."""
         return _parse(corners) * (self.s * self.flip, -self.s) + (self.x, self.y)
 
     def blob(self, corners: str) -> Points:
-        """A rounded outline within the given corners, written as for ``path``."""
+        """As `path`, with rounded corners."""
         return smooth(self.path(corners))
 
     def box(self, left: float, bottom: float, right: float, top: float) -> Points:
-        """A rectangle in the spot's units."""
+        """Returns the pixels of a rectangle in the spot's units."""
         return self((left, bottom), (right, bottom), (right, top), (left, top))
 
     def oval(self, x: float, y: float, rx: float, ry: float | None = None, tilt: float = 0.0) -> Points:
-        """An ellipse in the spot's units; a positive tilt raises its right end."""
+        """Returns the pixels of an ellipse in the spot's units. A positive tilt raises its right end."""
         n = 20 if rx * self.s < 12 else 32 if rx * self.s < 60 else 72
         return oval(x, y, rx, ry, tilt, n) * (self.s * self.flip, -self.s) + (self.x, self.y)
 
     def scallop(self, x: float, y: float, rx: float, ry: float, bumps: int) -> Points:
-        """A lobed ellipse in the spot's units."""
+        """Returns the pixels of a lobed ellipse in the spot's units."""
         return scallop(x, y, rx, ry, bumps) * (self.s * self.flip, -self.s) + (self.x, self.y)
 
     def on(self, x: float, y: float, s: float) -> "Spot":
-        """A spot at (x, y) of this one's units, ``s`` of its height tall, looking the same way."""
+        """Returns a spot at (x, y) in this spot's units, `s` times as tall and in the same direction."""
         ((px, py),) = self((x, y))
         return Spot(px, py, self.s * s, self.flip)

@@ -1,4 +1,4 @@
-"""Living things of the storybook: children, farm and forest animals, fishes, a snowman."""
+"""Draws the living things of the storybook: children, farm and forest animals, fish. Also a snowman."""
 
 from linewash.storybook import palette as pal
 from linewash.storybook.canvas import Canvas, Spot
@@ -6,7 +6,7 @@ from linewash.storybook.palette import Colour
 
 
 def child(c: Canvas, p: Spot, warm: bool = False) -> None:
-    """A child in a dress or in a jumper and trousers; ``warm`` adds a bobble hat and a scarf."""
+    """Draws a child in a dress, or in a jumper and trousers. `warm` adds a bobble hat and a scarf."""
     skin, hair, top = c.pick(*pal.SKINS), c.pick(*pal.HAIR), c.pick(*pal.CLOTHES)
     dress = c.chance(0.5)
     for dx in (-0.09, 0.09):
@@ -33,7 +33,7 @@ def child(c: Canvas, p: Spot, warm: bool = False) -> None:
 
 
 def sheep(c: Canvas, p: Spot) -> None:
-    """A woolly sheep."""
+    """Draws a woolly sheep."""
     for dx in (-0.3, -0.15, 0.2, 0.35):
         c.stroke(p((dx, 0.35), (dx, 0)), pal.INK, 0.09 * p.s)
     c.shape(p.scallop(0, 0.55, 0.56, 0.4, 10), pal.WHITE, rim=0.6, shade=0.08)
@@ -42,7 +42,7 @@ def sheep(c: Canvas, p: Spot) -> None:
 
 
 def cow(c: Canvas, p: Spot) -> None:
-    """A brown-and-white cow."""
+    """Draws a brown-and-white cow."""
     for dx in (-0.5, -0.34, 0.26, 0.42):
         c.shape(p.box(dx - 0.06, 0, dx + 0.06, 0.4), pal.WHITE, rim=0.5)
     c.stroke(p.path("-.6,.75 -.74,.45"), pal.BARK, 0.04 * p.s)
@@ -55,7 +55,7 @@ def cow(c: Canvas, p: Spot) -> None:
 
 
 def rabbit(c: Canvas, p: Spot) -> None:
-    """A sitting rabbit."""
+    """Draws a sitting rabbit."""
     fur: Colour = (206, 160, 112)
     c.shape(p.oval(-0.3, 0.15, 0.1), pal.WHITE)
     c.shape(p.oval(0, 0.27, 0.3, 0.28), fur)
@@ -66,7 +66,7 @@ def rabbit(c: Canvas, p: Spot) -> None:
 
 
 def fox(c: Canvas, p: Spot) -> None:
-    """A sitting fox with a bushy tail."""
+    """Draws a sitting fox with a bushy tail."""
     c.shape(p.blob("-.1,.02 -.55,.02 -.8,.35 -.7,.62 -.45,.3 -.1,.2"), pal.ORANGE)
     c.shape(p.blob("-.26,0 .26,0 .2,.6 -.1,.62"), pal.ORANGE)
     c.shape(p.oval(0.1, 0.25, 0.1, 0.2), pal.WHITE, rim=0.8)
@@ -78,7 +78,7 @@ def fox(c: Canvas, p: Spot) -> None:
 
 
 def duck(c: Canvas, p: Spot) -> None:
-    """A yellow duck."""
+    """Draws a yellow duck."""
     c.shape(p.blob("-.65,.5 -.4,.02 .35,.02 .5,.35 .1,.5"), pal.GOLD)
     c.shape(p.oval(0.38, 0.7, 0.25), pal.GOLD)
     c.shape(p.path(".58,.6 .9,.64 .58,.76"), pal.ORANGE)
@@ -86,7 +86,7 @@ def duck(c: Canvas, p: Spot) -> None:
 
 
 def cat(c: Canvas, p: Spot) -> None:
-    """A sitting cat seen from behind, tail curled."""
+    """Draws a sitting cat seen from behind, with a curled tail."""
     fur = c.pick(pal.ORANGE, pal.STONE, (60, 54, 58))
     c.stroke(p.path(".2,.05 .48,.1 .52,.35 .4,.45"), fur, 0.1 * p.s)
     c.shape(p.blob("-.3,0 .3,0 .2,.6 -.2,.6"), fur)
@@ -96,7 +96,7 @@ def cat(c: Canvas, p: Spot) -> None:
 
 
 def fish(c: Canvas, p: Spot) -> None:
-    """A fish; striped ones are orange, plain ones of any colour."""
+    """Draws a fish. A striped fish is orange; a plain one may have any colour."""
     striped = c.chance(0.5)
     paint = pal.ORANGE if striped else c.pick(pal.GOLD, pal.PINK, pal.RED, pal.PURPLE)
     c.shape(p.path("-.5,.5 -.95,.9 -.85,.5 -.95,.1"), paint)
@@ -110,7 +110,7 @@ def fish(c: Canvas, p: Spot) -> None:
 
 
 def crab(c: Canvas, p: Spot) -> None:
-    """A red crab, claws up."""
+    """Draws a red crab with raised claws."""
     for side in (-1, 1):
         for dx in (0.35, 0.5, 0.62):
             c.stroke(p((side * 0.3, 0.3), (side * dx, 0.3), (side * (dx + 0.1), 0)), pal.RED, 0.07 * p.s)
@@ -121,7 +121,7 @@ def crab(c: Canvas, p: Spot) -> None:
 
 
 def snowman(c: Canvas, p: Spot) -> None:
-    """A snowman with a hat, a scarf and a carrot."""
+    """Draws a snowman with a hat, a scarf and a carrot."""
     for side in (-1, 1):
         c.stroke(p((side * 0.2, 0.48), (side * 0.5, 0.65)), pal.BARK, 0.03 * p.s)
     c.shape(p.oval(0, 0.2, 0.27, 0.22), pal.WHITE, rim=0.6, shade=0.1)
@@ -136,7 +136,7 @@ def snowman(c: Canvas, p: Spot) -> None:
 
 
 def owl(c: Canvas, p: Spot) -> None:
-    """An owl with round shining eyes."""
+    """Draws an owl with round shining eyes."""
     c.shape(p.blob("-.35,0 .35,0 .45,.6 .38,1.05 0,.85 -.38,1.05 -.45,.6"), pal.EARTH)
     for dx in (-0.17, 0.17):
         c.shape(p.oval(dx, 0.66, 0.16), pal.GOLD, glow=True)
@@ -145,7 +145,7 @@ def owl(c: Canvas, p: Spot) -> None:
 
 
 def whale(c: Canvas, p: Spot) -> None:
-    """A whale blowing."""
+    """Draws a whale blowing."""
     c.shape(p.blob("-.9,.75 -.6,.4 -.2,.05 .6,0 .9,.3 .7,.7 .1,.7 -.5,.55 -.7,.95"), pal.BLUE)
     c.stroke(p.path(".35,.72 .35,.95 .2,1.05"), pal.WHITE)
     c.stroke(p.path(".35,.95 .5,1.05"), pal.WHITE)

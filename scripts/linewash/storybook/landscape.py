@@ -1,4 +1,4 @@
-"""Growing things and ground of the storybook: hills, trees, flowers, waves; what is near is larger."""
+"""Draws the landscape of the storybook: hills, trees, flowers, water. Near things are the larger ones."""
 
 import numpy as np
 
@@ -9,10 +9,14 @@ from linewash.storybook.sky import leaf
 
 
 def scatter(c: Canvas, n: int, top: float, bottom: float, near: float, far: float = 0.4) -> list[Spot]:
-    """``n`` spots between two heights (shares of the picture), spread sideways, the farthest first.
+    """Returns `n` random spots in a band of the image, spread sideways, the farthest first.
 
-    ``near`` is the size of a thing on the bottom edge as a share of the picture's height; at the top
-    of the band it is ``far`` times that.
+    Args:
+      c: the canvas.
+      n: number of spots.
+      top, bottom: heights of the band, as fractions of the image's height.
+      near: size of a thing at the bottom of the band, as a fraction of the image's height.
+      far: size at the top of the band, as a fraction of `near`.
     """
     rng = c.rng
     across = (rng.permutation(n) + rng.uniform(0.15, 0.85, n)) / max(n, 1)
@@ -26,7 +30,7 @@ def scatter(c: Canvas, n: int, top: float, bottom: float, near: float, far: floa
 
 
 def hills(c: Canvas, horizon: float, layers: int = 2, swing: float = 0.04) -> None:
-    """Rolling ground from ``horizon`` (share of the height) down, ``layers`` ridges, the far ones hazier."""
+    """Draws `layers` ridges of hills below `horizon`, a fraction of the height. Far ridges are hazier."""
     for i in range(layers):
         t = i / layers
         haze: Colour = (196, 212, 240) if c.mood is pal.SNOWY else (120, 176, 150)
@@ -36,7 +40,7 @@ def hills(c: Canvas, horizon: float, layers: int = 2, swing: float = 0.04) -> No
 
 
 def mountains(c: Canvas, horizon: float, n: int) -> None:
-    """A range of peaks with snow caps standing on ``horizon`` (share of the height)."""
+    """Draws `n` peaks with snow caps on `horizon`, a fraction of the height."""
     rng = c.rng
     for x in (rng.permutation(n) + rng.uniform(0.2, 0.8, n)) / n * c.w:
         high, wide = rng.uniform(0.26, 0.42) * c.h, rng.uniform(0.2, 0.32) * c.w
@@ -49,7 +53,7 @@ def mountains(c: Canvas, horizon: float, n: int) -> None:
 
 
 def sea(c: Canvas, top: float, bottom: float, paint: Colour) -> None:
-    """Water between two heights (shares), lighter far off, with rows of wavelets that grow nearer."""
+    """Draws water with rows of waves between two heights, as fractions of the image's height."""
     far, deep = c.lit(mix(paint, pal.SHALLOW, 0.7)), c.lit(paint)
     c.backdrop((far, deep, deep, deep), top * c.h, bottom * c.h)
     c.stroke(points((0, top * c.h), (c.w, top * c.h)), mix(paint, (0, 0, 0), 0.4))
@@ -59,7 +63,7 @@ def sea(c: Canvas, top: float, bottom: float, paint: Colour) -> None:
 
 
 def path(c: Canvas, top: float, paint: Colour = pal.SAND) -> None:
-    """A winding path from the bottom edge to ``top`` (share of the height), narrowing as it goes."""
+    """Draws a winding, narrowing path from the bottom edge to `top`, a fraction of the height."""
     rng = c.rng
     t = np.linspace(0, 1, 24)
     y = c.h * (1.05 - (1.05 - top) * t)
@@ -70,20 +74,20 @@ def path(c: Canvas, top: float, paint: Colour = pal.SAND) -> None:
 
 
 def tufts(c: Canvas, n: int, top: float) -> None:
-    """Tufts of grass blades."""
+    """Draws tufts of grass blades."""
     for p in scatter(c, n, top, 0.98, 0.035):
         for dx in (-0.5, 0, 0.5):
             c.stroke(p((dx * 0.4, 0), (dx, 1 - abs(dx))), mix(c.mood.ground, (20, 60, 20), 0.5))
 
 
 def trunk(c: Canvas, p: Spot, half: float, top: float) -> None:
-    """A tree trunk with flared roots."""
+    """Draws a tree trunk with flared roots."""
     right = [(1.6 * half, 0), (half, 0.1), (0.8 * half, top)]
     c.shape(p(*right, *[(-x, y) for x, y in reversed(right)]), pal.BARK)
 
 
 def tree(c: Canvas, p: Spot) -> None:
-    """A leafy tree: a lobed green crown, lit from the left."""
+    """Draws a leafy tree with a lobed green crown, lit from the left."""
     trunk(c, p, 0.055, 0.5)
     wide = c.rng.uniform(0.27, 0.36)
     c.shape(p.scallop(0, 0.66, wide, 0.34, c.count(8, 11)), pal.CROWN, shade=0.22)
@@ -91,14 +95,14 @@ def tree(c: Canvas, p: Spot) -> None:
 
 
 def apple_tree(c: Canvas, p: Spot) -> None:
-    """A leafy tree bearing apples."""
+    """Draws a leafy tree bearing apples."""
     tree(c, p)
     for _ in range(7):
         c.shape(p.oval(c.rng.uniform(-0.22, 0.22), c.rng.uniform(0.46, 0.86), 0.036), pal.RED)
 
 
 def autumn_tree(c: Canvas, p: Spot) -> None:
-    """A tree in autumn: a round crown built of single pointed leaves."""
+    """Draws a tree in autumn, with a round crown of pointed leaves."""
     trunk(c, p, 0.055, 0.55)
     c.shape(p.oval(0, 0.68, 0.33, 0.31), pal.ORANGE)
     for _ in range(26):
@@ -108,7 +112,7 @@ def autumn_tree(c: Canvas, p: Spot) -> None:
 
 
 def pine(c: Canvas, p: Spot, snow: bool = False) -> None:
-    """A pine of three tiers, snow on each in winter."""
+    """Draws a pine with three tiers. `snow` covers the top of each."""
     trunk(c, p, 0.045, 0.3)
     for base, half, high in ((0.16, 0.31, 0.42), (0.4, 0.25, 0.36), (0.62, 0.18, 0.38)):
         layers = (pal.PINE, half, base), (pal.SNOW, 0.45 * half, base + 0.55 * high)
@@ -118,7 +122,7 @@ def pine(c: Canvas, p: Spot, snow: bool = False) -> None:
 
 
 def palm(c: Canvas, p: Spot) -> None:
-    """A bent palm with drooping fronds."""
+    """Draws a bent palm with drooping fronds."""
     c.shape(p.path("-.06,0 .06,0 .14,.4 .25,.75 .19,.76 .06,.4"), pal.BARK)
     for dx, dy in ((-0.32, -0.12), (-0.34, 0.1), (-0.14, 0.24), (0.16, 0.24), (0.36, 0.08), (0.3, -0.14)):
         frond = (0, 0), (0.55 * dx, 0.08 + dy), (dx, dy - 0.04), (0.5 * dx, 0.8 * dy - 0.02)
@@ -126,12 +130,12 @@ def palm(c: Canvas, p: Spot) -> None:
 
 
 def bush(c: Canvas, p: Spot) -> None:
-    """A low lobed bush, flat at its foot."""
+    """Draws a low lobed bush with a flat foot."""
     c.shape(p.scallop(0, 0.4, 0.75, 0.55, 8), pal.CROWN)
 
 
 def mushroom(c: Canvas, p: Spot) -> None:
-    """A toadstool: red cap with white dots."""
+    """Draws a toadstool with white dots on a red cap."""
     c.shape(p.blob("-.2,0 .2,0 .14,.6 -.14,.6"), pal.WHITE)
     c.shape(p.blob("-.55,.45 .55,.45 .5,.85 .15,1.1 -.15,1.1 -.5,.85"), pal.RED)
     for dx, dy in ((-0.22, 0.65), (0.05, 0.85), (0.26, 0.62)):
@@ -139,14 +143,14 @@ def mushroom(c: Canvas, p: Spot) -> None:
 
 
 def _petals(c: Canvas, p: Spot, n: int, r: float, paint: Colour) -> None:
-    """``n`` round petals about the head of a flower at (0, 1 - r) of its spot."""
+    """Draws `n` round petals around the centre of a flower, at (0, 1 - r) in the spot's units."""
     for turn in np.linspace(0, 2 * np.pi, n, endpoint=False) + c.rng.uniform(0, 1):
         x, y = 0.62 * r * np.cos(turn), 1 - r + 0.62 * r * np.sin(turn)
         c.shape(p.oval(x, y, 0.42 * r, 0.42 * r * min(1, 5 / n), turn), paint, shade=0)
 
 
 def stalk(c: Canvas, p: Spot, top: float) -> None:
-    """A flower's stalk with two leaves."""
+    """Draws a flower's stalk with two leaves."""
     c.stroke(p((0, 0), (0, top)), pal.STEM, 0.05 * p.s)
     for side in (-1, 1):
         leaf_shape = Spot(p.x, p.y, p.s, side).blob("0,.05 .2,.3 .26,.5 .06,.28")
@@ -154,7 +158,10 @@ def stalk(c: Canvas, p: Spot, top: float) -> None:
 
 
 def flower(c: Canvas, p: Spot, kind: int) -> None:
-    """A flower; its form says its colour: 0 tulip, 1 daisy, 2 sunflower, 3 pink rose, 4 bluebell."""
+    """Draws a flower. `kind` is 0 tulip, 1 daisy, 2 sunflower, 3 pink rose or 4 bluebell.
+
+    Each kind has one colour, so that a network can learn the colour from the shape.
+    """
     stalk(c, p, 0.75)
     if kind == 0:
         c.shape(p.path("-.15,.6 .15,.6 .22,.8 .2,1.02 .08,.88 0,1.04 -.08,.88 -.2,1.02 -.22,.8"), pal.RED)
@@ -173,7 +180,7 @@ def flower(c: Canvas, p: Spot, kind: int) -> None:
 
 
 def seaweed(c: Canvas, p: Spot) -> None:
-    """A wavy ribbon of weed."""
+    """Draws a wavy ribbon of seaweed."""
     t = np.linspace(0, 1, 14)
     sway = 0.07 * np.sin(9 * t + c.rng.uniform(0, 6))
     wide = 0.06 * (1 - t) + 0.008
@@ -182,7 +189,7 @@ def seaweed(c: Canvas, p: Spot) -> None:
 
 
 def coral(c: Canvas, p: Spot) -> None:
-    """A branching coral."""
+    """Draws a branching coral."""
     left = "0,0 -.1,.4 -.4,.6 -.5,.85", "-.1,.4 -.14,1"
     right = "0,0 .12,.45 .14,.8", "0,.1 .3,.4 .5,.5 .55,.8", ".3,.4 .32,.9"
     for paint, wide in ((mix(pal.PINK, pal.INK, 0.6), 2.5 * c.line), (pal.PINK, 0.0)):
@@ -191,17 +198,17 @@ def coral(c: Canvas, p: Spot) -> None:
 
 
 def rock(c: Canvas, p: Spot) -> None:
-    """A grey rock."""
+    """Draws a grey rock."""
     c.shape(p.path("-.9,0 -.7,.55 -.25,.95 .3,.8 .75,.5 .95,0"), pal.STONE, shade=0.2)
 
 
 def starfish(c: Canvas, p: Spot) -> None:
-    """A starfish lying on the sand."""
+    """Draws a starfish lying on the sand."""
     c.shape(star(p.x, p.y, 0.5 * p.s, 5, 0.42, c.rng.uniform(0, 1)), pal.ORANGE)
 
 
 def butterfly(c: Canvas, p: Spot) -> None:
-    """A butterfly with two pairs of wings."""
+    """Draws a butterfly with two pairs of wings."""
     paint = c.pick(pal.PURPLE, pal.ORANGE, pal.BLUE)
     for side in (-1, 1):
         c.shape(p.oval(side * 0.3, 0.65, 0.3, 0.26, side * 0.5), paint)

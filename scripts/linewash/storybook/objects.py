@@ -1,4 +1,4 @@
-"""Made things of the storybook: houses, boats, cars, lamps, fences, beach toys."""
+"""Draws the objects of the storybook: houses, boats, cars, lamps, fences, beach toys."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from linewash.storybook.palette import Colour
 
 
 def window(c: Canvas, p: Spot, x: float, y: float, w: float, h: float) -> None:
-    """A window with a cross bar, centred on (x, y); lit from inside at night."""
+    """Draws a window with a cross bar, centred on (x, y) in the spot's units. It is lit at night."""
     night = c.mood.name == "night"
     c.shape(p.box(x - w, y - h, x + w, y + h), pal.LAMP if night else pal.GLASS, glow=night)
     if p.s * w > 6:
@@ -17,7 +17,7 @@ def window(c: Canvas, p: Spot, x: float, y: float, w: float, h: float) -> None:
 
 
 def house(c: Canvas, p: Spot) -> None:
-    """A house: pointed roof, chimney, door and windows; snow on its roof in winter."""
+    """Draws a house with a pointed roof, a chimney, a door and windows. In winter, snow covers the roof."""
     rng = c.rng
     half, eaves = rng.uniform(0.36, 0.5), rng.uniform(0.5, 0.6)
     snowy = c.mood.name == "snowy"
@@ -35,7 +35,7 @@ def house(c: Canvas, p: Spot) -> None:
 
 
 def church(c: Canvas, p: Spot) -> None:
-    """A church: nave and a tower with a pointed spire."""
+    """Draws a church with a nave and a pointed spire."""
     c.shape(p.box(-0.1, 0, 0.5, 0.3), pal.WALLS[0])
     c.shape(p.path("-.1,.3 .54,.3 .46,.48 -.1,.48"), pal.BRICK)
     c.shape(p.box(-0.3, 0, 0, 0.58), pal.WALLS[0])
@@ -46,7 +46,7 @@ def church(c: Canvas, p: Spot) -> None:
 
 
 def barn(c: Canvas, p: Spot) -> None:
-    """A red barn with a bent roof and a braced white door."""
+    """Draws a red barn with a bent roof and a braced white door."""
     c.shape(p.path("-.5,0 .5,0 .5,.5 .3,.82 0,.97 -.3,.82 -.5,.5"), pal.RED)
     c.stroke(p.path("-.56,.46 -.32,.85 0,1.02 .32,.85 .56,.46"), pal.STONE, 0.06 * p.s)
     c.shape(p.box(-0.18, 0, 0.18, 0.4), pal.WHITE)
@@ -56,7 +56,7 @@ def barn(c: Canvas, p: Spot) -> None:
 
 
 def windmill(c: Canvas, p: Spot) -> None:
-    """A windmill with four sails."""
+    """Draws a windmill with four sails."""
     c.shape(p.path("-.17,0 .17,0 .1,.62 -.1,.62"), pal.WALLS[0])
     c.shape(p.path("-.13,.6 .13,.6 0,.78"), pal.BRICK)
     window(c, p, 0, 0.3, 0.035, 0.05)
@@ -69,7 +69,7 @@ def windmill(c: Canvas, p: Spot) -> None:
 
 
 def lighthouse(c: Canvas, p: Spot) -> None:
-    """A red-and-white ringed lighthouse."""
+    """Draws a red-and-white ringed lighthouse."""
     for i in range(5):
         lo, hi = 0.16 * i, 0.16 * (i + 1)
         a, b = 0.16 - 0.1 * lo, 0.16 - 0.1 * hi
@@ -79,7 +79,7 @@ def lighthouse(c: Canvas, p: Spot) -> None:
 
 
 def block(c: Canvas, p: Spot, wide: float) -> None:
-    """A tall town house or tower with rows of windows; ``wide`` is half its width in pixels."""
+    """Draws a tall town house or tower with rows of windows. `wide` is half its width in pixels."""
     k = wide / p.s
     gabled = c.chance(0.5)
     paint = c.pick(pal.GOLD, pal.WALLS[0]) if gabled else c.pick(pal.BRICK, pal.STONE)
@@ -94,7 +94,7 @@ def block(c: Canvas, p: Spot, wide: float) -> None:
 
 
 def car(c: Canvas, p: Spot) -> None:
-    """A small car seen from the side."""
+    """Draws a small car seen from the side."""
     paint = c.pick(*pal.CLOTHES)
     c.shape(p.blob("-.6,.4 .5,.4 .3,1.05 -.4,1.05"), paint)
     c.shape(p.path("-.36,.56 -.08,.56 -.08,.86 -.26,.86"), pal.GLASS)
@@ -107,14 +107,14 @@ def car(c: Canvas, p: Spot) -> None:
 
 
 def street_lamp(c: Canvas, p: Spot) -> None:
-    """A street lamp, bright."""
+    """Draws a street lamp, which is always lit."""
     c.stroke(p.path("0,0 0,.8"), pal.INK, 0.035 * p.s)
     c.shape(p.path("-.06,.8 .06,.8 .1,.95 -.1,.95"), pal.LAMP, glow=True)
     c.shape(p.path("-.12,.95 .12,.95 0,1.02"), pal.INK, rim=1)
 
 
 def umbrella(c: Canvas, p: Spot, stick: float = 0.6) -> None:
-    """A parasol or umbrella of three gores in two colours."""
+    """Draws a parasol or umbrella of three gores in two colours."""
     paint = c.pick(*pal.CLOTHES)
     c.stroke(p((0, 0), (0, stick + 0.2)), pal.WOOD, 0.04 * p.s)
     for half, fill in ((0.55, paint), (0.2, pal.WHITE if c.chance(0.6) else paint)):
@@ -123,7 +123,7 @@ def umbrella(c: Canvas, p: Spot, stick: float = 0.6) -> None:
 
 
 def sailing_boat(c: Canvas, p: Spot) -> None:
-    """A sailing boat: hull of any colour, two pale sails, a pennant."""
+    """Draws a sailing boat with two pale sails and a pennant. The hull may have any colour."""
     c.stroke(p.path("0,.15 0,1"), pal.EARTH, 0.03 * p.s)
     sail = c.pick(pal.WHITE, pal.WHITE, (250, 200, 100))
     c.shape(p.path(".04,.26 .46,.26 .04,.93"), sail, shade=0.08)
@@ -133,7 +133,7 @@ def sailing_boat(c: Canvas, p: Spot) -> None:
 
 
 def steamer(c: Canvas, p: Spot) -> None:
-    """A little steamer with a funnel and portholes."""
+    """Draws a little steamer with a funnel and portholes."""
     c.shape(p.box(-0.4, 0.3, 0.35, 0.56), pal.WHITE)
     c.shape(p.box(-0.12, 0.56, 0.1, 0.86), pal.RED)
     c.shape(p.oval(-0.1, 1.0, 0.1), (226, 226, 230), rim=0.8)
@@ -144,7 +144,7 @@ def steamer(c: Canvas, p: Spot) -> None:
 
 
 def fence(c: Canvas, y: float, s: float) -> None:
-    """A picket fence across the picture, foot at ``y`` pixels, ``s`` pixels tall."""
+    """Draws a picket fence across the image. Its foot is at `y` pixels, its height is `s` pixels."""
     for dy in (0.3, 0.65):
         c.shape(Spot(0, y, s).box(-1, dy, c.w / s + 1, dy + 0.13), pal.WHITE)
     step = 0.62 * s
@@ -153,14 +153,14 @@ def fence(c: Canvas, y: float, s: float) -> None:
 
 
 def ball(c: Canvas, p: Spot) -> None:
-    """A beach ball with a coloured belt."""
+    """Draws a beach ball with a coloured belt."""
     paint = c.pick(*pal.CLOTHES)
     c.shape(p.oval(0, 0.5, 0.5), paint)
     c.shape(p.oval(0, 0.5, 0.2, 0.5), pal.WHITE, rim=0.6)
 
 
 def sandcastle(c: Canvas, p: Spot) -> None:
-    """A sandcastle of three towers with a flag."""
+    """Draws a sandcastle of three towers with a flag."""
     sand: Colour = (226, 184, 84)
     for dx, top in ((-0.38, 0.6), (0.38, 0.6), (0, 0.8)):
         tower = p.on(dx, top, 1).path(f"-.2,{-top} .2,{-top} .2,0 .07,0 .07,-.1 -.07,-.1 -.07,0 -.2,0")
@@ -170,21 +170,21 @@ def sandcastle(c: Canvas, p: Spot) -> None:
 
 
 def haystack(c: Canvas, p: Spot) -> None:
-    """A rounded haystack with straws."""
+    """Draws a rounded haystack with straws."""
     c.shape(p.blob("-.7,0 .7,0 .6,.6 .2,1.1 -.2,1.1 -.6,.6"), pal.GOLD)
     for dx in (-0.35, 0, 0.35):
         c.stroke(p((dx, 0.15), (dx * 0.7, 0.75)), pal.EARTH)
 
 
 def pumpkin(c: Canvas, p: Spot) -> None:
-    """A ribbed pumpkin."""
+    """Draws a ribbed pumpkin."""
     for half in (0.6, 0.38, 0.14):
         c.shape(p.oval(0, 0.42, half, 0.42), pal.ORANGE, shade=0.12)
     c.stroke(p.path("0,.8 .06,1"), pal.EARTH, 0.1 * p.s)
 
 
 def field_rows(c: Canvas, top: float, bottom: float) -> None:
-    """Ploughed rows running to a vanishing point between two heights (shares of the picture)."""
+    """Draws ploughed rows in perspective between two heights, as fractions of the image's height."""
     corners = (0, bottom * c.h), (c.w, bottom * c.h), (0.72 * c.w, top * c.h), (0.28 * c.w, top * c.h)
     c.shape(points(*corners), pal.EARTH)
     for k in np.linspace(0.08, 0.92, 7):

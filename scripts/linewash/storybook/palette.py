@@ -1,7 +1,7 @@
-"""Colours of the storybook: paints, and the moods (day, night, ...) that light them.
+"""The colours of the storybook, and the moods (day, night, ...) that light them.
 
-Paints are RGB in 0..255.  Most sit well inside one cell of the 27-colour grid (borders at 42.5 and
-127.5 per channel), so that grain and shading do not decide which grid colour a thing becomes.
+Colours are RGB in 0..255. Most are far from the borders of the 27-colour grid palette (42.5 and 127.5 per
+channel), so that grain and shading do not change the label of a thing.
 """
 
 from typing import NamedTuple
@@ -44,12 +44,12 @@ LEAVES: tuple[Colour, ...] = (ORANGE, ORANGE, GOLD, RED)
 
 
 class Mood(NamedTuple):
-    """Hour and weather of a scene.  Each mood has its own cue in the sky, drawn by ``sky.sky``."""
+    """Time of day, season and weather of a scene. `sky.sky` draws the cue of each mood in the sky."""
 
     name: str
-    sky: tuple[Colour, ...]  # from the top of the picture to the horizon
+    sky: tuple[Colour, ...]  # from the top of the image to the horizon
     ground: Colour
-    gain: Colour = (1, 1, 1)  # lit colour = paint * gain + lift
+    gain: Colour = (1, 1, 1)  # lit colour = colour * gain + lift
     lift: Colour = (0, 0, 0)
 
 
@@ -80,5 +80,5 @@ AUTUMN = Mood("autumn", ((164, 200, 226), (172, 208, 230), (190, 216, 224), (222
 
 
 def mix(a: Colour, b: Colour, t: float) -> Colour:
-    """The colour a share ``t`` (0..1) of the way from ``a`` to ``b``."""
+    """Interpolates linearly from `a` (t = 0) to `b` (t = 1)."""
     return (a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t)

@@ -1,4 +1,4 @@
-"""Scenes of the storybook: one composition per class, from the sky down to what stands nearest."""
+"""Composes the scenes of the storybook, one function per class. Each draws from the sky to the foreground."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,11 @@ from linewash.storybook.landscape import hills, scatter, sea
 from linewash.storybook.palette import Colour, mix
 from linewash.storybook.sky import cloud, hot_air_balloon, leaf_fall, rainbow, rainfall, sky, snowfall
 
-Thing = Callable[[Canvas, Spot], None]
+DrawFunction = Callable[[Canvas, Spot], None]
 
 
-def _crowd(c: Canvas, n: int, top: float, bottom: float, near: float, *things: Thing) -> None:
-    """Spread ``n`` things, each one of ``things``, over a band of ground, the far ones first."""
+def _crowd(c: Canvas, n: int, top: float, bottom: float, near: float, *things: DrawFunction) -> None:
+    """Draws `n` things, each chosen from `things`, over a band of the image; for the band see `scatter`."""
     for p in scatter(c, n, top, bottom, near):
         things[c.count(0, len(things) - 1)](c, p)
 
@@ -25,7 +25,7 @@ def _flower(c: Canvas, p: Spot) -> None:
 
 
 def meadow(c: Canvas) -> None:
-    """Hills with trees, grazing animals and flowers."""
+    """Draws hills with trees, grazing animals and flowers."""
     y = c.rng.uniform(0.4, 0.55)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.SUNSET), y * c.h)
     if c.mood is pal.DAY and c.chance(0.25):
@@ -42,7 +42,7 @@ def meadow(c: Canvas) -> None:
 
 
 def village(c: Canvas) -> None:
-    """Houses along a winding path, a church behind."""
+    """Draws houses along a winding path, with a church behind them."""
     y = c.rng.uniform(0.38, 0.48)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.SUNSET, pal.NIGHT), y * c.h)
     hills(c, y, 2)
@@ -55,7 +55,7 @@ def village(c: Canvas) -> None:
 
 
 def harbour(c: Canvas) -> None:
-    """A harbour with a lighthouse on its rock, boats and a quay."""
+    """Draws a harbour with a lighthouse on a rock, boats and a quay."""
     y = c.rng.uniform(0.4, 0.5)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.SUNSET), y * c.h)
     quay = c.rng.uniform(0.8, 0.88)
@@ -82,7 +82,7 @@ def harbour(c: Canvas) -> None:
 
 
 def forest(c: Canvas) -> None:
-    """A forest glade: rows of trees, the near ones tall, toadstools and animals between them."""
+    """Draws a forest glade with toadstools and animals between rows of trees."""
     y = c.rng.uniform(0.4, 0.5)
     sky(c, pal.DAY, y * c.h)
     back = ridge(c.rng, c.w, (y - 0.05) * c.h, 0.03 * c.h, 6)
@@ -106,7 +106,7 @@ def forest(c: Canvas) -> None:
 
 
 def autumn(c: Canvas) -> None:
-    """Trees of single leaves, leaves in the air, pumpkins on straw-coloured ground."""
+    """Draws autumn trees, falling leaves, and pumpkins on straw-coloured ground."""
     y = c.rng.uniform(0.4, 0.52)
     sky(c, pal.AUTUMN, y * c.h)
     hills(c, y, 2)
@@ -120,7 +120,7 @@ def autumn(c: Canvas) -> None:
 
 
 def mountains(c: Canvas) -> None:
-    """Snow-capped peaks, pines and a lake or a hut before them."""
+    """Draws snow-capped peaks and pines, with a lake or a house in front."""
     y = c.rng.uniform(0.5, 0.6)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.SUNSET), y * c.h)
     landscape.mountains(c, y, c.count(3, 5))
@@ -139,7 +139,7 @@ def mountains(c: Canvas) -> None:
 
 
 def garden(c: Canvas) -> None:
-    """A flower bed close by, a picket fence, butterflies."""
+    """Draws a flower bed in the foreground, a picket fence and butterflies."""
     y = c.rng.uniform(0.4, 0.5)
     sky(c, pal.DAY, y * c.h)
     hills(c, y, 1, 0.02)
@@ -156,7 +156,7 @@ def garden(c: Canvas) -> None:
 
 
 def night(c: Canvas) -> None:
-    """Moon and stars over sleeping houses with lit windows."""
+    """Draws moon and stars over sleeping houses with lit windows."""
     y = c.rng.uniform(0.5, 0.62)
     sky(c, pal.NIGHT, y * c.h)
     hills(c, y, 2, 0.05)
@@ -166,7 +166,7 @@ def night(c: Canvas) -> None:
 
 
 def beach(c: Canvas) -> None:
-    """Sea and sand: parasols, children, balls, sandcastles."""
+    """Draws the sea and a beach with parasols, children, balls and sandcastles."""
     y = c.rng.uniform(0.32, 0.42)
     shore = y + c.rng.uniform(0.14, 0.24)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.DAY, pal.SUNSET), y * c.h)
@@ -192,7 +192,7 @@ def beach(c: Canvas) -> None:
 
 
 def winter(c: Canvas) -> None:
-    """Snow: snowmen, white-tiered pines, children in hats under falling flakes."""
+    """Draws snowmen, snow-covered pines and children in hats in falling snow."""
     y = c.rng.uniform(0.42, 0.55)
     sky(c, pal.SNOWY, y * c.h)
     hills(c, y, c.count(2, 3), 0.04)
@@ -204,7 +204,7 @@ def winter(c: Canvas) -> None:
 
 
 def city(c: Canvas) -> None:
-    """Town houses on a street with cars and lamps, by day, at night or in the rain."""
+    """Draws town houses on a street with cars and lamps, by day, at night or in rain."""
     y = c.rng.uniform(0.62, 0.7)
     sky(c, c.pick(pal.DAY, pal.NIGHT, pal.RAINY), y * c.h)
     n = c.count(4, 7)
@@ -228,7 +228,7 @@ def city(c: Canvas) -> None:
 
 
 def reef(c: Canvas) -> None:
-    """Under water: fishes, weed, coral and bubbles over a sandy floor."""
+    """Draws fish, seaweed, coral and bubbles over a sandy floor under water."""
     c.mood = pal.DAY
     c.backdrop(((60, 190, 214), (30, 160, 206), (24, 112, 190), (22, 96, 176)), 0, c.h)
     for p in scatter(c, 3, 0.0, 0.02, 1.0):
@@ -246,7 +246,7 @@ def reef(c: Canvas) -> None:
 
 
 def farm(c: Canvas) -> None:
-    """A red barn or a windmill, ploughed rows, haystacks, animals."""
+    """Draws a red barn or a windmill, ploughed rows, haystacks and animals."""
     y = c.rng.uniform(0.4, 0.5)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.DAY, pal.SUNSET), y * c.h)
     hills(c, y, 2)
@@ -262,7 +262,7 @@ def farm(c: Canvas) -> None:
 
 
 def balloons(c: Canvas) -> None:
-    """Hot-air balloons drifting over low hills."""
+    """Draws hot-air balloons drifting over low hills."""
     y = c.rng.uniform(0.68, 0.78)
     sky(c, c.pick(pal.DAY, pal.DAY, pal.SUNSET), y * c.h, clouds=c.count(1, 4))
     hills(c, y, 3, 0.04)
@@ -279,17 +279,25 @@ _ALL = (
 )  # fmt: skip
 SCENES: dict[str, Callable[[Canvas], None]] = {scene.__name__: scene for scene in _ALL}
 
-SIDES = (200, 500)  # smallest and largest side of a picture, pixels
+SIDES = (200, 500)  # bounds of an image's width and height, px
 _ASPECTS = (4 / 3, 4 / 3, 3 / 2, 1.0, 5 / 4, 3 / 4)  # width over height
 
 
 def scene_name(index: int) -> str:
-    """The class of picture ``index``: the classes take turns."""
+    """Returns the class of image `index`. The classes take turns."""
     return list(SCENES)[index % len(SCENES)]
 
 
 def draw(seed: int, index: int) -> np.ndarray:
-    """Picture ``index`` of a seed, (h, w, 3) uint8 RGB, sides within ``SIDES``; depends on nothing else."""
+    """Draws image `index` of a storybook.
+
+    Args:
+      seed: seed of the storybook, at least 0.
+      index: number of the image, at least 0. The image depends on these two arguments alone.
+
+    Returns:
+      RGB, uint8 [H, W, 3], where H and W are within `SIDES`.
+    """
     rng = np.random.default_rng([seed, index])
     aspect = _ASPECTS[int(rng.integers(len(_ASPECTS)))] * rng.uniform(0.95, 1.05)
     area = rng.uniform(250, 400) ** 2

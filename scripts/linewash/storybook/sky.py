@@ -1,4 +1,4 @@
-"""Skies of the storybook: for each mood its gradient, its cue (sun, moon, snow, ...) and its weather."""
+"""Draws the skies of the storybook: gradient, cue (sun, moon, snow, ...) and weather of each mood."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from linewash.storybook.palette import Colour, Mood, mix
 
 
 def sky(c: Canvas, mood: Mood, horizon: float, clouds: int | None = None) -> None:
-    """Light the canvas by ``mood`` and paint its sky, cue and clouds, down to ``horizon`` (pixels)."""
+    """Sets the canvas's mood and draws its sky, cue, clouds and birds down to `horizon`, in pixels."""
     rng = c.rng
     c.mood = mood
     tint = rng.normal(0, 6, 3)
@@ -32,7 +32,7 @@ def sky(c: Canvas, mood: Mood, horizon: float, clouds: int | None = None) -> Non
 
 
 def sun(c: Canvas, x: float, y: float, r: float) -> None:
-    """A round sun with pointed rays, sometimes smiling."""
+    """Draws a round sun with pointed rays, sometimes smiling."""
     rays = star(x, y, r * c.rng.uniform(1.7, 2.1), c.count(9, 13), 0.62, c.rng.uniform(0, 1))
     c.shape(rays, (255, 190, 24), shade=0, rim=0.45)
     p = Spot(x, y, r)
@@ -44,7 +44,7 @@ def sun(c: Canvas, x: float, y: float, r: float) -> None:
 
 
 def half_sun(c: Canvas, x: float, y: float, r: float) -> None:
-    """A sun half set, its long rays fanned over the whole sky."""
+    """Draws a half-set sun with long rays over the whole sky."""
     rng = c.rng
     n = c.count(7, 10)
     reach = 1.6 * max(c.w, c.h)
@@ -56,21 +56,21 @@ def half_sun(c: Canvas, x: float, y: float, r: float) -> None:
 
 
 def moon(c: Canvas, x: float, y: float, r: float) -> None:
-    """A full or a crescent moon."""
+    """Draws a full or a crescent moon."""
     p = Spot(x, y, r, int(c.rng.choice([-1, 1])))
     if c.chance(0.4):
         c.shape(p.oval(0, 0, 1), pal.MOON, rim=0.7, shade=0.05, glow=True)
         for dx, dy, dr in ((0.3, 0.35, 0.2), (-0.35, -0.1, 0.25), (0.25, -0.4, 0.15)):
             c.shape(p.oval(dx, dy, dr), mix(pal.MOON, pal.INK, 0.18), rim=0.85, glow=True)
         return
-    # Two arcs through the horns at (0.71, ±0.71): the rim, and back along a smaller circle about (0.45, 0).
+    # Two arcs between the horns at (0.71, ±0.71): the rim, and back along a smaller circle around (0.45, 0).
     arcs = (0.0, 1.0, np.linspace(0.785, 5.498, 20)), (0.45, 0.753, np.linspace(5.06, 1.22, 20))
     rim = [(x0 + r0 * np.cos(t), r0 * np.sin(t)) for x0, r0, turns in arcs for t in turns]
     c.shape(p(*rim), pal.MOON, rim=0.7, shade=0.05, glow=True)
 
 
 def stars(c: Canvas, horizon: float) -> None:
-    """Five-pointed stars, spread evenly over a night sky."""
+    """Draws five-pointed stars, spread evenly across the sky."""
     rng = c.rng
     n = c.count(14, 24)
     for x in (rng.permutation(n) + rng.uniform(0.1, 0.9, n)) / n * c.w:
@@ -80,7 +80,7 @@ def stars(c: Canvas, horizon: float) -> None:
 
 
 def cloud(c: Canvas, x: float, y: float, r: float) -> None:
-    """A cloud of rounded lobes; under rain it is dark."""
+    """Draws a cloud of rounded lobes. It is dark in rain and pink at sunset."""
     paint: Colour = (132, 136, 142) if c.mood.name == "rainy" else pal.WHITE
     if c.mood.name == "sunset":
         paint = (250, 196, 200)
@@ -89,12 +89,12 @@ def cloud(c: Canvas, x: float, y: float, r: float) -> None:
 
 
 def bird(c: Canvas, x: float, y: float, s: float) -> None:
-    """A far bird: two bent strokes."""
+    """Draws a distant bird as one bent stroke."""
     c.stroke(Spot(x, y, s).path("-1,.3 -.5,.6 0,0 .5,.6 1,.3"), pal.INK)
 
 
 def snowfall(c: Canvas) -> None:
-    """Snowflakes over the whole picture: dots, and near ones with six arms."""
+    """Draws snowflakes over the image: small ones as dots, large ones with six arms."""
     rng = c.rng
     for _ in range(c.count(18, 33)):
         x, y, r = rng.uniform(0, c.w), rng.uniform(0, 0.8 * c.h), rng.uniform(0.006, 0.02) * c.h
@@ -107,7 +107,7 @@ def snowfall(c: Canvas) -> None:
 
 
 def rainfall(c: Canvas) -> None:
-    """Slanting rain strokes over the whole picture."""
+    """Draws slanted strokes of rain over the image."""
     rng = c.rng
     lean = rng.uniform(-0.3, 0.3)
     for _ in range(c.count(30, 49)):
@@ -116,13 +116,13 @@ def rainfall(c: Canvas) -> None:
 
 
 def leaf_fall(c: Canvas, n: int) -> None:
-    """Loose autumn leaves in the air and on the ground."""
+    """Draws `n` loose autumn leaves in the air and on the ground."""
     for _ in range(n):
         leaf(c, c.rng.uniform(0, c.w), c.rng.uniform(0.2, 1) * c.h, c.rng.uniform(0.015, 0.026) * c.h)
 
 
 def leaf(c: Canvas, x: float, y: float, s: float) -> None:
-    """One pointed autumn leaf, turned any way."""
+    """Draws one pointed autumn leaf at a random angle."""
     turn = c.rng.uniform(0, 2 * np.pi)
     a, b = s * np.cos(turn), s * np.sin(turn)
     diamond = points((x + a, y + b), (x - 0.5 * b, y + 0.5 * a), (x - a, y - b), (x + 0.5 * b, y - 0.5 * a))
@@ -130,13 +130,13 @@ def leaf(c: Canvas, x: float, y: float, s: float) -> None:
 
 
 def rainbow(c: Canvas, x: float, y: float, r: float) -> None:
-    """A rainbow of five bands about (x, y), outer radius ``r``."""
+    """Draws a rainbow of five bands around (x, y), with the outer radius `r`, in pixels."""
     for i, paint in enumerate((pal.CLOTHES[0], (240, 110, 30), pal.GOLD, pal.STEM, pal.CLOTHES[1], None)):
         c.shape(Spot(x, y, r * (1 - 0.09 * i)).oval(0, 0, 1), paint or c.mood.sky[2], shade=0, rim=0.8)
 
 
 def hot_air_balloon(c: Canvas, p: Spot) -> None:
-    """A striped hot-air balloon with its basket; the spot is the basket's foot."""
+    """Draws a striped hot-air balloon. The spot is the foot of its basket."""
     first, second = (pal.CLOTHES[int(i)] for i in c.rng.permutation(len(pal.CLOTHES))[:2])
     for dx in (-0.07, 0.07):
         c.stroke(p((dx, 0.12), (dx * 3, 0.34)), pal.INK)

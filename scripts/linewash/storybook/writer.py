@@ -1,4 +1,4 @@
-"""The storybook on disk: writes pictures as JPEGs into class folders, atomically and resumably."""
+"""Writes the images of a storybook as JPEGs into class folders. An interrupted run can be continued."""
 
 import json
 import signal
@@ -13,102 +13,107 @@ import numpy as np
 from tqdm import tqdm
 
 from linewash.storybook.scenes import draw, scene_name
+from training.atomic_files import atomic_write, remove_unfinished
 
-QUALITY = 90
-MARK = ".storybook.json"  # says whose folder OUT is: which drawing code and which seed
-EDITION = 2  # raise when the drawings change, so that two editions never mix in one folder
-_BATCH = 28
-
-
-class BookError(Exception):
-    """A reason, in one sentence, why the book cannot be written."""
+JPEG_QUALITY = 90
+MARKER_NAME = ".storybook.json"  # in the folder: the edition and the seed of its images
+EDITION = 2  # to be raised when the drawing code changes, so that a folder never mixes two editions
+_BATCH_IMAGES = 28
 
 
-def page_path(index: int) -> Path:
-    """Where picture ``index`` goes inside the book: ``<class>/<class>_00012.JPEG``."""
+class StorybookError(Exception):
+    """The storybook cannot be written. The message is one sentence for the user."""
+
+
+def image_path(index: int) -> Path:
+    """Returns the path of image `index` in the folder: `<class>/<class>_00012.JPEG`."""
     name = scene_name(index)
     return Path(name) / f"{name}_{index:05d}.JPEG"
 
 
-def encode(pixels: np.ndarray) -> bytes:
-    """The JPEG bytes of an (h, w, 3) uint8 RGB picture."""
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """Encodes RGB, uint8 [H, W, 3], as a JPEG."""
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    ok, jpeg = cv2.imencode(".JPEG", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    ok, jpeg = cv2.imencode(".JPEG", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not ok:
-        raise BookError("OpenCV could not encode a JPEG.")
+        raise StorybookError("OpenCV could not encode a JPEG")
     return jpeg.tobytes()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name, then rename, so that no half-written file is ever seen."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def write_pages(out: Path, seed: int, indices: list[int]) -> int:
-    """Draw and write some pictures of a book; how many.  Runs in a worker process."""
-    cv2.setNumThreads(1)  # the processes are the parallelism
+def write_images(folder: Path, seed: int, indices: list[int]) -> int:
+    """Draws and writes these images in a worker process, and returns their number."""
+    cv2.setNumThreads(1)  # the worker processes already use all cores
     for index in indices:
-        path = out / page_path(index)
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, encode(draw(seed, index)))
+        # A sync takes longer than drawing, and a lost image is drawn again.
+        with atomic_write(folder / image_path(index), sync=False) as temporary:
+            temporary.write_bytes(encode_jpeg(draw(seed, index)))
     return len(indices)
 
 
-def claim(out: Path, seed: int, count: int) -> None:
-    """Make ``out`` this book's folder; refuse a folder that holds anything else."""
-    ours = json.dumps({"storybook": EDITION, "seed": seed})
-    mark = out / MARK
-    if out.exists() and not out.is_dir():
-        raise BookError(f"{out} is not a folder.")
-    if mark.exists():
-        if mark.read_bytes() != ours.encode():
-            raise BookError(f"{out} holds a storybook of another seed or edition; choose another folder.")
-        pages = sum(1 for _ in out.glob("*/*.JPEG"))
-        if pages > count:
-            raise BookError(f"{out} holds {pages} pictures already, more than {count}.")
-    else:
-        if out.exists() and any(out.iterdir()):
-            raise BookError(f"{out} is not empty and is not a storybook; choose another folder.")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(mark, ours.encode())
+def prepare_folder(folder: Path, seed: int, count: int) -> None:
+    """Makes `folder` and marks it with the edition and the seed, unless it is marked already.
 
-
-def write_book(out: Path, count: int, seed: int, workers: int) -> int:
-    """Write pictures 0..count-1 of a seed under ``out``, save those already there; how many were drawn.
-
-    The same seed gives the same bytes whatever ``count`` and ``workers`` are.
+    Raises:
+      StorybookError: `folder` has other content, another seed or edition, or more than `count` images.
     """
-    claim(out, seed, count)
-    missing = [i for i in range(count) if not (out / page_path(i)).exists()]
-    batches = [missing[k : k + _BATCH] for k in range(0, len(missing), _BATCH)]
-    drawn = count - len(missing)
-    with tqdm(total=count, initial=drawn, desc="storybook", unit="picture", disable=None) as bar:
-        for done in _run(partial(write_pages, out, seed), batches, workers):
-            bar.update(done)
+    marker = json.dumps({"storybook": EDITION, "seed": seed})
+    path = folder / MARKER_NAME
+    if folder.exists() and not folder.is_dir():
+        raise StorybookError(f"{folder} is not a folder: type another one")
+    if path.exists():
+        remove_unfinished(folder)
+        if path.read_bytes() != marker.encode():
+            raise StorybookError(f"{folder} has a storybook of another seed or edition: type another folder")
+        images = sum(1 for _ in folder.glob("*/*.JPEG"))
+        if images > count:
+            raise StorybookError(
+                f"{folder} has {images} images already, more than {count}: type --count {images}"
+            )
+    else:
+        if folder.exists() and any(folder.iterdir()):
+            raise StorybookError(f"{folder} is not empty and is not a storybook: type another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(marker.encode())
+
+
+def write_storybook(folder: Path, count: int, seed: int, workers: int) -> int:
+    """Writes those of the images 0..count-1 of a seed that `folder` does not have yet.
+
+    The bytes of an image depend on the seed and its number alone, not on `count` and `workers`.
+
+    Returns:
+      The number of images written by this call.
+
+    Raises:
+      StorybookError: `folder` cannot hold this storybook.
+    """
+    prepare_folder(folder, seed, count)
+    missing = [i for i in range(count) if not (folder / image_path(i)).exists()]
+    batches = [missing[k : k + _BATCH_IMAGES] for k in range(0, len(missing), _BATCH_IMAGES)]
+    with tqdm(
+        total=count, initial=count - len(missing), desc="storybook", unit="image", disable=None
+    ) as progress_bar:
+        for num_images in _map_in_processes(partial(write_images, folder, seed), batches, workers):
+            progress_bar.update(num_images)
     return len(missing)
 
 
-def _run(work: "partial[int]", batches: list[list[int]], workers: int) -> Iterator[int]:
+def _map_in_processes(function: "partial[int]", batches: list[list[int]], workers: int) -> Iterator[int]:
     workers = min(workers, len(batches))
     if workers <= 1:
-        yield from map(work, batches)
+        yield from map(function, batches)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_signals) as pool:
         try:
-            for future in as_completed([pool.submit(work, batch) for batch in batches]):
+            for future in as_completed([pool.submit(function, batch) for batch in batches]):
                 yield future.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # only what is under way is finished
+            pool.shutdown(cancel_futures=True)  # waits only for the batches in progress
             raise
 
 
 def _ignore_signals() -> None:
-    """Ctrl-C, and a terminal that is closed, reach every process of it: only the first is to answer."""
+    """Ignores Ctrl-C and SIGHUP, which a terminal sends to all its processes: the first one handles them."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -1,23 +1,23 @@
-// The page: what is drawn is a list of operations; the list makes the two canvases, and these are what is sent.
+// The page. The drawing is a list of operations. Replaying them produces the two canvases that are sent.
 
 const $ = (id) => document.getElementById(id);
 const sheet = $("sheet"), ink = $("ink"), hints = $("hints"), colors = $("colors"), cursor = $("cursor");
-const SIZES = { pen: [2, 3, 4, 6, 9, 13, 19, 28], eraser: [8, 14, 22, 32, 44, 60, 80, 110], dab: [8, 12, 18, 24, 32, 42, 56, 72] };
+const SIZES = { pen: [2, 3, 4, 6, 9, 13, 19, 28], eraser: [8, 14, 22, 32, 44, 60, 80, 110], hint: [8, 12, 18, 24, 32, 42, 56, 72] };
 const INK = "#221f26";
 const VARIANTS = 4;
-// They are read after every stroke: kept where the processor is.
+// The canvases are read after every stroke, so they are kept in main memory.
 const context = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
-const WHILE_DRAWING = 600; // ms between two colourings of a stroke that is still being drawn
-const STEP = 8; // pixels of the page that an arrow key moves the pen
+const RECOLOR_INTERVAL = 600; // ms between two colourings during a stroke
+const KEY_STEP = 8; // pixels of the canvas by which an arrow key moves the pen
 
 const state = {
   tool: "pen", color: null, side: 1024,
-  done: [], undone: [], stroke: null, // operations; `stroke` is being drawn
-  seed: 0, chosen: 0, pictures: [],
+  done: [], undone: [], stroke: null, // operations; `stroke` is the one in progress
+  seed: 0, chosen: 0, images: [],
   examples: [], example: 0,
 };
 
-// ---- the page and its operations ------------------------------------------------------------------
+// ---- the drawing and its operations ----------------------------------------------------------------
 
 function setSize(width, height) {
   for (const canvas of [ink, hints, colors]) [canvas.width, canvas.height] = [width, height];
@@ -25,15 +25,15 @@ function setSize(width, height) {
   sheet.style.maxWidth = `calc(72vh * ${width / height})`;
 }
 
-function emptyPage() {
+function emptyDrawing() {
   const upright = innerHeight > innerWidth;
   const [long, short] = [state.side, Math.round(state.side * 3 / 4)];
-  return { kind: "page", picture: null, width: upright ? short : long, height: upright ? long : short };
+  return { kind: "image", image: null, width: upright ? short : long, height: upright ? long : short };
 }
 
-const canvasesOf = (stroke) => (stroke.tool === "pen" ? [ink] : stroke.tool === "dab" ? [hints] : [ink, hints]);
+const canvasesOf = (stroke) => (stroke.tool === "pen" ? [ink] : stroke.tool === "hint" ? [hints] : [ink, hints]);
 
-/** Draws a stroke from point `from` on; curves pass through the middles between points. */
+/** Draws a stroke from the point with index `from`, as curves through the midpoints between points. */
 function paint(stroke, from = 0) {
   const points = stroke.points;
   for (const canvas of canvasesOf(stroke)) {
@@ -44,7 +44,7 @@ function paint(stroke, from = 0) {
     pen.beginPath();
     for (let i = from; i < points.length; i++) {
       const here = points[i], before = points[Math.max(0, i - 1)], first = points[Math.max(0, i - 2)];
-      // One path for all points of one pressure: its soft rims would show where pieces overlap.
+      // All points of one pressure form one path: antialiased ends of several paths would show.
       if (i === from || here.pressure !== before.pressure) {
         if (i > from) pen.stroke();
         pen.lineWidth = stroke.width * here.pressure;
@@ -59,39 +59,39 @@ function paint(stroke, from = 0) {
   }
 }
 
-/** What was on the canvases before the stroke that is being drawn: at its end it is drawn anew, in one piece. */
-const before = new Map([ink, hints].map((canvas) => [canvas, document.createElement("canvas")]));
+/** The canvases before the stroke in progress. At its end the stroke is drawn again as one path. */
+const saved = new Map([ink, hints].map((canvas) => [canvas, document.createElement("canvas")]));
 
-function keep(stroke) {
-  for (const canvas of canvasesOf(stroke)) copy(canvas, before.get(canvas));
+function saveCanvases(stroke) {
+  for (const canvas of canvasesOf(stroke)) copy(canvas, saved.get(canvas));
 }
 
 function repaint(stroke) {
-  for (const canvas of canvasesOf(stroke)) copy(before.get(canvas), canvas);
+  for (const canvas of canvasesOf(stroke)) copy(saved.get(canvas), canvas);
   paint(stroke);
 }
 
 function copy(from, to) {
-  [to.width, to.height] = [from.width, from.height]; // which also empties it
+  [to.width, to.height] = [from.width, from.height]; // also clears the canvas
   context(to).drawImage(from, 0, 0);
 }
 
-function perform(operation) {
+function apply(operation) {
   if (operation.kind === "stroke") return paint(operation);
   setSize(operation.width, operation.height);
-  if (operation.picture) context(ink).drawImage(operation.picture, 0, 0);
+  if (operation.image) context(ink).drawImage(operation.image, 0, 0);
 }
 
 function add(operation) {
   state.done.push(operation);
   state.undone = [];
-  if (operation.kind !== "stroke") perform(operation);
+  if (operation.kind !== "stroke") apply(operation);
   changed();
 }
 
 function replay() {
-  const start = state.done.findLastIndex((operation) => operation.kind === "page");
-  for (const operation of state.done.slice(start)) perform(operation);
+  const start = state.done.findLastIndex((operation) => operation.kind === "image");
+  for (const operation of state.done.slice(start)) apply(operation);
 }
 
 function undo() {
@@ -110,7 +110,7 @@ function redo() {
 
 const isDrawn = () => {
   const last = state.done.at(-1);
-  return state.stroke || (last && (last.kind === "stroke" || last.picture));
+  return state.stroke || (last && (last.kind === "stroke" || last.image));
 };
 
 function changed() {
@@ -120,9 +120,9 @@ function changed() {
   recolor();
 }
 
-// ---- strokes --------------------------------------------------------------------------------------
+// ---- strokes ---------------------------------------------------------------------------------------
 
-function place(event) {
+function pointOf(event) {
   const box = sheet.getBoundingClientRect();
   return {
     x: (event.clientX - box.left) * ink.width / box.width,
@@ -136,10 +136,10 @@ const width = () => SIZES[state.tool][$("size").value - 1];
 function begin(point, pointer) {
   state.stroke = {
     kind: "stroke", tool: state.tool, width: width(), points: [point], pointer,
-    color: state.tool === "dab" ? state.color : INK,
+    color: state.tool === "hint" ? state.color : INK,
   };
   sheet.classList.add("drawn");
-  keep(state.stroke);
+  saveCanvases(state.stroke);
   paint(state.stroke);
 }
 
@@ -147,7 +147,7 @@ let lastColored = 0;
 function extend(point) {
   state.stroke.points.push(point);
   paint(state.stroke, state.stroke.points.length - 1);
-  if (performance.now() - lastColored > WHILE_DRAWING) recolor();
+  if (performance.now() - lastColored > RECOLOR_INTERVAL) recolor();
 }
 
 function end() {
@@ -159,33 +159,33 @@ function end() {
 }
 
 function moveCursor(x, y) {
-  const scale = sheet.clientWidth / ink.width, wide = Math.max(4, width() * scale);
+  const scale = sheet.clientWidth / ink.width, diameter = Math.max(4, width() * scale);
   Object.assign(cursor.style, {
-    display: "block", width: `${wide}px`, height: `${wide}px`, left: `${x * scale}px`, top: `${y * scale}px`,
-    background: state.tool === "dab" ? state.color : "transparent",
+    display: "block", width: `${diameter}px`, height: `${diameter}px`, left: `${x * scale}px`, top: `${y * scale}px`,
+    background: state.tool === "hint" ? state.color : "transparent",
   });
 }
 
 sheet.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0 || state.stroke) return; // a second finger draws nothing
+  if (event.button !== 0 || state.stroke) return; // a second finger does not draw
   event.preventDefault();
   sheet.focus({ preventScroll: true });
-  try { sheet.setPointerCapture(event.pointerId); } catch { /* it has gone already */ }
-  begin(place(event), event.pointerId);
+  try { sheet.setPointerCapture(event.pointerId); } catch { /* the pointer has been released */ }
+  begin(pointOf(event), event.pointerId);
 });
 sheet.addEventListener("pointermove", (event) => {
-  const at = place(event);
-  moveCursor(at.x, at.y);
+  const point = pointOf(event);
+  moveCursor(point.x, point.y);
   if (state.stroke?.pointer !== event.pointerId) return;
   const all = event.getCoalescedEvents?.() ?? [];
-  for (const one of all.length ? all : [event]) extend(place(one));
+  for (const each of all.length ? all : [event]) extend(pointOf(each));
 });
 for (const name of ["pointerup", "pointercancel"]) {
   sheet.addEventListener(name, (event) => { if (state.stroke?.pointer === event.pointerId) end(); });
 }
 sheet.addEventListener("pointerleave", () => { if (!state.stroke && !keys.here) cursor.style.display = "none"; });
 
-// ---- drawing with the keyboard --------------------------------------------------------------------
+// ---- drawing with the keyboard ---------------------------------------------------------------------
 
 const keys = { x: 0, y: 0, here: false };
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -197,7 +197,7 @@ sheet.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (!keys.here) Object.assign(keys, { x: ink.width / 2, y: ink.height / 2, here: true });
   if (move) {
-    const step = STEP * (event.shiftKey ? 5 : 1);
+    const step = KEY_STEP * (event.shiftKey ? 5 : 1);
     keys.x = Math.min(ink.width, Math.max(0, keys.x + move[0] * step));
     keys.y = Math.min(ink.height, Math.max(0, keys.y + move[1] * step));
     if (state.stroke?.pointer === "keys") extend({ x: keys.x, y: keys.y, pressure: 1 });
@@ -216,84 +216,85 @@ sheet.addEventListener("blur", () => {
   cursor.style.display = "none";
 });
 
-// ---- asking for colours ---------------------------------------------------------------------------
+// ---- requests --------------------------------------------------------------------------------------
 
-function say(sentence, wrong = false) {
-  $("status").textContent = sentence || "\u00a0";
-  $("status").classList.toggle("wrong", wrong);
+function showStatus(text, isError = false) {
+  $("status").textContent = text || "\u00a0";
+  $("status").classList.toggle("error", isError);
 }
 
-/** The answer to a request; its sentence, as an Error, if it was refused. */
-async function ask(path, body) {
-  let answer;
+/** Sends a request and returns the response; throws an Error with the message of the server. */
+async function request(path, body) {
+  let response;
   try {
-    answer = await fetch(path, body === undefined ? {} : { method: "POST", body });
+    response = await fetch(path, body === undefined ? {} : { method: "POST", body });
   } catch {
-    throw new Error("no answer from linewash: is scripts/serve.py still running?");
+    throw new Error("no response from the server: is it still running?");
   }
-  if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw new Error(told.error ?? `linewash answered ${answer.status}`);
+  if (response.ok) return response;
+  const content = await response.json().catch(() => ({}));
+  throw new Error(content.error ?? `the server responded with status ${response.status}`);
 }
 
 const base64 = (canvas) => canvas.toDataURL("image/png").split(",")[1];
-const paper = document.createElement("canvas");
+const flattened = document.createElement("canvas");
 
-function question(more) {
-  [paper.width, paper.height] = [ink.width, ink.height];
-  const page = context(paper);
-  page.fillStyle = "#fff";
-  page.fillRect(0, 0, paper.width, paper.height);
-  page.drawImage(ink, 0, 0);
-  const start = state.done.findLastIndex((operation) => operation.kind === "page");
+/** The body of a request: the lines on white, and the hints on transparency. */
+function requestBody(more) {
+  [flattened.width, flattened.height] = [ink.width, ink.height];
+  const canvas = context(flattened);
+  canvas.fillStyle = "#fff";
+  canvas.fillRect(0, 0, flattened.width, flattened.height);
+  canvas.drawImage(ink, 0, 0);
+  const start = state.done.findLastIndex((operation) => operation.kind === "image");
   const strokes = [...state.done.slice(start), ...(state.stroke ? [state.stroke] : [])];
-  const dabbed = strokes.some((operation) => operation.tool === "dab") && hasInk(hints);
+  const hasHints = strokes.some((operation) => operation.tool === "hint") && hasOpaquePixels(hints);
   return JSON.stringify({
-    drawing: base64(paper), hints: dabbed ? base64(hints) : null,
+    drawing: base64(flattened), hints: hasHints ? base64(hints) : null,
     variants: state.stroke ? state.chosen + 1 : VARIANTS, seed: state.seed, ...more,
   });
 }
 
-function hasInk(canvas) {
+function hasOpaquePixels(canvas) {
   const data = context(canvas).getImageData(0, 0, canvas.width, canvas.height).data;
   for (let i = 3; i < data.length; i += 4) if (data[i] >= 128) return true;
   return false;
 }
 
-let wanted = false, asking = false;
+let isStale = false, isBusy = false;
 
-/** Colours what is drawn now; while an answer is awaited, only the newest wish is kept. */
+/** Colours the drawing. Calls during a request are merged into one that follows it. */
 async function recolor() {
-  wanted = true;
-  if (asking) return;
-  asking = true;
-  document.body.dataset.asking = "yes";
-  while (wanted) {
-    wanted = false;
+  isStale = true;
+  if (isBusy) return;
+  isBusy = true;
+  document.body.dataset.busy = "yes";
+  while (isStale) {
+    isStale = false;
     try {
       await colorOnce();
     } catch (error) {
-      say(error.message, true);
+      showStatus(error.message, true);
     }
   }
-  asking = false;
-  document.body.dataset.asking = "no";
+  isBusy = false;
+  document.body.dataset.busy = "no";
   document.body.dataset.settled = Number(document.body.dataset.settled ?? 0) + 1;
 }
 
 async function colorOnce() {
-  const began = lastColored = performance.now();
-  const found = isDrawn() ? (await (await ask("color", question())).json()).pictures : [];
-  state.pictures = await Promise.all(found.map(loaded));
+  const started = lastColored = performance.now();
+  const previews = isDrawn() ? (await (await request("color", requestBody())).json()).pictures : [];
+  state.images = await Promise.all(previews.map(loadImage));
   show();
-  const took = Math.round(performance.now() - began);
-  document.body.dataset.ms = took;
-  if (found.length) say(`coloured in ${took} ms`);
-  else if (isDrawn()) say("draw a little more: there is no line yet that can be seen");
-  else say("");
+  const milliseconds = Math.round(performance.now() - started);
+  document.body.dataset.ms = milliseconds;
+  if (previews.length) showStatus(`coloured in ${milliseconds} ms`);
+  else if (isDrawn()) showStatus("no lines detected yet: draw more");
+  else showStatus("");
 }
 
-async function loaded(data) {
+async function loadImage(data) {
   const image = new Image();
   image.src = `data:image/png;base64,${data}`;
   await image.decode();
@@ -301,108 +302,108 @@ async function loaded(data) {
 }
 
 function show() {
-  const chosen = Math.min(state.chosen, Math.max(0, state.pictures.length - 1));
-  const board = context(colors), picture = state.pictures[chosen];
-  board.clearRect(0, 0, colors.width, colors.height);
-  if (picture) board.drawImage(picture, 0, 0, colors.width, colors.height);
+  const chosen = Math.min(state.chosen, Math.max(0, state.images.length - 1));
+  const canvas = context(colors), image = state.images[chosen];
+  canvas.clearRect(0, 0, colors.width, colors.height);
+  if (image) canvas.drawImage(image, 0, 0, colors.width, colors.height);
   for (const [index, button] of [...$("variants").children].entries()) {
-    const one = state.pictures[index];
-    button.disabled = !one;
-    button.setAttribute("aria-checked", String(Boolean(one) && index === chosen));
-    button.tabIndex = one && index === chosen ? 0 : -1;
-    button.replaceChildren(...(one ? [one] : []));
-    if (one) one.alt = "";
+    const preview = state.images[index];
+    button.disabled = !preview;
+    button.setAttribute("aria-checked", String(Boolean(preview) && index === chosen));
+    button.tabIndex = preview && index === chosen ? 0 : -1;
+    button.replaceChildren(...(preview ? [preview] : []));
+    if (preview) preview.alt = "";
   }
-  for (const id of ["png", "ora", "others"]) $(id).disabled = !picture;
+  for (const id of ["png", "ora", "others"]) $(id).disabled = !image;
 }
 
-// ---- files ----------------------------------------------------------------------------------------
+// ---- files -----------------------------------------------------------------------------------------
 
-async function openPicture(data, source, name) {
-  say(`reading ${name} …`);
+async function openImage(data, source, name) {
+  showStatus(`reading ${name} …`);
   try {
-    const answer = await ask(`lines?source=${source}`, data);
-    await lay(await answer.blob());
-    const hint = source === "drawing" ? " If it is a photograph, take Open photo." : "";
-    say(`these are the lines of ${name}.${hint}`);
+    const response = await request(`lines?source=${source}`, data);
+    await replaceDrawing(await response.blob());
+    const advice = source === "drawing" ? "; for a photo of a scene, use Open photo" : "";
+    showStatus(`lines of ${name}${advice}`);
   } catch (error) {
-    say(`${name}: ${error.message}`, true);
+    showStatus(`${name}: ${error.message}`, true);
   }
 }
 
-async function lay(blob) {
-  const picture = await createImageBitmap(blob);
+async function replaceDrawing(blob) {
+  const image = await createImageBitmap(blob);
   state.chosen = 0;
-  add({ kind: "page", picture, width: picture.width, height: picture.height });
+  add({ kind: "image", image, width: image.width, height: image.height });
 }
 
 async function openExample() {
   try {
     const name = state.examples[state.example++ % state.examples.length];
-    await lay(await (await ask(`examples/${name}`)).blob());
+    await replaceDrawing(await (await request(`examples/${name}`)).blob());
   } catch (error) {
-    say(error.message, true);
+    showStatus(error.message, true);
   }
 }
 
 async function download(format) {
   try {
-    const variant = Math.min(state.chosen, state.pictures.length - 1);
-    const answer = await ask("download", question({ format, variant, lines: $("lines").checked }));
+    const variant = Math.min(state.chosen, state.images.length - 1);
+    const response = await request("download", requestBody({ format, variant, lines: $("lines").checked }));
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(await answer.blob());
+    link.href = URL.createObjectURL(await response.blob());
     link.download = `drawing.${format}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   } catch (error) {
-    say(error.message, true);
+    showStatus(error.message, true);
   }
 }
 
 let source = "drawing";
-function choose(what) {
-  source = what;
+function chooseFile(newSource) {
+  source = newSource;
   $("file").value = "";
   $("file").click();
 }
 
-function accept(list, as) {
-  const file = [...(list ?? [])][0];
-  if (file) openPicture(file, as, file.name || "the picture");
+function openFile(files, kind) {
+  const file = [...(files ?? [])][0];
+  if (file) openImage(file, kind, file.name || "the image");
 }
 
-$("file").addEventListener("change", () => accept($("file").files, source));
+$("file").addEventListener("change", () => openFile($("file").files, source));
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("over"); });
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
-  accept(event.dataTransfer.files, "drawing");
+  openFile(event.dataTransfer.files, "drawing");
 });
-addEventListener("paste", (event) => accept(event.clipboardData.files, "drawing"));
+addEventListener("paste", (event) => openFile(event.clipboardData.files, "drawing"));
 
-// ---- tools ----------------------------------------------------------------------------------------
+// ---- tools -----------------------------------------------------------------------------------------
 
-function take(tool, color = null) {
+function selectTool(tool, color = null) {
   [state.tool, state.color] = [tool, color];
-  for (const button of $("tool").children) check(button, button.dataset.tool === tool);
-  for (const button of $("palette").children) check(button, tool === "dab" && button.dataset.color === color);
-  if (tool !== "dab" && $("palette").firstChild) $("palette").firstChild.tabIndex = 0;
+  for (const button of $("tool").children) setChecked(button, button.dataset.tool === tool);
+  for (const button of $("palette").children) setChecked(button, tool === "hint" && button.dataset.color === color);
+  if (tool !== "hint" && $("palette").firstChild) $("palette").firstChild.tabIndex = 0;
 }
 
-function check(button, on) {
-  button.setAttribute("aria-checked", String(on));
-  button.tabIndex = on || button.parentElement.id === "tool" ? 0 : -1;
+function setChecked(button, isChecked) {
+  button.setAttribute("aria-checked", String(isChecked));
+  button.tabIndex = isChecked || button.parentElement.id === "tool" ? 0 : -1;
 }
 
-function pick(index) {
-  if (!state.pictures[index]) return;
+function selectVariant(index) {
+  if (!state.images[index]) return;
   state.chosen = index;
   show();
 }
 
-/** Arrow keys move within a group, as everywhere. */
-function arrows(group) {
+/** Lets arrow keys move within a group of buttons. */
+function addArrowKeys(group) {
   group.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const all = [...group.children].filter((button) => !button.disabled);
@@ -414,57 +415,57 @@ function arrows(group) {
   });
 }
 
-/** What a colour is called, for those who do not see it: from hue, saturation and lightness. */
+/** The name of a colour for screen readers, from its hue, saturation and lightness. */
 function colorName(hex) {
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255);
   const high = Math.max(r, g, b), low = Math.min(r, g, b), range = high - low, light = (high + low) / 2;
   const tone = light < 0.3 ? "dark " : light > 0.75 ? "light " : "";
   if (range < 0.1) return light < 0.12 ? "black" : light > 0.93 ? "white" : `${tone}grey`;
-  const turn = high === r ? ((g - b) / range + 6) % 6 : high === g ? (b - r) / range + 2 : (r - g) / range + 4;
+  const hue = high === r ? ((g - b) / range + 6) % 6 : high === g ? (b - r) / range + 2 : (r - g) / range + 4;
   const names = ["red", "orange", "yellow", "lime", "green", "mint", "cyan", "sky blue", "blue", "violet", "magenta", "pink"];
-  return tone + names[Math.round(turn * 2) % 12];
+  return tone + names[Math.round(hue * 2) % 12];
 }
 
-function furnish(about) {
-  state.side = about.side;
-  state.examples = about.examples;
-  $("dabs").hidden = !about.hints;
-  for (const color of about.hints ? about.palette : []) {
+function setUp(settings) {
+  state.side = settings.side;
+  state.examples = settings.examples;
+  $("hint-colors").hidden = !settings.hints;
+  for (const color of settings.hints ? settings.palette : []) {
     const button = document.createElement("button");
     button.setAttribute("role", "radio");
     button.setAttribute("aria-label", `${colorName(color)} ${color}`);
     button.title = colorName(color);
     button.dataset.color = button.style.background = color;
-    button.addEventListener("click", () => take("dab", color));
+    button.addEventListener("click", () => selectTool("hint", color));
     $("palette").append(button);
   }
   for (let index = 0; index < VARIANTS; index++) {
     const button = document.createElement("button");
     button.setAttribute("role", "radio");
     button.setAttribute("aria-label", `Colouring ${index + 1}`);
-    button.addEventListener("click", () => pick(index));
+    button.addEventListener("click", () => selectVariant(index));
     $("variants").append(button);
   }
-  take("pen");
+  selectTool("pen");
   show();
-  add(emptyPage());
+  add(emptyDrawing());
 }
 
-const clickers = {
-  open: () => choose("drawing"), photo: () => choose("photo"), example: openExample,
-  new: () => { state.chosen = 0; add(emptyPage()); },
+const buttonActions = {
+  open: () => chooseFile("drawing"), photo: () => chooseFile("photo"), example: openExample,
+  new: () => { state.chosen = 0; add(emptyDrawing()); },
   undo, redo, png: () => download("png"), ora: () => download("ora"),
   others: () => { state.seed++; recolor(); },
 };
-for (const [id, act] of Object.entries(clickers)) $(id).addEventListener("click", act);
-for (const button of $("tool").children) button.addEventListener("click", () => take(button.dataset.tool));
-for (const id of ["tool", "palette", "variants"]) arrows($(id));
+for (const [id, action] of Object.entries(buttonActions)) $(id).addEventListener("click", action);
+for (const button of $("tool").children) button.addEventListener("click", () => selectTool(button.dataset.tool));
+for (const id of ["tool", "palette", "variants"]) addArrowKeys($(id));
 $("lines").addEventListener("change", () => { ink.hidden = !$("lines").checked; });
 $("colored").addEventListener("change", () => { colors.hidden = hints.hidden = !$("colored").checked; });
 
 const resize = (step) => { $("size").value = Number($("size").value) + step; };
 const shortcuts = {
-  p: () => take("pen"), e: () => take("eraser"), o: clickers.open, n: clickers.new, r: () => $("others").click(),
+  p: () => selectTool("pen"), e: () => selectTool("eraser"), o: buttonActions.open, n: buttonActions.new, r: () => $("others").click(),
   "[": () => resize(-1), "]": () => resize(1),
 };
 addEventListener("keydown", (event) => {
@@ -475,12 +476,12 @@ addEventListener("keydown", (event) => {
     return key === "y" || event.shiftKey ? redo() : undo();
   }
   if (event.altKey || event.repeat) return;
-  if (/^[1-4]$/.test(key)) pick(Number(key) - 1);
+  if (/^[1-4]$/.test(key)) selectVariant(Number(key) - 1);
   else if (shortcuts[key]) shortcuts[key]();
 });
 
 try {
-  furnish(await (await ask("about")).json());
+  setUp(await (await request("about")).json());
 } catch (error) {
-  say(error.message, true);
+  showStatus(error.message, true);
 }
