@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -81,10 +82,10 @@ EXCEPTED = {
     "python scripts/bench/epochs.py --images photos --train unet": (
         "test_bench.py::test_every_variant_of_n_epochs_is_measured"
     ),
-    "python scripts/bench/soak.py --output out/soak": (
+    "python scripts/bench/soak.py -o out/soak": (
         "an hour: test_bench.py::test_a_short_soak_test_writes_its_figures"
     ),
-    "./scripts/build_starter.sh": "an hour: test_starter.py::test_it_is_as_accurate_as_was_measured judges",
+    "./scripts/build_starter.sh": "an hour: test_starter.py::test_its_accuracy_is_as_measured checks it",
     "python scripts/verify_shards.py DATASET": "no such dataset; it is run with another name",
     "python -m preprocess --runner DataflowRunner --project ID --region NAME --temp_location gs://BUCKET/tmp "
     "--input gs://BUCKET/images --output gs://BUCKET/dataset --max_num_workers 50": (GOOGLE),
@@ -314,6 +315,28 @@ def test_links_lead_somewhere(path: str) -> None:
         file = (ROOT / path).parent / name if name else ROOT / path
         assert file.exists(), target
         assert not anchor or anchor in anchors(file.read_text()), target
+
+
+def settings_table() -> str:
+    """The settings of `python -m training --help` as a Markdown table. Shared ones are listed once."""
+    rows, listed, model = ["| setting | default | |", "|---|---|---|"], set(), ""
+    lines = help_of("-m training").splitlines()
+    for number, line in enumerate(lines):
+        if heading := re.match(r"(?:  with model=(\w+):|(\w+): )", line):
+            model = heading[1] or ""
+        if setting := re.match(r"  (\w+\.\w+)=(\S+)(.*)", line):
+            tail = [setting[3]]
+            tail += itertools.takewhile(lambda text: text.startswith(" " * 20), lines[number + 1 :])
+            sentence = " ".join(" ".join(tail).split())
+            name = f"`{setting[1]}`" + (f" (`model={model}`)" if model not in ("", "unet") else "")
+            if (setting[1], sentence) not in listed:
+                rows.append(f"| {name} | {setting[2]} | {sentence} |")
+            listed.add((setting[1], sentence))
+    return "\n".join(rows)
+
+
+def test_the_table_of_settings_is_that_of_help() -> None:
+    assert settings_table() in READMES["training/README.md"], "replace it with this table"
 
 
 def test_files_exist() -> None:
