@@ -128,9 +128,7 @@ def read_drawing(
     shape = line_map_shape(rgb.shape[0], rgb.shape[1], max_side)
     strokes = _detect_strokes(to_grey(rgb, dark_on_light), *shape)
     if not strokes.any() or strokes.all():  # without paper between them there are no lines either
-        raise EmptyDrawingError(
-            "there are no lines in the image: draw darker, or type --lines dark or --lines light"
-        )
+        raise EmptyDrawingError("there are no lines in the image: draw darker ones")
     return Drawing(rgb, centre_lines(strokes), strokes, dark_on_light)
 
 
