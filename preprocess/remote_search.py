@@ -27,26 +27,29 @@ def remote_files(pattern: InputPattern, output: str, skipped: Skipped) -> Iterat
     prefix = glob_prefix(pattern.path) if pattern.glob else f"{pattern.path}/"
     # A folder that matches a glob stands for all files below it.
     globs = [compile_glob(text) for text in (pattern.path, f"{pattern.path}/**")] if pattern.glob else []
+    named_parts = _named_parts(pattern.glob)
     for stored in files.listing(f"{prefix}**"):
         # Some programs create an empty object for a folder, whose name ends in a slash.
         if stored.path.endswith("/") or (skip_dataset and stored.path.startswith(dataset)):
             continue
         if globs and not any(regex.match(stored.path) for regex in globs):
             continue
-        name = _mask_matched_parts(relative_path(stored.path, pattern.root), pattern.glob)
+        name = _mask(relative_path(stored.path, pattern.root), named_parts)
         if not skipped.add_hidden(name, pattern.root):
             yield stored
 
 
-def _mask_matched_parts(path: str, pattern_glob: str) -> str:
-    """Replaces the parts of `path` that the glob names by `-`, so that they are not skipped as hidden."""
-    if not pattern_glob:
+def _named_parts(pattern_glob: str) -> list[str]:
+    """Returns the parts of a glob that name files or folders which are taken even if they are hidden."""
+    parts = pattern_glob.split("/") if pattern_glob else []
+    return [part for part in parts if part.startswith(HIDDEN_PREFIXES) or not glob.has_magic(part)]
+
+
+def _mask(path: str, named_parts: list[str]) -> str:
+    """Replaces parts of `path` that match `named_parts` by `-`, so that they are not skipped as hidden."""
+    if not named_parts:
         return path
-    named = [
-        part
-        for part in pattern_glob.split("/")
-        if part.startswith(HIDDEN_PREFIXES) or not glob.has_magic(part)
-    ]
     return "/".join(
-        "-" if any(fnmatch.fnmatchcase(part, name) for name in named) else part for part in path.split("/")
+        "-" if any(fnmatch.fnmatchcase(part, name) for name in named_parts) else part
+        for part in path.split("/")
     )

@@ -180,14 +180,14 @@ def run_json(data: bytes) -> None:
             read(root)
 
 
-def state(data: bytes) -> None:
+def checkpoint(data: bytes) -> None:
     """Reads the checkpoint of a run, with a digest that matches its bytes."""
-    from training.loop.checkpoint_file import DamagedCheckpointError, read_state
+    from training.loop.checkpoint_file import DamagedCheckpointError, read_checkpoint
 
-    path = _temporary_folder() / "1.state"
-    path.write_bytes(data + hashlib.sha256(data).digest())
+    path = _temporary_folder() / "step-00000001.npz"
+    path.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
     with contextlib.suppress(DamagedCheckpointError):
-        read_state(path)
+        read_checkpoint(path)
 
 
 def page(data: bytes) -> None:
@@ -226,8 +226,8 @@ def drawing(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json, state, page,
-        layer, drawing,
+        photo, tar, records, shard, manifest, receipt, gpl, hexes, colors, export_json, run_json,
+        checkpoint, page, layer, drawing,
     )
 }  # fmt: skip
 

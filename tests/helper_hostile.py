@@ -12,6 +12,7 @@ import json
 import struct
 import sys
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import tfrecords_schema as schema
 CORPUS = Path(__file__).resolve().parent / "testdata" / "hostile"
 MAX_FILE_BYTES = 1 << 16  # of a file in testdata
 NESTING = 100_000
+DIGEST_BYTES = 64  # at the end of a checkpoint
 LAYOUT = schema.RecordLayout.from_sizes(8, 8, 64)
 
 Cases = dict[str, bytes]
@@ -144,6 +146,7 @@ def hostile_photos() -> Cases:
         "most.png": giant_png(2**31 - 1, 2**31 - 1),
         "header.png": giant_png(8_000, 8_000),
         "short.png": photos()["plain.png"][:20],
+        "half-header.png": photos()["plain.png"][:24],
         "short.jpg": b"\xff\xd8\xff",
         "scans.jpg": scans(512, 2_000),
         "orientation.jpg": with_orientation(plain, 65_535),
@@ -441,34 +444,98 @@ def hostile_runs() -> Cases:
     }
 
 
-def plain_state(
-    arrays: object = (("w", "float32", [2]),), content: bytes = bytes(8), **more: object
+def npy(descr: object = "<f4", shape: object = (2,), content: bytes = bytes(8), order: bool = False) -> bytes:
+    """Returns an .npy file, whose header may contradict its content."""
+    header = {"descr": descr, "fortran_order": order, "shape": shape}
+    return npy_with_header(repr(header).encode(), content)
+
+
+def npy_with_header(header: bytes, content: bytes = b"") -> bytes:
+    """Returns an .npy file with the given header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + content
+
+
+def plain_progress(**more: object) -> bytes:
+    """Returns the progress.json of a run after two steps."""
+    fields = {"epoch": 1, "step": 2, "steps_in_epoch": 2, "pixel_sums": [0.0], "history": []}
+    return json.dumps(fields | more).encode()
+
+
+def plain_checkpoint(
+    *variables: bytes,
+    progress: bytes | None = None,
+    first: str = "progress.json",
+    name: str = "w.npy",
+    compression: int = zipfile.ZIP_STORED,
 ) -> bytes:
-    """A state without its digest."""
-    progress = {"epoch": 1, "step": 2, "in_epoch": 2, "sums": [0.0], "history": []} | more
-    head = json.dumps({"progress": progress, "arrays": arrays}).encode()
-    return b"linewash state 1\n" + struct.pack("<Q", len(head)) + head + content
+    """Returns a checkpoint without its digest."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(first), plain_progress() if progress is None else progress)
+        for index, variable in enumerate(variables):
+            member = zipfile.ZipInfo(f"variables/{index:05d}/{name}")
+            archive.writestr(member, variable, compression)
+        archive.comment = bytes(DIGEST_BYTES)
+    return file.getvalue()[:-DIGEST_BYTES]
 
 
-def hostile_states() -> Cases:
-    """States with a right digest and a wrong content."""
+def with_fields(checkpoint: bytes, *fields: tuple[int, str, int]) -> bytes:
+    """Changes fields of the last member in the zip directory: (offset, struct format, value)."""
+    changed, start = bytearray(checkpoint), checkpoint.rindex(b"PK\x01\x02")
+    for offset, form, value in fields:
+        struct.pack_into(form, changed, start + offset, value)
+    return bytes(changed)
+
+
+def with_copies(checkpoint: bytes, copies: int) -> bytes:
+    """Lists the last member many times in the zip directory, so that its bytes would be read many times."""
+    first, last = checkpoint.index(b"PK\x01\x02"), checkpoint.rindex(b"PK\x01\x02")
+    end = checkpoint.index(b"PK\x05\x06")
+    directory = checkpoint[first:last] + copies * checkpoint[last:end]
+    counts = (0, 0, copies + 1, copies + 1, len(directory), first, DIGEST_BYTES)
+    return checkpoint[:first] + directory + struct.pack("<4s4H2IH", b"PK\x05\x06", *counts)
+
+
+def hostile_checkpoints() -> Cases:
+    """Returns checkpoints that are wrong although their digest matches."""
+    plain = plain_checkpoint(npy())
     return {
         "pickle": b"cos\nsystem\n(S'true'\ntR.",
-        "objects": plain_state([["w", "object", [1]]]),
-        "objects2": plain_state([["w", "O", [1]]]),
-        "strings": plain_state([["w", "S8", [1]]]),
-        "huge": plain_state([["w", "float32", [1 << 40]]]),
-        "negative": plain_state([["w", "float32", [-1]]]),
-        "shape": plain_state([["w", "float32", ["2"]]]),
-        "dtype": plain_state([["w", "no such", [2]]]),
-        "short": plain_state(content=bytes(4)),
-        "arrays": plain_state({"w": 1}),
-        "history": plain_state(history=[{"number": 1}]),
-        "extra": plain_state(evil=1),
-        "list": b"linewash state 1\n" + struct.pack("<Q", 2) + b"[]",
-        "header": b"linewash state 1\n" + struct.pack("<Q", 2**64 - 1),
-        "deep": b"linewash state 1\n" + struct.pack("<Q", 2 * NESTING) + deep(),
-        "magic": b"linewash state 1\n",
+        "objects": plain_checkpoint(npy("|O", (1,))),
+        "pickled": plain_checkpoint(npy("|O", (), b"cos\nsystem\n(S'true'\ntR.")),
+        "strings": plain_checkpoint(npy("|S8", (1,))),
+        "records": plain_checkpoint(npy([("a", "<f4"), ("b", "<f4")], (1,))),
+        "pairs": plain_checkpoint(npy("(2,)<f4", (1,))),
+        "huge": plain_checkpoint(npy(shape=(1 << 40,))),
+        "overflow": plain_checkpoint(npy(shape=(1 << 62, 4))),
+        "negative": plain_checkpoint(npy(shape=(-1,))),
+        "negatives": plain_checkpoint(npy(shape=(-1, -2))),
+        "shape": plain_checkpoint(npy(shape=("2",))),
+        "fortran": plain_checkpoint(npy(shape=(2, 1), order=True)),
+        "dtype": plain_checkpoint(npy("no such")),
+        "short": plain_checkpoint(npy(content=bytes(4))),
+        "no-array": plain_checkpoint(b"w"),
+        "version": plain_checkpoint(b"\x93NUMPY\x03\x00" + struct.pack("<I", 2**32 - 1)),
+        "deep-header": plain_checkpoint(npy_with_header(b"-" * 60_000)),
+        "name": plain_checkpoint(npy(), name="w"),
+        "first": plain_checkpoint(npy(), first="progress"),
+        "no-member": struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, DIGEST_BYTES),
+        "history": plain_checkpoint(progress=plain_progress(history=[{"number": 1}])),
+        "extra": plain_checkpoint(progress=plain_progress(evil=1)),
+        "list": plain_checkpoint(progress=b"[]"),
+        "deep": plain_checkpoint(progress=deep()),
+        "deflated": plain_checkpoint(npy(), compression=zipfile.ZIP_DEFLATED),
+        "bzip2": plain_checkpoint(npy(content=bytes(1 << 22)), compression=zipfile.ZIP_BZIP2),
+        "size": with_fields(plain, (20, "<I", 1 << 31), (24, "<I", 1 << 31)),
+        "packed-size": with_fields(plain, (20, "<I", 1 << 31)),
+        "encrypted": with_fields(plain, (8, "<H", 1)),
+        "method": with_fields(plain, (10, "<H", 99)),
+        "needs": with_fields(plain, (6, "<H", 99)),
+        "offset": with_fields(plain, (42, "<I", 1 << 31)),
+        "crc": with_fields(plain, (16, "<I", 0)),
+        "overlap": with_copies(plain_checkpoint(npy(shape=(1 << 12,), content=bytes(1 << 14))), 300),
+        "old": b"linewash state 1\n" + struct.pack("<Q", 2) + b"{}",
+        "truncated": plain[: len(plain) // 2],
         "empty": b"",
     }
 
@@ -513,7 +580,7 @@ VALID: dict[str, Cases] = {
     "colors": {"plain.json": b'[[0, 0, 0], "#ffffff"]'},
     "export_json": {"plain.json": json.dumps(plain_export()).encode()},
     "run_json": {"plain.json": json.dumps(plain_run()).encode()},
-    "state": {"plain": plain_state()},
+    "checkpoint": {"plain": plain_checkpoint(npy())},
     "page": drawings(),
     "layer": {"clear.png": drawings()["clear.png"], "palette.gif": drawings()["palette.gif"]},
     "drawing": {"plain.png": drawings()["plain.png"], "clear.png": drawings()["clear.png"]},
@@ -537,7 +604,7 @@ HOSTILE: dict[str, Cases] = {
     "colors": hostile_colors(),
     "export_json": hostile_exports(),
     "run_json": hostile_runs(),
-    "state": hostile_states(),
+    "checkpoint": hostile_checkpoints(),
     "page": hostile_drawings(),
     "layer": {"text.png": hostile_drawings()["text.png"], "giant.png": hostile_drawings()["giant.png"]},
     "drawing": {

@@ -1,4 +1,4 @@
-"""A short training run, and what two runs must have in common to have ended alike."""
+"""Settings of a short training run, and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-# Three epochs of six steps: states after steps 4, 6, 6 (scored), 8, 12, 12 (scored), 16, 18, 18 (scored).
+# Three epochs of six steps, with checkpoints after steps 4, 6, 8, 12, 16 and 18. Those at the end of an epoch
+# (6, 12, 18) are written again with its validation scores.
 SETTINGS = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.steps_per_epoch=null",
     "trainer.epochs=3", "trainer.checkpoint_steps=4", "trainer.checkpoint_minutes=null",
@@ -17,18 +18,21 @@ TIMINGS = {"seconds", "images_per_second", "input_wait"}
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
+    """Returns the rows of history.csv without the columns that depend on the clock."""
     with (run_dir / "history.csv").open(newline="") as file:
         return [{key: row[key] for key in row.keys() - TIMINGS} for row in csv.DictReader(file)]
 
 
 def assert_same_end(run_dir: Path, expected: Path) -> None:
+    """Asserts that two runs have the same history and, bit for bit, the same networks."""
     assert rows(run_dir) == rows(expected)
     for name in ("last.keras", "best.keras"):
-        found, wanted = (
+        weights, expected_weights = (
             keras.models.load_model(directory / "checkpoints" / name, compile=False).get_weights()
             for directory in (run_dir, expected)
         )
-        assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+        for weight, expected_weight in zip(weights, expected_weights, strict=True):
+            assert np.array_equal(weight, expected_weight)
     assert not list(run_dir.rglob(".writing.*"))
 
 

@@ -26,17 +26,17 @@ SETTINGS = columns(HANDS, NONE, HANDS)
 EACH = pytest.mark.parametrize("title", [title for title in SETTINGS if title != "drawing"])
 
 
-def pictures(count: int = 16, size: int = 32) -> tuple[tf.Tensor, tf.Tensor]:
+def make_examples(count: int = 16, size: int = 32) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns random edges, and the same pattern as labels."""
     labels = np.random.default_rng(0).random((count, size, size)) < 0.15
     return tf.constant(labels[..., None], tf.float32), tf.constant(labels, tf.uint8)
 
 
 def run(
-    config: AugmentConfig, which: Any = slice(None), seed: int = 1, epoch: int = 1, jit: bool = False
+    config: AugmentConfig, rows: Any = slice(None), seed: int = 1, epoch: int = 1, jit: bool = False
 ) -> Any:
-    edges, labels = (np.asarray(x)[which] for x in pictures())
-    ids = np.arange(100, 116, dtype=np.int32)[which]
+    edges, labels = (np.asarray(x)[rows] for x in make_examples())
+    ids = np.arange(100, 116, dtype=np.int32)[rows]
     step = tf.function(lambda e, y, i, n: augment(e, y, StatelessRandom(seed, n, i), config), jit_compile=jit)
     return [x.numpy() for x in step(tf.constant(edges), tf.constant(labels), ids, tf.constant(epoch))]
 
@@ -45,9 +45,9 @@ def run(
 def test_it_is_a_function_of_seed_epoch_and_id_in_any_batch(title: str) -> None:
     config = SETTINGS[title]
     first = run(config)
-    which = np.array([5, 2, 11])
-    for whole, part in zip(first, run(config, which), strict=True):
-        assert np.array_equal(whole[which], part)
+    rows = np.array([5, 2, 11])
+    for whole, part in zip(first, run(config, rows), strict=True):
+        assert np.array_equal(whole[rows], part)
     for other in (run(config, epoch=2), run(config, seed=2)):
         assert not np.array_equal(first[0], other[0])
 
@@ -59,7 +59,7 @@ def test_xla_gives_the_same_result(title: str) -> None:
 
 
 def test_off_is_identity() -> None:
-    edges, labels = pictures()
+    edges, labels = make_examples()
     after = augment(edges, labels, StatelessRandom(0, tf.constant(1), tf.range(16)), NONE)
     assert after[0] is edges
     assert after[1] is labels
@@ -69,11 +69,11 @@ def test_geometry_moves_edges_and_labels_together() -> None:
     geometry = dataclasses.replace(NONE, flip=0.5, scale=2.0, translate=8.0)
     edges, labels = run(geometry)
     assert np.array_equal(edges[..., 0], labels)
-    assert not np.array_equal(labels, pictures()[1])
+    assert not np.array_equal(labels, make_examples()[1])
 
 
 def test_flip_twice_is_identity() -> None:
-    both, chosen = pictures(), tf.range(16) % 2 == 0
+    both, chosen = make_examples(), tf.range(16) % 2 == 0
     for before, after in zip(both, flip(*flip(*both, chosen), chosen), strict=True):
         assert np.array_equal(before, after)
 

@@ -158,9 +158,9 @@ def test_drawing_hints_undo_and_downloads(page: Page) -> None:
     with page.expect_download() as download:
         page.click("#png")
     assert download.value.suggested_filename == "drawing.png"
-    picture = np.array(Image.open(io.BytesIO(downloaded(download.value))).convert("RGB"))
-    assert picture.shape == (*canvas(page, "ink").shape[:2], 3)
-    roof = picture[int(0.4 * len(picture)), int(0.45 * picture.shape[1])]
+    image = np.array(Image.open(io.BytesIO(downloaded(download.value))).convert("RGB"))
+    assert image.shape == (*canvas(page, "ink").shape[:2], 3)
+    roof = image[int(0.4 * len(image)), int(0.45 * image.shape[1])]
     assert tuple(roof) == tuple(bytes.fromhex(red[1:]))
     with page.expect_download() as download:
         page.click("#ora")

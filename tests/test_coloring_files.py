@@ -41,7 +41,7 @@ def sketch() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def picture(export: Path, sketch: bytes) -> ColoredImage:
+def colored(export: Path, sketch: bytes) -> ColoredImage:
     return colorize(read_drawing(sketch), load(export))[0]
 
 
@@ -49,7 +49,7 @@ def names(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-# ----------------------------------------------------------------------------------------- input files
+# -------------------------------------------------------------------------------------------- input files
 
 
 def test_images_are_recognized_by_content_and_other_files_are_counted(
@@ -139,7 +139,7 @@ def test_a_pipe_can_be_a_drawing(tmp_path: Path, export: Path, sketch: bytes, ca
     assert (tmp_path / "out.png").is_file()
 
 
-# ---------------------------------------------------------------------------------------- arguments
+# ---------------------------------------------------------------------------------------------- arguments
 
 
 def test_a_tilde_and_a_trailing_slash_are_accepted(
@@ -193,7 +193,7 @@ def test_names_that_are_not_utf8_are_read_and_printed(
     assert "b\\udcfccher" in capfd.readouterr().out
 
 
-# ----------------------------------------------------------------------------------- after a failure
+# ---------------------------------------------------------------------------------------- after a failure
 
 
 def test_a_failed_write_keeps_the_existing_file(
@@ -273,14 +273,14 @@ def test_too_little_memory_for_one_drawing_does_not_stop_the_others(
     assert "1 of 2 drawings coloured" in output.out
 
 
-def test_layers_are_generated_one_at_a_time(picture: ColoredImage, tmp_path: Path) -> None:
+def test_layers_are_generated_one_at_a_time(colored: ColoredImage, tmp_path: Path) -> None:
     height, width = 1200, 1600
     rng = np.random.default_rng(0)
     labels = cv2.resize(
-        rng.integers(0, len(picture.palette), (30, 40)).astype(np.uint16), (width, height), interpolation=0
+        rng.integers(0, len(colored.palette), (30, 40)).astype(np.uint16), (width, height), interpolation=0
     )
     large = ColoredImage(
-        labels, picture.palette, read_drawing(encode_image(on_white(draw(home, width, height, 4, seed=1))))
+        labels, colored.palette, read_drawing(encode_image(on_white(draw(home, width, height, 4, seed=1))))
     )
     layer = height * width * 4
     assert large.drawing.line_opacity.any()  # computed once, before memory is traced
@@ -294,7 +294,7 @@ def test_layers_are_generated_one_at_a_time(picture: ColoredImage, tmp_path: Pat
     assert peak < 3.5 * layer
 
 
-# ------------------------------------------------------------------------------------------ progress
+# ----------------------------------------------------------------------------------------------- progress
 
 
 class Screen(io.StringIO):

@@ -57,7 +57,7 @@ def house(tmp_path: Path, house_png: bytes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def picture(export: Path, house_png: bytes) -> ColoredImage:
+def colored(export: Path, house_png: bytes) -> ColoredImage:
     return colorize(read_drawing(house_png), load(export))[0]
 
 
@@ -256,7 +256,7 @@ def test_a_region_with_two_hints_is_split_between_them() -> None:
     assert (labels[52:] == 9).all()
 
 
-# --------------------------------------------------------------------------------------- pictures and files
+# ------------------------------------------------------------------------------------------- output files
 
 
 @pytest.mark.parametrize("size", [(320, 250), (60, 200), (41, 37), (900, 300)])
@@ -286,32 +286,32 @@ def test_variants_differ_and_are_reproducible(export: Path, house_png: bytes) ->
     assert speckle(variants[3].labels) < 0.002  # whole regions change, not pixels
 
 
-def test_each_pixel_is_in_exactly_one_colour_layer(picture: ColoredImage) -> None:
-    lines, *colors = layers(picture)
+def test_each_pixel_is_in_exactly_one_colour_layer(colored: ColoredImage) -> None:
+    lines, *colors = layers(colored)
     assert lines.name == "lines"
     alpha = np.stack([layer.rgba[..., 3] for layer in colors])
     assert set(np.unique(alpha)) <= {0, 255}
     assert ((alpha == 255).sum(0) == 1).all()
     merged = sum(layer.rgba[..., :3].astype(int) * (layer.rgba[..., 3:] // 255) for layer in colors)
-    assert np.array_equal(merged, picture.rgb())
+    assert np.array_equal(merged, colored.rgb())
     assert [layer.name for layer in colors] == [
         color_name(PALETTE, int(label))
-        for label in sorted(np.unique(picture.labels), key=lambda k: np.sum(picture.labels == k))
+        for label in sorted(np.unique(colored.labels), key=lambda k: np.sum(colored.labels == k))
     ]
 
 
-def test_a_png_has_the_palettes_colours_only(picture: ColoredImage) -> None:
-    with Image.open(io.BytesIO(to_png(picture))) as image:
+def test_a_png_has_the_palettes_colours_only(colored: ColoredImage) -> None:
+    with Image.open(io.BytesIO(to_png(colored))) as image:
         assert image.mode == "P"
-        assert np.array_equal(np.asarray(image.convert("RGB")), picture.rgb())
-    with Image.open(io.BytesIO(to_png(picture, overlay=True))) as image:
-        assert np.array_equal(np.asarray(image), picture.rgb(overlay=True))
-    inked = picture.drawing.line_opacity > 0.9
-    assert picture.rgb(overlay=True)[inked].mean() < 60
+        assert np.array_equal(np.asarray(image.convert("RGB")), colored.rgb())
+    with Image.open(io.BytesIO(to_png(colored, overlay=True))) as image:
+        assert np.array_equal(np.asarray(image), colored.rgb(overlay=True))
+    inked = colored.drawing.line_opacity > 0.9
+    assert colored.rgb(overlay=True)[inked].mean() < 60
 
 
-def test_openraster_follows_its_specification(picture: ColoredImage) -> None:
-    data = to_ora(picture)
+def test_openraster_follows_its_specification(colored: ColoredImage) -> None:
+    data = to_ora(colored)
     assert (
         data[30:54] == b"mimetypeimage/openraster"
     )  # first, stored, no extra field: the type is readable from its bytes
@@ -319,7 +319,7 @@ def test_openraster_follows_its_specification(picture: ColoredImage) -> None:
         assert archive.testzip() is None
         names = archive.namelist()
         root = ElementTree.fromstring(archive.read("stack.xml"))
-        height, width = picture.labels.shape
+        height, width = colored.labels.shape
         assert (root.tag, root.get("w"), root.get("h")) == ("image", str(width), str(height))
         stack = root.find("stack")
         assert stack is not None
@@ -333,7 +333,7 @@ def test_openraster_follows_its_specification(picture: ColoredImage) -> None:
         assert np.abs(np.asarray(merged.convert("RGB")) - shown).max() <= 2
         with Image.open(io.BytesIO(archive.read("Thumbnails/thumbnail.png"))) as image:
             assert max(image.size) <= 256
-    assert to_ora(picture) == data
+    assert to_ora(colored) == data
 
 
 def test_hints_colour_the_regions_they_lie_on(hinted: Path, house_png: bytes) -> None:
@@ -363,7 +363,7 @@ def test_strokes_survive_any_resizing() -> None:
         assert set(np.unique(small)) == {0, 1, 2}
 
 
-# --------------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------------- the command
 
 
 def run_script(*argv: object) -> subprocess.CompletedProcess[str]:
@@ -394,7 +394,7 @@ def test_an_unreadable_file_is_named_and_skipped(tmp_path: Path, export: Path, h
     (folder / "below").mkdir(parents=True)
     (folder / "good.png").write_bytes(house_png)
     (folder / "below" / "good.png").write_bytes(house_png)
-    (folder / "bad.jpg").write_bytes(b"not a picture")
+    (folder / "bad.jpg").write_bytes(b"not an image")
     (folder / "notes.txt").write_bytes(b"no drawing")
     done = run_script("--run", export, folder, "-o", tmp_path / "out")
     assert done.returncode == 1
@@ -468,6 +468,18 @@ def test_hints_of_the_command(
     assert "no transparency" in run_main(capsys, 2, *argv)
     hints.write_bytes(hint_strokes(100, 250, [("0.1,0.1 0.5,0.5", (0, 0, 0))]))
     assert "the hints are 100 x 250" in run_main(capsys, 1, *argv)
+
+
+def test_for_an_empty_drawing_the_flag_of_the_polarity_is_named(
+    tmp_path: Path, export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(encode_image(np.full((100, 100, 3), 255, np.uint8)))
+    argv = ("--run", export, empty, "-o", tmp_path / "x.png")
+    error = run_main(capsys, 1, *argv)
+    assert "there are no lines" in error
+    assert "--lines dark" in error
+    assert "there are no edges" in run_main(capsys, 1, *argv, "--from", "photo")
 
 
 def test_an_output_that_cannot_be_written_is_reported(

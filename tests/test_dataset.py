@@ -117,7 +117,7 @@ def _other_version(manifest: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("damage", "sentence"),
+    ("damage", "message"),
     [
         (lambda manifest: None, "no manifest.json"),
         (_other_version, "schema version 99"),
@@ -128,7 +128,7 @@ def _other_version(manifest: bytes) -> bytes:
     ],
     ids=["missing", "newer", "foreign", "truncated", "empty", "list"],
 )
-def test_unusable_manifests(tiny_dataset: TinyDataset, damage: Any, sentence: str) -> None:
+def test_unusable_manifests(tiny_dataset: TinyDataset, damage: Any, message: str) -> None:
     root = tiny_dataset()
     path = root / schema.MANIFEST_NAME
     damaged = damage(path.read_bytes())
@@ -137,7 +137,7 @@ def test_unusable_manifests(tiny_dataset: TinyDataset, damage: Any, sentence: st
         path.write_bytes(damaged)
     with pytest.raises(UsageError) as error:
         ShardedDataset.open(str(root))
-    assert sentence in str(error.value)
+    assert message in str(error.value)
     assert str(root) in str(error.value)
 
 

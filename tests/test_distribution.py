@@ -1,4 +1,4 @@
-"""Several devices, several processes: the same run as one device's, faster; mistakes are sentences."""
+"""Runs on several devices and in several processes: the loss curve is that of one device."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from helper_commands import ROOT, run_main, training_main
 
-pytestmark = pytest.mark.slow  # each starts TensorFlow, some of them twice
+pytestmark = pytest.mark.slow  # each starts TensorFlow in one or more processes
 SMALL = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,1]", "trainer.batch_size=8",
     "trainer.steps_per_epoch=5", "augment=hands", "trainer.panel_images=2",
 ]  # fmt: skip
-# What a machine with two GPUs is, for TensorFlow, on a machine without any.
+# Makes TensorFlow see two devices, as on a machine with two GPUs.
 TWO_DEVICES = """
 import sys, tensorflow as tf
 device = tf.config.list_physical_devices("CPU")[0]
@@ -69,7 +69,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def cluster(workers: int = 2) -> list[dict[str, str]]:
-    """The environment of each of the processes that train together."""
+    """Returns the environment variables of each process that shares the run."""
     addresses = [f"localhost:{port}" for port in free_ports(workers)]
     tasks = [{"type": "worker", "index": index} for index in range(workers)]
     return [{"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task})} for task in tasks]
@@ -83,22 +83,22 @@ def alone(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run_dir
 
 
-def test_two_devices_learn_what_one_does(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_devices_have_the_curve_of_one(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     end(start(shared_dataset, tmp_path / "run", "trainer.strategy=mirrored", code=TWO_DEVICES))
     assert_same_curve(tmp_path / "run", alone)
 
 
-def test_two_processes_learn_what_one_does(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_have_the_curve_of_one(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     both = [
         start(shared_dataset, tmp_path / "run", "trainer.strategy=multi_worker", **env) for env in cluster()
     ]
     (chief, _), (other, _) = (end(process) for process in both)
     assert_same_curve(tmp_path / "run", alone)
     assert "epoch   2" in chief
-    assert other == "", "one of them speaks"
+    assert other == "", "only the chief prints"
 
 
-def test_a_run_goes_on_with_more_devices(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_run_is_resumed_with_more_devices(shared_dataset: Path, alone: Path, tmp_path: Path) -> None:
     end(start(shared_dataset, tmp_path / "run", "trainer.epochs=1", "optimizer.schedule=constant"))
     end(start(
         shared_dataset, tmp_path / "run", "optimizer.schedule=constant", "trainer.strategy=mirrored",
@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_more_devices(shared_dataset: Path, alone: Path, tmp_
     assert_same_curve(tmp_path / "run", tmp_path / "whole")
 
 
-def test_half_precision_means_and_hints_on_two_devices(shared_dataset: Path, tmp_path: Path) -> None:
+def test_half_precision_ema_and_hints_on_two_devices(shared_dataset: Path, tmp_path: Path) -> None:
     process = start(
         shared_dataset, tmp_path / "run", "trainer.strategy=mirrored", "trainer.precision=mixed_float16",
         "trainer.ema=0.9", "model.hints=true", "trainer.jit_compile=true", code=TWO_DEVICES,
@@ -118,7 +118,7 @@ def test_half_precision_means_and_hints_on_two_devices(shared_dataset: Path, tmp
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
 
 
-def test_processes_that_disagree_say_so(shared_dataset: Path, tmp_path: Path) -> None:
+def test_processes_that_disagree_are_reported(shared_dataset: Path, tmp_path: Path) -> None:
     both = [
         start(
             shared_dataset, tmp_path / "run", "trainer.strategy=multi_worker", f"trainer.seed={seed}", **env
@@ -131,24 +131,24 @@ def test_processes_that_disagree_say_so(shared_dataset: Path, tmp_path: Path) ->
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_when_a_process_dies_the_others_say_so_and_all_go_on(
+def test_a_killed_process_is_reported_and_all_resume(
     shared_dataset: Path, alone: Path, tmp_path: Path
 ) -> None:
     run_dir, overrides = tmp_path / "run", ["trainer.strategy=multi_worker", "trainer.checkpoint_steps=1"]
     chief, other = (start(shared_dataset, run_dir, *overrides, **env) for env in cluster())
-    while not list(run_dir.glob("checkpoints/00001-0000000[23].state")):
+    while not list(run_dir.glob("checkpoints/step-0000000[23].npz")):
         assert chief.poll() is None, chief.communicate()
     other.kill()
     other.communicate()
     _, errors = end(chief, code=1)
-    assert "another of the 2 processes of this run is gone: start all of them again" in errors
+    assert "another of the 2 processes of this run has ended: start all of them again" in errors
     for process in [start(shared_dataset, run_dir, *overrides, **env) for env in cluster()]:
         end(process)
     assert_same_curve(run_dir, alone)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "env", "words"),
+    ("overrides", "env", "message"),
     [
         (["trainer.strategy=multi_worker"], {}, "TF_CONFIG is not set; set it for each process, as in"),
         (["trainer.strategy=multi_worker"], {"TF_CONFIG": "{}"}, "TF_CONFIG={}; set it for each process"),
@@ -159,16 +159,16 @@ def test_when_a_process_dies_the_others_say_so_and_all_go_on(
         ),
     ],
 )  # fmt: skip
-def test_slips_are_sentences(
-    overrides: list[str], env: dict[str, str], words: str, shared_dataset: Path, tmp_path: Path
+def test_mistakes_are_reported_in_a_sentence(
+    overrides: list[str], env: dict[str, str], message: str, shared_dataset: Path, tmp_path: Path
 ) -> None:
-    where = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = run_main(training_main, *where, *SMALL, *overrides, env={**os.environ, **env})
+    paths = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}"]
+    done = run_main(training_main, *paths, *SMALL, *overrides, env={**os.environ, **env})
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
-    assert words in done.stderr
+    assert message in done.stderr
 
 
-def test_a_batch_that_cannot_be_shared_is_a_sentence(shared_dataset: Path, tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_split_is_reported_in_a_sentence(shared_dataset: Path, tmp_path: Path) -> None:
     overrides = ["trainer.strategy=mirrored", "trainer.batch_size=7", "trainer.steps_per_epoch=null"]
     _, errors = end(start(shared_dataset, tmp_path / "run", *overrides, code=TWO_DEVICES), code=2)
-    assert "cannot be shared evenly by 2 devices: type trainer.batch_size=6" in errors
+    assert "cannot be split evenly among 2 devices: type trainer.batch_size=6" in errors

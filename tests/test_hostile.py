@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
@@ -21,7 +22,7 @@ from helper_commands import ROOT, run_main, training_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.loop.checkpoint_file import DamagedCheckpointError, read_state
+from training.loop.checkpoint_file import DamagedCheckpointError, read_checkpoint
 
 # TensorFlow reads shards in threads, which cannot be ended. They are tested in a subprocess only.
 IN_PROCESS = [name for name in fuzz.TARGETS if name != "shard"]
@@ -68,6 +69,15 @@ def test_damaged_files_are_read_or_refused(target: str, data: st.DataObject) -> 
     fuzz.TARGETS[target](data.draw(mutated(valid)))
 
 
+@pytest.mark.parametrize("name", helper_hostile.HOSTILE["checkpoint"])
+def test_a_wrong_checkpoint_with_a_matching_digest_is_refused(name: str, tmp_path: Path) -> None:
+    content = helper_hostile.HOSTILE["checkpoint"][name]
+    path = tmp_path / "step-00000001.npz"
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+    with pytest.raises(DamagedCheckpointError):
+        read_checkpoint(path)
+
+
 # ------------------------------------------------------------------------------ files that would run code
 
 
@@ -82,10 +92,10 @@ class Touch:
 
 
 def test_a_pickle_is_not_a_checkpoint(tmp_path: Path) -> None:
-    path, canary = tmp_path / "1.state", tmp_path / "canary"
+    path, canary = tmp_path / "step-00000001.npz", tmp_path / "canary"
     path.write_bytes(pickle.dumps(Touch(canary)))
     with pytest.raises(DamagedCheckpointError):
-        read_state(path)
+        read_checkpoint(path)
     assert not canary.exists()
 
 

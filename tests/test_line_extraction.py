@@ -99,18 +99,18 @@ def test_lines_stay_thin_and_unbroken_at_any_size(plain: Drawing) -> None:
     assert cv2.connectedComponents(resize_lines(diagonal, 500, 460), connectivity=8)[0] == 2
 
 
-# ------------------------------------------------------------------------------------------------- drawings
+# ----------------------------------------------------------------------------------------------- drawings
 
 
 def test_every_kind_of_drawing_gives_the_same_lines(ink: np.ndarray, plain: Drawing) -> None:
     rgba = on_transparent(ink)
-    white_on_nothing = rgba.copy()
-    white_on_nothing[..., :3] = 240
+    white_on_transparent = rgba.copy()
+    white_on_transparent[..., :3] = 240
     drawings = {
         "jpeg": encode_image(on_white(ink), "JPEG"),
         "board": encode_image(on_black(ink)),
         "alpha": encode_image(rgba),
-        "light ink on nothing": encode_image(white_on_nothing),
+        "light ink on transparency": encode_image(white_on_transparent),
         "grey": encode_image(np.asarray(Image.fromarray(on_white(ink)).convert("L"))),
         "faint": encode_image((255 - 0.25 * (255 - on_white(ink))).astype(np.uint8)),
         "pencil": encode_image(simulate_pencil(ink, seed=3)),
@@ -129,16 +129,16 @@ def test_sixteen_bits_are_read(ink: np.ndarray, plain: Drawing) -> None:
 
 
 def test_lighting_does_not_matter() -> None:
-    page = on_white(draw(sea, 1000, 750, 4, seed=2))
-    lit, shaded = (read_drawing(encode_image(simulate_photo(page, 5, s), "JPEG")) for s in (0.0, 1.0))
+    image = on_white(draw(sea, 1000, 750, 4, seed=2))
+    lit, shaded = (read_drawing(encode_image(simulate_photo(image, 5, s), "JPEG")) for s in (0.0, 1.0))
     assert agreement(lit, shaded) > 0.98
-    assert agreement(read_drawing(encode_image(page)), shaded) > 0.97
+    assert agreement(read_drawing(encode_image(image)), shaded) > 0.97
 
 
 def test_shading_is_removed_and_strokes_stay_dark() -> None:
-    page = np.tile(np.linspace(0.35, 0.9, 400, dtype=np.float32), (300, 1))
-    page[100:105, 20:380] *= 0.2
-    darkness = remove_shading(page)
+    image = np.tile(np.linspace(0.35, 0.9, 400, dtype=np.float32), (300, 1))
+    image[100:105, 20:380] *= 0.2
+    darkness = remove_shading(image)
     assert darkness[100:105, 30:370].min() > 0.7
     assert np.quantile(np.delete(darkness, slice(96, 109), axis=0), 0.99) < 0.05
 
@@ -162,10 +162,10 @@ def sun_only(pen: Pen) -> None:
 
 
 def test_a_filled_area_is_outlined() -> None:
-    page = np.full((400, 400, 3), 255, np.uint8)
-    cv2.rectangle(page, (100, 120), (300, 320), (0, 0, 0), -1)
-    cv2.line(page, (20, 60), (380, 60), (0, 0, 0), 3)
-    drawing = read_drawing(encode_image(page))
+    image = np.full((400, 400, 3), 255, np.uint8)
+    cv2.rectangle(image, (100, 120), (300, 320), (0, 0, 0), -1)
+    cv2.line(image, (20, 60), (380, 60), (0, 0, 0), 3)
+    drawing = read_drawing(encode_image(image))
     scale = drawing.line_map.shape[0] / 400
     middle = slice(round(150 * scale), round(290 * scale))
     assert not drawing.line_map[middle, middle].any()
@@ -174,9 +174,9 @@ def test_a_filled_area_is_outlined() -> None:
 
 
 def test_the_polarity_can_be_given() -> None:
-    page = encode_image(on_white(draw(home, 300, 240, 2, seed=1)))
-    assert read_drawing(page, lines="auto").dark_on_light
-    assert not read_drawing(page, lines="light").dark_on_light
+    image = encode_image(on_white(draw(home, 300, 240, 2, seed=1)))
+    assert read_drawing(image, lines="auto").dark_on_light
+    assert not read_drawing(image, lines="light").dark_on_light
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 3), (8, 1)])
@@ -186,8 +186,8 @@ def test_exif_orientation_is_applied(ink: np.ndarray, orientation: int, turns: i
     exif[0x0112] = orientation
     file = io.BytesIO()
     image.save(file, "JPEG", exif=exif, quality=95)
-    page = read_image(file.getvalue())
-    assert np.abs(page.astype(int) - np.rot90(on_white(ink), turns)).mean() < 2
+    rotated = read_image(file.getvalue())
+    assert np.abs(rotated.astype(int) - np.rot90(on_white(ink), turns)).mean() < 2
 
 
 def test_a_photo_is_drawn_by_the_recipe() -> None:
@@ -195,14 +195,14 @@ def test_a_photo_is_drawn_by_the_recipe() -> None:
     from preprocess.recipe import DEFAULT
 
     rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (320, 240))
-    picture[:2, :2] = [[(0, 0, 0), (255, 255, 255)]] * 2
-    drawing = read_drawing(encode_image(picture), source="photo")
-    assert np.array_equal(drawing.line_map, to_edges(picture, DEFAULT))
+    photo = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (320, 240))
+    photo[:2, :2] = [[(0, 0, 0), (255, 255, 255)]] * 2
+    drawing = read_drawing(encode_image(photo), source="photo")
+    assert np.array_equal(drawing.line_map, to_edges(photo, DEFAULT))
     assert drawing.line_opacity.max() == 0
 
 
-# ------------------------------------------------------------------------------------------- what is rejected
+# ---------------------------------------------------------------------------------------- rejected images
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -235,9 +235,9 @@ def test_unusable_files_are_reported(data: bytes, message: str) -> None:
 
 
 def test_noisy_empty_paper_has_no_lines() -> None:
-    page = simulate_photo(np.full((400, 500, 3), 255, np.uint8), seed=1)
+    image = simulate_photo(np.full((400, 500, 3), 255, np.uint8), seed=1)
     with pytest.raises(WorkError, match="there are no lines"):
-        read_drawing(encode_image(page, "JPEG"))
+        read_drawing(encode_image(image, "JPEG"))
 
 
 def test_hints_without_transparency_are_rejected() -> None:
@@ -254,7 +254,7 @@ def test_sketches_are_reproducible() -> None:
         assert read_drawing(sketch.data).line_map.any()
 
 
-# ------------------------------------------------------------------------------- background of transparency
+# ----------------------------------------------------------------------------- background of transparency
 
 
 def on_transparency(ink: np.ndarray, color: tuple[int, int, int], hidden: int = 0) -> np.ndarray:
@@ -339,10 +339,10 @@ def test_large_and_small_images_get_the_same_background() -> None:
 
 
 def test_little_ink_or_none_is_enough_to_choose_the_background() -> None:
-    page = np.zeros((1000, 1000), np.float32)
-    cv2.line(page, (450, 450), (560, 500), 1.0, 4)
-    assert choose_background(on_transparency(page, (255, 255, 255))) == 0
-    assert choose_background(on_transparency(page, (0, 0, 0))) == 255
+    image = np.zeros((1000, 1000), np.float32)
+    cv2.line(image, (450, 450), (560, 500), 1.0, 4)
+    assert choose_background(on_transparency(image, (255, 255, 255))) == 0
+    assert choose_background(on_transparency(image, (0, 0, 0))) == 255
     assert choose_background(np.zeros((300, 300, 4), np.uint8)) == 255
     silhouette = cv2.circle(np.zeros((300, 300), np.float32), (150, 150), 90, 1.0, -1)
     assert choose_background(on_transparency(silhouette, (255, 255, 255))) == 0
@@ -355,16 +355,16 @@ def test_the_background_follows_a_given_polarity(ink: np.ndarray) -> None:
     assert (read_drawing(data, lines="dark").rgb[0, 0] == 255).all()
 
 
-# -------------------------------------------------------------------------------- strips and large drawings
+# ------------------------------------------------------------------------------ strips and large drawings
 
 
 def circles(width: int, height: int, line: int) -> np.ndarray:
     """Draws circles as a program does: no grain, hard edges."""
-    page, radius = np.full((height, width, 3), 255, np.uint8), min(width, height) // 3
+    image, radius = np.full((height, width, 3), 255, np.uint8), min(width, height) // 3
     for x in range(width // 2 % (3 * radius), width, 3 * radius):
         for y in range(height // 2 % (3 * radius), height, 3 * radius):
-            cv2.circle(page, (x, y), radius, (0, 0, 0), line)
-    return page
+            cv2.circle(image, (x, y), radius, (0, 0, 0), line)
+    return image
 
 
 @pytest.mark.parametrize(
@@ -373,9 +373,9 @@ def circles(width: int, height: int, line: int) -> np.ndarray:
     ids=["tall strip", "long strip", "fine lines, large", "narrow strip", "very small"],
 )
 def test_lines_of_strips_and_large_drawings_are_complete(width: int, height: int, line: int) -> None:
-    page = circles(width, height, line)
-    drawing = read_drawing(encode_image(page))
-    rows, columns = np.nonzero(page[..., 0] == 0)
+    image = circles(width, height, line)
+    drawing = read_drawing(encode_image(image))
+    rows, columns = np.nonzero(image[..., 0] == 0)
     near = cv2.dilate(drawing.line_map, np.ones((13, 13), np.uint8))
     map_rows, map_columns = (
         (2 * indices + 1) * small // (2 * large)
@@ -393,9 +393,9 @@ def test_the_shape_of_the_line_map() -> None:
 
 
 def test_a_thick_frame_does_not_hide_thin_lines() -> None:
-    page = circles(6600, 2000, 1)
-    cv2.rectangle(page, (40, 40), (6560, 1960), (0, 0, 0), 20)
-    lines = read_drawing(encode_image(page)).line_map
+    image = circles(6600, 2000, 1)
+    cv2.rectangle(image, (40, 40), (6560, 1960), (0, 0, 0), 20)
+    lines = read_drawing(encode_image(image)).line_map
     assert cv2.connectedComponents(lines, connectivity=8)[0] > 3  # the frame, and circles inside it
 
 

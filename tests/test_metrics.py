@@ -127,14 +127,14 @@ def test_the_training_loss_uses_the_training_split_and_the_palette(shared_datase
 
 
 @pytest.mark.parametrize(
-    ("override", "sentence"),
+    ("override", "message"),
     [
         ("loss.uniform_share=0", "loss.uniform_share must be above 0, up to 1; got 0"),
         ("loss.neighbour_sigma=-1", "loss.neighbour_sigma must be from 0 to 1; got -1"),
     ],
 )
-def test_settings_out_of_range(override: str, sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
+def test_settings_out_of_range(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         compose(["data.root=x", override])
 
 

@@ -15,7 +15,7 @@ from conftest import make_manifest
 from training.config import TrainConfig
 from training.hydra_config import compose
 from training.loop.distribution import Replicas
-from training.loop.step import Learner
+from training.loop.step import CompiledModel
 from training.models import build_model
 from training.models.predict import predict_labels
 from training.run.artifacts import save_network
@@ -197,13 +197,15 @@ def test_a_step_changes_the_weights(name: str, overrides: list[str]) -> None:
     config = small_config(name, *TINY[name], *overrides)
     size = max(8, config.model.stride)
     net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
-    learner = Learner.of(net, make_manifest(size), config, Replicas.of("one"))
+    compiled_model = CompiledModel.create(net, make_manifest(size), config, Replicas.create("one"))
     before = weights(net)
-    sums = [learner.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)]
+    sums = [
+        compiled_model.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)
+    ]
     assert np.isfinite(sums).all()
     assert sums[0][2] == 4 * size * size
     assert not np.array_equal(before, weights(net))
-    tally = learner.eval_step(*random_batch(size, count=3), tf.range(3))
+    tally = compiled_model.eval_step(*random_batch(size, count=3), tf.range(3))
     assert np.isfinite(tally.loss)
     assert tally.counts.numpy().sum() == 3 * size * size
     assert keras.config.dtype_policy().name == "float32"

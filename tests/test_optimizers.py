@@ -1,4 +1,4 @@
-"""Which optimizer each weight gets, for every network; and that Keras still calls what we override."""
+"""Which optimizer updates each weight, and whether Keras still calls the overridden methods."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from training.config import TrainConfig
 from training.errors import WorkError
 from training.hydra_config import compose
 from training.loop import optimizers
-from training.loop.checkpoint import load_progress
-from training.loop.checkpoint_file import Array, Progress, write_state
+from training.loop.checkpoint import load_newest_checkpoint
+from training.loop.checkpoint_file import Progress, SavedVariable, write_checkpoint
 from training.loop.distribution import Replicas
 from training.loop.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
-from training.loop.step import Learner
+from training.loop.step import CompiledModel
 from training.models import build_model, input_and_output_layers
 
 SMALL = {
@@ -29,7 +29,7 @@ SMALL = {
     "article": ["model=article", "model.width=0.005"],
     "article_logits": ["model=article_logits", "model.width=0.005"],
 }
-# Every convolution inside each network, as the files of training/models name them.
+# The hidden convolutions of each network, by the names that training/models gives them.
 HIDDEN = {
     "unet": [
         "down1", "with_place", "down2", "down2_block1_a", "down2_block1_b", "up1_narrow", "up1",
@@ -48,7 +48,7 @@ HIDDEN = {
         *[f"up{level}" for level in range(1, 7)],
     ],
 }  # fmt: skip
-# What sees the drawing, and what gives the scores.
+# The layers that take the drawing and the layer that returns the scores.
 ENDS = {
     "unet": {"half", "full_lines", "logits"},
     "resunet": {"in", "logits"},
@@ -67,7 +67,7 @@ def network(config: TrainConfig) -> keras.Model:
 
 @pytest.mark.parametrize("hints", [False, True], ids=["", "hints"])
 @pytest.mark.parametrize("name", SMALL)
-def test_muon_takes_the_convolutions_inside_and_adamw_all_else(name: str, hints: bool) -> None:
+def test_muon_updates_the_hidden_convolutions_and_adamw_all_else(name: str, hints: bool) -> None:
     config = configured(name, hints)
     net = network(config)
     optimizer = make_optimizer(
@@ -87,7 +87,7 @@ def test_muon_takes_the_convolutions_inside_and_adamw_all_else(name: str, hints:
 @pytest.mark.parametrize("hints", [False, True], ids=["", "hints"])
 @pytest.mark.parametrize("name", SMALL)
 def test_the_first_and_last_layers_are_those_at_the_ends_of_the_network(name: str, hints: bool) -> None:
-    """The marks are names; here the network's own connections say whether they are the right ones."""
+    """The layers are marked by name; their connections tell whether the marks are right."""
     config = configured(name, hints)
     net = network(config)
     weighted = [layer for layer in net.layers if hasattr(layer, "kernel")]
@@ -97,8 +97,8 @@ def test_the_first_and_last_layers_are_those_at_the_ends_of_the_network(name: st
     assert ENDS[name] <= set(input_and_output_layers(config.model))
 
 
-def one_weight(kernel: np.ndarray, gradient: np.ndarray, *, transposed: bool) -> np.ndarray:
-    """A kernel after one step of Muon at rate 1 without decay."""
+def muon_step(kernel: np.ndarray, gradient: np.ndarray, *, transposed: bool) -> np.ndarray:
+    """Returns a kernel after one step of Muon with learning rate 1 and no weight decay."""
     variable = keras.Variable(kernel, name="kernel")
     optimizer = ConvMuon(1.0, {variable.path: transposed}, weight_decay=0.0)
     optimizer.build([variable])
@@ -109,7 +109,7 @@ def one_weight(kernel: np.ndarray, gradient: np.ndarray, *, transposed: bool) ->
 def test_a_kernel_is_flattened_with_its_outputs_as_columns() -> None:
     rng = np.random.default_rng(0)
     gradient = rng.normal(size=(3, 3, 4, 6)).astype(np.float32)
-    update = -one_weight(np.zeros_like(gradient), gradient, transposed=False)
+    update = -muon_step(np.zeros_like(gradient), gradient, transposed=False)
     matrix = update.reshape(36, 6) / (0.2 * 6)  # 0.2 √max(3·3·4, 6)
     np.testing.assert_allclose(np.linalg.svd(matrix, compute_uv=False), np.ones(6), atol=0.35)
     # The direction is that of the nearest orthogonal matrix, U Vᵀ.
@@ -117,28 +117,30 @@ def test_a_kernel_is_flattened_with_its_outputs_as_columns() -> None:
     assert np.sum(matrix * (u @ v)) / np.linalg.norm(matrix) / np.sqrt(6) > 0.98
 
 
-def test_a_transposed_kernel_takes_the_step_of_the_same_map_untransposed() -> None:
-    """[h, w, out, in] and [h, w, in, out] are one linear map, so that one step is the other's, swapped."""
+def test_a_transposed_kernel_has_the_step_of_the_same_map_untransposed() -> None:
+    """[h, w, out, in] and [h, w, in, out] hold the same linear map: only the axes of the step differ."""
     rng = np.random.default_rng(1)
     kernel, gradient = rng.normal(size=(2, 3, 3, 4, 7)).astype(np.float32)
-    plain = one_weight(kernel, gradient, transposed=False)
-    swapped = one_weight(kernel.swapaxes(2, 3), gradient.swapaxes(2, 3), transposed=True)
+    plain = muon_step(kernel, gradient, transposed=False)
+    swapped = muon_step(kernel.swapaxes(2, 3), gradient.swapaxes(2, 3), transposed=True)
     np.testing.assert_allclose(swapped.swapaxes(2, 3), plain, rtol=1e-5, atol=1e-6)
 
 
-def test_transposed_convolutions_are_told_from_the_others() -> None:
+def test_transposed_convolutions_are_marked() -> None:
     config = configured("article_logits")
     kernels = hidden_kernels(network(config), input_and_output_layers(config.model))
     transposed = [layer for layer in HIDDEN["article_logits"] if layer.startswith("up")]
     transposed += ["middle3", "middle4"]
-    assert {path for path, is_so in kernels.items() if is_so} == {f"{layer}/kernel" for layer in transposed}
+    assert {path for path, is_transposed in kernels.items() if is_transposed} == {
+        f"{layer}/kernel" for layer in transposed
+    }
 
 
-# ---- what rests on Keras's private names --------------------------------------------------------------
+# ---- private names of Keras ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ours", [AdamW, ConvMuon], ids=lambda ours: ours.__name__)
-def test_keras_still_has_every_method_that_we_override(ours: type) -> None:
+def test_keras_has_every_overridden_method(ours: type) -> None:
     kerass = next(base for base in ours.__mro__ if base.__module__.startswith("keras"))
     overridden = [
         name
@@ -147,13 +149,13 @@ def test_keras_still_has_every_method_that_we_override(ours: type) -> None:
         for name, member in vars(base).items()
         if inspect.isfunction(member) and name != "__init__"
     ]
-    of_our_own = {"_orthogonal"}
-    missing = [name for name in overridden if name not in of_our_own and not hasattr(kerass, name)]
+    new = {"_orthogonalize"}
+    missing = [name for name in overridden if name not in new and not hasattr(kerass, name)]
     assert not missing, f"Keras {keras.__version__} has renamed {missing}: see training/loop/optimizers.py"
     assert "_all_reduce_sum_gradients" in overridden
 
 
-def test_keras_still_has_everything_that_we_use() -> None:
+def test_keras_has_every_attribute_that_is_used() -> None:
     variable = keras.Variable(np.zeros((3, 3, 2, 2), np.float32), name="kernel")
     optimizer = ConvMuon(0.1, {variable.path: False})
     optimizer.build([variable])
@@ -169,27 +171,27 @@ def test_keras_still_has_everything_that_we_use() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_keras_calls_every_method_that_we_override(
+def test_keras_calls_every_overridden_method(
     name: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If Keras renamed one, ours would still be there, and never be called: AdamW in silence."""
+    """If Keras renamed one, the override would never be called, and Muon would silently become AdamW."""
     called = set()
 
-    def spied(kind: type, method: str) -> None:
-        plain = getattr(kind, method)
+    def spy_on(kind: type, method: str) -> None:
+        original = getattr(kind, method)
 
-        def spy(self: Any, *given: Any, **named: Any) -> Any:
+        def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
             called.add(method)
-            return plain(self, *given, **named)
+            return original(self, *args, **kwargs)
 
         monkeypatch.setattr(kind, method, spy)
 
     expected = {"_all_reduce_sum_gradients"}
-    spied(optimizers._Summed, "_all_reduce_sum_gradients")
+    spy_on(optimizers._ReducedGradients, "_all_reduce_sum_gradients")
     if name == "muon":
-        expected |= {"_should_use_adamw", "update_step", "_orthogonal"}
+        expected |= {"_should_use_adamw", "update_step", "_orthogonalize"}
         for method in sorted(expected - {"_all_reduce_sum_gradients"}):
-            spied(ConvMuon, method)
+            spy_on(ConvMuon, method)
     variable = keras.Variable(np.ones((3, 3, 2, 2), np.float32), name="kernel")
     config = compose(["data.root=x", f"optimizer={name}"]).optimizer
     optimizer = make_optimizer(config, precision, {variable.path: False})
@@ -198,18 +200,18 @@ def test_keras_calls_every_method_that_we_override(
     assert called == expected
 
 
-# ---- runs that began before ---------------------------------------------------------------------------
+# ---- checkpoints of earlier versions ------------------------------------------------------------------
 
 
-def test_the_state_of_an_optimizer_with_other_variables_is_a_sentence(tmp_path: Path) -> None:
-    """Before the marks, Muon took the first layers of a network with hints: they had no velocity."""
+def test_a_checkpoint_of_an_optimizer_with_other_variables_is_refused(tmp_path: Path) -> None:
+    """Earlier versions updated the first layers of a network with hints by Muon, without a velocity."""
     config = configured("unet", hints=True)
-    learner = Learner.of(network(config), make_manifest(16), config, Replicas.of("one"))
-    kept = [v for v in learner.variables if not ("velocity" in v.path and "full_lines_kernel" in v.path)]
-    assert len(kept) == len(learner.variables) - 1
-    path = tmp_path / "00001-00000004.state"
-    write_state(path, Progress(step=4), [Array(v.path, v.numpy()) for v in kept])
+    model = CompiledModel.create(network(config), make_manifest(16), config, Replicas.create("one"))
+    saved = [v for v in model.variables if not ("velocity" in v.path and "full_lines_kernel" in v.path)]
+    assert len(saved) == len(model.variables) - 1
+    path = tmp_path / "step-00000004.npz"
+    write_checkpoint(path, Progress(step=4), [SavedVariable(v.path, v.numpy()) for v in saved])
     with pytest.raises(WorkError) as error:
-        load_progress(tmp_path, learner)
+        load_newest_checkpoint(tmp_path, model)
     for word in (str(path), "another version", "run.json", "hydra.run.dir=ANOTHER"):
         assert word in str(error.value)

@@ -1,8 +1,9 @@
-"""A run that is killed and started again ends as if nothing had happened, to the bit."""
+"""A run that is killed and resumed ends with the same weights, bit for bit, as an uninterrupted run."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -10,10 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,8 +32,14 @@ from training.data.dataset import ShardedDataset
 from training.errors import UsageError, WorkError
 from training.hydra_config import compose, from_run
 from training.loop import train as train_module
-from training.loop.checkpoint_file import Array, DamagedCheckpointError, Progress, read_state, write_state
-from training.loop.lock import only_trainer
+from training.loop.checkpoint_file import (
+    DamagedCheckpointError,
+    Progress,
+    SavedVariable,
+    read_checkpoint,
+    write_checkpoint,
+)
+from training.loop.lock import lock_run_directory
 from training.loop.signals import Interrupted, StopSignals
 from training.loop.train import Summary, train
 from training.metrics.scores import Scores
@@ -49,7 +58,7 @@ def run(root: Path, run_dir: Path, *overrides: str) -> Summary:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_curves() -> Iterator[None]:
-    """curves.png is drawn after each epoch, and takes longer than these epochs do; test_train looks at it."""
+    """Drawing curves.png takes longer than an epoch of these runs; test_train covers it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.run.plots.write_curves", lambda path, *_: path.touch())
         yield
@@ -57,30 +66,30 @@ def quick_curves() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def undisturbed(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run that nobody stopped."""
+    """The directory of an uninterrupted run."""
     return run(shared_dataset, tmp_path_factory.mktemp("undisturbed") / "run").run_dir
 
 
 def interrupt_at(
     step: int, monkeypatch: pytest.MonkeyPatch, times: int = 1, signum: int = signal.SIGINT
 ) -> None:
-    """Presses Ctrl-C, or sends another signal, while the step after `step` is under way."""
-    ordinary = train_module.learning_rate
-    calls = iter(range(10**6))
+    """Sends Ctrl-C or another signal to this process during the step after `step`."""
+    learning_rate = train_module.learning_rate
+    calls = itertools.count()
 
-    def press(*args: object) -> float:
+    def interrupt(*args: object) -> float:
         if next(calls) == step:
             for _ in range(times):
                 os.kill(os.getpid(), signum)
-        return ordinary(*args)  # type: ignore[arg-type]
+        return learning_rate(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train_module, "learning_rate", press)
+    monkeypatch.setattr(train_module, "learning_rate", interrupt)
 
 
-# Trains in one process after the other, each until the COUNTth call of one function, which is then as far as
-# it comes. They are forks of one that has imported TensorFlow and not yet used it: importing takes seconds.
+# Trains in one process after the other. Each is killed at the COUNTth call of one function. They are forks of
+# a process that has imported TensorFlow but not used it, because importing it takes seconds.
 DRIVER = """
-import json, os, signal, sys
+import itertools, json, os, signal, sys
 from pathlib import Path
 
 import keras
@@ -92,12 +101,12 @@ from training.run import artifacts, plots
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def half_a_state(ordinary):
-    def chunks(*args):
-        whole = list(ordinary(*args))
-        yield from whole[: len(whole) // 2]
+def half_a_checkpoint(original):
+    def write(archive, progress, variables):
+        original(archive, progress, variables[: len(variables) // 2])
+        archive.fp.flush()
         die()
-    return chunks
+    return write
 
 def half_a_network(_):
     def save(net, path):
@@ -110,16 +119,16 @@ def nothing(_):
 
 moments = {
     "step": (train, "learning_rate", nothing),
-    "writing a state": (checkpoint_file, "_chunks", half_a_state),
+    "writing a checkpoint": (checkpoint_file, "_write_members", half_a_checkpoint),
     "validating": (train, "evaluate", nothing),
     "before the networks": (artifacts.RunArtifacts, "write", nothing),
     "writing a network": (keras.Model, "save", half_a_network),
-    "None": (checkpoint_file, "_chunks", nothing),
+    "None": (checkpoint_file, "_write_members", nothing),
 }
-def run_until(where, name, deadly, count):
-    ordinary, calls = getattr(where, name), iter(range(1, 10**6))
-    setattr(where, name, lambda *args, **options: (
-        deadly(ordinary) if next(calls) == count else ordinary)(*args, **options))
+def run_until(owner, name, deadly, count):
+    original, calls = getattr(owner, name), itertools.count(1)
+    setattr(owner, name, lambda *args, **options: (
+        deadly(original) if next(calls) == count else original)(*args, **options))
     train.train(compose([f"data.root={root}", *settings]), ShardedDataset.open(root), Path(run_dir))
 
 root, run_dir, kills, *settings = sys.argv[1:]
@@ -135,24 +144,24 @@ Kill = tuple[str | None, int, str | None]
 
 
 def drive(root: Path, run_dir: Path, kills: list[Kill]) -> list[tuple[str, int]]:
-    """Trains in processes that end by kill -9, or (without a moment) by themselves.
+    """Trains in processes that are killed by SIGKILL; one without a moment is not.
 
     Returns:
-      What each printed, and how it ended: 0, or the negative number of the signal.
+      The stdout of each process, and its exit code: 0, or the negative number of the signal.
     """
     done = subprocess.run(
         [sys.executable, "-u", "-c", DRIVER, str(root), str(run_dir), json.dumps(kills), *SETTINGS],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    said = re.split(r"^ended with (-?\d+)\n", done.stdout, flags=re.MULTILINE)
-    assert (done.returncode, len(said)) == (0, 2 * len(kills) + 1), done.stderr
-    return list(zip(said[::2], map(int, said[1::2]), strict=False))
+    parts = re.split(r"^ended with (-?\d+)\n", done.stdout, flags=re.MULTILINE)
+    assert (done.returncode, len(parts)) == (0, 2 * len(kills) + 1), done.stderr
+    return list(zip(parts[::2], map(int, parts[1::2]), strict=False))
 
 
-# Moment, its count in this process, and where this process must have gone on.
+# The moment, its count in this process, and the position from which this process must have resumed.
 QUICK = [
     ("step", 6, None),
-    ("writing a state", 1, "from step 4 in epoch 1"),
+    ("writing a checkpoint", 1, "from step 4 in epoch 1"),
     ("writing a network", 3, "from step 4 in epoch 1"),
     (None, 0, "from step 12 in epoch 3"),
 ]
@@ -161,20 +170,18 @@ THOROUGH = [
     ("validating", 1, None),
     ("step", 1, "from step 6 in epoch 1"),
     ("before the networks", 1, "from step 6 in epoch 2"),
-    ("writing a state", 3, "from step 12 in epoch 3"),
+    ("writing a checkpoint", 3, "from step 12 in epoch 3"),
     ("writing a network", 2, "from step 18 in epoch 3"),
     (None, 0, "ended with epoch 3: nothing to do"),
 ]
 
 
 @pytest.mark.parametrize("kills", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)], ids=["", "more"])
-def test_kill_9_again_and_again(
-    shared_dataset: Path, undisturbed: Path, tmp_path: Path, kills: list[Kill]
-) -> None:
+def test_repeated_sigkill(shared_dataset: Path, undisturbed: Path, tmp_path: Path, kills: list[Kill]) -> None:
     ends = drive(shared_dataset, tmp_path / "run", kills)
-    for (moment, _, resumed), (said, code) in zip(kills, ends, strict=True):
+    for (moment, _, resumed), (stdout, code) in zip(kills, ends, strict=True):
         assert code == (-signal.SIGKILL if moment else 0)
-        assert resumed in said if resumed else "resumed" not in said
+        assert resumed in stdout if resumed else "resumed" not in stdout
     assert_same_end(tmp_path / "run", undisturbed)
 
 
@@ -189,20 +196,20 @@ def interrupted_run(root: Path, run_dir: Path, step: int, *overrides: str) -> Su
 
 @pytest.fixture(scope="module")
 def stopped(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the same run, stopped by Ctrl-C in its tenth step."""
+    """The directory of the same run, interrupted by Ctrl-C in its tenth step."""
     return interrupted_run(shared_dataset, tmp_path_factory.mktemp("stopped") / "run", 9).run_dir
 
 
 @pytest.fixture
 def run_dir(stopped: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of the directory of the interrupted run."""
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-def test_ctrl_c_saves_the_step(
+def test_ctrl_c_writes_a_checkpoint(
     run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # As the command line does: nothing but the directory is known.
+    # As the command line does: only the directory is given.
     config = from_run(run_dir, [])
     assert config == configure(shared_dataset)
     train(config, ShardedDataset.open(config.data.root), run_dir)
@@ -210,7 +217,7 @@ def test_ctrl_c_saves_the_step(
     assert_same_end(run_dir, undisturbed)
 
 
-def test_a_second_ctrl_c_ends_at_once_and_harms_nothing(
+def test_a_second_ctrl_c_ends_at_once_and_damages_nothing(
     run_dir: Path, shared_dataset: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -222,32 +229,48 @@ def test_a_second_ctrl_c_ends_at_once_and_harms_nothing(
     assert_same_end(run_dir, undisturbed)
 
 
-def test_a_damaged_state_falls_back(
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    older, newest = sorted((run_dir / "checkpoints").glob("*.state"))
+    older, newest = sorted((run_dir / "checkpoints").glob("step-*.npz"))
     flip_a_bit(newest)
     run(shared_dataset, run_dir)
-    said = capsys.readouterr().out
-    assert f"from step 8 in epoch 2 ({older.name}); damaged, so not used: {newest.name}\n" in said
+    stdout = capsys.readouterr().out
+    assert f"from step 8 in epoch 2 ({older.name}); damaged, so not used: {newest.name}\n" in stdout
     assert_same_end(run_dir, undisturbed)
 
 
-def test_without_a_whole_state_it_starts_again(
+def test_without_an_undamaged_checkpoint_the_run_starts_again(
     run_dir: Path, shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in (run_dir / "checkpoints").glob("*.state"):
+    for path in (run_dir / "checkpoints").glob("step-*.npz"):
         flip_a_bit(path)
     run(shared_dataset, run_dir)
     assert "resumed    at the beginning; damaged, so not used: " in capsys.readouterr().out
     assert_same_end(run_dir, undisturbed)
 
 
-def test_a_run_whose_states_were_deleted_is_not_begun_again(run_dir: Path, shared_dataset: Path) -> None:
-    for path in (run_dir / "checkpoints").glob("*.state"):
+def test_a_run_whose_checkpoints_were_deleted_is_refused(run_dir: Path, shared_dataset: Path) -> None:
+    for path in (run_dir / "checkpoints").glob("step-*.npz"):
         path.unlink()
-    with pytest.raises(UsageError, match="are gone, so it cannot go on"):
+    with pytest.raises(UsageError, match=r"checkpoints/step-\*\.npz are missing.*hydra.run.dir=ANOTHER"):
         run(shared_dataset, run_dir)
+
+
+def test_checkpoints_of_an_earlier_version_are_refused_and_kept(
+    run_dir: Path, shared_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (run_dir / "checkpoints").glob("step-*.npz"):
+        path.unlink()
+    old = run_dir / "checkpoints" / "00002-00000004.state"
+    old.write_bytes(b"linewash state 1\n" + bytes(100))
+    before = snapshot(run_dir)
+    assert main([f"run={run_dir}"]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    for part in (str(old), "earlier version", "step-*.npz", "hydra.run.dir=ANOTHER", "run.json"):
+        assert part in stderr
+    assert snapshot(run_dir) == before
 
 
 @pytest.mark.parametrize(
@@ -271,20 +294,27 @@ def test_exact_with_other_settings(shared_dataset: Path, tmp_path: Path, overrid
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
+VALUES = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros((0, 2)), np.array(True)]
+
+
+def write_example(path: Path) -> Progress:
+    progress = Progress(3, 40, 2, np.array([0.1, np.nan, 1e300]))
+    write_checkpoint(path, progress, [SavedVariable(str(value.dtype), value) for value in VALUES])
+    return progress
+
+
 @given(st.data())
-def test_whatever_happens_to_a_state_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
-    path = tmp_path_factory.mktemp("state") / "00001-00000001.state"
-    values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros((0, 2)), np.array(True)]
-    sums = np.array([0.1, np.nan, 1e300])
-    write_state(path, Progress(3, 40, 2, sums), [Array(str(v.dtype), v) for v in values])
-    progress, arrays = read_state(path)
-    assert (progress.epoch, progress.step, progress.in_epoch) == (3, 40, 2)
-    assert np.array_equal(progress.sums, sums, equal_nan=True)
-    for value, array in zip(values, arrays, strict=True):
-        assert (array.name, array.value.dtype, array.value.shape) == (
+def test_any_damage_to_a_checkpoint_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    path = tmp_path_factory.mktemp("checkpoints") / "step-00000040.npz"
+    written = write_example(path)
+    progress, variables = read_checkpoint(path)
+    assert (progress.epoch, progress.step, progress.steps_in_epoch) == (3, 40, 2)
+    assert np.array_equal(progress.pixel_sums, written.pixel_sums, equal_nan=True)
+    for value, variable in zip(VALUES, variables, strict=True):
+        assert (variable.name, variable.value.dtype, variable.value.shape) == (
             str(value.dtype), value.dtype, value.shape,
         )  # fmt: skip
-        assert np.array_equal(array.value, value)
+        assert np.array_equal(variable.value, value)
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans(), "truncate"):
         content = content[: data.draw(st.integers(0, len(content) - 1))]
@@ -292,26 +322,53 @@ def test_whatever_happens_to_a_state_is_noticed(tmp_path_factory: pytest.TempPat
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(content)
     with pytest.raises(DamagedCheckpointError):
-        read_state(path)
+        read_checkpoint(path)
+
+
+def test_numpy_opens_a_checkpoint_without_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "step-00000040.npz"
+    write_example(path)
+    with np.load(path, allow_pickle=False) as archive:
+        assert json.loads(archive["progress.json"])["step"] == 40
+        assert np.array_equal(archive["variables/00000/float32"], VALUES[0])
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+
+
+def test_the_same_progress_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one.npz", "two.npz"):
+        write_example(tmp_path / name)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int64", "bool"])
+def test_values_of_every_dtype_are_restored_to_the_bit(tmp_path: Path, dtype: str) -> None:
+    values = tf.cast(np.random.default_rng(0).normal(size=(3, 5)) * 10, dtype)
+    path = tmp_path / "step-00000001.npz"
+    write_checkpoint(path, Progress(), [SavedVariable("v", values.numpy())])
+    _, (saved,) = read_checkpoint(path)
+    variable = keras.Variable(tf.zeros_like(values), dtype=dtype)
+    variable.assign(saved.value)
+    assert variable.numpy().tobytes() == values.numpy().tobytes()
 
 
 def snapshot(run_dir: Path) -> dict[Path, tuple[int, bytes]]:
     return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run_dir.rglob("*") if p.is_file()}
 
 
-def test_a_complete_run_is_left_alone(
+def test_a_complete_run_is_not_changed(
     shared_dataset: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = snapshot(undisturbed)
     summary = run(shared_dataset, undisturbed)
-    said = capsys.readouterr().out
-    assert "ended with epoch 3: nothing to do; train longer with" in said
-    assert "trainer.epochs=MORE" in said
+    stdout = capsys.readouterr().out
+    assert "ended with epoch 3: nothing to do; train longer with" in stdout
+    assert "trainer.epochs=MORE" in stdout
     assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
     assert snapshot(undisturbed) == before
 
 
-def test_patience_ends_a_run_for_good(
+def test_a_run_that_patience_ended_stays_ended(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     losses = iter([3.0, 1.0, 2.0, 1.5, 0.5])
@@ -320,9 +377,9 @@ def test_patience_ends_a_run_for_good(
     assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
     assert "ended      after epoch 4 of 5: no improvement in trainer.patience=2" in capsys.readouterr().out
     run(shared_dataset, tmp_path, *settings)
-    said = capsys.readouterr().out
-    assert "ended with epoch 4: no improvement in trainer.patience=2 epochs; train longer with" in said
-    assert "trainer.patience=MORE" in said
+    stdout = capsys.readouterr().out
+    assert "ended with epoch 4: no improvement in trainer.patience=2 epochs; train longer with" in stdout
+    assert "trainer.patience=MORE" in stdout
     more = run(shared_dataset, tmp_path, "trainer.epochs=5", "trainer.patience=4")
     assert [epoch.number for epoch in more.epochs] == [1, 2, 3, 4, 5]
 
@@ -338,7 +395,7 @@ def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "sentence"),
+    ("overrides", "sentence"),
     [
         (
             ["model=article"],
@@ -350,23 +407,25 @@ def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
         (["trainer.epochs=0"], "trainer.epochs must be at least 1"),
     ],
 )
-def test_beside_run_only_the_length_is_typed(undisturbed: Path, typed: list[str], sentence: str) -> None:
+def test_only_the_length_may_be_given_beside_run(
+    undisturbed: Path, overrides: list[str], sentence: str
+) -> None:
     with pytest.raises(UsageError, match=sentence):
-        from_run(undisturbed, typed)
+        from_run(undisturbed, overrides)
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"config": {"data": 1}, "dataset": {}}'])
-def test_a_directory_without_a_run_is_a_sentence(tmp_path: Path, content: str | None) -> None:
+def test_a_directory_without_a_run_is_reported_in_a_sentence(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(UsageError, match=r"holds no run.json|is not what python -m training writes"):
         from_run(tmp_path, [])
 
 
-def test_a_run_of_another_version_is_a_sentence(run_dir: Path) -> None:
-    record = json.loads((run_dir / "run.json").read_text())
-    del record["config"]["trainer"]["keep"]
-    (run_dir / "run.json").write_text(json.dumps(record))
+def test_a_run_of_another_version_is_reported_in_a_sentence(run_dir: Path) -> None:
+    run_json = json.loads((run_dir / "run.json").read_text())
+    del run_json["config"]["trainer"]["keep"]
+    (run_dir / "run.json").write_text(json.dumps(run_json))
     with pytest.raises(
         UsageError, match=r"has other settings than linewash .* with the version that wrote it"
     ):
@@ -381,8 +440,8 @@ def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> 
         train(configure(shared_dataset), other, undisturbed)
 
 
-def test_one_trainer_a_directory(shared_dataset: Path, tmp_path: Path) -> None:
-    with only_trainer(tmp_path), pytest.raises(WorkError, match="another process is training in"):
+def test_one_process_trains_in_a_directory(shared_dataset: Path, tmp_path: Path) -> None:
+    with lock_run_directory(tmp_path), pytest.raises(WorkError, match="another process is training in"):
         run(shared_dataset, tmp_path)
 
 
@@ -390,32 +449,31 @@ def test_one_trainer_a_directory(shared_dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_sigterm_and_sighup_save_the_step_as_ctrl_c_does(
+def test_sigterm_and_sighup_write_a_checkpoint_as_ctrl_c_does(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     signum: int, code: int,
 ) -> None:  # fmt: skip
     interrupt_at(2, monkeypatch, signum=signum)
-    words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
-    assert main(words) == code
-    said = capsys.readouterr()
-    assert "interrupted: saving after this step" in said.err
-    assert (
-        "interrupted after step 3 of 18, in epoch 1 of 3: continue with python -m training run=" in said.out
-    )
-    assert load_state(tmp_path / "run").step == 3
+    argv = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
+    assert main(argv) == code
+    captured = capsys.readouterr()
+    assert "interrupted: saving after this step" in captured.err
+    assert "interrupted after step 3 of 18, in epoch 1 of 3" in captured.out
+    assert "continue with python -m training run=" in captured.out
+    assert load_newest(tmp_path / "run").step == 3
     assert signal.getsignal(signum) is signal.SIG_DFL
 
 
-def load_state(run_dir: Path) -> Progress:
-    return read_state(max((run_dir / "checkpoints").glob("*.state")))[0]
+def load_newest(run_dir: Path) -> Progress:
+    return read_checkpoint(max((run_dir / "checkpoints").glob("step-*.npz")))[0]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_ends_at_once(signum: int) -> None:
-    with StopSignals() as interrupts:
+    with StopSignals() as stop_signals:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Interrupted):
-            interrupts.check()
+            stop_signals.raise_if_stopped()
         with pytest.raises(Terminated) as ended:
             os.kill(os.getpid(), signum)
     assert ended.value.signum == signum
@@ -423,12 +481,12 @@ def test_a_second_signal_ends_at_once(signum: int) -> None:
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """As SIGHUP is under nohup."""
+    """nohup ignores SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with StopSignals() as interrupts:
+        with StopSignals() as stop_signals:
             os.kill(os.getpid(), signal.SIGHUP)
-            interrupts.check()
+            stop_signals.raise_if_stopped()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -438,8 +496,8 @@ def test_a_signal_ends_a_sweep(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupt_at(2, monkeypatch, signum=signal.SIGTERM)
-    words = [f"data.root={shared_dataset}", f"hydra.sweep.dir={tmp_path / 'all'}", *SETTINGS]
-    assert main(["-m", *words, "trainer.seed=1,2"]) == 143
+    argv = [f"data.root={shared_dataset}", f"hydra.sweep.dir={tmp_path / 'all'}", *SETTINGS]
+    assert main(["-m", *argv, "trainer.seed=1,2"]) == 143
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["0", "multirun.yaml"]
     assert f"hydra.sweep.dir={tmp_path / 'all'}" in capsys.readouterr().err
 
@@ -450,13 +508,13 @@ def test_a_signal_before_the_first_step_is_no_traceback(
     signum: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(command, "check_same_run", lambda *args: os.kill(os.getpid(), signum))
-    words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
-    assert main(words) == 128 + signum
+    argv = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
+    assert main(argv) == 128 + signum
     assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-# ------------------------------------------------------------------------- what was planned, and its end
+# ------------------------------------------------------------------------------ printed plan and ending
 
 
 @pytest.mark.parametrize(
@@ -471,20 +529,20 @@ def test_a_signal_before_the_first_step_is_no_traceback(
         (["trainer.patience=2"], "ends after 2 epochs without improvement", "ended      after epoch 3 of 3"),
     ],
 )
-def test_a_run_says_what_was_planned_and_why_it_ended(
+def test_a_run_prints_its_plan_and_why_it_ended(
     shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     settings: list[str], plan: str, end: str,
 ) -> None:  # fmt: skip
     run(shared_dataset, tmp_path / "run", *settings)
-    said = capsys.readouterr().out
-    assert f"plan       {plan}" in said or plan in said
-    assert "start      compiling the first step" in said
-    assert "epoch   1 of 3" in said
-    assert end in said
+    stdout = capsys.readouterr().out
+    assert plan in stdout
+    assert "start      compiling the first step" in stdout
+    assert "epoch   1 of 3" in stdout
+    assert end in stdout
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "reason"),
     [
         (MemoryError("Unable to allocate 5 GiB"), "Unable to allocate 5 GiB"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore"), "OOM when"),
@@ -492,26 +550,26 @@ def test_a_run_says_what_was_planned_and_why_it_ended(
     ],
     ids=["host", "device", "driver"],
 )
-def test_too_little_memory_is_a_sentence_with_what_to_lower(
-    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+def test_too_little_memory_is_reported_with_the_setting_to_lower(
+    shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def fail(*_: object) -> float:
         raise error
 
     monkeypatch.setattr(train_module, "learning_rate", fail)
-    with pytest.raises(WorkError, match=rf"{said}.*trainer.batch_size=4 \(now 8\)"):
+    with pytest.raises(WorkError, match=rf"{reason}.*trainer.batch_size=4 \(now 8\)"):
         run(shared_dataset, tmp_path / "run")
 
 
-def test_a_full_disk_is_named_with_how_to_go_on(
+def test_a_full_disk_is_reported_with_the_command_to_continue(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(artifacts.history, "to_csv", full)
-    words = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
-    assert main(words) == 1
+    argv = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
+    assert main(argv) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"{tmp_path / 'run'}/history.csv" in line
     assert "No space left on device" in line

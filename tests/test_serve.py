@@ -68,7 +68,7 @@ def client(network: Network) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def page() -> bytes:
+def house_png() -> bytes:
     return encode_image(on_white(draw(home, WIDTH, HEIGHT, 2, seed=1)))
 
 
@@ -96,13 +96,13 @@ def assert_error(response: httpx.Response, status: int, *parts: str) -> None:
         assert part in message
 
 
-# ---- colouring ---------------------------------------------------------------------------------------
+# ---- colouring -------------------------------------------------------------------------------------
 
 
 def test_previews_have_the_aspect_ratio_of_the_drawing_and_the_palettes_colours(
-    client: TestClient, page: bytes
+    client: TestClient, house_png: bytes
 ) -> None:
-    previews = request_colors(client, page, variants=3)
+    previews = request_colors(client, house_png, variants=3)
     assert 1 <= len(previews) <= 3
     assert len(set(previews)) == len(previews)
     for png in previews:
@@ -111,16 +111,16 @@ def test_previews_have_the_aspect_ratio_of_the_drawing_and_the_palettes_colours(
         assert {tuple(color) for color in colors.reshape(-1, 3)} <= set(PALETTE.colors)
 
 
-def test_equal_requests_get_equal_responses(client: TestClient, page: bytes) -> None:
-    assert request_colors(client, page, variants=4, seed=5) == request_colors(
-        client, page, variants=4, seed=5
+def test_equal_requests_get_equal_responses(client: TestClient, house_png: bytes) -> None:
+    assert request_colors(client, house_png, variants=4, seed=5) == request_colors(
+        client, house_png, variants=4, seed=5
     )
 
 
-def test_hints_colour_the_region_they_lie_on(client: TestClient, page: bytes) -> None:
+def test_hints_colour_the_region_they_lie_on(client: TestClient, house_png: bytes) -> None:
     color = PALETTE.colors[3]
     strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", color)])
-    with_hints = pixels(request_colors(client, page, hints=text(strokes))[0])
+    with_hints = pixels(request_colors(client, house_png, hints=text(strokes))[0])
     y, x = with_hints.shape[0] // 4, with_hints.shape[1] // 5
     assert tuple(with_hints[y, x]) == color
 
@@ -130,9 +130,11 @@ def test_an_empty_drawing_has_no_previews(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("lines", [True, False])
-def test_a_download_is_the_preview_at_the_full_size(client: TestClient, page: bytes, lines: bool) -> None:
-    preview = pixels(request_colors(client, page, variants=2, seed=1)[1])
-    request = {"drawing": text(page), "variants": 2, "seed": 1, "variant": 1, "lines": lines}
+def test_a_download_is_the_preview_at_the_full_size(
+    client: TestClient, house_png: bytes, lines: bool
+) -> None:
+    preview = pixels(request_colors(client, house_png, variants=2, seed=1)[1])
+    request = {"drawing": text(house_png), "variants": 2, "seed": 1, "variant": 1, "lines": lines}
     response = client.post("/download", content=json.dumps(request))
     assert response.headers["content-disposition"] == 'attachment; filename="drawing.png"'
     download = pixels(response.content)
@@ -142,14 +144,14 @@ def test_a_download_is_the_preview_at_the_full_size(client: TestClient, page: by
     assert equal > 0.97 if not lines else 0.8 < equal < 0.97
 
 
-def test_layers_are_downloaded_as_openraster(client: TestClient, page: bytes) -> None:
-    response = client.post("/download", content=json.dumps({"drawing": text(page), "format": "ora"}))
+def test_layers_are_downloaded_as_openraster(client: TestClient, house_png: bytes) -> None:
+    response = client.post("/download", content=json.dumps({"drawing": text(house_png), "format": "ora"}))
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.read("mimetype") == b"image/openraster"
         assert pixels(archive.read("mergedimage.png")).shape == (HEIGHT, WIDTH, 3)
 
 
-# ---- opened images ---------------------------------------------------------------------
+# ---- opened images ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_examples_are_drawings_that_can_be_coloured(client: TestClient, name: st
     assert len(request_colors(client, response.content)) == 1
 
 
-# ---- errors -------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------
 
 
 def header_of_a_bomb() -> bytes:
@@ -211,7 +213,7 @@ def header_of_a_bomb() -> bytes:
         (encode_image(np.zeros((5200, 5200), np.uint8)), ["5200 x 5200", "25,000,000"]),
         (encode_image(np.full((64, 64, 3), 250, np.uint8)), ["no lines"]),
     ],
-    ids=["nothing", "a PDF", "half a PNG", "tiny", "a bomb", "too many pixels", "an empty page"],
+    ids=["nothing", "a PDF", "half a PNG", "tiny", "a bomb", "too many pixels", "an empty drawing"],
 )
 def test_unusable_files_are_reported(client: TestClient, data: bytes, parts: list[str]) -> None:
     assert_error(client.post("/lines", content=data), 422, *parts)
@@ -244,28 +246,30 @@ def test_invalid_requests_are_rejected(client: TestClient, body: bytes) -> None:
     assert_error(client.post("/color", content=body), 400, "load the page again")
 
 
-def test_wrong_hints_are_rejected(client: TestClient, page: bytes) -> None:
+def test_wrong_hints_are_rejected(client: TestClient, house_png: bytes) -> None:
     def with_hints(data: bytes) -> httpx.Response:
-        return client.post("/color", content=json.dumps({"drawing": text(page), "hints": text(data)}))
+        return client.post("/color", content=json.dumps({"drawing": text(house_png), "hints": text(data)}))
 
     assert_error(with_hints(b"nothing"), 422, "not a readable image")
-    assert_error(with_hints(page), 422, "transparency")
+    assert_error(with_hints(house_png), 422, "transparency")
     assert_error(with_hints(hint_strokes(300, 300, [("0.1,0.1 0.5,0.5", (1, 2, 3))])), 422, "300 x 300")
 
 
-def test_hints_for_a_network_without_hints_are_rejected(tmp_path: Path, page: bytes) -> None:
+def test_hints_for_a_network_without_hints_are_rejected(tmp_path: Path, house_png: bytes) -> None:
     plain = load(write_export(tmp_path / "plain"))
     assert service.page_settings(plain)["hints"] is False
     client = TestClient(app.make_app(plain), base_url="http://localhost")
     strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", PALETTE.colors[3])])
-    response = client.post("/color", content=json.dumps({"drawing": text(page), "hints": text(strokes)}))
+    response = client.post("/color", content=json.dumps({"drawing": text(house_png), "hints": text(strokes)}))
     assert_error(response, 400, "takes no hints")
 
 
-def test_unknown_variants_sources_examples_and_methods_are_rejected(client: TestClient, page: bytes) -> None:
-    request = {"drawing": text(page), "variants": 1, "variant": 3}
+def test_unknown_variants_sources_examples_and_methods_are_rejected(
+    client: TestClient, house_png: bytes
+) -> None:
+    request = {"drawing": text(house_png), "variants": 1, "variant": 3}
     assert_error(client.post("/download", content=json.dumps(request)), 422, "choose another")
-    assert_error(client.post("/lines?source=video", content=page), 400, "drawing or photo", "'video'")
+    assert_error(client.post("/lines?source=video", content=house_png), 400, "drawing or photo", "'video'")
     assert_error(client.get("/examples/castle"), 404, "castle", "home")
     assert_error(client.get("/color"), 405, "GET")
 
@@ -277,7 +281,7 @@ def test_unknown_variants_sources_examples_and_methods_are_rejected(client: Test
         "//etc/passwd", "/examples/..%2f..%2fserver.py", "/page.js/../../server.py", "/server.py",
     ],
 )  # fmt: skip
-def test_only_the_pages_own_files_are_run_server(client: TestClient, path: str) -> None:
+def test_only_the_pages_own_files_are_served(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 404
     assert set(response.json()) == {"error"}
@@ -293,13 +297,13 @@ def test_the_page_loads_nothing_from_other_servers(client: TestClient) -> None:
         assert "https://" not in links
 
 
-def test_other_hosts_and_sites_are_rejected(client: TestClient, page: bytes) -> None:
+def test_other_hosts_and_sites_are_rejected(client: TestClient, house_png: bytes) -> None:
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
     cross_site = {"Sec-Fetch-Site": "cross-site"}
-    assert_error(client.post("/lines", content=page, headers=cross_site), 403, "another site")
+    assert_error(client.post("/lines", content=house_png, headers=cross_site), 403, "another site")
 
 
-# ---- concurrency ----------------------------------------------------------------------------------
+# ---- concurrency -----------------------------------------------------------------------------------
 
 
 def test_fifty_concurrent_requests_get_their_own_responses(hinted: Path, network: Network) -> None:
@@ -319,14 +323,14 @@ def test_fifty_concurrent_requests_get_their_own_responses(hinted: Path, network
 
 
 def test_a_full_queue_rejects_requests(
-    network: Network, page: bytes, monkeypatch: pytest.MonkeyPatch
+    network: Network, house_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "available_cores", lambda: 1)
     with (
         TestClient(app.make_app(network, max_waiting=1), base_url="http://localhost") as client,
         ThreadPoolExecutor(12) as pool,
     ):
-        body = json.dumps({"drawing": text(page)})
+        body = json.dumps({"drawing": text(house_png)})
         responses = list(pool.map(lambda _: client.post("/color", content=body), range(12)))
     statuses = [response.status_code for response in responses]
     assert set(statuses) == {200, 503}
@@ -409,7 +413,7 @@ def test_a_body_with_a_too_large_content_length_is_not_read(network: Network, pa
     assert (status, "make it smaller" in message) == (413, True)
 
 
-# ---- hosts and origins -----------------------------------------------------------------------------------
+# ---- hosts and origins -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "8.8.8.8"])
@@ -487,7 +491,7 @@ def test_on_a_wildcard_address_every_host_is_accepted_but_not_every_site(network
     assert_error(client.post("/color", content=b"", headers=cross_site), 403, "another site")
 
 
-# ---- connection limits --------------------------------------------------------------------
+# ---- connection limits -----------------------------------------------------------------------------
 
 
 @pytest.fixture

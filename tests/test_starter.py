@@ -78,8 +78,8 @@ def test_colorize_needs_no_training(tmp_path: Path) -> None:
     (tmp_path / "hints.png").write_bytes(sketch.hints)
     out = tmp_path / "colored.png"
     assert main([str(tmp_path / "house.png"), "-o", str(out), "--hints", str(tmp_path / "hints.png")]) == 0
-    with Image.open(out) as picture:
-        colors = picture.convert("RGB").getcolors()
+    with Image.open(out) as image:
+        colors = image.convert("RGB").getcolors()
     assert colors
     assert len(colors) >= 4
 

@@ -1,4 +1,4 @@
-"""The parts of the compiled step, each eagerly and compiled."""
+"""The parts of the compiled step, each of them eager, in a graph and compiled with XLA."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MODES = pytest.mark.parametrize("mode", [eager, graph, xla])
 @pytest.mark.parametrize("size", [8, 24, 32])
 def test_unpack_is_the_inverse_of_pack(mode: Any, size: int) -> None:
     edges = np.random.default_rng(size).integers(0, 2, (3, size, size), np.uint8)
-    packed = np.stack([np.frombuffer(schema.pack_edges(one), np.uint8) for one in edges])
+    packed = np.stack([np.frombuffer(schema.pack_edges(image), np.uint8) for image in edges])
     unpacked = mode(lambda x: unpack_edges(x, size))(tf.constant(packed))
     assert unpacked.dtype == tf.float32
     assert np.array_equal(unpacked.numpy()[..., 0], edges)
@@ -46,7 +46,7 @@ def test_unpack_is_the_inverse_of_pack(mode: Any, size: int) -> None:
 def batch(seed: int = 0, count: int = 6, size: int = 8) -> tuple[tf.Tensor, tf.Tensor]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 27, (count, size, size), np.uint8)
-    # The same picture twice, so that what happens to one can be checked against the other.
+    # Edges and labels have the same values, so that each can be checked against the other.
     return tf.constant(labels[..., None], tf.float32), tf.constant(labels)
 
 
@@ -63,7 +63,7 @@ def test_flip_mirrors_edges_and_labels_together(mode: Any) -> None:
 
 @MODES
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_objective_is_keras_own(mode: Any, smoothing: float) -> None:
+def test_the_objective_equals_that_of_keras(mode: Any, smoothing: float) -> None:
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(0, 3, (2, 4, 4, 5)), tf.float32)
     labels = tf.constant(rng.integers(0, 5, (2, 4, 4)), tf.uint8)
@@ -72,8 +72,8 @@ def test_the_objective_is_keras_own(mode: Any, smoothing: float) -> None:
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
         tf.one_hot(labels, 5), logits
     )
-    found = mode(TrainingLoss(smoothing, None, None))(logits, labels)
-    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+    loss = mode(TrainingLoss(smoothing, None, None))(logits, labels)
+    assert float(loss) == pytest.approx(float(expected), abs=1e-5)
     if smoothing == 0:
         assert float(mode(cross_entropy)(logits, labels)) == pytest.approx(float(expected), abs=1e-5)
 
@@ -93,8 +93,8 @@ def test_scores_are_trained_as_keras_trains_them() -> None:
     outputs = tf.constant(rng.normal(0.2, 0.5, (2, 4, 4, 5)), tf.float32)
     labels = tf.constant(rng.integers(0, 5, (2, 4, 4)), tf.int32)
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=False)(labels, outputs)
-    found = cross_entropy(to_logits(outputs, gives_logits=False), labels)
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    loss = cross_entropy(to_logits(outputs, gives_logits=False), labels)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     assert to_logits(outputs, gives_logits=True) is outputs
 
 

@@ -53,7 +53,7 @@ def test_steps_alone_do_not_look_at_the_clock() -> None:
     clock = Clock()
     budget = Budget(steps=10, minutes=None, clock=clock)
     clock.now += 9999
-    assert budget.progress(5) == 0.5
+    assert budget.fraction_used(5) == 0.5
     assert not budget.is_spent(9)
     assert budget.is_spent(10)
 
@@ -62,10 +62,10 @@ def test_minutes_count_from_the_first_step() -> None:
     clock = Clock()
     budget = Budget(steps=None, minutes=1.0, clock=clock)
     clock.now += 20  # compiling
-    assert budget.progress(0) == 0
-    assert budget.progress(1) == 0
+    assert budget.fraction_used(0) == 0
+    assert budget.fraction_used(1) == 0
     clock.now += 20
-    assert budget.progress(2) == pytest.approx(0.5)
+    assert budget.fraction_used(2) == pytest.approx(0.5)
     clock.now += 20
     assert budget.is_spent(3)
 
@@ -74,26 +74,27 @@ def test_minutes_go_on_in_another_process() -> None:
     clock = Clock()
     first = Budget(steps=None, minutes=2.0, clock=clock)
     clock.now += 20  # compiling
-    first.progress(1)
+    first.fraction_used(1)
     clock.now += 25
-    trained, compiling = first.spent()
-    assert (trained, compiling) == (25, 20)
-    second = Budget(steps=None, minutes=2.0, clock=clock, trained=trained, compiling=compiling, first_step=8)
+    assert first.seconds() == (25, 20)
+    second = Budget(
+        steps=None, minutes=2.0, clock=clock, training_seconds=25, compile_seconds=20, first_step=8
+    )
     clock.now += 15  # compiling again
-    assert second.progress(8) == pytest.approx(25 / 100)
-    assert second.progress(9) == pytest.approx(25 / 85)
+    assert second.fraction_used(8) == pytest.approx(25 / 100)
+    assert second.fraction_used(9) == pytest.approx(25 / 85)
     clock.now += 60
     assert second.is_spent(10)
-    assert second.spent() == (85, 35)
+    assert second.seconds() == (85, 35)
 
 
 def test_whichever_ends_first() -> None:
     clock = Clock()
     budget = Budget(steps=100, minutes=1.0, clock=clock)
-    budget.progress(1)
+    budget.fraction_used(1)
     clock.now += 30
-    assert budget.progress(2) == pytest.approx(0.5)
-    assert budget.progress(80) == pytest.approx(0.8)
+    assert budget.fraction_used(2) == pytest.approx(0.5)
+    assert budget.fraction_used(80) == pytest.approx(0.8)
 
 
 def test_baselines_of_a_known_histogram() -> None:

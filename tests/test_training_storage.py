@@ -99,9 +99,9 @@ def ids(batches: Iterator[Batch]) -> list[list[int]]:
 
 
 def message(error: pytest.ExceptionInfo[LinewashError]) -> str:
-    sentence = str(error.value)
-    assert "\n" not in sentence
-    return sentence
+    text = str(error.value)
+    assert "\n" not in text
+    return text
 
 
 # ---- opening -------------------------------------------------------------------------------------------
@@ -335,8 +335,8 @@ DEFAULT = (SHUFFLE.shuffle_buffer, SHUFFLE.shuffle_megabytes)
     ("size", "dtype"), [(8, "uint8"), (128, "uint8"), (128, "uint16"), (256, "uint8"), (256, "uint16")]
 )
 def test_the_limit_does_not_affect_images_of_usual_sizes(size: int, dtype: str) -> None:
-    buffer = ShuffleBuffer.of(make_manifest(size, dtype), *DEFAULT)
-    assert buffer == ShuffleBuffer.of(make_manifest(size, dtype), SHUFFLE.shuffle_buffer, None)
+    buffer = ShuffleBuffer.from_limits(make_manifest(size, dtype), *DEFAULT)
+    assert buffer == ShuffleBuffer.from_limits(make_manifest(size, dtype), SHUFFLE.shuffle_buffer, None)
     assert buffer == (2048, 256)
 
 
@@ -344,7 +344,7 @@ def test_the_limit_does_not_affect_images_of_usual_sizes(size: int, dtype: str) 
 @pytest.mark.parametrize("size", [512, 1024, 2048, 4096])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_the_buffer_of_large_images_stays_below_the_limit(megabytes: int, size: int, dtype: str) -> None:
-    buffer = ShuffleBuffer.of(make_manifest(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
+    buffer = ShuffleBuffer.from_limits(make_manifest(size, dtype), SHUFFLE.shuffle_buffer, megabytes)
     record = size**2 // 8 + size**2 * np.dtype(dtype).itemsize
     assert buffer.records >= 1
     assert buffer.range_records >= 1
@@ -362,7 +362,7 @@ def test_a_limited_buffer_changes_the_order_and_resumes_exactly(
     whole = ids(dataset.train(**limited))
     assert len({number for batch in whole for number in batch}) == 40
     assert whole != ids(dataset.train(**{**limited, "shuffle_megabytes": None}))
-    buffer = ShuffleBuffer.of(dataset.manifest, 2048, 2)
+    buffer = ShuffleBuffer.from_limits(dataset.manifest, 2048, 2)
     assert buffer.records < 15
     assert ids(dataset.train(**limited, skip=4)) == whole[4:]
     assert ids(dataset.train(**limited)) == whole

@@ -162,7 +162,7 @@ def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         error = explain_error(e)
         if error is None:
             raise
-        if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/*.state")):
+        if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/step-*.npz")):
             error = WorkError(f"{error}; when this is fixed, continue with {resume_command(run_dir)}")
         return report_error(train_command(), error)
     if summary.interrupted:

@@ -203,17 +203,17 @@ def make_train_step(inputs: Inputs, model: str) -> Callable[[Any], None]:
     import tfrecords_schema as schema
     from training.hydra_config import compose
     from training.loop.distribution import Replicas
-    from training.loop.step import Learner
+    from training.loop.step import CompiledModel
     from training.models import build_model
 
     manifest = schema.Manifest.load(inputs.dataset)
     config = compose([f"data.root={inputs.dataset}", f"model={model}"])
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    learner = Learner.of(net, manifest, config, Replicas.of(config.trainer.strategy))
+    compiled_model = CompiledModel.create(net, manifest, config, Replicas.create(config.trainer.strategy))
     epoch = tf.constant(0, tf.int32)
 
     def train_step(batch: Any) -> None:
-        learner.train_step(epoch, *map(tf.convert_to_tensor, batch)).numpy()
+        compiled_model.train_step(epoch, *map(tf.convert_to_tensor, batch)).numpy()
 
     side, count = manifest.image_size, inputs.batch_size
     train_step((

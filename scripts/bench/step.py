@@ -62,13 +62,15 @@ def linewash(data: RandomBatch, model: str) -> Step:
     import tensorflow as tf
 
     from training.loop.distribution import Replicas
-    from training.loop.step import Learner
+    from training.loop.step import CompiledModel
 
     config, net = network(data, model)
-    learner = Learner.of(net, data.manifest, config, Replicas.of(config.trainer.strategy))
+    compiled_model = CompiledModel.create(
+        net, data.manifest, config, Replicas.create(config.trainer.strategy)
+    )
     ids = np.arange(len(data.packed), dtype=np.int32)
     columns = [tf.constant(0), *map(tf.constant, (data.packed, data.labels, ids))]
-    return lambda: learner.train_step(*columns).numpy()
+    return lambda: compiled_model.train_step(*columns).numpy()
 
 
 def fit_integers(data: RandomBatch, model: str) -> Step:

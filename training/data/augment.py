@@ -1,4 +1,4 @@
-"""Random augmentation inside the compiled step: it makes clean Canny edges look like hand-drawn lines.
+"""Random augmentation inside the compiled step: flips, crops, and edges that look drawn by hand.
 
 All random numbers are a function of (seed, epoch, example id), so that batches, replicas and resuming change
 nothing. An augmentation that is switched off adds no operation to the step.

@@ -51,7 +51,7 @@ class ShuffleBuffer(NamedTuple):
     range_records: int
 
     @classmethod
-    def of(cls, manifest: Manifest, records: int, megabytes: int | None) -> ShuffleBuffer:
+    def from_limits(cls, manifest: Manifest, records: int, megabytes: int | None) -> ShuffleBuffer:
         """Returns a buffer of `records`, or of as many as fit into `megabytes` (at least one).
 
         A range takes at most an eighth of the limit, so that several shards are mixed.
@@ -163,7 +163,7 @@ class ShardedDataset:
           WorkError: a record is damaged, a shard contradicts its layout, or the storage failed.
         """
         self._require_examples("train")
-        buffer = ShuffleBuffer.of(self.manifest, shuffle_buffer, shuffle_megabytes)
+        buffer = ShuffleBuffer.from_limits(self.manifest, shuffle_buffer, shuffle_megabytes)
         if all(shard.layout for shard in self._shards("train")):
             return self._read_fixed_length(batch_size, seed, epoch, skip, buffer)
         return read_batches(self._read_compressed(batch_size, seed, epoch, skip, buffer.records), self.root)
@@ -265,9 +265,9 @@ class ShardedDataset:
 
 
 def read_batches(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
-    """Yields the batches of a `tf.data` pipeline, and reports damaged shards in a sentence.
+    """Yields the batches of a `tf.data` pipeline; raises `WorkError` in place of TensorFlow's errors.
 
-    After a temporary failure of a bucket the pipeline is started again after the last yielded batch. It must
+    After a temporary failure of a bucket the pipeline is restarted after the last yielded batch. It must
     therefore yield the same batches in each iteration.
 
     Raises:

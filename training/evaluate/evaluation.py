@@ -85,7 +85,7 @@ class Evaluation:
             "",
         ]
         if self.hints:
-            rows = {f"{count} hints": row for count, row in self.hints.items()}
+            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.hints.items()}
             lines += [table("network, by colour hints", rows), ""]
         loss = self.rows[NETWORK].loss
         lines += [
@@ -152,7 +152,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
     hints = [EvalCondition(hints=count) for count in HINT_COUNTS if count and net.input_shape[-1] > 1]
     conditions = [*widths, *hints]
     tallies = {}
-    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, ways=conditions)
+    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, conditions=conditions)
     for condition, step in zip(conditions, steps, strict=True):
         batches = _batches(dataset, split, batch_size, f"{split}, {condition}")
         tallies[condition] = sum_tallies(step(*batch) for batch in batches)

@@ -1,1 +1,1 @@
-"""The training loop: steps, devices, schedules, and the state from which a run resumes."""
+"""The training loop: compiled steps, devices, schedules, and the checkpoints from which a run resumes."""

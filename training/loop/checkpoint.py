@@ -1,4 +1,4 @@
-"""What lies in a run's checkpoints/: the last states, to go on from, and the networks, to use."""
+"""Writes the checkpoints of a run, step-*.npz in its checkpoints/ directory, and resumes from the newest."""
 
 from __future__ import annotations
 
@@ -7,87 +7,110 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.config import TrainerConfig
-from training.errors import WorkError
-from training.loop.checkpoint_file import Array, DamagedCheckpointError, Progress, read_state, write_state
+from training.errors import UsageError, WorkError
+from training.loop.checkpoint_file import (
+    DamagedCheckpointError,
+    Progress,
+    SavedVariable,
+    read_checkpoint,
+    write_checkpoint,
+)
 from training.loop.schedule import Budget
-from training.loop.step import Learner
+from training.loop.step import CompiledModel
 
-STATES = "*.state"
+CHECKPOINTS = "step-*.npz"
+OLD_CHECKPOINTS = "*.state"
 
 
-def load_progress(directory: Path, learner: Learner) -> tuple[Progress, str]:
-    """Goes back to the newest state that is whole: sets the learner's variables.
-
-    Returns:
-      The progress (that of a new run when there is no such state), and one line to be printed: which state
-      that was and which ones were damaged; empty when there never was one.
+def refuse_old_checkpoints(directory: Path) -> None:
+    """Refuses checkpoints in the format of earlier versions of linewash, whose names end with .state.
 
     Raises:
-      WorkError: the state is that of a network or an optimizer with other variables.
+      UsageError: `directory` holds such checkpoints. Nothing is deleted.
     """
-    damaged = []
-    for path in sorted(directory.glob(STATES), reverse=True):
+    if old := sorted(directory.glob(OLD_CHECKPOINTS)):
+        raise UsageError(
+            f"{old[-1]} was written by an earlier version of linewash, but this version resumes from "
+            f"{CHECKPOINTS} only: type hydra.run.dir=ANOTHER to train anew, or continue with the version "
+            "that run.json names"
+        )
+
+
+def load_newest_checkpoint(directory: Path, model: CompiledModel) -> tuple[Progress, str]:
+    """Sets the variables of `model` to those of the newest checkpoint that is undamaged.
+
+    Returns:
+      Its progress, or that of a new run if there is no such checkpoint; and a line to print, which names
+      the checkpoint and the damaged ones. The line is empty if `directory` has no checkpoints.
+
+    Raises:
+      WorkError: the checkpoint is that of a network or an optimizer with other variables.
+    """
+    damaged: list[str] = []
+    for path in sorted(directory.glob(CHECKPOINTS), reverse=True):
         try:
-            progress, arrays = read_state(path)
+            progress, variables = read_checkpoint(path)
         except DamagedCheckpointError:
             damaged.append(path.name)
             continue
-        _assign(learner, arrays, path)
-        where = f"from step {progress.step:,} in epoch {progress.epoch} ({path.name})"
-        return progress, f"resumed    {where}{_complaint(damaged)}"
-    return Progress(), f"resumed    at the beginning{_complaint(damaged)}" if damaged else ""
+        _assign(model, variables, path)
+        position = f"from step {progress.step:,} in epoch {progress.epoch} ({path.name})"
+        return progress, f"resumed    {position}{_list_damaged(damaged)}"
+    return Progress(), f"resumed    at the beginning{_list_damaged(damaged)}" if damaged else ""
 
 
 @dataclass
 class CheckpointWriter:
-    """Saves the state of a run as often as `config` says, if it `writes` at all; keeps the newest ones."""
+    """Writes checkpoints as often as `config` asks for, and keeps the newest `config.keep` of them.
+
+    Nothing is written unless `writes`: one of the processes that share a run writes.
+    """
 
     directory: Path
     config: TrainerConfig
-    learner: Learner
+    model: CompiledModel
     progress: Progress
     budget: Budget
     writes: bool
-    _saved_at: float = field(init=False, default_factory=time.monotonic)
+    _written_at: float = field(init=False, default_factory=time.monotonic)
 
     def is_due(self) -> bool:
-        """Whether the state is to be saved in mid-epoch, after the step just done."""
+        """Whether a checkpoint is due within an epoch, after the step that was just done."""
         steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
         return self.writes and (
             (steps is not None and self.progress.step % steps == 0)
-            or (minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes)
+            or (minutes is not None and time.monotonic() - self._written_at >= 60 * minutes)
         )
 
-    def save(self) -> None:
-        """Writes the state, then removes the oldest ones, and damaged ones that claim to be newer."""
+    def write(self) -> None:
+        """Writes a checkpoint, then deletes the oldest ones, and those of later steps, which are damaged.
+
+        At the end of an epoch, the checkpoint with its scores replaces the one without: the step is the same.
+        """
         if not self.writes:
             return
-        self.progress.trained, self.progress.compiling = self.budget.spent()
-        # Names sort as the states came.
-        path = self.directory / f"{self.progress.epoch:05d}-{self.progress.in_epoch:08d}.state"
-        write_state(path, self.progress, _arrays(self.learner))
-        states = sorted(self.directory.glob(STATES))
-        current = states.index(path)
-        for other in states[: max(0, current + 1 - self.config.keep)] + states[current + 1 :]:
+        self.progress.training_seconds, self.progress.compile_seconds = self.budget.seconds()
+        path = self.directory / f"step-{self.progress.step:08d}.npz"  # names sort by step
+        variables = [SavedVariable(variable.path, variable.numpy()) for variable in self.model.variables]
+        write_checkpoint(path, self.progress, variables)
+        paths = sorted(self.directory.glob(CHECKPOINTS))
+        current = paths.index(path)
+        for other in paths[: max(0, current + 1 - self.config.keep)] + paths[current + 1 :]:
             other.unlink()
-        self._saved_at = time.monotonic()
+        self._written_at = time.monotonic()
 
 
-def _arrays(learner: Learner) -> list[Array]:
-    return [Array(v.path, v.numpy()) for v in learner.variables]
-
-
-def _assign(learner: Learner, arrays: list[Array], path: Path) -> None:
-    variables = learner.variables
-    if [array.value.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        # The settings are those of run.json, so that only the code can have changed.
+def _assign(model: CompiledModel, saved: list[SavedVariable], path: Path) -> None:
+    shapes = [tuple(variable.shape) for variable in model.variables]
+    if [variable.value.shape for variable in saved] != shapes:
+        # The settings are those of run.json, so only the code can have changed.
         raise WorkError(
             f"{path} was written by another version of linewash or Keras, whose network or optimizer has "
-            "other variables: go on with the versions that run.json names, or type hydra.run.dir=ANOTHER"
+            "other variables: continue with the versions that run.json names, or type hydra.run.dir=ANOTHER"
         )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array.value)
+    for variable, new in zip(model.variables, saved, strict=True):
+        variable.assign(new.value)
 
 
-def _complaint(damaged: list[str]) -> str:
-    return f"; damaged, so not used: {', '.join(damaged)}" if damaged else ""
+def _list_damaged(names: list[str]) -> str:
+    return f"; damaged, so not used: {', '.join(names)}" if names else ""

@@ -1,8 +1,13 @@
-"""The state of a run in one file: all that its next step depends on, and its history.
+"""The format of a checkpoint: an .npz file with all that the next training step depends on.
 
-The format holds data alone, never code (as a pickle would): the magic line, the header's length (uint64,
-little-endian), the header (JSON: progress, history, and each array's name, dtype and shape), the arrays'
-bytes one after the other, and the SHA-256 of all that. A file whose digest is wrong is never looked into.
+`numpy.load(path, allow_pickle=False)` opens it. It is an uncompressed zip archive of
+
+* progress.json, the fields of `Progress`,
+* variables/00000/NAME.npy and so on, one array for each variable of `CompiledModel.variables`, in order.
+
+The archive's comment is the SHA-256 of all bytes before it, in hexadecimal: the CRCs of a zip archive do not
+cover its headers. A file is parsed only if its digest is right. It holds data and never code, as a pickle
+would.
 """
 
 from __future__ import annotations
@@ -11,8 +16,9 @@ import dataclasses
 import hashlib
 import json
 import math
-import operator
-from collections.abc import Iterator
+import os
+import struct
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,117 +28,161 @@ import numpy as np
 from training.atomic_files import atomic_write
 from training.run.history import Epoch
 
-MAGIC = b"linewash state 1\n"
+PROGRESS = "progress.json"
+DIGEST_SIZE = 64  # hexadecimal digits of a SHA-256
 CHUNK = 1 << 20  # bytes read at a time
-DIGEST = hashlib.sha256().digest_size
+MAX_NPY_HEADER = 1_000  # bytes; NumPy writes about 120
 
 
 class DamagedCheckpointError(Exception):
-    """The file is not, or no longer, what was written."""
+    """The file is not a checkpoint, or its content has changed since it was written."""
 
 
 @dataclass
 class Progress:
-    """Where a run stands, weights apart.
+    """How far a run is; its weights are stored beside it.
 
     Attributes:
-      epoch: the epoch in progress, counted from 1.
+      epoch: the current epoch, counted from 1.
       step: steps done since the start of the run.
-      in_epoch: of these, the steps done in this epoch. All of them: trained, but not yet scored.
-      sums: this epoch's `pixel_sums` so far.
-      seconds: wall-clock this epoch has been trained so far, checkpoints apart.
-      waited: how many of these `seconds` the loop stood waiting for its next batch.
-      trained, compiling: seconds of all processes so far, as `Budget` counts them.
+      steps_in_epoch: steps done in the current epoch. After its last step the epoch still has to be scored.
+      pixel_sums: the sum of `pixel_sums` over the steps of this epoch.
+      seconds: wall-clock time spent training in this epoch, without the writing of checkpoints.
+      input_wait_seconds: the part of `seconds` in which the loop waited for its next batch.
+      training_seconds, compile_seconds: times of all processes so far, as `Budget` counts them.
       history: the epochs that have ended.
     """
 
     epoch: int = 1
     step: int = 0
-    in_epoch: int = 0
-    sums: Any = 0.0
+    steps_in_epoch: int = 0
+    pixel_sums: Any = 0.0
     seconds: float = 0.0
-    waited: float = 0.0
-    trained: float = 0.0
-    compiling: float = 0.0
+    input_wait_seconds: float = 0.0
+    training_seconds: float = 0.0
+    compile_seconds: float = 0.0
     history: list[Epoch] = field(default_factory=list)
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Takes down an epoch that was scored; the next one begins."""
+        """Appends the scored epoch to the history and begins the next one."""
         self.history.append(epoch)
-        self.epoch, self.in_epoch = self.epoch + 1, 0
-        self.sums, self.seconds, self.waited = 0.0, 0.0, 0.0
+        self.epoch, self.steps_in_epoch = self.epoch + 1, 0
+        self.pixel_sums, self.seconds, self.input_wait_seconds = 0.0, 0.0, 0.0
 
 
 @dataclass(frozen=True)
-class Array:
-    """A variable's name, for the reader of a header, and its value."""
+class SavedVariable:
+    """The name and the value of a variable. The name is for people who look into the file."""
 
     name: str
     value: np.ndarray
 
 
-def write_state(path: Path, progress: Progress, arrays: list[Array]) -> None:
-    """Writes one state; what stood at `path` stays until the new file is complete."""
-    digest = hashlib.sha256()
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        for chunk in _chunks(progress, arrays):
-            digest.update(chunk)
-            file.write(chunk)
-        file.write(digest.digest())
+def write_checkpoint(path: Path, progress: Progress, variables: list[SavedVariable]) -> None:
+    """Writes a checkpoint. A file at `path` is replaced once the new one is complete.
+
+    The same progress and variables give the same bytes. NumPy's format has no bfloat16: such a variable is
+    written as float32, which holds each of its values exactly.
+    """
+    with atomic_write(path) as temporary:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            _write_members(archive, progress, variables)
+            archive.comment = bytes(DIGEST_SIZE)
+        with temporary.open("r+b") as file:
+            digest = _digest(file)
+            file.seek(-DIGEST_SIZE, os.SEEK_END)
+            file.write(digest)
 
 
-def read_state(path: Path) -> tuple[Progress, list[Array]]:
-    """The inverse of `write_state`, to the bit.
+def read_checkpoint(path: Path) -> tuple[Progress, list[SavedVariable]]:
+    """Reads a checkpoint. All values equal the written ones to the bit.
+
+    Memory use is limited by the size of the file, whatever its headers claim.
 
     Raises:
-      DamagedStateError: bytes are missing, or are others than those that were written.
+      DamagedCheckpointError: the file is no checkpoint, or bytes of it are missing or have changed.
     """
-    _check_digest(path)
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise DamagedCheckpointError(f"{path} is no state of this version")
-        try:
-            return _read_content(file, path.stat().st_size - DIGEST)
-        # Its digest is right, but anybody can make one: the content may be that of no state at all.
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-            raise DamagedCheckpointError(f"{path} is no state ({type(e).__name__}: {e})") from e
+        if _digest(file) != file.read():
+            raise DamagedCheckpointError(f"{path} is damaged: its SHA-256 is wrong")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_members(archive, path.stat().st_size)
+    # The digest is right, but anybody can compute one: the content may be anything.
+    except (
+        zipfile.BadZipFile, struct.error, EOFError, ValueError, TypeError, LookupError, AttributeError,
+        ArithmeticError, RuntimeError,
+    ) as e:  # fmt: skip
+        raise DamagedCheckpointError(f"{path} is not a checkpoint ({type(e).__name__}: {e})") from e
 
 
-def _read_content(file: BinaryIO, end: int) -> tuple[Progress, list[Array]]:
-    header = json.loads(_read_exactly(file, int.from_bytes(file.read(8), "little"), end))
-    arrays = []
-    for name, dtype_name, shape in header["arrays"]:
-        dtype = np.dtype(dtype_name)
-        content = _read_exactly(file, math.prod(map(operator.index, shape)) * dtype.itemsize, end)
-        arrays.append(Array(name, np.frombuffer(content, dtype).reshape(shape)))
-    written = header["progress"]
-    written["history"] = [Epoch.from_json(epoch) for epoch in written["history"]]
-    return Progress(**{**written, "sums": np.asarray(written["sums"], float)}), arrays
+def _write_members(archive: zipfile.ZipFile, progress: Progress, variables: list[SavedVariable]) -> None:
+    archive.writestr(zipfile.ZipInfo(PROGRESS), _progress_to_json(progress))
+    for index, variable in enumerate(variables):
+        value = np.asarray(variable.value, order="C")
+        # A ZipInfo without a time, so that the bytes do not depend on the clock.
+        member = zipfile.ZipInfo(f"{_folder(index)}{variable.name}.npy")
+        with archive.open(member, "w", force_zip64=True) as file:
+            np.lib.format.write_array(
+                file, value if value.dtype.kind in "biuf" else value.astype(np.float32), allow_pickle=False
+            )
 
 
-def _read_exactly(file: BinaryIO, size: int, end: int) -> bytes:
-    """So many bytes, which must end before `end`: memory is taken for as many as are asked for."""
-    if not 0 <= size <= end - file.tell():
-        raise ValueError(f"{size:,} bytes are not there")
-    return file.read(size)
+def _read_members(archive: zipfile.ZipFile, file_size: int) -> tuple[Progress, list[SavedVariable]]:
+    members = archive.infolist()
+    # A hostile archive has members that expand, overlap, or lie outside the file.
+    if any((m.compress_type, m.compress_size) != (zipfile.ZIP_STORED, m.file_size) for m in members):
+        raise ValueError("it is compressed")
+    if sum(m.file_size for m in members) > file_size or any(m.header_offset < 0 for m in members):
+        raise ValueError("its members do not fit into the file")
+    progress, *variables = members
+    if progress.filename != PROGRESS:
+        raise ValueError(f"its first member is not {PROGRESS}")
+    return _progress_from_json(archive.read(progress)), [
+        _read_variable(archive, member, index) for index, member in enumerate(variables)
+    ]
 
 
-def _chunks(progress: Progress, arrays: list[Array]) -> Iterator[bytes | memoryview]:
+def _read_variable(archive: zipfile.ZipFile, member: zipfile.ZipInfo, index: int) -> SavedVariable:
+    folder, name = _folder(index), member.filename
+    if not (name.startswith(folder) and name.endswith(".npy")):
+        raise ValueError(f"{name} is not {folder}NAME.npy")
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} is not an .npy file of version 1.0")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file, MAX_NPY_HEADER)
+        if is_fortran or dtype.kind not in "biuf":
+            raise ValueError(f"{name} is not an array of numbers in C order")
+        content = file.read()
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has {len(content):,} bytes for the shape {shape}")
+    return SavedVariable(name[len(folder) : -len(".npy")], np.frombuffer(content, dtype).reshape(shape))
+
+
+def _folder(index: int) -> str:
+    return f"variables/{index:05d}/"
+
+
+def _progress_to_json(progress: Progress) -> bytes:
     # JSON keeps every bit of a float: Python writes the shortest decimal that reads back as the same number.
-    written = dataclasses.replace(progress, sums=np.asarray(progress.sums).tolist())
-    described = [(array.name, array.value.dtype.name, array.value.shape) for array in arrays]
-    header = json.dumps({"progress": dataclasses.asdict(written), "arrays": described}).encode()
-    yield MAGIC + len(header).to_bytes(8, "little") + header
-    for array in arrays:
-        yield np.ascontiguousarray(array.value).reshape(-1).view(np.uint8).data
+    plain = dataclasses.replace(progress, pixel_sums=np.asarray(progress.pixel_sums).tolist())
+    return json.dumps(dataclasses.asdict(plain)).encode()
 
 
-def _check_digest(path: Path) -> None:
-    left, digest = path.stat().st_size - DIGEST, hashlib.sha256()
-    with path.open("rb") as file:
-        while left > 0:
-            chunk = file.read(min(CHUNK, left))
-            digest.update(chunk)
-            left -= len(chunk)
-        if file.read() != digest.digest():
-            raise DamagedCheckpointError(f"{path} is damaged")
+def _progress_from_json(content: bytes) -> Progress:
+    fields = json.loads(content)
+    fields["pixel_sums"] = np.asarray(fields["pixel_sums"], float)
+    fields["history"] = [Epoch.from_json(epoch) for epoch in fields["history"]]
+    return Progress(**fields)
+
+
+def _digest(file: BinaryIO) -> bytes:
+    """The SHA-256 of all but the last `DIGEST_SIZE` bytes, where the file's position is afterwards."""
+    remaining, digest = os.fstat(file.fileno()).st_size - DIGEST_SIZE, hashlib.sha256()
+    while remaining > 0:
+        chunk = file.read(min(CHUNK, remaining))
+        if not chunk:
+            break
+        digest.update(chunk)
+        remaining -= len(chunk)
+    return digest.hexdigest().encode()

@@ -1,12 +1,12 @@
-"""Where a step runs: on one device, on several of this machine, or on several machines, as one larger step.
+"""Distributed training: one device, all GPUs of this machine, or several machines.
 
-Every replica holds all weights and takes its rows of each batch; gradients are summed over replicas before
-they are clipped and applied, and batch statistics are those of the whole batch. So the number of replicas
-decides how fast a step is, not what it does: the loss curve is that of one device, to float tolerance.
+Every replica holds all weights and trains on its rows of each batch. Gradients are averaged over replicas
+before they are clipped and applied, and batch normalization uses the statistics of the whole batch. So the
+number of replicas changes the speed of a step but not its result, up to float rounding.
 
-Every process goes through the whole dataset in the same order and takes its rows of each batch. That reads
-each shard once a process, not once a run, but reading is cheap, the order is f(seed, epoch) for any number
-of processes, and a run may go on with another number of them.
+Every process reads the whole dataset in the same order and takes its rows of each batch. Each shard is then
+read once by every process, but reading is cheap, the order is a function of the seed and the epoch alone, and
+a run may be resumed with another number of processes.
 """
 
 from __future__ import annotations
@@ -25,125 +25,141 @@ import tensorflow as tf
 from training.errors import UsageError, WorkError
 from training.tf_startup import show_only_errors
 
-CLUSTER = "TF_CONFIG"  # where TensorFlow's launchers say which processes there are
+TF_CONFIG = "TF_CONFIG"  # the environment variable in which TensorFlow's launchers list the processes
 EXAMPLE = '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", "index": 0}}'
 
 
 @dataclass(frozen=True)
 class Replicas:
-    """The devices that share a step; `worker` is this process's number among `workers`, from 0."""
+    """The devices that share each step. `process_index` counts the processes from 0."""
 
     strategy: tf.distribute.Strategy
-    worker: int = 0
-    workers: int = 1
+    process_index: int = 0
+    num_processes: int = 1
 
     @classmethod
-    def of(cls, name: str) -> Replicas:
-        """Those that `trainer.strategy` names; for several processes, before TensorFlow is used otherwise.
+    def create(cls, name: str) -> Replicas:
+        """Creates the replicas for a value of `trainer.strategy`: one, mirrored or multi_worker.
+
+        With multi_worker it must be the first use of TensorFlow in this process.
 
         Raises:
-          UsageError: several processes are wanted, but TF_CONFIG does not say which.
+          UsageError: the strategy is multi_worker, but TF_CONFIG does not list the processes.
         """
         if name == "mirrored":
             devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
             return cls(tf.distribute.MirroredStrategy([device.name for device in devices]))
         if name == "multi_worker":
-            worker, workers = _cluster()
-            with show_only_errors():  # its devices are found only now
-                return cls(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
+            process_index, num_processes = _read_tf_config()
+            with show_only_errors():  # TensorFlow logs the devices that it initializes here
+                return cls(tf.distribute.MultiWorkerMirroredStrategy(), process_index, num_processes)
         return cls(tf.distribute.get_strategy())
 
     @property
     def count(self) -> int:
-        """Replicas in all processes."""
+        """The number of replicas in all processes."""
         return self.strategy.num_replicas_in_sync
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes the run's directory and speaks; one of them does."""
-        return self.worker == 0
+        """Whether this process writes the run directory and prints. Exactly one of the processes does."""
+        return self.process_index == 0
 
-    def say(self, text: str) -> None:
-        """Prints, if this process is the one that speaks."""
+    def print_once(self, text: str) -> None:
+        """Prints in the chief process only."""
         if self.is_chief:
             print(text, flush=True)
 
-    def check_fits(self, batch_size: int) -> None:
-        """Refuses batches that cannot be shared evenly.
+    def check_batch_size(self, batch_size: int) -> None:
+        """Checks that a batch can be split evenly.
 
         Raises:
-          UsageError: with a size that can.
+          UsageError: it cannot. The message proposes a size that can.
         """
         if batch_size % self.count:
-            even = max(1, batch_size // self.count) * self.count
+            multiple = max(1, batch_size // self.count) * self.count
             raise UsageError(
-                f"trainer.batch_size={batch_size} cannot be shared evenly by {self.count} devices: "
-                f"type trainer.batch_size={even}"
+                f"trainer.batch_size={batch_size} cannot be split evenly among {self.count} devices: "
+                f"type trainer.batch_size={multiple}"
             )
 
-    def synchronize(self, net: keras.Model) -> None:
-        """Has batch normalization see the whole batch, not each replica its part."""
+    def synchronize_batch_norm(self, net: keras.Model) -> None:
+        """Makes batch normalization use the statistics of the whole batch instead of each replica's rows."""
         for layer in net.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = self.count > 1
 
-    def summed(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Inside a replica: the mean over all replicas, whose parts of the batch are equally large."""
+    def mean_gradients(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the means over all replicas. It must be called inside a replica's step.
+
+        All replicas have the same number of rows, so this is the gradient of the mean loss of the batch.
+        """
         if self.count == 1:
             return gradients
         context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, [each / self.count for each in gradients])
+        return context.all_reduce(
+            tf.distribute.ReduceOp.SUM, [gradient / self.count for gradient in gradients]
+        )
 
-    def run(self, step: Callable[..., tf.Tensor], *columns: Any) -> tf.Tensor:
-        """Inside a tf.function: runs a replica's step, and adds up over all replicas what it returns."""
+    def run_and_sum(self, step: Callable[..., tf.Tensor], *columns: Any) -> tf.Tensor:
+        """Runs `step` on each replica and returns the sum of the results. Call it inside a tf.function."""
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(step, columns), axis=None)
 
-    def rows(self, batch: Any) -> list[Any]:
-        """The columns of a whole batch, its rows dealt out: what `run` takes."""
+    def split_batch(self, batch: Any) -> list[Any]:
+        """Splits the rows of a batch among the replicas and returns the columns for `run_and_sum`."""
         if self.count == 1:
             return list(batch)
-        own = self.count // self.workers
+        in_this_process = self.count // self.num_processes
 
-        def part(column: Any, context: tf.distribute.ReplicaContext) -> tf.Tensor:
+        def rows_of_replica(column: Any, context: tf.distribute.ReplicaContext) -> tf.Tensor:
             size = len(column) // self.count
-            first = (self.worker * own + context.replica_id_in_sync_group % own) * size
+            local_index = context.replica_id_in_sync_group % in_this_process
+            first = (self.process_index * in_this_process + local_index) * size
             return tf.convert_to_tensor(column[first : first + size])
 
-        deal = self.strategy.experimental_distribute_values_from_function
-        return [deal(lambda context, c=column: part(c, context)) for column in batch]
+        distribute = self.strategy.experimental_distribute_values_from_function
+        return [distribute(lambda context, c=column: rows_of_replica(c, context)) for column in batch]
 
-    def check_agreement(self, *facts: Any) -> None:
-        """Makes sure that all processes have the same facts; waits until all have come so far.
+    def check_agreement(self, *values: Any) -> None:
+        """Checks that all processes pass the same values. It waits until all processes have called it.
 
         Raises:
-          WorkError: they have not.
+          WorkError: the values differ.
         """
-        if self.workers == 1:
+        if self.num_processes == 1:
             return
-        own = tf.constant([zlib.crc32(repr(facts).encode())], tf.int64)
+        checksum = tf.constant([zlib.crc32(repr(values).encode())], tf.int64)
 
         @tf.function
         def gather() -> tf.Tensor:
-            everyone = self.strategy.run(lambda: tf.distribute.get_replica_context().all_gather(own, axis=0))
-            return self.strategy.experimental_local_results(everyone)[0]
+            gathered = self.strategy.run(
+                lambda: tf.distribute.get_replica_context().all_gather(checksum, axis=0)
+            )
+            return self.strategy.experimental_local_results(gathered)[0]
 
         if len(set(np.asarray(gather()).tolist())) > 1:
             raise WorkError(
-                f"the {self.workers} processes of this run do not agree: give all of them the same command, "
-                "the same dataset and one hydra.run.dir that all of them see"
+                f"the {self.num_processes} processes of this run do not agree: give all of them the same "
+                "command, the same dataset and one hydra.run.dir that all of them can read"
             )
 
 
-def _cluster() -> tuple[int, int]:
-    """This process's number, and how many there are, from TF_CONFIG."""
+def _read_tf_config() -> tuple[int, int]:
+    """Returns the index of this process and the number of processes, from TF_CONFIG."""
     try:
-        config = json.loads(os.environ[CLUSTER])
-        workers, index = len(config["cluster"]["worker"]), int(config["task"]["index"])
-        if config["task"]["type"] != "worker" or set(config["cluster"]) != {"worker"} or index >= workers:
+        config = json.loads(os.environ[TF_CONFIG])
+        index, num_processes = int(config["task"]["index"]), len(config["cluster"]["worker"])
+        if (
+            config["task"]["type"] != "worker"
+            or set(config["cluster"]) != {"worker"}
+            or index >= num_processes
+        ):
             raise ValueError
     except (KeyError, ValueError, TypeError) as e:
-        found = f"{CLUSTER}={os.environ[CLUSTER]}" if CLUSTER in os.environ else f"{CLUSTER} is not set"
+        value = os.environ.get(TF_CONFIG)
+        problem = f"{TF_CONFIG} is not set" if value is None else f"{TF_CONFIG}={value}"
         raise UsageError(
-            f"trainer.strategy=multi_worker: {found}; set it for each process, as in {CLUSTER}='{EXAMPLE}'"
+            f"trainer.strategy=multi_worker: {problem}; set it for each process, as in "
+            f"{TF_CONFIG}='{EXAMPLE}'"
         ) from e
-    return index, workers
+    return index, num_processes

@@ -1,4 +1,4 @@
-"""One trainer in a run directory at a time."""
+"""The lock on a run directory: one process at a time trains in it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from training.errors import WorkError
 
 
 @contextmanager
-def only_trainer(run_dir: Path) -> Iterator[None]:
-    """Holds the directory, which is made if need be; the system lets go of it when the process ends.
+def lock_run_directory(run_dir: Path) -> Iterator[None]:
+    """Creates the directory if needed and locks it. The system releases the lock when the process ends.
 
     Raises:
-      WorkError: another process holds it.
+      WorkError: another process holds the lock.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    # The directory itself is locked: no lock file that could be left behind.
+    # The directory itself is locked, so that no lock file can be left behind.
     descriptor = os.open(run_dir, os.O_RDONLY)
     try:
         try:

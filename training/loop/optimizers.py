@@ -1,7 +1,6 @@
 """The optimizers: AdamW, and Muon for the kernels of convolutions.
 
-Some methods here override ones that Keras does not promise to keep. tests/test_optimizers.py names them and
-fails when Keras has renamed one.
+Some methods override private methods of Keras. tests/test_optimizers.py fails if Keras renames one of them.
 """
 
 from __future__ import annotations
@@ -15,28 +14,29 @@ import keras
 from training.config import OptimizerConfig
 
 
-class _Summed:
-    """Takes gradients as summed over replicas already, so that they can be clipped as one step's."""
+class _ReducedGradients:
+    """Skips Keras's sum over replicas: gradients are averaged before they are clipped, not after."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars: list) -> list:
         return grads_and_vars
 
 
-class AdamW(_Summed, keras.optimizers.AdamW):
-    """Keras's."""
+class AdamW(_ReducedGradients, keras.optimizers.AdamW):
+    """keras.optimizers.AdamW for gradients that are already reduced over replicas."""
 
 
-class ConvMuon(_Summed, keras.optimizers.Muon):
-    """Muon (Jordan et al. 2024) for the kernels that `hidden_kernels` names; AdamW for all other weights.
+class ConvMuon(_ReducedGradients, keras.optimizers.Muon):
+    """Muon (Jordan et al. 2024) for the kernels of convolutions, and AdamW for all other weights.
 
-    Muon replaces a matrix's update by the nearest orthogonal one, so that no direction is left behind.
-    Keras's takes 2-D weights alone; here the kernel of a convolution counts as the matrix [h·w·in, out], as
-    in Jordan's own speed records. Optimizers are not saved with a network, so a saved one does not need this
-    class.
+    Muon replaces the update of a matrix by the nearest orthogonal matrix, so that all directions are learned
+    equally fast. keras.optimizers.Muon updates 2-D weights only. Here the kernel of a convolution is treated
+    as the matrix [h·w·in, out], as in Jordan's speed records. A saved network does not need this class,
+    because it is saved without its optimizer.
 
     Args:
-      kernels: for the path of each kernel that Muon takes, whether it is transposed: [h, w, out, in].
-      options: those of keras.optimizers.Muon.
+      kernels: maps the path of each kernel that Muon updates to whether the kernel is that of a transposed
+        convolution, as `hidden_kernels` returns it.
+      options: arguments of keras.optimizers.Muon.
     """
 
     def __init__(self, learning_rate: float, kernels: Mapping[str, bool], **options: Any) -> None:
@@ -47,7 +47,7 @@ class ConvMuon(_Summed, keras.optimizers.Muon):
         return variable.path not in self._kernels
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One update of one weight: momentum 0.95 after Nesterov, made orthogonal, scaled."""
+        """Updates one weight: Nesterov momentum, orthogonalization, scaling."""
         index = self._get_variable_index(variable)
         transposed = self._kernels.get(self._trainable_variables[index].path)
         if transposed is None:
@@ -56,16 +56,17 @@ class ConvMuon(_Summed, keras.optimizers.Muon):
         momentum = self.momentums[index]
         self.assign_add(momentum, gradient + momentum * (self.momentum - 1))
         direction = gradient + self.momentum * momentum
-        update = self._orthogonal(keras.ops.swapaxes(direction, 2, 3) if transposed else direction)
+        update = self._orthogonalize(keras.ops.swapaxes(direction, 2, 3) if transposed else direction)
         self.assign_sub(
             variable, learning_rate * (keras.ops.swapaxes(update, 2, 3) if transposed else update)
         )
 
-    def _orthogonal(self, kernel: Any) -> Any:
-        """The orthogonal matrix nearest to [h, w, in, out] as [h·w·in, out], in the kernel's own shape.
+    def _orthogonalize(self, kernel: Any) -> Any:
+        """Returns the orthogonal matrix nearest to `kernel`, a tensor [h, w, in, out] seen as [h·w·in, out].
 
-        It is scaled by 0.2 √max(h·w·in, out), which makes it as large as AdamW's updates usually are, so that
-        one learning rate does for both (Liu et al. 2025, "Muon is scalable for LLM training").
+        It is scaled by 0.2 √max(h·w·in, out) to the usual size of AdamW's updates, so that one learning rate
+        suits both optimizers (Liu et al. 2025, "Muon is scalable for LLM training"). The shape is that of
+        `kernel`.
         """
         matrix = keras.ops.reshape(kernel, (-1, kernel.shape[-1]))
         scale = self.rms_rate * math.sqrt(max(matrix.shape))
@@ -75,14 +76,16 @@ class ConvMuon(_Summed, keras.optimizers.Muon):
 
 
 def hidden_kernels(net: keras.Model, input_and_output_layers: Collection[str]) -> dict[str, bool]:
-    """The kernels that Muon takes: those of all convolutions but the first and last layers (Jordan's advice).
+    """Finds the kernels that Muon updates: those of all convolutions except the first and last layers.
+
+    Jordan advises against Muon for these.
 
     Args:
-      first_and_last: names of the layers that see the drawing or give the scores.
+      input_and_output_layers: names of the layers that take the drawing or return the scores.
 
     Returns:
-      For each kernel's path whether it is that of a transposed convolution: [h, w, out, in] and not
-      [h, w, in, out].
+      A dict from the path of each kernel to whether it is that of a transposed convolution, whose shape is
+      [h, w, out, in] instead of [h, w, in, out].
     """
     kinds = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
     return {
@@ -95,9 +98,12 @@ def hidden_kernels(net: keras.Model, input_and_output_layers: Collection[str]) -
 def make_optimizer(
     config: OptimizerConfig, precision: str, kernels: Mapping[str, bool]
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of `config`; under mixed_float16 with loss scaling: small gradients vanish there.
+    """Creates the optimizer that `config` describes.
 
-    `kernels` is what `hidden_kernels` says of the network.
+    With `precision` mixed_float16 the loss is scaled, because small gradients would underflow.
+
+    Args:
+      kernels: the result of `hidden_kernels` for the network.
     """
     if config.name == "muon":
         optimizer = ConvMuon(
@@ -115,6 +121,6 @@ def make_optimizer(
             beta_2=config.beta_2,
             global_clipnorm=config.clip_norm,
         )
-    # Scales, shifts and biases are not what decay is for (He et al. 2019, "Bag of tricks").
+    # Weight decay regularizes kernels only (He et al. 2019, "Bag of tricks for image classification").
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer

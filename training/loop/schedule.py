@@ -1,7 +1,7 @@
-"""The learning rate as a function of how much of the run is done.
+"""The budget of a run, and its learning rate as a function of the fraction of the budget that is used.
 
-Keras's schedules count steps. Ours takes a share from 0 to 1 instead, since a run may be given minutes
-rather than epochs, and then nobody knows beforehand how many steps it will be.
+Keras's schedules count steps. A run may be limited in minutes instead of epochs, and then its number of steps
+is not known beforehand, so the schedule here takes a fraction from 0 to 1.
 """
 
 from __future__ import annotations
@@ -14,71 +14,74 @@ from dataclasses import dataclass, field
 from training.config import OptimizerConfig
 
 
-def learning_rate(progress: float, config: OptimizerConfig) -> float:
-    """Linear warm-up, then half a cosine down to `final_rate` (Loshchilov & Hutter 2017), or constant.
+def learning_rate(fraction: float, config: OptimizerConfig) -> float:
+    """Returns the learning rate after the given fraction of the run, 0 to 1.
 
-    Args:
-      progress: the share of the run that is done, 0 to 1.
+    It rises linearly during `config.warmup`, then stays constant or falls along half a cosine to
+    `config.final_rate` times its peak (Loshchilov & Hutter 2017).
     """
-    if progress < config.warmup:
-        # Never quite 0, so that the very first step does something.
-        return config.learning_rate * max(progress / config.warmup, 0.01)
+    if fraction < config.warmup:
+        # At least 1 % of the peak, so that the first step changes something.
+        return config.learning_rate * max(fraction / config.warmup, 0.01)
     if config.schedule == "constant":
         return config.learning_rate
-    share = (progress - config.warmup) / (1 - config.warmup)
-    cosine = (1 + math.cos(math.pi * share)) / 2
+    after_warmup = (fraction - config.warmup) / (1 - config.warmup)
+    cosine = (1 + math.cos(math.pi * after_warmup)) / 2
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 @dataclass
 class Budget:
-    """How long a run may go on: so many steps, so many minutes of wall-clock, or whichever ends first.
+    """The length of a run: a number of steps, minutes of wall-clock time, or whichever ends first.
 
-    With steps alone, `progress` depends on the step and nothing else, and so does the whole run. With
-    minutes it depends on the machine; that is what was asked for. Such a run can be resumed, and its
-    minutes count the time of all its processes, but it is not the same to the bit.
+    With steps alone, `fraction_used` is a function of the step, and so the whole run is deterministic. With
+    minutes it depends on the machine. Such a run can be resumed, and its minutes include the time of all its
+    processes, but two such runs differ.
 
-    `trained` and `compiling` are the seconds of earlier processes, as `spent` gave them, and `first_step` is
-    the step where this one begins.
+    `training_seconds` and `compile_seconds` are those of earlier processes, as `seconds` returned them.
+    `first_step` is the step with which this process begins.
     """
 
     steps: int | None
     minutes: float | None
     clock: Callable[[], float] = time.monotonic
-    trained: float = 0.0
-    compiling: float = 0.0
+    training_seconds: float = 0.0
+    compile_seconds: float = 0.0
     first_step: int = 0
     _started: float = field(init=False)
-    _first_step_done: float | None = field(init=False, default=None)
+    _seconds_to_first_step: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
 
-    def spent(self) -> tuple[float, float]:
-        """Seconds of all processes so far: of training, and until each had done its first step."""
-        now = self.clock() - self._started
-        if self._first_step_done is None:
-            return self.trained, self.compiling
-        return self.trained + now - self._first_step_done, self.compiling + self._first_step_done
+    def seconds(self) -> tuple[float, float]:
+        """Returns the seconds of training, and those before the first step, of all processes so far."""
+        elapsed = self.clock() - self._started
+        if self._seconds_to_first_step is None:
+            return self.training_seconds, self.compile_seconds
+        return (
+            self.training_seconds + elapsed - self._seconds_to_first_step,
+            self.compile_seconds + self._seconds_to_first_step,
+        )
 
-    def progress(self, step: int) -> float:
-        """The share of the run done before `step` (counted from 0), 0 to 1."""
-        shares = [0.0]
+    def fraction_used(self, step: int) -> float:
+        """Returns the fraction of the budget, 0 to 1, that is used before `step` (counted from 0)."""
+        fractions = [0.0]
         if self.steps is not None:
-            shares.append(step / self.steps)
+            fractions.append(step / self.steps)
         if self.minutes is not None:
-            shares.append(self._time_share(step))
-        return min(max(shares), 1.0)
+            fractions.append(self._fraction_of_minutes(step))
+        return min(max(fractions), 1.0)
 
     def is_spent(self, step: int) -> bool:
         """Whether the run ends before `step`."""
-        return self.progress(step) >= 1.0
+        return self.fraction_used(step) >= 1.0
 
-    def _time_share(self, step: int) -> float:
-        """Time counts from the end of a process's first step: compiling would otherwise eat the warm-up."""
-        if self._first_step_done is None and step > self.first_step:
-            self._first_step_done = self.clock() - self._started
+    def _fraction_of_minutes(self, step: int) -> float:
+        # The schedule starts at the end of the first step: compiling it would otherwise use up the warm-up.
+        if self._seconds_to_first_step is None and step > self.first_step:
+            self._seconds_to_first_step = self.clock() - self._started
         assert self.minutes is not None
-        trained, compiling = self.spent()
-        rest = self.minutes * 60 - compiling
-        return trained / rest if rest > 0 else 1.0
+        training, compiling = self.seconds()
+        available = self.minutes * 60 - compiling
+        return training / available if available > 0 else 1.0

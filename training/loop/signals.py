@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP between two steps, where the state is whole and can be saved."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run between two steps, where a checkpoint can be written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from training.cli import signal_exception
 
-# Ctrl-C; what `kill` and schedulers send before they end a process; a terminal that is closed.
+# Ctrl-C; the signal that `kill` and schedulers send before they kill a process; a closed terminal.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for it
-    """The run was asked to end by `signum`, and stands between two steps."""
+class Interrupted(Exception):  # noqa: N818 - it is a request, not an error
+    """The signal `signum` asks the run to end. It is raised between two steps."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -24,46 +24,48 @@ class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for it
 
 
 class StopSignals:
-    """While entered, the first signal only leaves a note for `check`; the second ends the process at once.
+    """A context in which the first signal is deferred to `raise_if_stopped` and the second one ends at once.
 
-    A signal that is ignored stays ignored: nohup ignores SIGHUP, and shells SIGINT in background jobs.
+    A signal that is ignored stays ignored: nohup ignores SIGHUP, and shells ignore SIGINT in background jobs.
     """
 
     def __init__(self) -> None:
-        self._asked: int | None = None
-        self._before: dict[int, Any] = {}
+        self._signum: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        # Python lets the main thread alone handle signals.
+        # Only the main thread can set signal handlers in Python.
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.getsignal(number) for number in SIGNALS}
-            self._before = {
-                number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)
+            handlers = {number: signal.getsignal(number) for number in SIGNALS}
+            self._previous_handlers = {
+                number: handler
+                for number, handler in handlers.items()
+                if handler not in (signal.SIG_IGN, None)
             }
-            self._handle(self._note)
+            self._set_handlers(self._defer)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, was in self._before.items():
-            signal.signal(number, was)
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
 
-    def check(self) -> None:
-        """Raises `Interrupted` once a signal came."""
-        if self._asked is not None:
-            raise Interrupted(self._asked)
+    def raise_if_stopped(self) -> None:
+        """Raises `Interrupted` if a signal has arrived."""
+        if self._signum is not None:
+            raise Interrupted(self._signum)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._asked = number
-        self._handle(_end_at_once)
-        with suppress(OSError):  # the terminal is gone
+    def _defer(self, number: int, frame: FrameType | None) -> None:
+        self._signum = number
+        self._set_handlers(_end_at_once)
+        with suppress(OSError):  # the terminal may be closed
             print(
                 "interrupted: saving after this step; Ctrl-C again ends at once", file=sys.stderr, flush=True
             )
 
-    def _handle(self, handler: Any) -> None:
-        for number in self._before:
+    def _set_handlers(self, handler: Any) -> None:
+        for number in self._previous_handlers:
             signal.signal(number, handler)
 
 

@@ -1,4 +1,4 @@
-"""One training run, from the manifest to the last picture: read it top to bottom."""
+"""Trains one network: from the dataset and the config to the last checkpoint of the run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ from training.cli import explain_out_of_memory
 from training.config import TrainConfig
 from training.data.dataset import Batch, ShardedDataset
 from training.errors import UsageError, WorkError
-from training.loop.checkpoint import STATES, CheckpointWriter, load_progress
+from training.loop.checkpoint import (
+    CHECKPOINTS,
+    CheckpointWriter,
+    load_newest_checkpoint,
+    refuse_old_checkpoints,
+)
 from training.loop.checkpoint_file import Progress
 from training.loop.distribution import Replicas
-from training.loop.lock import only_trainer
+from training.loop.lock import lock_run_directory
 from training.loop.schedule import Budget, learning_rate
 from training.loop.signals import Interrupted, StopSignals
-from training.loop.step import Learner
+from training.loop.step import CompiledModel
 from training.metrics.baselines import Baselines
 from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models import build_model
@@ -33,16 +38,20 @@ from training.run.artifacts import HISTORY, RunArtifacts
 from training.run.history import Epoch, is_stuck
 from training.run.progress import ProgressBar
 
-# Looking at the loss makes the host wait for the device, so it is done once in so many steps, or seconds.
-LOOK_EVERY = 25
-LOOK_AFTER = 5.0
+# Reading the loss makes the host wait for the device, so it is read every 25 steps or 5 seconds only.
+STEPS_BETWEEN_LOSSES = 25
+SECONDS_BETWEEN_LOSSES = 5.0
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to; `best` has the lowest validation (or else training) loss, `net` is the last one.
+    """The result of a run.
 
-    `interrupted` is the number of the signal that ended it early, 0 if none did.
+    Attributes:
+      epochs: all epochs of the run, those of earlier processes included.
+      best: the epoch with the lowest validation loss (training loss if there is no validation split).
+      net: the network that was evaluated last, which is the moving average if `trainer.ema` is set.
+      interrupted: the number of the signal that ended the run early, otherwise 0.
     """
 
     run_dir: Path
@@ -53,257 +62,310 @@ class Summary:
     interrupted: int
 
 
+@dataclass(frozen=True)
+class TrainingSession:
+    """The objects that the training loop works with. `progress` is updated by every step."""
+
+    config: TrainConfig
+    dataset: ShardedDataset
+    model: CompiledModel
+    progress: Progress
+    budget: Budget
+    checkpoint_writer: CheckpointWriter
+    replicas: Replicas
+    signals: StopSignals
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended. An epoch that has begun is always scored first."""
+        return self.progress.steps_in_epoch == 0 and (
+            self.budget.is_spent(self.progress.step)
+            or is_stuck(self.progress.history, self.config.trainer.patience)
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of steps in a whole epoch."""
+        return self.config.steps_per_epoch(self.dataset.examples("train"))
+
+
 def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summary:
-    """Trains the network of `config` on `dataset`; all it leaves lies in `run_dir`.
+    """Trains the network that `config` describes, and writes all its files to `run_dir`.
 
-    With several processes one of them, the chief, writes and speaks.
+    A run in `run_dir` with the same config is resumed at the step of its newest checkpoint. On a CPU it ends
+    with the same weights, bit for bit, as an uninterrupted run, unless `trainer.max_minutes` limits it.
+    Ctrl-C, SIGTERM and SIGHUP end the run early, after a checkpoint is written.
 
-    Where a run with these settings stands already, it goes on at the very step where its last state was
-    saved; with steps alone as its budget it ends, on a CPU, with the same weights to the bit as if it had
-    never been stopped. Ctrl-C, SIGTERM and SIGHUP save the state and end it early.
+    If several processes share the run, one of them (the chief) writes and prints.
 
     Raises:
-      UsageError: the settings and the dataset do not go together, or the directory holds another run.
-      WorkError: a damaged shard, a loss that is no longer finite, another process in this directory, or one
-        of the processes that share the run is gone.
+      UsageError: the config does not fit the dataset, or the directory holds another run.
+      WorkError: a shard is damaged, the loss is not finite, another process trains in this directory, or one
+        of the processes that share the run has ended.
     """
     config.check_fits(dataset.manifest)
-    replicas = Replicas.of(config.trainer.strategy)
-    replicas.check_fits(config.trainer.batch_size)
-    with only_trainer(run_dir) if replicas.is_chief else nullcontext(), StopSignals() as interrupts:
-        batch = config.trainer.batch_size
-        less = f"trainer.batch_size={batch // 2}" if batch > 1 else "a smaller model"
-        with explain_out_of_memory(f"type {less} (now {batch}) and hydra.run.dir=ANOTHER"):
-            return _train(config, dataset, run_dir, replicas, interrupts)
+    replicas = Replicas.create(config.trainer.strategy)
+    replicas.check_batch_size(config.trainer.batch_size)
+    with (
+        lock_run_directory(run_dir) if replicas.is_chief else nullcontext(),
+        StopSignals() as signals,
+        explain_out_of_memory(_memory_advice(config)),
+    ):
+        _check_directory(run_dir, config, dataset)
+        if replicas.is_chief:
+            remove_unfinished(run_dir)
+        session, resumed = _start_session(config, dataset, run_dir, replicas, signals)
+        artifacts = _start_artifacts(session, run_dir)
 
+        if session.is_over:
+            artifacts.repair(session.model.eval_net, epoch_just_ended=True)
+            replicas.print_once(console.already_complete_message(artifacts, config))
+            return _summarize(session, artifacts)
 
-def _train(
-    config: TrainConfig,
-    dataset: ShardedDataset,
-    run_dir: Path,
-    replicas: Replicas,
-    interrupts: StopSignals,
-) -> Summary:
-    _check_directory(run_dir, config, dataset)
-    manifest = dataset.manifest
-    if replicas.is_chief:
-        remove_unfinished(run_dir)
-    keras.utils.clear_session()
+        if replicas.is_chief:
+            run_info.write_run(run_dir, config, dataset, session.model.net)
+        replicas.print_once(
+            console.start_message(config, dataset, session.model.net, artifacts.baselines, run_dir)
+        )
+        if resumed:
+            replicas.print_once(resumed)
+        artifacts.repair(session.model.eval_net, epoch_just_ended=session.progress.steps_in_epoch == 0)
+        replicas.print_once(console.compile_message(config))
 
-    with replicas.strategy.scope():
-        net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-        learner = Learner.of(net, manifest, config, replicas)
-    progress, resumed = load_progress(run_dir / "checkpoints", learner)
-    replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
-    baselines = Baselines.from_histogram(
-        manifest.splits[dataset.selection_split].label_histogram, manifest.palette
-    )
-    artifacts = RunArtifacts.create(run_dir, config, dataset, baselines, progress.history, replicas.is_chief)
-    budget = _budget(config, dataset, progress)
-    saver = CheckpointWriter(
-        run_dir / "checkpoints", config.trainer, learner, progress, budget, replicas.is_chief
-    )
-    if _is_over(progress, budget, config):
-        artifacts.repair(learner.judged, epoch_just_ended=True)
-        replicas.say(console.already_complete_message(artifacts, config))
-        return Summary(run_dir, baselines, artifacts.epochs, artifacts.best, learner.judged, interrupted=0)
-    if replicas.is_chief:
-        run_info.write_run(run_dir, config, dataset, net)
-    replicas.say(console.start_message(config, dataset, net, baselines, run_dir))
-    if resumed:
-        replicas.say(resumed)
-    artifacts.repair(learner.judged, epoch_just_ended=progress.in_epoch == 0)
-    replicas.say(console.compile_message(config))
+        interrupted = _train_until_end_or_signal(session, artifacts)
 
-    interrupted = 0
-    try:
-        for epoch in _epochs(config, dataset, learner, progress, budget, saver, replicas, interrupts):
-            artifacts.write(learner.judged)
-            replicas.say(epoch.report(config.trainer.epochs))
-    except Interrupted as e:
-        saver.save()
-        interrupted = e.signum
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
-        raise WorkError(
-            f"another of the {replicas.workers} processes of this run is gone: start all of them again with "
-            f"the same command, and the run goes on where {run_dir / 'checkpoints'} has it"
-        ) from e
-
-    with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is gone
-        replicas.say(console.end_message(artifacts, config, dataset, progress.step, interrupted))
-    return Summary(run_dir, baselines, artifacts.epochs, artifacts.best, learner.judged, interrupted)
+        with suppress(OSError) if interrupted else nullcontext():  # after SIGHUP the terminal is closed
+            replicas.print_once(
+                console.end_message(artifacts, config, dataset, session.progress.step, interrupted)
+            )
+        return _summarize(session, artifacts, interrupted)
 
 
 def evaluate(
-    learner: Learner,
+    model: CompiledModel,
     dataset: ShardedDataset,
     split: str,
     batch_size: int,
-    check: Callable[[], None] = lambda: None,
-    count: Callable[[int], None] = lambda images: None,
+    before_batch: Callable[[], None] = lambda: None,
+    after_batch: Callable[[int], None] = lambda images: None,
 ) -> Scores:
-    """Scores over every example of a split that has some.
+    """Returns the scores over every example of a split that is not empty.
 
-    `check` is called before each batch, `count` after it with its number of images.
+    Args:
+      before_batch: called before each batch; it may raise an exception to stop.
+      after_batch: called after each batch with its number of images.
     """
 
     def tallies() -> Iterator[Tally]:
         for batch in dataset.eval(split, batch_size):
-            check()
-            yield learner.eval_step(*batch)
-            count(len(batch.ids))
+            before_batch()
+            yield model.eval_step(*batch)
+            after_batch(len(batch.ids))
 
     return Scores.from_tally(sum_tallies(tallies()))
 
 
+def _memory_advice(config: TrainConfig) -> str:
+    batch_size = config.trainer.batch_size
+    smaller = f"trainer.batch_size={batch_size // 2}" if batch_size > 1 else "a smaller model"
+    return f"type {smaller} (now {batch_size}) and hydra.run.dir=ANOTHER"
+
+
 def _check_directory(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
     run_info.check_same_run(run_dir, config, dataset)
-    if (run_dir / HISTORY).exists() and not list((run_dir / "checkpoints").glob(STATES)):
+    refuse_old_checkpoints(run_dir / "checkpoints")
+    if (run_dir / HISTORY).exists() and not any((run_dir / "checkpoints").glob(CHECKPOINTS)):
         raise UsageError(
-            f"{run_dir} holds a run whose checkpoints/{STATES} are gone, so it cannot go on: "
+            f"{run_dir} holds a run whose checkpoints/{CHECKPOINTS} are missing, so it cannot continue: "
             "type hydra.run.dir=ANOTHER"
         )
 
 
-def _budget(config: TrainConfig, dataset: ShardedDataset, progress: Progress) -> Budget:
-    steps = config.steps_per_epoch(dataset.examples("train"))
-    return Budget(
-        config.trainer.epochs and config.trainer.epochs * steps,
-        config.trainer.max_minutes,
-        trained=progress.trained,
-        compiling=progress.compiling,
+def _start_session(
+    config: TrainConfig, dataset: ShardedDataset, run_dir: Path, replicas: Replicas, signals: StopSignals
+) -> tuple[TrainingSession, str]:
+    """Builds the network and loads the newest checkpoint; also returns the line that names the checkpoint."""
+    keras.utils.clear_session()
+    manifest, trainer = dataset.manifest, config.trainer
+    with replicas.strategy.scope():
+        net = build_model(config.model, len(manifest.palette), trainer.seed, trainer.precision)
+        model = CompiledModel.create(net, manifest, config, replicas)
+    progress, resumed = load_newest_checkpoint(run_dir / "checkpoints", model)
+    replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
+    budget = Budget(
+        trainer.epochs and trainer.epochs * config.steps_per_epoch(dataset.examples("train")),
+        trainer.max_minutes,
+        training_seconds=progress.training_seconds,
+        compile_seconds=progress.compile_seconds,
         first_step=progress.step,
     )
+    checkpoint_writer = CheckpointWriter(
+        run_dir / "checkpoints", trainer, model, progress, budget, writes=replicas.is_chief
+    )
+    session = TrainingSession(config, dataset, model, progress, budget, checkpoint_writer, replicas, signals)
+    return session, resumed
 
 
-def _is_over(progress: Progress, budget: Budget, config: TrainConfig) -> bool:
-    # An epoch that was begun is scored, even when the budget is spent.
-    return progress.in_epoch == 0 and (
-        budget.is_spent(progress.step) or is_stuck(progress.history, config.trainer.patience)
+def _start_artifacts(session: TrainingSession, run_dir: Path) -> RunArtifacts:
+    manifest = session.dataset.manifest
+    histogram = manifest.splits[session.dataset.selection_split].label_histogram
+    return RunArtifacts.create(
+        run_dir,
+        session.config,
+        session.dataset,
+        Baselines.from_histogram(histogram, manifest.palette),
+        session.progress.history,
+        session.replicas.is_chief,
     )
 
 
-def _epochs(
-    config: TrainConfig,
-    dataset: ShardedDataset,
-    learner: Learner,
-    progress: Progress,
-    budget: Budget,
-    saver: CheckpointWriter,
-    replicas: Replicas,
-    interrupts: StopSignals,
-) -> Iterator[Epoch]:
-    """Trains and evaluates one epoch after the other, until the budget is spent; each is in a state then."""
-    has_val = dataset.examples("val") > 0
-    while not _is_over(progress, budget, config):
-        scores = _train_epoch(config, dataset, learner, progress, budget, saver, replicas, interrupts)
-        if has_val:
-            # So that who is killed while validating need not train again.
-            saver.save()
-        name = f"{console.epoch_title(progress.epoch, config)}, validation"
-        with ProgressBar(name, dataset.examples("val"), shown=replicas.is_chief and has_val) as bar:
-            checks = (interrupts.check, bar.update)
-            val = evaluate(learner, dataset, "val", config.trainer.batch_size, *checks) if has_val else None
-        images = progress.in_epoch * config.trainer.batch_size
+def _summarize(session: TrainingSession, artifacts: RunArtifacts, interrupted: int = 0) -> Summary:
+    return Summary(
+        artifacts.run_dir,
+        artifacts.baselines,
+        artifacts.epochs,
+        artifacts.best,
+        session.model.eval_net,
+        interrupted,
+    )
+
+
+def _train_until_end_or_signal(session: TrainingSession, artifacts: RunArtifacts) -> int:
+    """Trains and writes the artifacts of each epoch; returns the number of the signal that ended it, or 0."""
+    try:
+        for epoch in _train_epochs(session):
+            artifacts.write(session.model.eval_net)
+            session.replicas.print_once(epoch.report(session.config.trainer.epochs))
+    except Interrupted as e:
+        session.checkpoint_writer.write()
+        return e.signum
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
+        raise WorkError(
+            f"another of the {session.replicas.num_processes} processes of this run has ended: start all of "
+            f"them again with the same command to continue from {session.checkpoint_writer.directory}"
+        ) from e
+    return 0
+
+
+def _train_epochs(session: TrainingSession) -> Iterator[Epoch]:
+    """Trains and validates epochs until the run is over; yields each one after its checkpoint is written."""
+    progress = session.progress
+    while not session.is_over:
+        train_scores = _train_epoch(session)
+        val_scores = None
+        if session.dataset.examples("val"):
+            # If the process is killed during validation, the epoch need not be trained again.
+            session.checkpoint_writer.write()
+            val_scores = _validate(session)
+        images = progress.steps_in_epoch * session.config.trainer.batch_size
         epoch = Epoch(
             number=progress.epoch,
             step=progress.step,
             seconds=progress.seconds,
             images_per_second=images / progress.seconds,
-            input_wait=progress.waited / progress.seconds,
-            learning_rate=float(learner.optimizer.learning_rate.numpy()),
-            train=scores,
-            val=val,
+            input_wait=progress.input_wait_seconds / progress.seconds,
+            learning_rate=float(session.model.optimizer.learning_rate.numpy()),
+            train=train_scores,
+            val=val_scores,
         )
         progress.end_epoch(epoch)
-        saver.save()
+        session.checkpoint_writer.write()
         yield epoch
 
 
-def _train_epoch(
-    config: TrainConfig,
-    dataset: ShardedDataset,
-    learner: Learner,
-    progress: Progress,
-    budget: Budget,
-    saver: CheckpointWriter,
-    replicas: Replicas,
-    interrupts: StopSignals,
-) -> Scores:
-    """Takes the steps that are left of the epoch, or of the budget; returns the scores on the way."""
-    epoch = tf.constant(progress.epoch)  # a tensor: a number would compile anew
-    clock = looked = time.monotonic()
-    first = progress.step == budget.first_step
-    with _progress_bar(config, dataset, progress, replicas, first) as bar:
-        for batch in _batches_left(config, dataset, progress, budget):
-            learner.optimizer.learning_rate = learning_rate(budget.progress(progress.step), config.optimizer)
-            progress.sums = learner.train_step(epoch, *replicas.rows(batch)) + progress.sums
+def _train_epoch(session: TrainingSession) -> Scores:
+    """Does the remaining steps of the epoch, as far as the budget lasts; returns the training scores."""
+    config, progress, model = session.config, session.progress, session.model
+    epoch = tf.constant(progress.epoch)  # a tensor, because each Python number would be traced anew
+    now = loss_read_at = time.monotonic()
+    with _training_bar(session) as bar:
+        for batch in _remaining_batches(session):
+            fraction = session.budget.fraction_used(progress.step)
+            model.optimizer.learning_rate = learning_rate(fraction, config.optimizer)
+            sums = model.train_step(epoch, *session.replicas.split_batch(batch))
+            progress.pixel_sums = sums + progress.pixel_sums
             progress.step += 1
-            progress.in_epoch += 1
+            progress.steps_in_epoch += 1
             note = None
-            if progress.step % LOOK_EVERY == 0 or clock - looked >= LOOK_AFTER:
-                note, looked = f"loss {_finite(progress, config).loss:.3f}", clock
+            if progress.step % STEPS_BETWEEN_LOSSES == 0 or now - loss_read_at >= SECONDS_BETWEEN_LOSSES:
+                note, loss_read_at = f"loss {_finite_scores(session).loss:.3f}", now
             bar.update(config.trainer.batch_size, note)
-            clock = _count_seconds(progress, clock)
-            if saver.is_due():
-                _finite(progress, config)
-                saver.save()
-                clock = time.monotonic()
-            interrupts.check()
-    scores = _finite(progress, config)
-    _count_seconds(progress, clock)
+            now = _count_seconds(progress, since=now)
+            if session.checkpoint_writer.is_due():
+                _finite_scores(session)
+                session.checkpoint_writer.write()
+                now = time.monotonic()
+            session.signals.raise_if_stopped()
+    scores = _finite_scores(session)
+    _count_seconds(progress, since=now)
     return scores
 
 
-def _batches_left(
-    config: TrainConfig, dataset: ShardedDataset, progress: Progress, budget: Budget
-) -> Iterator[Batch]:
-    """The batches of the epoch from where it stands, as long as the budget lasts; counts the waiting."""
-    left = config.steps_per_epoch(dataset.examples("train")) - progress.in_epoch
-    if left == 0 or budget.is_spent(progress.step):
+def _remaining_batches(session: TrainingSession) -> Iterator[Batch]:
+    """Yields the remaining batches of the epoch until the budget is spent; measures the waiting time."""
+    config, progress = session.config, session.progress
+    remaining = session.steps_per_epoch - progress.steps_in_epoch
+    if remaining == 0 or session.budget.is_spent(progress.step):
         return
-    epoch = dataset.train(
+    batches = session.dataset.train(
         config.trainer.batch_size,
         seed=config.trainer.seed,
         epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
         shuffle_megabytes=config.data.shuffle_megabytes,
-        skip=progress.in_epoch,
+        skip=progress.steps_in_epoch,
     )
-    batches = itertools.islice(epoch, left)
-    asked = time.monotonic()
-    for batch in batches:
-        progress.waited += time.monotonic() - asked
+    waiting_since = time.monotonic()
+    for batch in itertools.islice(batches, remaining):
+        progress.input_wait_seconds += time.monotonic() - waiting_since
         yield batch
-        if budget.is_spent(progress.step):
+        if session.budget.is_spent(progress.step):
             return
-        asked = time.monotonic()
+        waiting_since = time.monotonic()
+
+
+def _validate(session: TrainingSession) -> Scores:
+    name = f"{console.epoch_title(session.progress.epoch, session.config)}, validation"
+    with ProgressBar(name, session.dataset.examples("val"), shown=session.replicas.is_chief) as bar:
+        return evaluate(
+            session.model,
+            session.dataset,
+            "val",
+            session.config.trainer.batch_size,
+            session.signals.raise_if_stopped,
+            bar.update,
+        )
+
+
+def _finite_scores(session: TrainingSession) -> Scores:
+    """Returns the training scores of the epoch so far.
+
+    Raises:
+      WorkError: the loss is infinite or not a number.
+    """
+    scores = Scores.from_sums(session.progress.pixel_sums)
+    if not math.isfinite(scores.loss):
+        raise WorkError(
+            f"the loss is {scores.loss} at step {session.progress.step}: try a lower learning rate than "
+            f"optimizer.learning_rate={session.config.optimizer.learning_rate:g}"
+        )
+    return scores
 
 
 def _count_seconds(progress: Progress, since: float) -> float:
+    """Adds the time since `since` to the seconds of the epoch; returns the current time."""
     now = time.monotonic()
     progress.seconds += now - since
     return now
 
 
-def _finite(progress: Progress, config: TrainConfig) -> Scores:
-    scores = Scores.from_sums(progress.sums)
-    if not math.isfinite(scores.loss):
-        raise WorkError(
-            f"the loss is {scores.loss} at step {progress.step}: try a lower learning rate than "
-            f"optimizer.learning_rate={config.optimizer.learning_rate:g}"
-        )
-    return scores
-
-
-def _progress_bar(
-    config: TrainConfig, dataset: ShardedDataset, progress: Progress, replicas: Replicas, first: bool
-) -> ProgressBar:
-    batch = config.trainer.batch_size
+def _training_bar(session: TrainingSession) -> ProgressBar:
+    progress, batch_size = session.progress, session.config.trainer.batch_size
+    is_first_step = progress.step == session.budget.first_step
     return ProgressBar(
-        console.epoch_title(progress.epoch, config),
-        config.steps_per_epoch(dataset.examples("train")) * batch,
-        done=progress.in_epoch * batch,
-        note="compiling the first step" if first else "",
-        shown=replicas.is_chief,
+        console.epoch_title(progress.epoch, session.config),
+        session.steps_per_epoch * batch_size,
+        done=progress.steps_in_epoch * batch_size,
+        note="compiling the first step" if is_first_step else "",
+        shown=session.replicas.is_chief,
     )

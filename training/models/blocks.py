@@ -1,4 +1,4 @@
-"""Building blocks that several networks share."""
+"""Layers and initializers that several networks use."""
 
 from __future__ import annotations
 

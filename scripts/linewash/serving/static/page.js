@@ -17,7 +17,7 @@ const state = {
   examples: [], example: 0,
 };
 
-// ---- the drawing and its operations ------------------------------------------------------------------
+// ---- the drawing and its operations ----------------------------------------------------------------
 
 function setSize(width, height) {
   for (const canvas of [ink, hints, colors]) [canvas.width, canvas.height] = [width, height];
@@ -120,7 +120,7 @@ function changed() {
   recolor();
 }
 
-// ---- strokes --------------------------------------------------------------------------------------
+// ---- strokes ---------------------------------------------------------------------------------------
 
 function pointOf(event) {
   const box = sheet.getBoundingClientRect();
@@ -185,7 +185,7 @@ for (const name of ["pointerup", "pointercancel"]) {
 }
 sheet.addEventListener("pointerleave", () => { if (!state.stroke && !keys.here) cursor.style.display = "none"; });
 
-// ---- drawing with the keyboard --------------------------------------------------------------------
+// ---- drawing with the keyboard ---------------------------------------------------------------------
 
 const keys = { x: 0, y: 0, here: false };
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -216,7 +216,7 @@ sheet.addEventListener("blur", () => {
   cursor.style.display = "none";
 });
 
-// ---- requests ---------------------------------------------------------------------------
+// ---- requests --------------------------------------------------------------------------------------
 
 function showStatus(text, isError = false) {
   $("status").textContent = text || "\u00a0";
@@ -317,7 +317,7 @@ function show() {
   for (const id of ["png", "ora", "others"]) $(id).disabled = !image;
 }
 
-// ---- files ----------------------------------------------------------------------------------------
+// ---- files -----------------------------------------------------------------------------------------
 
 async function openImage(data, source, name) {
   showStatus(`reading ${name} …`);
@@ -382,7 +382,7 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => openFile(event.clipboardData.files, "drawing"));
 
-// ---- tools ----------------------------------------------------------------------------------------
+// ---- tools -----------------------------------------------------------------------------------------
 
 function selectTool(tool, color = null) {
   [state.tool, state.color] = [tool, color];
