@@ -149,7 +149,7 @@ def test_keras_has_every_overridden_method(ours: type) -> None:
         for name, member in vars(base).items()
         if inspect.isfunction(member) and name != "__init__"
     ]
-    new = {"_orthogonal"}
+    new = {"_orthogonalize"}
     missing = [name for name in overridden if name not in new and not hasattr(kerass, name)]
     assert not missing, f"Keras {keras.__version__} has renamed {missing}: see training/loop/optimizers.py"
     assert "_all_reduce_sum_gradients" in overridden
@@ -189,7 +189,7 @@ def test_keras_calls_every_overridden_method(
     expected = {"_all_reduce_sum_gradients"}
     spy_on(optimizers._ReducedGradients, "_all_reduce_sum_gradients")
     if name == "muon":
-        expected |= {"_should_use_adamw", "update_step", "_orthogonal"}
+        expected |= {"_should_use_adamw", "update_step", "_orthogonalize"}
         for method in sorted(expected - {"_all_reduce_sum_gradients"}):
             spy_on(ConvMuon, method)
     variable = keras.Variable(np.ones((3, 3, 2, 2), np.float32), name="kernel")
