@@ -85,7 +85,7 @@ class Evaluation:
             "",
         ]
         if self.hints:
-            rows = {f"{count} hints": row for count, row in self.hints.items()}
+            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.hints.items()}
             lines += [table("network, by colour hints", rows), ""]
         loss = self.rows[NETWORK].loss
         lines += [
