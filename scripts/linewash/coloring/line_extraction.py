@@ -1,4 +1,4 @@
-"""Extracts the lines of a drawing: even paper, then one thin line per stroke, whatever the pen.
+"""Extracts the lines of a drawing: removes shading, then reduces each stroke to one thin line.
 
 The network was trained on Canny edges, which are one pixel wide at its own small size. Canny would mark both
 sides of a pen stroke, but a stroke stands for one line, so strokes are thinned to their centre lines. An area
