@@ -145,10 +145,10 @@ def send_drawings(address: str, stop: threading.Event, on_response: Callable[[],
 
     generator = np.random.default_rng(0)
     while not stop.is_set():
-        page = np.full((512, 512), 255, np.uint8)
+        pixels = np.full((512, 512), 255, np.uint8)
         for _ in range(12):
-            cv2.polylines(page, [generator.integers(0, 512, (4, 1, 2), np.int32)], False, 0, 3)
-        drawing = base64.b64encode(cv2.imencode(".png", page)[1].tobytes()).decode()
+            cv2.polylines(pixels, [generator.integers(0, 512, (4, 1, 2), np.int32)], False, 0, 3)
+        drawing = base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
         body = json.dumps({"drawing": drawing}).encode()
         request = urllib.request.Request(f"{address}/color", body, {"Content-Type": "application/json"})
         try:
