@@ -350,7 +350,7 @@ def plot(summaries: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("bench/soak", __doc__)
     parser.add_argument(
@@ -362,7 +362,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="all,demo")
+    return run(make_parser(), work, argv, extra="all,demo")
 
 
 def work(args: argparse.Namespace) -> int:
