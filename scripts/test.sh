@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The checks on a fresh machine: formatting, lint, types, and the tests that are quick.
+# Checks formatting, lint and types, and runs the tests. It makes the environment if there is none.
 #
-#   ./scripts/test.sh                 all of these, in a few minutes
-#   ./scripts/test.sh --slow          the slow proofs alone: real clusters, real environments, large networks, faults
-#   ./scripts/test.sh PYTEST_ARGS     some tests: ./scripts/test.sh tests/test_plan.py -k split
+#   ./scripts/test.sh                 the checks and the quick tests, in a few minutes
+#   ./scripts/test.sh --slow          the slow tests: clusters, environments, large networks, a browser, faults
+#   ./scripts/test.sh PYTEST_ARGS     pytest with these arguments: ./scripts/test.sh tests/test_plan.py -k split
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh dev
 
-# A file's tests share what they make (a job's dataset, a trained network), so that one process runs them all.
+# All tests of a file run in one process, because they share fixtures such as a dataset or a trained network.
 pytest() {
     .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40 "$@"
 }
