@@ -50,7 +50,7 @@ def run_command(work: Callable[[], int]) -> int:
     """
     _open_closed_streams()
     try:
-        with termination_as_interrupt():
+        with raise_on_termination():
             try:
                 code = work()
             except SystemExit as e:  # raised by argparse after --help and --version
@@ -162,7 +162,7 @@ def install_command(extras: str) -> str:
 
 
 @contextmanager
-def termination_as_interrupt() -> Iterator[None]:
+def raise_on_termination() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP raise `Terminated` inside the block, so that files are removed as on Ctrl-C.
 
     A signal that is ignored stays ignored (nohup ignores SIGHUP).

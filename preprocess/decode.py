@@ -68,7 +68,7 @@ def _check_size(height: int, width: int, min_side: int, max_pixels: int) -> None
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    if data[12:16] != b"IHDR" or len(data) < 24:
+    if data[12:16] != b"IHDR" or len(data) < 26:  # `_decode_png` reads the colour type, byte 25
         raise Rejected("corrupt", "PNG without a header")
     width, height = struct.unpack(">II", data[16:24])
     return height, width

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from preprocess.cli import command_name
@@ -103,59 +103,71 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
+    _add_paths(parser.add_argument)
+    _add_recipe(parser.add_argument_group("recipe (settings that change pixels)").add_argument)
+    _add_subset(parser.add_argument_group("subset (which images are used)").add_argument)
+    _add_sharding(parser.add_argument_group("sharding (where a record goes)").add_argument)
+    _add_rejects(parser.add_argument_group("rejected images").add_argument)
+    return parser
+
+
+# fmt: off
+def _add_paths(add: Callable[..., Any]) -> None:
     for flag, meaning in (
-        ("--input", "image folders (searched recursively), image files, tar files or globs; local or remote "
-         "(gs://, s3://)"),
+        ("--input", "image folders (searched recursively), image files, tar files or globs; "
+                    "local or remote (gs://, s3://)"),
         ("--train_input", "images of the train split, instead of --input"),
         ("--val_input", "images of the val split, instead of --input"),
-    ):  # fmt: skip
+    ):
         add(flag, nargs="+", action="extend", default=[], metavar="PATTERN", help=meaning)
     add("-o", "--output", required=True, metavar="DATASET", help="dataset directory to write or to continue")
-    add = parser.add_argument_group("recipe (settings that change pixels)").add_argument
+
+
+def _add_recipe(add: Callable[..., Any]) -> None:
     add("--recipe", choices=RECIPES, default="default",
         help="base settings: default (reduced decode, area resize) or article (full decode, bilinear resize) "
-        "[default]")  # fmt: skip
+             "[default]")
     add("--image_size", type=int, metavar="PX",
-        help="side of the edge and label maps in pixels, a multiple of 8 [128]")  # fmt: skip
+        help="side of the edge and label maps in pixels, a multiple of 8 [128]")
     add("--palette", default="grid", metavar="PALETTE",
-        help="grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or .hex file "
-        "[grid]")  # fmt: skip
+        help="grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or .hex file [grid]")
     add("--num_values", type=int, metavar="N",
-        help="values per channel of the grid palette, 2 to 16: N³ colours [3]")  # fmt: skip
+        help="values per channel of the grid palette, 2 to 16: N³ colours [3]")
     add("--fit", choices=["squash", "crop"],
-        help="how an image becomes square: squash changes its aspect, crop cuts its longer side "
-        "[squash]")  # fmt: skip
+        help="how an image becomes square: squash changes its aspect, crop cuts its longer side [squash]")
     add("--max_pixels", type=int, metavar="N", help="reject images with more pixels [67108864]")
-    add = parser.add_argument_group("subset (which images are used)").add_argument
-    add(
-        "--classes", metavar="NAMES", help="names separated by commas, first:N, or a text file of names [all]"
-    )
+
+
+def _add_subset(add: Callable[..., Any]) -> None:
+    add("--classes", metavar="NAMES",
+        help="names separated by commas, first:N, or a text file of names [all]")
     add("--fraction", type=float, default=1.0, metavar="F",
-        help="fraction of the images, chosen by a hash of their keys [1]")  # fmt: skip
+        help="fraction of the images, chosen by a hash of their keys [1]")
     add("--limit", type=int, metavar="N", help="maximum number of images, chosen in the same way")
-    add = parser.add_argument_group("sharding (where a record goes)").add_argument
+
+
+def _add_sharding(add: Callable[..., Any]) -> None:
     add("--split", choices=["hash", "folder"], default="hash",
-        help="assign images to train and val by a hash of the key, or by the train/ or val/ folder they "
-        "are in [hash]")  # fmt: skip
+        help="assign images to train and val by a hash of the key, or by the train/ or val/ folder they are "
+             "in [hash]")
     add("--val_fraction", type=float, default=0.05, metavar="F",
-        help="fraction of the images in the val split [0.05]")  # fmt: skip
+        help="fraction of the images in the val split [0.05]")
     add("--num_shards", type=int, default=0, metavar="N",
         help="number of train shards [one per 1,024 images, at least 32 for small datasets (one per 64 "
-        "images below 2,048)]")  # fmt: skip
+             "images below 2,048)]")
     add("--compression", choices=["none", "gzip"], default="none", help="compression of the shards [none]")
     add("--seed", type=int, default=0, metavar="N", help="seed of the split and of the order of images [0]")
     add("--keys_with_input", action="store_true",
-        help="begin each key with the name of its input, so that two inputs may have the same "
-        "keys")  # fmt: skip
-    add = parser.add_argument_group("rejected images").add_argument
+        help="begin each key with the name of its input, so that two inputs may have the same keys")
+
+
+def _add_rejects(add: Callable[..., Any]) -> None:
     add("--max_reject_fraction", type=float, default=0.05, metavar="F",
-        help="fail if more than this fraction of the images is rejected [0.05]")  # fmt: skip
+        help="fail if more than this fraction of the images is rejected [0.05]")
     add("--retry_rejects", action="store_true",
-        help="write the shards again that have unreadable images, for example after storage "
-        "failed")  # fmt: skip
-    return parser
+        help="write the shards again that have unreadable images, for example after storage failed")
+# fmt: on
 
 
 def _with_underscores(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
@@ -267,10 +279,10 @@ def has_flag(flags: list[str], *names: str) -> bool:
 
 
 def check_beam_flags(flags: list[str]) -> None:
-    """Checks that Beam knows `flags`, because Beam itself ignores unknown flags.
+    """Checks that Beam has all of `flags`, because Beam itself ignores unknown flags.
 
     Raises:
-      UsageError: neither linewash nor Beam knows a flag; the message suggests a similar one.
+      UsageError: a flag is unknown; the message suggests a similar one.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -280,12 +292,8 @@ def check_beam_flags(flags: list[str]) -> None:
     known, unknown = parser.parse_known_args(flags)
     _check_range("--direct_num_workers", known.direct_num_workers, MAX_WORKERS)
     _check_range("--direct_runner_bundle_repeat", known.direct_runner_bundle_repeat, MAX_WORKERS)
-    names = [
-        option
-        for each in (build_parser(), parser)
-        for action in each._actions
-        for option in action.option_strings
-    ]
+    actions = [*build_parser()._actions, *parser._actions]
+    names = [name for action in actions for name in action.option_strings]
     # The job servers of Flink and Spark have flags of their own, which Beam asks them for when it submits the
     # job. For these runners, only a flag that is likely to be misspelt is refused.
     has_job_server = re.search("flink|spark|portable", known.runner or "", re.IGNORECASE)
@@ -294,14 +302,12 @@ def check_beam_flags(flags: list[str]) -> None:
             raise UsageError(f"{flag} belongs to no flag: put a value with spaces in quotes")
         name = flag.split("=")[0]
         if name in _WORKER_FLAGS and not known.runner:
-            near = [
-                "--direct_num_workers"
-            ]  # Beam's --num_workers is spelt more alike, but has no effect here
-        else:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.85 if has_job_server else 0.6)
-        if near or not has_job_server:
-            hint = f"did you mean {near[0]}?" if near else f"see {command_name()} --help"
-            raise UsageError(f"neither linewash nor Beam knows {flag}; {hint}")
+            # Beam's --num_workers is spelt more alike, but has no effect on this machine.
+            raise UsageError(f"unknown flag {flag}; did you mean --direct_num_workers?")
+        if near := difflib.get_close_matches(name, names, n=1, cutoff=0.85 if has_job_server else 0.6):
+            raise UsageError(f"unknown flag {flag}; did you mean {near[0]}?")
+        if not has_job_server:
+            raise UsageError(f"unknown flag {flag}, of linewash and of Beam: see {command_name()} --help")
 
 
 def _check_range(flag: str, value: int | None, max_value: int) -> None:

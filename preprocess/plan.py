@@ -36,7 +36,7 @@ class Sharding:
     """
 
     seed: int = 0
-    split: SplitBy = "hash"  # by a hash of the key, by the first folder of the key, or by the input flag
+    split: SplitBy = "hash"  # hash: of the key; folder: the first folder of the key; input: the input flag
     val_fraction: float = 0.05  # of the images, 0 to 0.9; only with split "hash"
     num_shards: int = 0  # of the train split; 0: chosen by the number of images
     compression: Compression = "none"

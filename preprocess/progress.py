@@ -113,7 +113,7 @@ class _LogLines:
             cli.print_error(progress_line(images, self._total, rejects, time.monotonic() - self._start))
 
     def close(self) -> None:
-        """Does nothing; a bar has to be closed."""
+        """Does nothing. Only a bar must be closed."""
 
 
 class _LogTimer:

@@ -1,7 +1,7 @@
-"""The project's commands: as a process of their own, or as their `main` in this one, which starts at once.
+"""Runs the project's commands, either in a new process or by calling their `main` in this one.
 
-One real process shows that a command starts, and kills and signals need one. All else that a command says and
-leaves is the same in this process, without the seconds that Python, Beam or TensorFlow take to be imported.
+A new process is needed for kills and signals, and to test that a command starts. All other output and files
+are the same in this process, which saves the seconds in which Python, Beam or TensorFlow are imported.
 """
 
 from __future__ import annotations
@@ -22,57 +22,57 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
-HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
-# What Python shows and hides by default; pytest collects all of it.
+# Warnings that Python hides by default. pytest collects all warnings.
 HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 def run_module(
-    module: str, *words: object, timeout: int = 300, **more: Any
+    module: str, *arguments: object, timeout: int = 300, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m MODULE WORDS` to its end; `more` are arguments of `subprocess.run`."""
-    return _run(["-m", module, *words], timeout, more)
+    """Runs `python -m MODULE ARGUMENTS` to its end; `options` go to `subprocess.run`."""
+    return _run(["-m", module, *arguments], timeout, options)
 
 
 def run_script(
-    name: str, *words: object, timeout: int = 300, **more: Any
+    name: str, *arguments: object, timeout: int = 300, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python scripts/NAME WORDS` to its end; `more` are arguments of `subprocess.run`."""
-    return _run([ROOT / "scripts" / name, *words], timeout, more)
+    """Runs `python scripts/NAME ARGUMENTS` to its end; `options` go to `subprocess.run`."""
+    return _run([ROOT / "scripts" / name, *arguments], timeout, options)
 
 
-def _run(words: list[object], timeout: int, more: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, words)]
-    settings = {"cwd": ROOT, "capture_output": True, "text": True, "check": False, **more}
+def _run(arguments: list[object], timeout: int, options: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    settings = {"cwd": ROOT, "capture_output": True, "text": True, "check": False, **options}
     return subprocess.run(command, timeout=timeout, **settings)
 
 
 def run_main(
-    main: Callable[[], int | None], *words: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+    main: Callable[[], int | None], *arguments: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command's `main` in this process, with `words` in sys.argv, and returns what `run_module` would.
+    """Runs a command's `main` in this process and returns the same as `run_module`.
 
-    What it changes of the process is changed back: standard streams (caught at their file descriptors, so
-    that C++ and forked workers are heard too), environment, directory, signal handlers, logging, warnings.
+    The state of the process is restored: standard streams (captured at their file descriptors, to include
+    C++ and forked workers), environment, working directory, signal handlers, logging and warnings.
 
     Args:
       main: returns the exit code, or raises SystemExit as argparse does.
-      words: what is typed after the command's name.
-      cwd: where it is typed.
-      env: the whole environment; None: this process's.
+      arguments: the arguments of the command, for sys.argv.
+      cwd: the working directory.
+      env: the whole environment; None: that of this process.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        with _as_a_process(cwd, env), _caught("stdout", out), _caught("stderr", errors):
-            sys.argv[:] = [inspect.getfile(main), *map(str, words)]
+        with _isolated_process_state(cwd, env), _captured("stdout", out), _captured("stderr", errors):
+            sys.argv[:] = [inspect.getfile(main), *map(str, arguments)]
             code = _exit_code(main)
-        said = [(file.seek(0), file.read().decode())[1] for file in (out, errors)]
-    return subprocess.CompletedProcess(list(map(str, words)), code, *said)
+        outputs = [(file.seek(0), file.read().decode())[1] for file in (out, errors)]
+    return subprocess.CompletedProcess(list(map(str, arguments)), code, *outputs)
 
 
 def training_main() -> int:
-    """`main` of `python -m training`, for `run_main`."""
-    # The command sets this when it is imported, which happens once in this process.
+    """Calls `main` of `python -m training`, for `run_main`."""
+    # training.command sets it when it is imported, which happens only once in this process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     from training.__main__ import main
 
@@ -80,7 +80,7 @@ def training_main() -> int:
 
 
 def _exit_code(main: Callable[[], int | None]) -> int:
-    """What the interpreter would exit with."""
+    """Returns the exit code of the interpreter."""
     try:
         code: object = main()
     except SystemExit as e:
@@ -95,14 +95,14 @@ def _exit_code(main: Callable[[], int | None]) -> int:
 
 
 @contextlib.contextmanager
-def _caught(name: str, file: IO[bytes]) -> Iterator[None]:
-    """Sends a standard stream into `file`, whether Python, C++ or a child process writes to it."""
-    ordinary: IO[str] = getattr(sys, name)
+def _captured(name: str, file: IO[bytes]) -> Iterator[None]:
+    """Redirects a standard stream into `file`, also for C++ and child processes."""
+    original: IO[str] = getattr(sys, name)
     number = {"stdout": 1, "stderr": 2}[name]
-    ordinary.flush()
-    kept = os.dup(number)
+    original.flush()
+    saved = os.dup(number)
     os.dup2(file.fileno(), number)
-    # Not closed: a handler of some logger may keep it, and then writes to whatever the stream is by then.
+    # Not closed: the handler of a logger may keep it.
     errors = "backslashreplace" if name == "stderr" else "strict"
     stream = open(number, "w", encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
     setattr(sys, name, stream)
@@ -111,17 +111,17 @@ def _caught(name: str, file: IO[bytes]) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             stream.flush()
-        setattr(sys, name, ordinary)
-        os.dup2(kept, number)
-        os.close(kept)
+        setattr(sys, name, original)
+        os.dup2(saved, number)
+        os.close(saved)
 
 
 @contextlib.contextmanager
-def _as_a_process(cwd: Path, env: Mapping[str, str] | None) -> Iterator[None]:
-    """What a command may change of its process is as in a new one, and afterwards as it was before."""
+def _isolated_process_state(cwd: Path, env: Mapping[str, str] | None) -> Iterator[None]:
+    """Gives a command the state of a new process, and restores that of this process afterwards."""
     root, environment = logging.getLogger(), dict(os.environ)
     handlers, level, disabled = root.handlers[:], root.level, logging.root.manager.disable
-    heard = {number: signal.getsignal(number) for number in HEARD}
+    signal_handlers = {number: signal.getsignal(number) for number in SIGNALS}
     hooks, argv = (sys.excepthook, threading.excepthook), sys.argv[:]
     with contextlib.chdir(cwd), warnings.catch_warnings():
         try:
@@ -138,16 +138,16 @@ def _as_a_process(cwd: Path, env: Mapping[str, str] | None) -> Iterator[None]:
             root.handlers[:] = handlers
             root.setLevel(level)
             logging.disable(disabled)
-            for number, handler in heard.items():
+            for number, handler in signal_handlers.items():
                 signal.signal(number, handler)
             sys.excepthook, threading.excepthook = hooks
             sys.argv[:] = argv
 
 
-def _set_environment(wanted: Mapping[str, str]) -> None:
-    for name in os.environ.keys() - wanted.keys():
+def _set_environment(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
         del os.environ[name]
-    os.environ.update(wanted)
+    os.environ.update(environment)
 
 
 def _show_warning(

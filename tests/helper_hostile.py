@@ -146,6 +146,7 @@ def hostile_photos() -> Cases:
         "most.png": giant_png(2**31 - 1, 2**31 - 1),
         "header.png": giant_png(8_000, 8_000),
         "short.png": photos()["plain.png"][:20],
+        "half-header.png": photos()["plain.png"][:24],
         "short.jpg": b"\xff\xd8\xff",
         "scans.jpg": scans(512, 2_000),
         "orientation.jpg": with_orientation(plain, 65_535),

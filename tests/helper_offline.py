@@ -1,8 +1,7 @@
-"""Runs commands where nothing is at home: an empty HOME, an empty working directory, and no network.
+"""Runs commands with an empty HOME, an empty working directory and no network.
 
-Python's own sockets are watched by a hook, which refuses and records whatever is not on this machine. What
-native code asks for is seen where the system grants a network of its own (`unshare`): the kernel counts there
-what finds no way out.
+A hook in Python's sockets refuses and records every connection to another machine. Connections of native
+code are counted by the kernel where the system permits a separate network namespace (`unshare`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Loaded by every Python that is started, as sitecustomize.
+# The code of sitecustomize, which every Python process loads.
 GUARD = """
 import os, socket
 
@@ -54,7 +53,7 @@ for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
     _guard_function(name)
 """
 
-# Started in a network namespace of its own: brings up the loopback, runs the command, prints what was sent.
+# Runs in a new network namespace: brings up the loopback, runs the command, writes the kernel's counters.
 INSIDE = """
 import fcntl, socket, struct, subprocess, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -72,30 +71,32 @@ sys.exit(code)
 
 
 @dataclass(frozen=True)
-class Away:
-    """The empty places. `keep` holds what commands may write: it is named in their arguments."""
+class IsolatedMachine:
+    """The folders of a command. It may write only to `output`, which its arguments name."""
 
     home: Path
     cwd: Path
     temporary: Path
-    keep: Path
+    output: Path
     hook: Path
 
     @classmethod
-    def make(cls, root: Path) -> Away:
-        """Makes them below `root`."""
-        away = cls(*(root / name for name in ("home", "cwd", "tmp", "keep", "hook")))
-        for folder in (away.home, away.cwd, away.temporary, away.keep, away.hook):
+    def make(cls, root: Path) -> IsolatedMachine:
+        """Makes the folders below `root`."""
+        machine = cls(*(root / name for name in ("home", "cwd", "tmp", "keep", "hook")))
+        for folder in (machine.home, machine.cwd, machine.temporary, machine.output, machine.hook):
             folder.mkdir()
-        (away.hook / "sitecustomize.py").write_text(GUARD)
-        return away
+        (machine.hook / "sitecustomize.py").write_text(GUARD)
+        return machine
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where there is nothing that could say where else to write."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+        """An environment without variables that name other folders to write to."""
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ
+        }
         return {
-            **kept,
+            **inherited,
             "HOME": str(self.home),
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": f"{self.hook}{os.pathsep}{ROOT}{os.pathsep}{ROOT / 'scripts'}",
@@ -103,36 +104,36 @@ class Away:
             "LINEWASH_TEST_ASKED": str(self.hook / "asked"),
         }
 
-    def command(self, *words: object) -> list[str]:
-        """`python WORDS` in a network of its own, if this system grants one."""
-        own = [sys.executable, *map(str, words)]
+    def command(self, *arguments: object) -> list[str]:
+        """Returns `python ARGUMENTS`, in a new network namespace if the system permits one."""
+        own = [sys.executable, *map(str, arguments)]
         if not can_unshare():
             return own
         counted = self.hook / f"counted-{uuid.uuid4().hex}"
         return ["unshare", "--net", sys.executable, "-S", "-c", INSIDE, str(counted), *own]
 
-    def run(self, *words: object, timeout: int = 300) -> subprocess.CompletedProcess[str]:
-        """Runs `python WORDS` to its end."""
+    def run(self, *arguments: object, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        """Runs `python ARGUMENTS` to its end."""
         return subprocess.run(
-            self.command(*words), cwd=self.cwd, env=self.environment, capture_output=True, text=True,
+            self.command(*arguments), cwd=self.cwd, env=self.environment, capture_output=True, text=True,
             timeout=timeout, check=False,
         )  # fmt: skip
 
     def assert_untouched(self) -> None:
-        """Nothing was written but in `keep`, and nothing was asked of a network."""
-        for place in (self.home, self.cwd, self.temporary):
-            found = [str(path.relative_to(place)) for path in sorted(place.rglob("*"))]
-            assert found == [], f"left in {place.name}"
-        asked = self.hook / "asked"
-        assert not asked.exists(), asked.read_text()
-        counted = sum(_without_a_way_out(path.read_text()) for path in self.hook.glob("counted-*"))
-        assert counted == 0, "native code asked for what is not on this machine"
+        """Checks that files were written only to `output`, and that no network was used."""
+        for folder in (self.home, self.cwd, self.temporary):
+            names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
+            assert names == [], f"left in {folder.name}"
+        log = self.hook / "asked"
+        assert not log.exists(), log.read_text()
+        counted = sum(_count_unroutable(path.read_text()) for path in self.hook.glob("counted-*"))
+        assert counted == 0, "native code tried to reach another machine"
 
 
-def _without_a_way_out(counters: str) -> int:
-    """The kernel's counts of packets without a way out, and of datagrams (a name server may be here)."""
-    found = re.findall(r"^(?:Ip6OutNoRoutes|Udp6OutDatagrams)\s+(\d+)", counters, re.MULTILINE)
-    total = sum(map(int, found))
+def _count_unroutable(counters: str) -> int:
+    """Sums the kernel's counts of unroutable packets and of datagrams (a name server may be local)."""
+    counts = re.findall(r"^(?:Ip6OutNoRoutes|Udp6OutDatagrams)\s+(\d+)", counters, re.MULTILINE)
+    total = sum(map(int, counts))
     for protocol, name in (("Ip", "OutNoRoutes"), ("Udp", "OutDatagrams")):
         names, values = re.findall(rf"^{protocol}: (.*)$", counters, re.MULTILINE)
         total += int(dict(zip(names.split(), values.split(), strict=True))[name])
@@ -141,7 +142,7 @@ def _without_a_way_out(counters: str) -> int:
 
 @functools.cache
 def can_unshare() -> bool:
-    """True where a process may have a network of its own."""
+    """Returns whether the system permits a new network namespace."""
     try:
         return subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

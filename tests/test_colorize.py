@@ -470,6 +470,18 @@ def test_hints_of_the_command(
     assert "the hints are 100 x 250" in run_main(capsys, 1, *argv)
 
 
+def test_for_an_empty_drawing_the_flag_of_the_polarity_is_named(
+    tmp_path: Path, export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(encode_image(np.full((100, 100, 3), 255, np.uint8)))
+    argv = ("--run", export, empty, "-o", tmp_path / "x.png")
+    error = run_main(capsys, 1, *argv)
+    assert "there are no lines" in error
+    assert "--lines dark" in error
+    assert "there are no edges" in run_main(capsys, 1, *argv, "--from", "photo")
+
+
 def test_an_output_that_cannot_be_written_is_reported(
     tmp_path: Path, export: Path, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

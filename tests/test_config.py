@@ -1,4 +1,4 @@
-"""Settings: every file in conf/ composes, and every slip gets its sentence."""
+"""Settings: every file in conf/ composes, every setting has a sentence, and mistakes are explained."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_every_setting_has_a_sentence(kind: type[Settings]) -> None:
 @pytest.mark.parametrize(
     "path", sorted(CONF_DIR.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}={path.stem}"
 )
-def test_options_hold_values_and_a_line_about_themselves(path: Path) -> None:
-    """Comments on a value are for presets with a reason: sentences on settings are in training/config.py."""
+def test_options_have_one_comment_and_values(path: Path) -> None:
+    """Sentences about settings are in training/config.py. Values of presets may have a reason beside them."""
     lines = path.read_text().splitlines()
     assert [line.startswith("# ") for line in lines[:2]] == [True, path.parent.name == "experiment"]
     sentences = [
@@ -80,8 +80,8 @@ def test_options_hold_values_and_a_line_about_themselves(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", sorted(CONF_DIR.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}={path.stem}"
 )
-def test_variants_hold_only_differences(path: Path) -> None:
-    """Whatever a file sets differs from the options on which it builds."""
+def test_variants_have_only_differences(path: Path) -> None:
+    """Each value of a file differs from that of the options on which the file is based."""
     own = yaml.safe_load(path.read_text())
     bases = [entry for entry in own.pop("defaults", []) if isinstance(entry, str)]
     options = [f"{path.parent.name}={base}" for base in bases]
@@ -101,8 +101,8 @@ def test_variants_hold_only_differences(path: Path) -> None:
     assert repeated == []
 
 
-def test_options_of_a_group_build_on_one_of_them() -> None:
-    """Settings with the same values in two files would have to be changed in both."""
+def test_options_of_a_group_have_one_base() -> None:
+    """Otherwise the same value would be written in several files."""
     for group in ("augment", "loss", "optimizer"):
         files = [yaml.safe_load(path.read_text()) for path in (CONF_DIR / group).glob("*.yaml")]
         assert [content for content in files if "defaults" not in content] == [
@@ -162,7 +162,7 @@ def test_config_is_frozen() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_slips_get_one_sentence(overrides: list[str], sentence: str) -> None:
+def test_mistakes_are_reported_in_one_sentence(overrides: list[str], sentence: str) -> None:
     root = ["data.root=x"] if overrides else []
     with pytest.raises(UsageError) as error:
         compose([*root, *overrides])
@@ -178,7 +178,9 @@ def test_slips_get_one_sentence(overrides: list[str], sentence: str) -> None:
         (["model=article"], "takes multiples of 128 px, but these images are 32 px"),
     ],
 )
-def test_what_does_not_fit_the_dataset(shared_dataset: Path, overrides: list[str], sentence: str) -> None:
+def test_settings_that_do_not_fit_the_dataset_are_refused(
+    shared_dataset: Path, overrides: list[str], sentence: str
+) -> None:
     config = compose([f"data.root={shared_dataset}", *overrides])
     with pytest.raises(UsageError) as error:
         config.check_fits(ShardedDataset.open(str(shared_dataset)).manifest)

@@ -24,7 +24,7 @@ SMALL = ["experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]"]
 def test_it_is_the_moving_average_of_the_weights(precision: str) -> None:
     config = compose(["data.root=x", *SMALL, "trainer.ema=0.3", f"trainer.precision={precision}"])
     net = build_model(config.model, 5, 0, precision)
-    model = CompiledModel.of(net, make_manifest(16), config, Replicas.of("one"))
+    model = CompiledModel.create(net, make_manifest(16), config, Replicas.create("one"))
     rng = np.random.default_rng(0)
     packed = tf.constant(rng.integers(0, 256, (4, 32), np.uint8))
     labels = tf.constant(rng.integers(0, 5, (4, 16, 16), np.uint8))
@@ -48,5 +48,5 @@ def test_it_is_evaluated_and_saved(shared_dataset: Path, tmp_path: Path) -> None
     summary = train(config, dataset, tmp_path / "run")
     saved = keras.models.load_model(tmp_path / "run/checkpoints/last.keras", compile=False)
     plain = compose([f"data.root={shared_dataset}", *SMALL])
-    model = CompiledModel.of(saved, dataset.manifest, plain, Replicas.of("one"))
+    model = CompiledModel.create(saved, dataset.manifest, plain, Replicas.create("one"))
     assert evaluate(model, dataset, "val", plain.trainer.batch_size) == summary.epochs[-1].val

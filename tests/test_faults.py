@@ -1,6 +1,7 @@
-"""Killed, damaged or starved: the end is the same bytes, or a sentence that names what is wrong.
+"""Faults of every kind: killed processes, damaged files, full disks.
 
-Slow, since real commands run on real files and are killed while they do; each fault is counted.
+After each fault the result is the same bytes as without it, or a sentence that names the problem. The tests
+are slow, because they run and kill real commands. Each fault is counted.
 """
 
 from __future__ import annotations
@@ -43,91 +44,94 @@ from training.errors import LinewashError
 pytestmark = pytest.mark.faults
 
 LAYOUT = ["--num_shards", "8", "--image_size", "64", "--val_fraction", "0.2"]
-# Large pictures decoded in full: then writing shards is a good part of the job, and not only its start.
-SLOWLY = ["--recipe", "article"]
-KILLS_A_TEST = 10  # of the launcher or of workers, in each of two tests
-KILLS_A_FOLDER = 4  # they add up on one folder, then a rerun goes on to the end
+# Full decoding of large images, so that writing shards takes a large part of the time of the job.
+SLOW_RECIPE = ["--recipe", "article"]
+KILLS_PER_TEST = 10  # of the launcher or of workers, in each of two tests
+KILLS_PER_FOLDER = 4  # before a rerun finishes the folder
 TRAINER_KILLS = 20
-TEMPORARY = tempfile.TemporaryDirectory(prefix="lw")  # a short name: sockets are made in it
-PATIENCE = 300  # seconds until waiting counts as a hang; a busy machine takes long to start a command
+TEMPORARY = tempfile.TemporaryDirectory(prefix="lw")  # short, because the paths of sockets are limited
+TIMEOUT = 300  # seconds after which a command counts as hanging, even on a busy machine
 
 
 # ---------------------------------------------------------------------------------------------- helpers
 
 
 @dataclass(frozen=True)
-class Work:
-    """A job that nobody disturbed: its arguments but for --output, what it wrote, and how long it took.
+class ReferenceJob:
+    """A job that ran without faults.
 
-    `working` is the part of its `seconds` after its first sign of work.
+    Attributes:
+      args: its arguments without --output.
+      files: the content of each file that it wrote, by path.
+      seconds: its duration.
+      working_seconds: the part of `seconds` after it had written the first shard list.
     """
 
     args: list[str]
-    made: dict[str, bytes]
+    files: dict[str, bytes]
     seconds: float
-    working: float
+    working_seconds: float
 
 
-def start(arguments: list[str], said: Path, **env: str) -> subprocess.Popen[bytes]:
-    """A command of ours in the background; what it prints goes to the file `said` as soon as it is said."""
-    with said.open("wb") as file:
+def start(arguments: list[str], log: Path, **env: str) -> subprocess.Popen[bytes]:
+    """Starts `python -m` with the given arguments; its unbuffered output goes to the file `log`."""
+    with log.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
         )  # fmt: skip
 
 
-def start_job(work: Work | list[str], output: Path, said: Path) -> subprocess.Popen[bytes]:
-    """The job, with a folder for temporary files of its own: a killed one leaves things there."""
-    args = work.args if isinstance(work, Work) else work
+def start_job(args: list[str], output: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Starts a job with its own folder for temporary files, because a killed job leaves files there."""
     temporary = tempfile.mkdtemp(dir=TEMPORARY.name)
-    return start(["preprocess", *args, "--output", str(output)], said, TMPDIR=temporary)
+    return start(["preprocess", *args, "--output", str(output)], log, TMPDIR=temporary)
 
 
-def wait_until(sign: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    """Waits for a sign of life, or the process's end."""
-    while process.poll() is None and not sign():
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Waits until the condition is true or the process has ended."""
+    while process.poll() is None and not condition():
         time.sleep(0.003)
 
 
-def killed(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Kills it so many seconds from now; False if it was done by then."""
+def kill_after(seconds: float, process: subprocess.Popen[bytes]) -> bool:
+    """Kills the process after `seconds`; returns False if it has ended before."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.kill()
-    return process.wait(PATIENCE) == -signal.SIGKILL
+    return process.wait(TIMEOUT) == -signal.SIGKILL
 
 
-def plans(output: Path) -> Callable[[], object]:
-    """The job's first sign of work: lists of images, after a second of imports."""
+def has_shard_lists(output: Path) -> Callable[[], object]:
+    """Returns a condition: whether the job has written its first shard lists, after a second of imports."""
     return lambda: any(output.glob(".work/plan/*"))
 
 
-def assert_finishes(work: Work, output: Path) -> None:
-    """A rerun ends well, with every file of an undisturbed dataset and no other; nothing may differ."""
-    result = preprocess(*work.args, "--output", output)
+def assert_rerun_finishes(job: ReferenceJob, output: Path) -> None:
+    """Asserts that a rerun succeeds and writes exactly the files of the reference job."""
+    result = preprocess(*job.args, "--output", output)
     assert result.returncode == 0, result.stderr
-    assert file_contents(output) == work.made
+    assert file_contents(output) == job.files
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
-    """The job that is disturbed: 90 photographs into 8 + 2 shards, measured with its code in memory."""
-    folder = tmp_path_factory.mktemp("work")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> ReferenceJob:
+    """90 images in 8 training and 2 validation shards. The second of two runs is timed."""
+    folder = tmp_path_factory.mktemp("reference")
     for i in range(90):
         path = folder / f"images/n{i % 3:08d}/{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(helper_photos.jpeg(helper_photos.picture(i, 600, 900)))
-    args = ["--input", str(folder / "images"), *LAYOUT, *SLOWLY]
+    args = ["--input", str(folder / "images"), *LAYOUT, *SLOW_RECIPE]
     assert preprocess(*args, "--output", folder / "first").returncode == 0
-    began = time.monotonic()
-    job = start_job(args, folder / "made", folder / "said")
-    wait_until(plans(folder / "made"), job)
-    working = time.monotonic()
-    assert job.wait(PATIENCE) == 0, (folder / "said").read_text()
+    started = time.monotonic()
+    job = start_job(args, folder / "second", folder / "log")
+    wait_until(has_shard_lists(folder / "second"), job)
+    planned = time.monotonic()
+    assert job.wait(TIMEOUT) == 0, (folder / "log").read_text()
     ended = time.monotonic()
-    assert file_contents(folder / "first") == file_contents(folder / "made")
-    return Work(args, file_contents(folder / "made"), ended - began, ended - working)
+    assert file_contents(folder / "first") == file_contents(folder / "second")
+    return ReferenceJob(args, file_contents(folder / "second"), ended - started, ended - planned)
 
 
 # ------------------------------------------------------------------------------------------- the trainer
@@ -139,135 +143,141 @@ def trainer(root: Path, run_dir: Path) -> list[str]:
 
 @pytest.mark.patient
 def test_a_trainer_killed_at_any_moment(shared_dataset: Path, tmp_path: Path, count: Count) -> None:
-    """Half of the moments fall anywhere in a run, half after TensorFlow's start, which takes the longest.
+    """Half of the moments are anywhere in a run, and half after the start of TensorFlow, which takes longest.
 
-    Weights, and all numbers of the history but for timings, are those of the undisturbed run, to the bit.
+    The weights and the history (without times) equal those of the uninterrupted run to the bit.
     """
-    said = tmp_path / "said"
-    run = start(trainer(shared_dataset, tmp_path / "whole"), said)
-    began = time.monotonic()
+    log = tmp_path / "log"
+    run = start(trainer(shared_dataset, tmp_path / "whole"), log)
+    started = time.monotonic()
 
     def is_training() -> bool:
-        return "run  " in said.read_text()
+        return "run  " in log.read_text()
 
     wait_until(is_training, run)
-    working = time.monotonic()
-    assert run.wait(PATIENCE) == 0, said.read_text()
+    training_started = time.monotonic()
+    assert run.wait(TIMEOUT) == 0, log.read_text()
     ended = time.monotonic()
-    moments, kills = random.Random(6), 0
+    random_moments, kills = random.Random(6), 0
     for number in itertools.count():
         run_dir = tmp_path / str(number)
-        for _ in range(KILLS_A_FOLDER + 1):
-            run = start(trainer(shared_dataset, run_dir), said)
-            late = moments.random() < 0.5
-            if late:
+        for _ in range(KILLS_PER_FOLDER + 1):
+            run = start(trainer(shared_dataset, run_dir), log)
+            after_start = random_moments.random() < 0.5
+            if after_start:
                 wait_until(is_training, run)
-            if killed(run, moments.uniform(0, ended - (working if late else began))):
+            seconds = ended - (training_started if after_start else started)
+            if kill_after(random_moments.uniform(0, seconds), run):
                 kills += 1
                 count("trainer kills")
                 if is_training():
                     count("trainer kills that fell after the start-up")
-        last = start(trainer(shared_dataset, run_dir), said)
-        assert last.wait(PATIENCE) == 0, said.read_text()
-        assert "Traceback" not in said.read_text()
+        last = start(trainer(shared_dataset, run_dir), log)
+        assert last.wait(TIMEOUT) == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
         assert_same_end(run_dir, tmp_path / "whole")
         if kills >= TRAINER_KILLS:
             return
 
 
-# ------------------------------------------------------------------------------------ the job, killed
+# ------------------------------------------------------------------------------------------ killed jobs
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_launcher_killed_at_any_moment(work: Work, tmp_path: Path, seed: int, count: Count) -> None:
+def test_a_launcher_killed_at_any_moment(
+    reference: ReferenceJob, tmp_path: Path, seed: int, count: Count
+) -> None:
     moments, kills = random.Random(seed), 0
     for number in itertools.count():
         output = tmp_path / str(number)
-        for _ in range(KILLS_A_FOLDER):
-            job = start_job(work, output, tmp_path / "said")
-            late = moments.random() < 0.5
-            if late:
-                wait_until(plans(output), job)
-            if killed(job, moments.uniform(0, work.working if late else work.seconds)):
+        for _ in range(KILLS_PER_FOLDER):
+            job = start_job(reference.args, output, tmp_path / "log")
+            after_start = moments.random() < 0.5
+            if after_start:
+                wait_until(has_shard_lists(output), job)
+            seconds = reference.working_seconds if after_start else reference.seconds
+            if kill_after(moments.uniform(0, seconds), job):
                 kills += 1
                 count("launcher kills")
-                if late:
+                if after_start:
                     count("launcher kills that fell after the start-up")
-        assert_finishes(work, output)
-        if kills >= KILLS_A_TEST:
+        assert_rerun_finishes(reference, output)
+        if kills >= KILLS_PER_TEST:
             return
 
 
-def kill_workers(job: subprocess.Popen[bytes], moments: random.Random, working: float) -> Iterator[str]:
-    """Kills up to three of the job's workers, one now and then the server they are forked from."""
-    hit: set[int] = set()
+def kill_workers(job: subprocess.Popen[bytes], moments: random.Random, seconds: float) -> Iterator[str]:
+    """Kills up to three workers of the job; one in five times, the server that they are forked from."""
+    ended: set[int] = set()
     for _ in range(3):
-        wait_until(lambda: not hit.issuperset(workers(job)), job)
+        wait_until(lambda: not ended.issuperset(workers(job)), job)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            job.wait(moments.uniform(0, working))
-        left = sorted(set(workers(job)) - hit)
-        if not left:
+            job.wait(moments.uniform(0, seconds))
+        running = sorted(set(workers(job)) - ended)
+        if not running:
             continue
-        victim, kind = moments.choice(left), "worker kills"
+        pid, kind = moments.choice(running), "worker kills"
         if moments.random() < 0.2:
-            victim, kind = next(each for each in children(job.pid) if children(each)), "worker server kills"
-        hit.update([victim, *left])  # the others go down with it
+            pid, kind = next(child for child in children(job.pid) if children(child)), "worker server kills"
+        ended.update([pid, *running])  # Beam ends the others too
         with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             yield kind
 
 
 @pytest.mark.patient
 @pytest.mark.parametrize("seed", [3, 4])
-def test_workers_killed_at_any_moment(work: Work, tmp_path: Path, seed: int, count: Count) -> None:
-    """A job goes on after two deaths and gives up at the third with a sentence; never does it wait."""
-    moments, kills, said = random.Random(seed), 0, tmp_path / "said"
+def test_workers_killed_at_any_moment(
+    reference: ReferenceJob, tmp_path: Path, seed: int, count: Count
+) -> None:
+    """A job continues after two killed workers and fails at the third with a sentence. It never hangs."""
+    moments, kills, log = random.Random(seed), 0, tmp_path / "log"
     for number in itertools.count():
         output = tmp_path / str(number)
-        job = start_job(work, output, said)
-        for kind in kill_workers(job, moments, work.working / 2):
+        job = start_job(reference.args, output, log)
+        for kind in kill_workers(job, moments, reference.working_seconds / 2):
             kills += kind == "worker kills"
             count(kind)
-        code, text = job.wait(PATIENCE), said.read_text()
+        code, text = job.wait(TIMEOUT), log.read_text()
         assert "Traceback" not in text
         assert code == 0 or (code == 1 and "run the same command again to continue" in text), text
-        assert_finishes(work, output)
-        if kills >= KILLS_A_TEST:
+        assert_rerun_finishes(reference, output)
+        if kills >= KILLS_PER_TEST:
             return
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_jobs_started_at_once_agree(work: Work, tmp_path: Path, seed: int, count: Count) -> None:
-    """Two on one new folder: one refuses, or comes when the other is done and finds nothing to do."""
-    output, said = tmp_path / "out", [tmp_path / "one", tmp_path / "two"]
-    first = start_job(work, output, said[0])
+def test_jobs_started_at_once_agree(reference: ReferenceJob, tmp_path: Path, seed: int, count: Count) -> None:
+    """Two jobs write to one new folder: one is refused, or starts when the other has finished all shards."""
+    output, logs = tmp_path / "out", [tmp_path / "first.log", tmp_path / "second.log"]
+    first = start_job(reference.args, output, logs[0])
     with contextlib.suppress(subprocess.TimeoutExpired):
-        first.wait(random.Random(seed).uniform(0, 1.2) * work.seconds * (seed > 1))
-    jobs = [first, start_job(work, output, said[1])]
-    codes = [job.wait(PATIENCE) for job in jobs]
+        first.wait(random.Random(seed).uniform(0, 1.2) * reference.seconds * (seed > 1))
+    jobs = [first, start_job(reference.args, output, logs[1])]
+    codes = [job.wait(TIMEOUT) for job in jobs]
     count("rounds of two jobs at once")
-    assert 0 in codes, [path.read_text() for path in said]
-    for code, path in zip(codes, said, strict=True):
+    assert 0 in codes, [path.read_text() for path in logs]
+    for code, path in zip(codes, logs, strict=True):
         text = path.read_text()
         if code:
             assert (code, text.count("\n")) == (2, 1), text
             assert f"another job is writing to {output}" in text
             count("jobs refused while another was writing")
-    assert file_contents(output) == work.made
+    assert file_contents(output) == reference.files
 
 
-# --------------------------------------------------------------------------------------- no room, no file
+# ----------------------------------------------------------------------- full disks and unreadable files
 
 
 class Disk:
-    """A small file system of its own in `folder`."""
+    """A small file system that is mounted on `folder`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
 
-    def mount(self, room: str) -> bool:
-        return self._mount(room)
+    def mount(self, options: str) -> bool:
+        return self._mount(options)
 
     def enlarge(self) -> None:
         assert self._mount("remount,size=64m,nr_inodes=9999")
@@ -285,58 +295,60 @@ def disk() -> Iterator[Disk]:
         subprocess.run(["umount", disk.folder], capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("room", ["size=8k", "size=100k", "size=90%", "nr_inodes=9", "nr_inodes=20"])
+@pytest.mark.parametrize("options", ["size=8k", "size=100k", "size=90%", "nr_inodes=9", "nr_inodes=20"])
 def test_a_full_disk_is_a_sentence_and_a_rerun_finishes(
-    work: Work, disk: Disk, room: str, count: Count
+    reference: ReferenceJob, disk: Disk, options: str, count: Count
 ) -> None:
-    if room == "size=90%":  # all shards fit, or nearly so, but not the rest
-        room = f"size={sum(map(len, work.made.values())) * 9 // 10}"
-    if not disk.mount(room):
-        pytest.skip("may not mount a file system here")
-    result = preprocess_in_a_process(*work.args, "--output", disk.folder / "out")
+    if options == "size=90%":  # nearly all shards fit, but not the other files
+        options = f"size={sum(map(len, reference.files.values())) * 9 // 10}"
+    if not disk.mount(options):
+        pytest.skip("no permission to mount a file system")
+    result = preprocess_in_a_process(*reference.args, "--output", disk.folder / "out")
     assert_one_sentence(result, 1, "No space left on device", str(disk.folder))
     count("full disks")
     disk.enlarge()
-    assert_finishes(work, disk.folder / "out")
+    assert_rerun_finishes(reference, disk.folder / "out")
 
 
 @pytest.mark.parametrize("blocks", [1, 16])
 def test_a_limit_of_file_size_is_a_sentence_and_a_rerun_finishes(
-    work: Work, tmp_path: Path, blocks: int, count: Count
+    reference: ReferenceJob, tmp_path: Path, blocks: int, count: Count
 ) -> None:
-    """Needs no rights, and fails where a full disk would: at a list of images, or at a shard."""
+    """Needs no permissions, and fails where a full disk does: at a shard list or at a shard."""
     limited = ["bash", "-c", f'ulimit -f {blocks} && exec "$@"', "-", sys.executable, "-m", "preprocess"]
     result = subprocess.run(
-        [*limited, *work.args, "--output", tmp_path / "out"],
+        [*limited, *reference.args, "--output", tmp_path / "out"],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert_one_sentence(result, 1)
     count("file size limits")
-    assert_finishes(work, tmp_path / "out")
+    assert_rerun_finishes(reference, tmp_path / "out")
 
 
-def test_a_full_folder_for_temporary_files_is_a_sentence(work: Work, disk: Disk, count: Count) -> None:
+def test_a_full_folder_for_temporary_files_is_a_sentence(
+    reference: ReferenceJob, disk: Disk, count: Count
+) -> None:
     if not disk.mount("size=8k"):
-        pytest.skip("may not mount a file system here")
+        pytest.skip("no permission to mount a file system")
     environment = {**os.environ, "TMPDIR": str(disk.folder)}
     output = disk.folder.parent / "out"
-    result = preprocess_in_a_process(*work.args, "--output", output, env=environment)
+    result = preprocess_in_a_process(*reference.args, "--output", output, env=environment)
     assert_one_sentence(result, 1, str(disk.folder), "full")
     count("full disks")
-    assert_finishes(work, output)
+    assert_rerun_finishes(reference, output)
 
 
 def keys_of(root: Path) -> list[str]:
-    """The keys of all images that a dataset accounts for, in its shards or among its rejects."""
-    rejects = [json.loads(line)["key"] for line in (root / "rejects.jsonl").read_text().splitlines()]
+    """Returns the sorted keys of all images in the shards and in the rejects of a dataset."""
+    keys = [json.loads(line)["key"] for line in (root / "rejects.jsonl").read_text().splitlines()]
     for shard in root.glob("*/*.tfrecord"):
         with shard.open("rb") as file:
-            rejects += [decode_example(record)[0] for record in read_records(file)]
-    return sorted(rejects)
+            keys += [decode_example(record)[0] for record in read_records(file)]
+    return sorted(keys)
 
 
-def test_what_cannot_be_read_is_in_the_ledger(tmp_path: Path, count: Count) -> None:
-    """Root may read anything, so these are files that nobody can read; waiting for one would never end."""
+def test_unreadable_files_are_rejected(tmp_path: Path, count: Count) -> None:
+    """Root ignores permissions, so these are files that nobody can read. Reading the pipe would never end."""
     images = helper_photos.folder(tmp_path / "images", 12) / "n00000000"
     os.mkfifo(images / "pipe.jpg")
     links = {"nowhere": "gone", "itself": "itself.jpg", "endless": "/dev/zero", "torn": "/proc/self/mem"}
@@ -347,46 +359,48 @@ def test_what_cannot_be_read_is_in_the_ledger(tmp_path: Path, count: Count) -> N
     result = preprocess(*args, *LAYOUT, "--num_shards", 2)
     assert result.returncode == 0, result.stderr
     lines = map(json.loads, (tmp_path / "out/rejects.jsonl").read_text().splitlines())
-    found = {line["key"].partition("/")[2]: (line["reason"], line["detail"]) for line in lines}
+    rejects = {line["key"].partition("/")[2]: (line["reason"], line["detail"]) for line in lines}
     details = {
         "pipe": "not a regular file", "nowhere": "the file is gone", "endless": "not a regular file",
-        "itself": "Too many levels of symbolic links", "torn": found["torn.jpg"][1],
+        "itself": "Too many levels of symbolic links", "torn": rejects["torn.jpg"][1],
     }  # fmt: skip
-    assert found == {f"{name}.jpg": ("unreadable", detail) for name, detail in details.items()}
-    assert details["torn"] in {"Input/output error", "Invalid argument"}, "kernels differ in what they say"
+    assert rejects == {f"{name}.jpg": ("unreadable", detail) for name, detail in details.items()}
+    assert details["torn"] in {"Input/output error", "Invalid argument"}, "kernels differ"
     for _ in details:
         count("inputs that cannot be read")
 
 
-def test_a_tar_that_is_a_pipe_is_a_sentence(tmp_path: Path, count: Count) -> None:
+def test_a_tar_that_is_a_pipe_is_reported_in_a_sentence(tmp_path: Path, count: Count) -> None:
     os.mkfifo(tmp_path / "n00000000.tar")
     result = preprocess("--input", tmp_path / "n00000000.tar", "--output", tmp_path / "out")
     assert_one_sentence(result, 2, str(tmp_path / "n00000000.tar"))
     count("inputs that cannot be read")
 
 
-def test_inputs_that_shrink_and_vanish_while_they_are_read(work: Work, tmp_path: Path, count: Count) -> None:
-    """What was there when it was read is in a shard, what was not is in the ledger."""
-    shutil.copytree(work.args[1], tmp_path / "images")
+def test_inputs_that_change_while_they_are_read(
+    reference: ReferenceJob, tmp_path: Path, count: Count
+) -> None:
+    """An image that was readable in time is in a shard; any other one is among the rejects."""
+    shutil.copytree(reference.args[1], tmp_path / "images")
     paths = sorted((tmp_path / "images").glob("*/*"), key=lambda path: random.Random(path.name).random())
     expected = sorted(path.relative_to(tmp_path / "images").as_posix() for path in paths)
-    args = ["--input", str(tmp_path / "images"), *work.args[2:], "--max_reject_fraction", "1"]
-    job = start_job(args, tmp_path / "out", tmp_path / "said")
-    wait_until(plans(tmp_path / "out"), job)
+    args = ["--input", str(tmp_path / "images"), *reference.args[2:], "--max_reject_fraction", "1"]
+    job = start_job(args, tmp_path / "out", tmp_path / "log")
+    wait_until(has_shard_lists(tmp_path / "out"), job)
 
-    def spoil() -> None:
+    def damage_inputs() -> None:
         for number, path in enumerate(paths[:60]):
             path.unlink() if number % 2 else os.truncate(path, path.stat().st_size // 2)
-            time.sleep(work.working / 90)
+            time.sleep(reference.working_seconds / 90)
 
-    thread = threading.Thread(target=spoil)
+    thread = threading.Thread(target=damage_inputs)
     thread.start()
-    code = job.wait(PATIENCE)
+    code = job.wait(TIMEOUT)
     thread.join()
-    assert code == 0, (tmp_path / "said").read_text()
+    assert code == 0, (tmp_path / "log").read_text()
     assert keys_of(tmp_path / "out") == expected
-    assert verdict(tmp_path / "out") == ""
-    count("inputs spoilt while the job ran, 60 files at a time")
+    assert verification_error(tmp_path / "out") == ""
+    count("inputs damaged while the job ran, 60 files at a time")
 
 
 # --------------------------------------------------------------------------------------------- damage
@@ -396,11 +410,11 @@ SHARD = "train/train-00000-of-00003.tfrecord"
 RECEIPT = ShardReceipt.name(SHARD)
 
 
-def cut(root: Path, name: str) -> None:
+def truncate(root: Path, name: str) -> None:
     os.truncate(root / name, (root / name).stat().st_size - 9)
 
 
-def flip(root: Path, name: str) -> None:
+def flip_one_bit(root: Path, name: str) -> None:
     flip_a_bit(root / name)
 
 
@@ -413,7 +427,7 @@ def rename(root: Path, name: str) -> None:
 
 
 def swap_with(index: int) -> Callable[[Path, str], None]:
-    """Lets it change places with another one."""
+    """Returns a function that swaps the content of shard 0 with that of another one."""
 
     def change(root: Path, name: str) -> None:
         first, second = root / name, root / name.replace("00000-of", f"{index:05d}-of")
@@ -425,12 +439,12 @@ def swap_with(index: int) -> Callable[[Path, str], None]:
     return change
 
 
-def no_json(root: Path, name: str) -> None:
+def overwrite(root: Path, name: str) -> None:
     (root / name).write_text("once upon a time")
 
 
 def edit(*path: str | int, to: object) -> Callable[[Path, str], None]:
-    """Changes one value somewhere in a JSON file."""
+    """Returns a function that changes one value in a JSON file."""
 
     def change(root: Path, name: str) -> None:
         content = inner = json.loads((root / name).read_text())
@@ -444,57 +458,59 @@ def edit(*path: str | int, to: object) -> Callable[[Path, str], None]:
     return change
 
 
-MENDED = "mended"  # a rerun makes it byte-identical
-LEFT = "left"  # a rerun looks at names, sizes and receipts only: the verifier finds it, before and after
-STRAY = "stray"  # what is missing is made again, but what is in the wrong place stays: the verifier finds it
-REFUSED = "refused"  # a rerun takes it for another job's work
-# What is damaged and how; what the verifier names; what a rerun does; what opening it for training names.
+# The outcome of a rerun:
+REPAIRED = "repaired"  # the dataset is byte-identical to the original
+UNNOTICED = "unnoticed"  # a rerun checks names, sizes and receipts only; the verifier still finds the damage
+STRAY = "stray"  # missing files are written again, but a file with a wrong name stays; the verifier finds it
+REFUSED = "refused"  # the folder seems to be that of another job
+# The file, its damage, the name that the verifier reports, the outcome of a rerun, and the name that opening
+# the dataset for training reports.
 DAMAGE = [
-    (SHARD, cut, SHARD, MENDED, SHARD),
-    (SHARD, flip, SHARD, LEFT, None),
-    (SHARD, delete, SHARD, MENDED, SHARD),
+    (SHARD, truncate, SHARD, REPAIRED, SHARD),
+    (SHARD, flip_one_bit, SHARD, UNNOTICED, None),
+    (SHARD, delete, SHARD, REPAIRED, SHARD),
     (SHARD, rename, "train/train-00007-of-00003.tfrecord", STRAY, SHARD),
-    (SHARD, swap_with(1), SHARD, LEFT, None),  # of the same size
-    (SHARD, swap_with(2), SHARD, MENDED, SHARD),
-    (RECEIPT, cut, RECEIPT, MENDED, None),
-    (RECEIPT, no_json, RECEIPT, MENDED, None),
-    (RECEIPT, delete, RECEIPT, MENDED, None),
+    (SHARD, swap_with(1), SHARD, UNNOTICED, None),  # of the same size
+    (SHARD, swap_with(2), SHARD, REPAIRED, SHARD),
+    (RECEIPT, truncate, RECEIPT, REPAIRED, None),
+    (RECEIPT, overwrite, RECEIPT, REPAIRED, None),
+    (RECEIPT, delete, RECEIPT, REPAIRED, None),
     (RECEIPT, rename, "receipts/train-00007-of-00003.json", STRAY, None),
-    (RECEIPT, swap_with(1), SHARD, MENDED, None),
-    (RECEIPT, edit("shard", "examples", to=1), RECEIPT, MENDED, None),
-    (RECEIPT, edit("shard", "bytes", to=1), SHARD, MENDED, None),
-    (RECEIPT, edit("label_histogram", 0, to=1), RECEIPT, MENDED, None),
-    (RECEIPT, edit("shard", "sha256", to="0" * 64), SHARD, LEFT, None),
-    (RECEIPT, edit("edge_pixels", to=1), SHARD, LEFT, None),
+    (RECEIPT, swap_with(1), SHARD, REPAIRED, None),
+    (RECEIPT, edit("shard", "examples", to=1), RECEIPT, REPAIRED, None),
+    (RECEIPT, edit("shard", "bytes", to=1), SHARD, REPAIRED, None),
+    (RECEIPT, edit("label_histogram", 0, to=1), RECEIPT, REPAIRED, None),
+    (RECEIPT, edit("shard", "sha256", to="0" * 64), SHARD, UNNOTICED, None),
+    (RECEIPT, edit("edge_pixels", to=1), SHARD, UNNOTICED, None),
     (RECEIPT, edit("fingerprint", to="0" * 16), SHARD, REFUSED, None),
     (RECEIPT, edit("images_digest", to="0" * 16), "images_digest", REFUSED, None),
-    ("manifest.json", cut, "manifest.json", MENDED, "manifest.json"),
-    ("manifest.json", no_json, "manifest.json", MENDED, "manifest.json"),
-    ("manifest.json", delete, "manifest.json", MENDED, "manifest.json"),
-    ("manifest.json", edit("splits", "train", "examples", to=1), "manifest.json", MENDED, "manifest.json"),
-    ("manifest.json", edit("splits", "train", "label_histogram", 0, to=1), "manifest.json", MENDED,
+    ("manifest.json", truncate, "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", overwrite, "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", delete, "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("splits", "train", "examples", to=1), "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("splits", "train", "label_histogram", 0, to=1), "manifest.json", REPAIRED,
      "manifest.json"),
-    ("manifest.json", edit("splits", "train", "edge_pixels", to=1), "manifest.json", MENDED, None),
-    ("manifest.json", edit("splits", "train", "shards", 0, "bytes", to=1), SHARD, MENDED, SHARD),
-    ("manifest.json", edit("splits", "train", "shards", 0, "sha256", to="0" * 64), SHARD, MENDED, None),
-    ("manifest.json", edit("fingerprint", to="0" * 16), "manifest.json", MENDED, None),
-    ("manifest.json", edit("images_digest", to="0" * 16), "manifest.json", MENDED, None),
-    ("manifest.json", edit("palette", "colors", 0, 0, to=1), "manifest.json", MENDED, None),
-    ("manifest.json", edit("palette", "colors", 0, 0, to=256), "manifest.json", MENDED, "manifest.json"),
-    ("manifest.json", edit("image_size", to=72), "manifest.json", MENDED, "manifest.json"),
-    ("manifest.json", edit("schema_version", to=2), "manifest.json", MENDED, "manifest.json"),
+    ("manifest.json", edit("splits", "train", "edge_pixels", to=1), "manifest.json", REPAIRED, None),
+    ("manifest.json", edit("splits", "train", "shards", 0, "bytes", to=1), SHARD, REPAIRED, SHARD),
+    ("manifest.json", edit("splits", "train", "shards", 0, "sha256", to="0" * 64), SHARD, REPAIRED, None),
+    ("manifest.json", edit("fingerprint", to="0" * 16), "manifest.json", REPAIRED, None),
+    ("manifest.json", edit("images_digest", to="0" * 16), "manifest.json", REPAIRED, None),
+    ("manifest.json", edit("palette", "colors", 0, 0, to=1), "manifest.json", REPAIRED, None),
+    ("manifest.json", edit("palette", "colors", 0, 0, to=256), "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("image_size", to=72), "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("schema_version", to=2), "manifest.json", REPAIRED, "manifest.json"),
 ]  # fmt: skip
 
 
-def verdict(root: Path) -> str:
-    """What the verifier finds: one sentence, or nothing."""
+def verification_error(root: Path) -> str:
+    """Returns the sentence in which the verifier reports damage, or an empty string."""
     result = verify(root)
     assert (result.returncode, result.stderr.count("\n")) in [(0, 0), (1, 1)], result.stderr
     return result.stderr
 
 
-def opening(root: Path) -> str:
-    """What the trainer says when it opens the dataset; nothing if it would begin."""
+def opening_error(root: Path) -> str:
+    """Returns the error message of opening the dataset for training, or an empty string."""
     try:
         ShardedDataset.open(str(root))
     except LinewashError as e:
@@ -503,48 +519,51 @@ def opening(root: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Work:
-    """The dataset that is damaged: 16 images, three shards and one for validation."""
+def small(tmp_path_factory: pytest.TempPathFactory) -> ReferenceJob:
+    """A dataset of 16 images in three training shards and one validation shard."""
     folder = tmp_path_factory.mktemp("small")
     images = helper_photos.folder(folder / "images", 16)
     args = ["--input", str(images), "--num_shards", "3", "--image_size", "32", "--val_fraction", "0.2"]
-    assert preprocess(*args, "--output", folder / "made").returncode == 0
-    assert verdict(folder / "made") == opening(folder / "made") == ""
-    sizes = [shard.bytes for shard in Manifest.load(folder / "made").splits["train"].shards]
+    assert preprocess(*args, "--output", folder / "dataset").returncode == 0
+    assert verification_error(folder / "dataset") == opening_error(folder / "dataset") == ""
+    sizes = [shard.bytes for shard in Manifest.load(folder / "dataset").splits["train"].shards]
     assert sizes[0] == sizes[1] != sizes[2]
-    return Work(args, file_contents(folder / "made"), 0, 0)
+    return ReferenceJob(args, file_contents(folder / "dataset"), 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("name", "harm", "found", "rerun", "opened"),
+    ("name", "damage", "reported", "outcome", "reported_by_training"),
     DAMAGE,
-    ids=[f"{Path(name).name} {harm.__name__}" for name, harm, *_ in DAMAGE],
+    ids=[f"{Path(name).name} {damage.__name__}" for name, damage, *_ in DAMAGE],
 )
-def test_damage_is_mended_or_named(
-    small: Work,
+def test_damage_is_repaired_or_reported(
+    small: ReferenceJob,
     tmp_path: Path,
     name: str,
-    harm: Callable[[Path, str], None],
-    found: str,
-    rerun: str,
-    opened: str | None,
+    damage: Callable[[Path, str], None],
+    reported: str,
+    outcome: str,
+    reported_by_training: str | None,
     count: Count,
 ) -> None:
     root = tmp_path / "out"
-    for each, content in small.made.items():
-        (root / each).parent.mkdir(parents=True, exist_ok=True)
-        (root / each).write_bytes(content)
-    harm(root, name)
+    for path, content in small.files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    damage(root, name)
     count("damaged files")
-    assert found in verdict(root)
-    assert opened in opening(root) if opened else not opening(root)
+    assert reported in verification_error(root)
+    if reported_by_training:
+        assert reported_by_training in opening_error(root)
+    else:
+        assert not opening_error(root)
     result = preprocess(*small.args, "--output", root)
-    if rerun == REFUSED:
+    if outcome == REFUSED:
         assert_one_sentence(result, 2, str(root), "give another --output")
         return
     assert result.returncode == 0, result.stderr
-    left = {
-        each: content for each, content in file_contents(root).items() if rerun != STRAY or each in small.made
-    }
-    assert (left == small.made) == (rerun != LEFT)
-    assert (found in verdict(root)) == (rerun in (LEFT, STRAY))
+    files = file_contents(root)
+    if outcome == STRAY:
+        files = {path: content for path, content in files.items() if path in small.files}
+    assert (files == small.files) == (outcome != UNNOTICED)
+    assert (reported in verification_error(root)) == (outcome in (UNNOTICED, STRAY))

@@ -197,7 +197,7 @@ def test_a_step_changes_the_weights(name: str, overrides: list[str]) -> None:
     config = small_config(name, *TINY[name], *overrides)
     size = max(8, config.model.stride)
     net = build_model(config.model, colors=5, seed=0, precision=config.trainer.precision)
-    compiled_model = CompiledModel.of(net, make_manifest(size), config, Replicas.of("one"))
+    compiled_model = CompiledModel.create(net, make_manifest(size), config, Replicas.create("one"))
     before = weights(net)
     sums = [
         compiled_model.train_step(tf.constant(1), *random_batch(size), tf.range(4)).numpy() for _ in range(3)

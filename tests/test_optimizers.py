@@ -16,7 +16,7 @@ from training.config import TrainConfig
 from training.errors import WorkError
 from training.hydra_config import compose
 from training.loop import optimizers
-from training.loop.checkpoint import load_progress
+from training.loop.checkpoint import load_newest_checkpoint
 from training.loop.checkpoint_file import Progress, SavedVariable, write_checkpoint
 from training.loop.distribution import Replicas
 from training.loop.optimizers import AdamW, ConvMuon, hidden_kernels, make_optimizer
@@ -149,7 +149,7 @@ def test_keras_has_every_overridden_method(ours: type) -> None:
         for name, member in vars(base).items()
         if inspect.isfunction(member) and name != "__init__"
     ]
-    new = {"_orthogonal"}
+    new = {"_orthogonalize"}
     missing = [name for name in overridden if name not in new and not hasattr(kerass, name)]
     assert not missing, f"Keras {keras.__version__} has renamed {missing}: see training/loop/optimizers.py"
     assert "_all_reduce_sum_gradients" in overridden
@@ -189,7 +189,7 @@ def test_keras_calls_every_overridden_method(
     expected = {"_all_reduce_sum_gradients"}
     spy_on(optimizers._ReducedGradients, "_all_reduce_sum_gradients")
     if name == "muon":
-        expected |= {"_should_use_adamw", "update_step", "_orthogonal"}
+        expected |= {"_should_use_adamw", "update_step", "_orthogonalize"}
         for method in sorted(expected - {"_all_reduce_sum_gradients"}):
             spy_on(ConvMuon, method)
     variable = keras.Variable(np.ones((3, 3, 2, 2), np.float32), name="kernel")
@@ -206,12 +206,12 @@ def test_keras_calls_every_overridden_method(
 def test_a_checkpoint_of_an_optimizer_with_other_variables_is_refused(tmp_path: Path) -> None:
     """Earlier versions updated the first layers of a network with hints by Muon, without a velocity."""
     config = configured("unet", hints=True)
-    model = CompiledModel.of(network(config), make_manifest(16), config, Replicas.of("one"))
+    model = CompiledModel.create(network(config), make_manifest(16), config, Replicas.create("one"))
     saved = [v for v in model.variables if not ("velocity" in v.path and "full_lines_kernel" in v.path)]
     assert len(saved) == len(model.variables) - 1
     path = tmp_path / "step-00000004.npz"
     write_checkpoint(path, Progress(step=4), [SavedVariable(v.path, v.numpy()) for v in saved])
     with pytest.raises(WorkError) as error:
-        load_progress(tmp_path, model)
+        load_newest_checkpoint(tmp_path, model)
     for word in (str(path), "another version", "run.json", "hydra.run.dir=ANOTHER"):
         assert word in str(error.value)

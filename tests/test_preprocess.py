@@ -408,6 +408,9 @@ def test_a_palette_is_learnt_once(many, tmp_path):
     assert len(manifest.palette) == 9
     assert manifest.palette.name == manifest.recipe["palette"] == "kmeans:9"
     before = file_contents(tmp_path / "out")
+    assert ".index/kmeans-9-e1ea0f295ada022d.json" in before, (
+        "datasets of earlier versions keep their palette"
+    )
     assert "Nothing to do" in preprocess(*args).stdout
     assert file_contents(tmp_path / "out") == before
     shutil.rmtree(tmp_path / "out")

@@ -1,7 +1,7 @@
-"""The private names of other packages that linewash uses. After an upgrade, this is what fails first.
+"""Lists the private names of other packages that linewash uses, so that an upgrade fails here first.
 
-Each entry says where a name is used and what no longer works without it. pyproject.toml keeps the packages
-below the next version that was not tried: raise a bound there, then run this file.
+Each entry says where a name is used and what no longer works without it. pyproject.toml bounds the versions
+of these packages: before an upgrade, raise the bound there and run this file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PORTABILITY = f"{BEAM}.runners.portability.fn_api_runner"
 
 @dataclass(frozen=True)
 class Private:
-    """A name as `module:attribute.attribute`, who uses it and why, and parameters that it is called with."""
+    """A name as `module:attribute.attribute`, its user, what breaks without it, and its parameters."""
 
     name: str
     used_in: str
@@ -33,16 +33,16 @@ class Private:
 NAMES = [
     Private(
         f"{PORTABILITY}.fn_runner:FnApiRunner", "preprocess/runners/local.py",
-        "the local runner cannot be told that its workers are ours",
+        "the local runner cannot start linewash's workers",
         ("default_environment", "provision_info"),
     ),
     Private(
         f"{PORTABILITY}.fn_runner:ExtendedProvisionInfo", "preprocess/runners/local.py",
-        "local workers do not get the pipeline's options, with which buckets are opened", ("provision_info",),
+        "local workers lack the pipeline's options, which they need for buckets", ("provision_info",),
     ),
     Private(
         f"{PORTABILITY}.worker_handlers:WorkerHandler.register_environment", "preprocess/runners/local.py",
-        "the local runner starts Beam's own workers, whose deaths nobody notices", ("urn", "payload_type"),
+        "the local runner starts Beam's own workers and misses their deaths", ("urn", "payload_type"),
     ),
     Private(
         f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler", "preprocess/runners/local.py",
@@ -51,24 +51,24 @@ NAMES = [
     ),
     Private(
         f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.start_worker", "preprocess/runners/local.py",
-        "it is overridden: under another name Beam would not start our workers",
+        "it is overridden: under another name, Beam would not start linewash's workers",
     ),
     Private(
         f"{PORTABILITY}.worker_handlers:GrpcWorkerHandler.stop_worker", "preprocess/runners/local.py",
-        "it is overridden: under another name workers would live on after the job",
+        "it is overridden: under another name, workers would not end with the job",
     ),
     Private(
         f"{BEAM}.transforms.environments:SubprocessSDKEnvironment.from_command_string",
         "preprocess/runners/local.py",
-        "the local runner cannot be told that its workers are ours", ("command_string",),
+        "the local runner cannot start linewash's workers", ("command_string",),
     ),
     Private(
         f"{BEAM}.portability:python_urns.SUBPROCESS_SDK", "preprocess/runners/local.py",
-        "the local runner cannot be told that its workers are ours",
+        "the local runner cannot start linewash's workers",
     ),
     Private(
         f"{BEAM}.runners.job.utils:dict_to_struct", "preprocess/runners/local.py",
-        "local workers do not get the pipeline's options", ("dict_obj",),
+        "local workers lack the pipeline's options", ("dict_obj",),
     ),
     Private(
         f"{BEAM}.runners.worker.sdk_worker_main:main", "preprocess/runners/worker.py",
@@ -76,15 +76,15 @@ NAMES = [
     ),
     Private(
         f"{BEAM}.io.filesystems:FileSystems._pipeline_options", "preprocess/storage/registry.py",
-        "credentials and endpoints given as Beam's flags are not used",
+        "credentials and endpoints in Beam's flags are ignored",
     ),
     Private(
         f"{BEAM}.io.filesystem:FileSystem.translate_pattern", "preprocess/storage/base.py",
-        "globs over buckets cannot be matched", ("pattern",),
+        "glob patterns cannot be matched in buckets", ("pattern",),
     ),
     Private(
         f"{BEAM}.options.pipeline_options:PipelineOptions._add_argparse_args", "preprocess/options.py",
-        "misspelt flags of Beam are passed over in silence", ("parser",),
+        "misspelt flags of Beam are ignored silently", ("parser",),
     ),
     Private(
         f"{BEAM}.io.gcp.gcsio:create_storage_client", "preprocess/storage/gcs.py",
@@ -93,68 +93,68 @@ NAMES = [
     Private(
         f"{BEAM}.runners.dataflow.internal.apiclient:DataflowApplicationClient",
         "preprocess/runners/dataflow.py",
-        "a missing package for Dataflow is found only when the job is handed in",
+        "a missing package of Dataflow is found only when the job is submitted",
     ),
     Private(
         "google.cloud.storage:Client._http", "preprocess/storage/gcs.py",
-        "sixteen readers share ten connections, and the client warns at each read",
+        "sixteen readers share ten connections, and the client logs a warning at each read",
     ),
     Private(
         "keras.optimizers:Muon._should_use_adamw", "training/loop/optimizers.py",
-        "it is overridden: under another name all kernels of convolutions would get AdamW", ("variable",),
+        "it is overridden: under another name, AdamW would update the kernels of convolutions", ("variable",),
     ),
     Private(
         "keras.optimizers:Muon.zeropower_via_newtonschulz5", "training/loop/optimizers.py",
-        "Muon's update of a convolution is not made orthogonal", ("x", "steps"),
+        "Muon's updates of convolutions are not orthogonal", ("x", "steps"),
     ),
     Private(
         "keras.optimizers:Muon._get_variable_index", "training/loop/optimizers.py",
-        "Muon does not find the momentum of a kernel", ("variable",),
+        "ConvMuon cannot find the momentum of a kernel", ("variable",),
     ),
     Private(
         "keras.optimizers:Optimizer._all_reduce_sum_gradients", "training/loop/optimizers.py",
-        "it is overridden: under another name replicas would add their gradients up twice",
+        "it is overridden: under another name, replicas would sum their gradients twice",
         ("grads_and_vars",),
     ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("private", NAMES, ids=lambda private: private.name.rpartition(":")[2])
-def test_it_is_there_and_takes_what_it_is_given(private: Private) -> None:
-    told = f"{private.used_in} uses {private.name}. Without it: {private.breaks}."
+def test_the_name_exists_and_takes_these_parameters(private: Private) -> None:
+    usage = f"{private.used_in} uses {private.name}. Without it: {private.breaks}."
     module, _, path = private.name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        target: Any = importlib.import_module(module)
         for attribute in path.split("."):
-            found = inspect.getattr_static(found, attribute)
-            found = getattr(found, "__func__", found)
+            target = inspect.getattr_static(target, attribute)
+            target = getattr(target, "__func__", target)
     except (ImportError, AttributeError) as e:
-        pytest.fail(f"{told} ({type(e).__name__}: {e})")
+        pytest.fail(f"{usage} ({type(e).__name__}: {e})")
     if private.parameters:
-        has = list(inspect.signature(found).parameters)
-        missing = [name for name in private.parameters if name not in has]
-        assert not missing, f"{told} It takes {has}."
+        parameters = list(inspect.signature(target).parameters)
+        missing = [name for name in private.parameters if name not in parameters]
+        assert not missing, f"{usage} It takes {parameters}."
 
 
-def test_instances_have_what_their_constructors_set() -> None:
-    """Attributes that no class has."""
+def test_instances_have_these_attributes() -> None:
+    """Constructors set them, so that the classes do not have them."""
     import argparse
 
     import keras
 
-    assert argparse.ArgumentParser()._actions, "preprocess/options.py: no misspelt flag is recognised"
+    assert argparse.ArgumentParser()._actions, "preprocess/options.py: misspelt flags are not recognised"
     muon = keras.optimizers.Muon()
     muon.build([keras.Variable([[1.0]])])
     for name in ("rms_rate", "ns_steps", "momentums", "_trainable_variables"):
         assert hasattr(muon, name), f"training/loop/optimizers.py: ConvMuon uses {name} of Keras's Muon"
 
 
-# Public, in spite of how they are spelt.
+# Public names with a leading underscore.
 DOCUMENTED = {"_exit", "_asdict", "_replace", "_fields", "_make"}
 
 
-def test_no_private_name_is_used_that_is_not_listed_here() -> None:
-    """A private name that our code reads but nowhere defines is somebody else's."""
+def test_all_used_private_names_are_listed() -> None:
+    """A private name that linewash reads but does not define belongs to another package."""
     used: dict[str, str] = {}
     defined: set[str] = set()
     paths = [ROOT / "tfrecords_schema.py"]
@@ -174,16 +174,16 @@ def test_no_private_name_is_used_that_is_not_listed_here() -> None:
     private = {name for name in used if name.startswith("_") and not name.endswith("__")}
     listed = {attribute for each in NAMES for attribute in each.name.partition(":")[2].split(".")}
     listed |= {"_actions", "_trainable_variables"}
-    foreign = {name: used[name] for name in private - defined - DOCUMENTED - listed}
-    assert foreign == {}, "list them here, with what breaks without them"
+    unlisted = {name: used[name] for name in private - defined - DOCUMENTED - listed}
+    assert unlisted == {}, "add them to NAMES, with what breaks without them"
 
 
-def test_packages_whose_private_names_are_used_have_an_upper_bound() -> None:
+def test_packages_with_used_private_names_have_an_upper_bound() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [line for lines in project["optional-dependencies"].values() for line in lines]
+    requirements = [line for lines in project["optional-dependencies"].values() for line in lines]
     for package in ("apache-beam", "keras", "omegaconf", "hydra-core", "google-cloud-storage"):
-        lines = [line for line in asked if line.partition(">")[0].partition("[")[0] == package]
+        lines = [line for line in requirements if line.partition(">")[0].partition("[")[0] == package]
         assert lines, package
         assert all(",<" in line for line in lines), lines

@@ -134,7 +134,7 @@ def test_validation_covers_every_example(shared_dataset: Path) -> None:
     for batch_size in (3, 8, 16):
         config = configure(shared_dataset, f"trainer.batch_size={batch_size}")
         net = build_model(config.model, colors=8, seed=0)
-        model = CompiledModel.of(net, dataset.manifest, config, Replicas.of("one"))
+        model = CompiledModel.create(net, dataset.manifest, config, Replicas.create("one"))
         scores.append(evaluate(model, dataset, "val", batch_size))
     for score, value in vars(scores[0]).items():
         assert value == pytest.approx(getattr(scores[1], score), rel=1e-6)

@@ -1,4 +1,4 @@
-"""python -m training as its user meets it: exit codes, one sentence, no traceback."""
+"""The command line of python -m training: exit codes, one-sentence errors, no traceback, --help."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
 
 
 def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in this process."""
+    """Runs the command in this process."""
     return run_main(training_main, *arguments, cwd=cwd)
 
 
@@ -61,41 +61,43 @@ def training(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_get_one_sentence(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
+def test_mistakes_are_reported_in_one_sentence(
+    tmp_path: Path, arguments: list[str], code: int, sentence: str
+) -> None:
     (tmp_path / "empty").mkdir()
     write_dataset(tmp_path / "set")
     write_dataset(tmp_path / "broken")
     (tmp_path / "broken/train/train-00000-of-00003.tfrecord").unlink()
-    done = training(tmp_path, *arguments)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stderr.startswith("python -m training: ")
+    result = training(tmp_path, *arguments)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.startswith("python -m training: ")
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.keras"))
 
 
-def test_a_mistake_in_a_process_of_its_own(shared_dataset: Path, tmp_path: Path) -> None:
-    done = run_module(
+def test_a_mistake_in_a_new_process(shared_dataset: Path, tmp_path: Path) -> None:
+    result = run_module(
         "training", f"data.root={shared_dataset}", "modle=unet", cwd=tmp_path, env=environment()
     )
-    assert done.returncode == 2
-    assert "did you mean model?" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert result.returncode == 2
+    assert "did you mean model?" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("flags", [["--hydra-help"], ["--cfg=job", "data.root=x"], ["--cfg=all"]])
-def test_hydras_own_flags_work(tmp_path: Path, flags: list[str]) -> None:
-    done = training(tmp_path, *flags)
-    assert done.returncode == 0, done.stderr
+def test_flags_of_hydra_work(tmp_path: Path, flags: list[str]) -> None:
+    result = training(tmp_path, *flags)
+    assert result.returncode == 0, result.stderr
 
 
 def test_help_lists_every_option_and_every_setting(tmp_path: Path) -> None:
-    done = training(tmp_path, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "schema" not in done.stdout
-    flat = " ".join(done.stdout.split())
+    result = training(tmp_path, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "schema" not in result.stdout
+    flat = " ".join(result.stdout.split())
     for path in CONF_DIR.glob("*/*.yaml"):
         assert f" {path.parent.name}={path.stem} " in flat
     for kind in [*get_type_hints(TrainConfig).values(), *MODELS.values()]:
@@ -108,11 +110,13 @@ def test_help_lists_every_option_and_every_setting(tmp_path: Path) -> None:
     assert "(at least 1, or null)" in flat
 
 
-def test_help_shows_the_values_of_what_is_chosen(tmp_path: Path) -> None:
-    done = training(tmp_path, "--help", "data.root=$set", "model=resunet", "model.blocks=3", "augment=hands")
-    for words in ("* model=resunet ", "  model.blocks=3 ", "  data.root=$set ", "  augment.gaps=0.1 "):
-        assert words in done.stdout
-    assert "* model=unet " not in done.stdout
+def test_help_shows_the_chosen_options_and_values(tmp_path: Path) -> None:
+    result = training(
+        tmp_path, "--help", "data.root=$set", "model=resunet", "model.blocks=3", "augment=hands"
+    )
+    for text in ("* model=resunet ", "  model.blocks=3 ", "  data.root=$set ", "  augment.gaps=0.1 "):
+        assert text in result.stdout
+    assert "* model=unet " not in result.stdout
 
 
 START_AS = """
@@ -126,7 +130,7 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize("program", ["/usr/bin/linewash-train", "/checkout/training/__main__.py"])
-def test_the_command_calls_itself_as_it_was_started(tmp_path: Path, program: str) -> None:
+def test_messages_begin_with_the_name_of_the_started_command(tmp_path: Path, program: str) -> None:
     name = "linewash-train" if "bin" in program else "python -m training"
 
     def start(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -147,43 +151,45 @@ def test_the_console_command_is_declared() -> None:
     assert getattr(importlib.import_module(module), function) is main
 
 
-def test_a_run_says_little_and_leaves_much(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
+def test_a_run_prints_one_line_per_epoch_and_writes_its_files(
+    tiny_dataset: TinyDataset, tmp_path: Path
+) -> None:
     root = tiny_dataset()
-    done = run_module("training", f"data.root={root}", *SMALL, cwd=tmp_path, env=environment())
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("epoch")] == [
+    result = run_module("training", f"data.root={root}", *SMALL, cwd=tmp_path, env=environment())
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert [line.split()[:2] for line in result.stdout.splitlines() if line.startswith("epoch")] == [
         ["epoch", "1"], ["epoch", "2"],
     ]  # fmt: skip
     (run_dir,) = (path.parent for path in (tmp_path / "runs").rglob("history.csv"))
-    assert str(run_dir.relative_to(tmp_path)) in done.stdout
+    assert str(run_dir.relative_to(tmp_path)) in result.stdout
     assert (run_dir / "checkpoints/best.keras").exists()
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_a_failing_member_and_skips_finished_ones(
+def test_a_sweep_continues_after_a_failed_job_and_skips_finished_ones(
     tiny_dataset: TinyDataset, tmp_path: Path
 ) -> None:
     sweep = [
         "--multirun", f"data.root={tiny_dataset()}", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=sweep",
         "trainer.batch_size=8,4000,6",
     ]  # fmt: skip
-    done = training(tmp_path, *sweep)
-    assert done.returncode == 2
-    assert "only 48 training examples" in done.stderr
-    assert "Traceback" not in done.stderr
-    members = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/history.csv")}
-    assert set(members) == {"0", "2"}
-    again = training(tmp_path, *sweep)
-    assert again.returncode == 2
-    for name, written in members.items():
-        assert f"complete   sweep/{name} ended with epoch 1: nothing to do" in again.stdout
+    result = training(tmp_path, *sweep)
+    assert result.returncode == 2
+    assert "only 48 training examples" in result.stderr
+    assert "Traceback" not in result.stderr
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/history.csv")}
+    assert set(finished) == {"0", "2"}
+    repeated = training(tmp_path, *sweep)
+    assert repeated.returncode == 2
+    for name, written in finished.items():
+        assert f"complete   sweep/{name} ended with epoch 1: nothing to do" in repeated.stdout
         assert (tmp_path / "sweep" / name / "history.csv").stat().st_mtime_ns == written
-    assert "epoch   1" not in again.stdout
+    assert "epoch   1" not in repeated.stdout
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_cleanly(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
+def test_a_run_ends_cleanly_on_ctrl_c(tiny_dataset: TinyDataset, tmp_path: Path) -> None:
     arguments = command(f"data.root={tiny_dataset()}", *SMALL, "trainer.epochs=100000")
     process = subprocess.Popen(
         arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -192,22 +198,22 @@ def test_ctrl_c_ends_it_cleanly(tiny_dataset: TinyDataset, tmp_path: Path) -> No
     while not list(tmp_path.rglob("history.csv")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said, complained = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "continue with python -m training run=runs/" in said
-    assert "Traceback" not in complained
+    assert "continue with python -m training run=runs/" in stdout
+    assert "Traceback" not in stderr
     (run_dir,) = (path.parent for path in tmp_path.rglob("history.csv"))
     epochs = len((run_dir / "history.csv").read_text().splitlines())
-    done = training(tmp_path, f"run={run_dir}", f"trainer.epochs={epochs + 1}")
-    assert done.returncode == 0, done.stderr
-    assert "resumed    from step" in done.stdout
+    result = training(tmp_path, f"run={run_dir}", f"trainer.epochs={epochs + 1}")
+    assert result.returncode == 0, result.stderr
+    assert "resumed    from step" in result.stdout
     assert len((run_dir / "history.csv").read_text().splitlines()) == epochs + 2
-    again = training(tmp_path, f"run={run_dir}")
-    assert (again.returncode, again.stderr) == (0, "")
-    assert "nothing to do" in again.stdout
+    repeated = training(tmp_path, f"run={run_dir}")
+    assert (repeated.returncode, repeated.stderr) == (0, "")
+    assert "nothing to do" in repeated.stdout
 
 
-ANSWER_WITHOUT_TENSORFLOW = """
+MISTAKE_WITHOUT_TENSORFLOW = """
 import sys, training.__main__ as entry
 sys.argv = ["training", "data.root=/nowhere"]
 assert entry.main() == 2
@@ -215,13 +221,13 @@ assert "tensorflow" not in sys.modules and "keras" not in sys.modules
 """
 
 
-def test_a_mistake_does_not_wait_for_tensorflow(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ANSWER_WITHOUT_TENSORFLOW],
+def test_a_mistake_is_reported_before_tensorflow_is_imported(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", MISTAKE_WITHOUT_TENSORFLOW],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""What every command of training says when it is refused, or when what it needs is missing, full or gone."""
+"""Errors of all commands of training: wrong arguments, missing packages, full devices and others."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ COMMAND_IDS = ["training", "evaluate", "export", "compare", "preview"]
 each_command = pytest.mark.parametrize("command", COMMANDS, ids=COMMAND_IDS)
 
 
-def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence on stderr."""
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """Returns the only line on stderr."""
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line
 
 
-# ----------------------------------------------------------------------------- C4: no traceback, anywhere
+# ---------------------------------------------------------------------------------- errors are one sentence
 
 
 @each_command
-def test_a_missing_package_is_a_sentence_with_the_line_that_installs_it(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ordinary = builtins.__import__
+    original = builtins.__import__
 
-    def without(name: str, *args: Any, **options: Any) -> Any:
+    def import_without(name: str, *args: Any, **options: Any) -> Any:
         if name.partition(".")[0] in ("hydra", "omegaconf", "msgspec"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
-        return ordinary(name, *args, **options)
+        return original(name, *args, **options)
 
     loaded = [name for name in sys.modules if name.partition(".")[0] in ("training", "hydra", "omegaconf")]
     for name in loaded:
@@ -66,13 +66,15 @@ def test_a_missing_package_is_a_sentence_with_the_line_that_installs_it(
         ):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "tfrecords_schema")
-    monkeypatch.setattr(builtins, "__import__", without)
-    words = ["x"] if command is compare.main else ["run=x"] if command in (evaluate_main, export_main) else []
-    assert command(words) == 2
-    said = complaint(capsys)
-    assert "is not installed" in said
-    assert "-m pip install --editable" in said
-    assert "[train]" in said
+    monkeypatch.setattr(builtins, "__import__", import_without)
+    arguments = (
+        ["x"] if command is compare.main else ["run=x"] if command in (evaluate_main, export_main) else []
+    )
+    assert command(arguments) == 2
+    message = error_line(capsys)
+    assert "is not installed" in message
+    assert "-m pip install --editable" in message
+    assert "[train]" in message
 
 
 @each_command
@@ -83,55 +85,55 @@ def test_every_command_prints_its_version(command: Command, capsys: pytest.Captu
 
 
 @each_command
-def test_help_on_a_full_device_is_a_sentence(
+def test_help_on_a_full_device_is_an_error(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdout", full)
         assert command(["--help"]) == 1
-    assert "standard output" in complaint(capsys)
+    assert "standard output" in error_line(capsys)
 
 
-def test_a_directory_that_cannot_be_made_is_a_sentence(
+def test_a_directory_that_cannot_be_made_is_named(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("LICENSE").write_text("")
-    for place in ("LICENSE/r", "/proc/r", "/dev/null/r"):
-        assert main([f"data.root={shared_dataset}", f"hydra.run.dir={place}"]) == 1
-        assert place in complaint(capsys)
-        assert main(["-m", f"data.root={shared_dataset}", f"hydra.sweep.dir={place}"]) == 1
-        assert place in complaint(capsys)
+    for directory in ("LICENSE/r", "/proc/r", "/dev/null/r"):
+        assert main([f"data.root={shared_dataset}", f"hydra.run.dir={directory}"]) == 1
+        assert directory in error_line(capsys)
+        assert main(["-m", f"data.root={shared_dataset}", f"hydra.sweep.dir={directory}"]) == 1
+        assert directory in error_line(capsys)
 
 
 @each_command
-def test_a_working_directory_that_is_gone_is_a_sentence(
+def test_a_removed_working_directory_is_an_error(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    words = ["x"] if command is compare.main else ["run=x"]
-    assert command(["data.root=x"] if command in (main, preview.main) else words) == 2
-    assert len(complaint(capsys)) < 300
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    arguments = ["x"] if command is compare.main else ["run=x"]
+    assert command(["data.root=x"] if command in (main, preview.main) else arguments) == 2
+    assert len(error_line(capsys)) < 300
 
 
-def test_an_unknown_kind_of_storage_is_a_sentence(
+def test_unknown_storage_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for command in (main, preview.main):
         assert command(["data.root=s3://bucket/set"]) == 2
-        said = capfd.readouterr().err.strip().splitlines()[-1]
-        assert "s3://" in said
-        assert "gs://" in said
+        message = capfd.readouterr().err.strip().splitlines()[-1]
+        assert "s3://" in message
+        assert "gs://" in message
 
 
-# ------------------------------------------------------------- C8: what is suggested, and what is checked
+# --------------------------------------------------------------------------------- suggestions and checks
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("key", "setting"),
     [
         ("optimizer.lr", "optimizer.learning_rate"), ("lr", "optimizer.learning_rate"),
         ("trainer.lr", "optimizer.learning_rate"), ("learning_rate", "optimizer.learning_rate"),
@@ -143,14 +145,14 @@ def test_an_unknown_kind_of_storage_is_a_sentence(
         ("hydra.sweeep.dir", "hydra.sweep.dir"), ("data.shufle_buffer", "data.shuffle_buffer"),
     ],
 )  # fmt: skip
-def test_the_setting_that_was_meant_is_named(typed: str, meant: str) -> None:
-    assert nearest_setting(typed) == meant
-    with pytest.raises(UsageError, match=rf"no setting .* did you mean {meant}\?"):
-        compose(["data.root=x", f"{typed}=1"])
+def test_the_closest_setting_is_suggested(key: str, setting: str) -> None:
+    assert nearest_setting(key) == setting
+    with pytest.raises(UsageError, match=rf"no setting .* did you mean {setting}\?"):
+        compose(["data.root=x", f"{key}=1"])
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "text"),
     [
         (["--lr=0.1"], "optimizer.learning_rate=0.1"),
         (["--epochs", "3"], "trainer.epochs=VALUE"),
@@ -166,16 +168,16 @@ def test_the_setting_that_was_meant_is_named(typed: str, meant: str) -> None:
         (["data.root=set", "~optimizer"], "optimizer=OPTION"),
     ],
 )
-def test_a_word_that_is_refused_comes_with_the_word_to_type(
+def test_refused_arguments_are_reported_with_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: list[str], said: str,
+    arguments: list[str], text: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "set", train=4, val=0)
     (tmp_path / "old run").mkdir()
     (tmp_path / "old run/run.json").write_text("{}")
-    assert main(words) == 2
-    assert said in complaint(capsys)
+    assert main(arguments) == 2
+    assert text in error_line(capsys)
 
 
 FLOATS = [
@@ -194,14 +196,14 @@ def test_numbers_out_of_range_are_refused(key: str, value: str) -> None:
         compose(["data.root=x", f"{key}={value}"])
 
 
-def test_changing_directory_changes_no_path(
+def test_paths_are_relative_to_the_directory_of_the_user(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("D").symlink_to(shared_dataset)
-    words = ["data.root=D", "hydra.job.chdir=true", "hydra.run.dir=r", "trainer.batch_size=4000"]
-    assert main(words) == 2
-    assert "only 48 training examples" in complaint(capsys)
+    arguments = ["data.root=D", "hydra.job.chdir=true", "hydra.run.dir=r", "trainer.batch_size=4000"]
+    assert main(arguments) == 2
+    assert "only 48 training examples" in error_line(capsys)
     assert Path.cwd() == tmp_path
 
 
@@ -209,7 +211,7 @@ def test_changing_directory_changes_no_path(
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["data.root=nowhere"],
         ["data.root=set", "trainer.batch_size=4000"],
@@ -221,16 +223,16 @@ def test_changing_directory_changes_no_path(
     ids=" ".join,
 )
 def test_a_refused_command_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "set", train=4, val=0)
     before = sorted(tmp_path.rglob("*"))
-    assert main(words) == 2
+    assert main(arguments) == 2
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_refused_command_removes_nothing_that_was_there(
+def test_a_refused_command_removes_no_existing_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -241,93 +243,91 @@ def test_a_refused_command_removes_nothing_that_was_there(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "runs"]
 
 
-# ------------------------------------------------------------------- C7: errors name the user's own files
+# ------------------------------------------------------------------------- errors name the user's own files
 
 
-def test_a_history_that_cannot_be_read_is_what_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreadable_history_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from test_compare import write_run
 
     history = write_run(tmp_path / "run", [1.0]) / "history.csv"
     history.unlink()
     history.mkdir()
     assert compare.main([str(tmp_path / "run"), f"out={tmp_path / 'c.png'}"]) == 1
-    said = complaint(capsys)
-    assert str(history) in said
-    assert "c.png" not in said
+    message = error_line(capsys)
+    assert str(history) in message
+    assert "c.png" not in message
 
 
-def test_errors_name_the_file_that_is_written_not_the_temporary_one(tmp_path: Path) -> None:
+def test_errors_of_atomic_write_name_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text("old")
     with pytest.raises(OSError, match="No space left") as full:
         fill_up(path)
     assert full.value.filename == str(path)
-    with pytest.raises(FileNotFoundError) as gone, atomic_write(path) as temporary:
+    with pytest.raises(FileNotFoundError) as missing, atomic_write(path) as temporary:
         temporary.read_text()
-    assert gone.value.filename == str(path)
-    other = tmp_path / "other"
-    with pytest.raises(FileNotFoundError) as foreign, atomic_write(path):
-        other.read_text()
-    assert foreign.value.filename == str(other)
+    assert missing.value.filename == str(path)
+    second = tmp_path / "other"
+    with pytest.raises(FileNotFoundError) as error, atomic_write(path):
+        second.read_text()
+    assert error.value.filename == str(second)
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("run.json", "old")]
 
 
 def fill_up(path: Path) -> None:
-    """Writes half a file; then the disk is full."""
+    """Writes half a file, and then the disk is full."""
     with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
 
 
-def test_two_writers_of_one_file_do_not_share_a_temporary_one(tmp_path: Path) -> None:
-    with atomic_write(tmp_path / "x.png") as one, atomic_write(tmp_path / "x.png") as other:
-        assert one != other
-        assert one.suffix == other.suffix == ".png"
-        one.write_text("one")
-        other.write_text("other")
+def test_writers_of_the_same_file_have_different_temporary_files(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "x.png") as first, atomic_write(tmp_path / "x.png") as second:
+        assert first != second
+        assert first.suffix == second.suffix == ".png"
+        first.write_text("one")
+        second.write_text("other")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["one"]
 
 
-def test_errors_name_the_file_in_the_directory_that_is_made(tmp_path: Path) -> None:
+def test_errors_of_atomic_directory_name_a_path_in_the_directory(tmp_path: Path) -> None:
     out = tmp_path / "export"
-    with pytest.raises(FileNotFoundError) as gone, atomic_directory(out) as directory:
+    with pytest.raises(FileNotFoundError) as missing, atomic_directory(out) as directory:
         (directory / "model.onnx").read_text()
-    assert gone.value.filename == str(out / "model.onnx")
+    assert missing.value.filename == str(out / "model.onnx")
     with pytest.raises(WorkError, match=rf"^{out}/a is damaged"), atomic_directory(out) as directory:
         raise WorkError(f"{directory / 'a'} is damaged")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_being_made_is_not_cleared_away(tmp_path: Path) -> None:
-    with atomic_directory(tmp_path / "export") as one:
-        (one / "x").write_text("one")
-        with atomic_directory(tmp_path / "export") as other:
-            (other / "x").write_text("other")
+def test_unfinished_directories_in_use_are_not_removed(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "export") as first:
+        (first / "x").write_text("one")
+        with atomic_directory(tmp_path / "export") as second:
+            (second / "x").write_text("other")
         remove_unfinished(tmp_path)
-        assert one.is_dir()
+        assert first.is_dir()
         shutil.rmtree(tmp_path / "export")
     assert (tmp_path / "export/x").read_text() == "one"
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path: Path, shared_dataset: Path) -> None:
+def test_an_image_that_cannot_be_written_leaves_no_file(tmp_path: Path, shared_dataset: Path) -> None:
     assert preview.main([f"data.root={shared_dataset}", f"out={tmp_path / 'x.docx'}"]) == 2
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
-def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
-    """`>&-` leaves sys.stdout None, and file number 1 free for whatever is opened next."""
+def test_a_closed_stdout_causes_no_traceback(tmp_path: Path) -> None:
+    """With `>&-`, sys.stdout is None, and the next opened file gets the number 1."""
     command = [sys.executable, "-m", "training.evaluate", "run=" + str(tmp_path / "none")]
-    done = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert str(tmp_path / "none") in done.stderr
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert str(tmp_path / "none") in result.stderr
 
 
-def test_a_second_signal_does_not_interrupt_the_cleaning_up() -> None:
-    cleaned = []
+def test_a_second_signal_does_not_interrupt_the_cleanup() -> None:
+    events = []
 
     def work() -> int:
         try:
@@ -335,9 +335,9 @@ def test_a_second_signal_does_not_interrupt_the_cleaning_up() -> None:
             time.sleep(1)
         finally:
             os.kill(os.getpid(), signal.SIGHUP)
-            cleaned.append(True)
+            events.append(True)
         return 0
 
     assert run_command("test", work) == 128 + signal.SIGTERM
-    assert cleaned
+    assert events
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

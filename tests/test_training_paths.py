@@ -1,4 +1,4 @@
-"""Paths that users type for training: any name of a folder, `~`, and datasets and runs that were moved."""
+"""Paths in arguments of training: folders with any name, `~`, and moved datasets and runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.hydra_config import CONF_DIR, compose, from_run, register_schemas
 from training.overrides import quote_paths
 from training.run.run_info import RUN_NAME, RunInfo, check_same_run, write_run
 
-# Whatever Linux lets a folder be called, but for names of bytes that are not UTF-8.
+# All folder names that Linux permits and that are UTF-8.
 NAMES = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40
 ).filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
@@ -43,15 +43,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=30)  # each composes all of conf/ twice; the names that have gone wrong are in AWKWARD
 @given(NAMES)
-def test_any_folder_is_found_under_its_own_name(folder: Path, name: str) -> None:
+def test_folders_of_any_name_are_found(folder: Path, name: str) -> None:
     (folder / name).mkdir(exist_ok=True)
-    for typed in (f"{folder}/{name}", f"{folder}/{name}/"):
-        assert compose([f"data.root={typed}"]).data.root == typed
+    for path in (f"{folder}/{name}", f"{folder}/{name}/"):
+        assert compose([f"data.root={path}"]).data.root == path
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_awkward_names_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Typed without a directory before them, and for the directory of a run, which is not there yet."""
+def test_awkward_folder_names_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As relative paths, and as the directory of a new run."""
     monkeypatch.chdir(tmp_path)
     if name != "~":  # which is the home folder
         Path(name).mkdir()
@@ -62,15 +62,15 @@ def test_awkward_names_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             assert composed(f"{key}=runs/{name}", key.lstrip("+")) == f"runs/{name}"
 
 
-def composed(word: str, key: str) -> str:
-    """What Hydra makes of one setting."""
+def composed(argument: str, key: str) -> str:
+    """Returns the value of a setting after Hydra has parsed the argument."""
     register_schemas()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra_compose("train", quote_paths([word]), return_hydra_config=True)
+        config = hydra_compose("train", quote_paths([argument]), return_hydra_config=True)
     return str(OmegaConf.select(config, key))
 
 
-def test_interpolations_stay_hydras() -> None:
+def test_interpolations_are_resolved_by_hydra() -> None:
     assert composed("hydra.run.dir=runs/${trainer.batch_size}", "hydra.run.dir") == "runs/16"
 
 
@@ -83,43 +83,43 @@ def test_interpolations_stay_hydras() -> None:
         ("choice(a,b)", ["a", "b"]),
     ],
 )
-def test_a_sweep_goes_over_several_datasets(
+def test_a_sweep_over_several_datasets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
     value: str, roots: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     assert main(["-m", f"data.root={value}", "hydra.sweep.dir=all (of=them)"]) == 2
-    complaints = capfd.readouterr().err.splitlines()
-    assert len(complaints) == len(roots)
-    for root, complaint in zip(roots, complaints, strict=True):
-        assert f"data.root={root}: there is no such directory" in complaint
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(roots)
+    for root, line in zip(roots, lines, strict=True):
+        assert f"data.root={root}: there is no such directory" in line
 
 
-def test_a_tilde_is_the_home_folder(
+def test_a_tilde_is_expanded_to_the_home_folder(
     shared_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "ds").symlink_to(shared_dataset)
     assert compose(["data.root=~/ds"]).data.root == str(tmp_path / "ds")
     assert composed("hydra.run.dir=~/x", "hydra.run.dir") == str(tmp_path / "x")
-    for command, words in (
+    for command, arguments in (
         (main, ["run=~/r"]),
         (__main__.main, ["run=~/r"]),
         (compare.main, ["~/r", "out=~/c.png"]),
         (preview.main, ["data.root=~/r", "out=~/c.png"]),
     ):
-        assert command(words) == 2
+        assert command(arguments) == 2
         assert f"{tmp_path}/r" in capsys.readouterr().err
     assert preview.main(["data.root=~/ds", "out=~/sheet (1).png"]) == 0
     assert [path.name for path in tmp_path.glob("*.png")] == ["sheet (1).png"]
 
 
-def test_a_tilde_without_a_home_is_a_sentence(
+def test_a_tilde_without_home_folder_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # neither HOME nor an account
-    for words in (["data.root=~/ds"], ["run=~/r"]):
-        assert main(words) == 2
+    for arguments in (["data.root=~/ds"], ["run=~/r"]):
+        assert main(arguments) == 2
         assert "HOME is not set" in capsys.readouterr().err
 
 
@@ -128,7 +128,7 @@ def test_a_tilde_without_a_home_is_a_sentence(
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a run on tmp_path/D, begun in tmp_path; as much of it as says so."""
+    """The directory of a run with its run.json only, started in tmp_path on the dataset D."""
     write_dataset(tmp_path / "D", train=8, val=2)
     monkeypatch.chdir(tmp_path)
     record(tmp_path / "run", compose(["data.root=D", *SETTINGS]))
@@ -169,25 +169,25 @@ def test_a_run_is_continued_from_another_directory(run_dir: Path, monkeypatch: p
     assert RunInfo.read(Path("../run")).find_dataset() == str(run_dir.parent / "D")
 
 
-def test_every_reader_of_a_run_asks_where_a_moved_dataset_is(
+def test_all_readers_of_a_run_ask_for_a_moved_dataset(
     run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("D").rename("E")
-    said = f"the dataset is no longer at {run_dir.parent / 'D'}: type data.root=WHERE"
+    sentence = f"the dataset is no longer at {run_dir.parent / 'D'}: type data.root=WHERE"
     for command in (main, __main__.main):
         (run_dir / "checkpoints").mkdir(exist_ok=True)
         (run_dir / "checkpoints/best.keras").write_text("none")
         assert command([f"run={run_dir}"]) == 2
-        assert said in capsys.readouterr().err
+        assert sentence in capsys.readouterr().err
     dataset, notes = open_run_dataset(RunInfo.read(run_dir), None)
     assert dataset is None
-    assert said in notes[0]
+    assert sentence in notes[0]
     assert open_run_dataset(RunInfo.read(run_dir), "E")[0]
     assert RunInfo.read(run_dir).find_dataset("E") == "E"
     assert from_run(run_dir, ["data.root=E"]).data.root == "E"
 
 
-def test_another_dataset_at_that_path_is_refused(run_dir: Path) -> None:
+def test_another_dataset_is_refused(run_dir: Path) -> None:
     from training.data.dataset import ShardedDataset
 
     write_dataset(Path("other"), train=9, val=2)
@@ -206,7 +206,7 @@ def test_runs_on_one_dataset_do_not_differ_by_its_path(run_dir: Path) -> None:
     assert compare.differing_settings(runs) == [[], []]
 
 
-def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+def test_names_of_runs_are_drawn_without_markup(tmp_path: Path) -> None:
     from training.run.plots import write_comparison
 
     names = ["$a$b$c_{", "_old", "\udcff", "Bücher"]
@@ -214,7 +214,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").stat().st_size
 
 
-def test_several_datasets_without_multirun_are_a_sentence(
+def test_several_datasets_without_multirun_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

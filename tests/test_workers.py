@@ -25,7 +25,7 @@ from preprocess.sources import Image, images
 
 @pytest.fixture
 def planned(tmp_path: Path) -> list[Shard]:
-    """Two shards of eight photographs."""
+    """Two shards of eight images in all."""
     helper_photos.folder(tmp_path / "images", 8)
     sources = images([str(tmp_path / "images")], str(tmp_path / "out"))
     return make_plan(sources, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))

@@ -31,10 +31,10 @@ class RunHistory:
     """The recorded history of a run.
 
     Attributes:
-      name: shown in the table and the picture.
+      name: name in the table and in the picture.
       settings: flat, `group.key` to value.
-      fingerprint: of the dataset.
-      rows: of history.csv.
+      fingerprint: fingerprint of the dataset.
+      rows: rows of history.csv.
     """
 
     name: str

@@ -209,7 +209,7 @@ def make_train_step(inputs: Inputs, model: str) -> Callable[[Any], None]:
     manifest = schema.Manifest.load(inputs.dataset)
     config = compose([f"data.root={inputs.dataset}", f"model={model}"])
     net = build_model(config.model, len(manifest.palette), config.trainer.seed, config.trainer.precision)
-    compiled_model = CompiledModel.of(net, manifest, config, Replicas.of(config.trainer.strategy))
+    compiled_model = CompiledModel.create(net, manifest, config, Replicas.create(config.trainer.strategy))
     epoch = tf.constant(0, tf.int32)
 
     def train_step(batch: Any) -> None:

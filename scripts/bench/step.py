@@ -65,7 +65,9 @@ def linewash(data: RandomBatch, model: str) -> Step:
     from training.loop.step import CompiledModel
 
     config, net = network(data, model)
-    compiled_model = CompiledModel.of(net, data.manifest, config, Replicas.of(config.trainer.strategy))
+    compiled_model = CompiledModel.create(
+        net, data.manifest, config, Replicas.create(config.trainer.strategy)
+    )
     ids = np.arange(len(data.packed), dtype=np.int32)
     columns = [tf.constant(0), *map(tf.constant, (data.packed, data.labels, ids))]
     return lambda: compiled_model.train_step(*columns).numpy()

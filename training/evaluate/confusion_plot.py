@@ -23,9 +23,9 @@ def write_confusion(path: Path, confusion: np.ndarray, palette: Palette) -> None
     """Draws a confusion matrix, in percent of the pixels of each true colour.
 
     Args:
-      path: of the picture.
+      path: path of the picture.
       confusion: number of pixels by true and predicted label, integers [K, K].
-      palette: with K colours.
+      palette: palette of K colours.
     """
     order = _drawn_labels(confusion, palette.rgb)
     pixels = confusion.sum(1)

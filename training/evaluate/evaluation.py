@@ -56,7 +56,7 @@ class Evaluation:
 
     Attributes:
       subject: the first fields of evaluation.json: network, root, fingerprint, split and examples.
-      dataset: that was used.
+      dataset: the evaluated dataset.
       rows: scores of the network, then of the baselines, by name.
       line_widths: scores of the network by line width in pixels.
       hints: scores of the network by number of hints; empty if it takes none.
@@ -85,7 +85,7 @@ class Evaluation:
             "",
         ]
         if self.hints:
-            rows = {f"{count} hints": row for count, row in self.hints.items()}
+            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.hints.items()}
             lines += [table("network, by colour hints", rows), ""]
         loss = self.rows[NETWORK].loss
         lines += [
@@ -116,7 +116,7 @@ class Evaluation:
         """Writes evaluation.json, evaluation.png and, for up to 256 colours, confusion.png.
 
         Args:
-          directory: where to write.
+          directory: directory of the files.
           differences: sentences on how the dataset differs from the one of the training, for the record.
 
         Returns:
@@ -140,7 +140,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
     Args:
       run: the run that trained the network.
       network: path of the .keras file.
-      dataset: with the palette of the run.
+      dataset: a dataset with the palette of the run.
       split: train or val, with at least one example.
       batch_size: images per batch.
 
@@ -193,7 +193,7 @@ def table(heading: str, rows: dict[str, Scores]) -> str:
 
 
 def load_network(network: Path, palette: Palette) -> keras.Model:
-    """Opens a saved network, after checking that its file is safe and of a sane size.
+    """Opens a saved network, after checking its file for code and for its size.
 
     Raises:
       WorkError: the file is damaged, or the network has another number of colours than the palette.

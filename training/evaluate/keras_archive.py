@@ -30,7 +30,7 @@ def check_archive(path: Path) -> None:
     Raises:
       ArchiveError: the archive has other members than Keras writes, compressed members, or fewer stored bytes
         than its weights need; or the network does not map [B, H, W, 1 or 5] to [B, H, W, K].
-      Exception: of zipfile, if the file is no archive; of Keras, if it does not know the config.
+      Exception: an error of zipfile if the file is no archive, or of Keras if it does not know the config.
     """
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()

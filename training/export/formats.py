@@ -46,10 +46,10 @@ class TrainedNetwork:
     """A network to export.
 
     Attributes:
-      run_dir: of the run that trained it.
+      run_dir: directory of the run that trained it.
       run: the content of run.json.
       network: path of the .keras file.
-      dataset: that it was trained on; None if it is no longer there.
+      dataset: the training dataset; None if it is no longer there.
       batch_size: images per batch of an evaluation.
     """
 
@@ -76,7 +76,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
     Args:
       trained: the network.
       formats: names among `FORMATS`.
-      directory: where to write.
+      directory: directory of the files.
       notes: sentences for the model card.
 
     Returns:

@@ -36,17 +36,17 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
     are padded with paper below and to the right. The logits are float32 [B, H, W, K].
 
     Attributes:
-      format_version: of this file.
+      format_version: version of this file's format.
       model: name of the network's config, such as unet.
       image_size: side of the training images in pixels.
-      stride: of the sides, in pixels.
+      stride: the sides of a drawing must be multiples of it; in pixels.
       hints: whether the network takes hints.
       palette: label i of the K is `palette.colors[i]`.
       recipe: how the drawings of the dataset were made; empty if the dataset was not there.
-      dataset_fingerprint: of the training dataset.
+      dataset_fingerprint: fingerprint of the training dataset.
       files: file name of each format, within the directory.
-      scores: of the network and the baselines, by name, as in evaluation.json; may be empty.
-      linewash_version: that made the export.
+      scores: scores of the network and the baselines, by name, as in evaluation.json; may be empty.
+      linewash_version: version that made the export.
     """
 
     format_version: int

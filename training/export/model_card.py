@@ -75,7 +75,7 @@ class CardDetails:
       network: file name of the checkpoint.
       evaluation: the content of evaluation.json; None if the network was not evaluated.
       notes: sentences to add.
-      panel_caption: of panel.png; None if there is no such picture.
+      panel_caption: caption of panel.png; None if there is no such picture.
     """
 
     run: RunInfo
@@ -226,11 +226,10 @@ def _use(metadata: ExportMetadata) -> str:
         "paper (0) below and to the right, and crop the output. First, read a drawing:\n\n"
         f"```python\n{BEFORE.format(empty=metadata.channels - 1)}```\n"
     )
+    text += "\nThen run the network:\n"
     for name, file in metadata.files.items():
         title, install, code = USE[name]
-        text += (
-            f"\nThen run the network, with {title} (`{install}`):\n\n```python\n{code.format(file=file)}```\n"
-        )
+        text += f"\nWith {title} (`{install}`):\n\n```python\n{code.format(file=file)}```\n"
     return f"{text}\nFinally, write the picture:\n\n```python\n{AFTER}```\n"
 
 

@@ -79,7 +79,7 @@ def compare(
       net: the network, from drawings to logits.
       files: paths by format.
       drawings: batches as `test_drawings` returns them.
-      stride: of the network.
+      stride: stride of the network.
     """
     runners = {name: OPEN[name](path) for name, path in files.items()}
     differences = dict.fromkeys(files, 0.0)
@@ -113,7 +113,7 @@ def test_drawings(edges: np.ndarray, stride: int, palette: Palette, hints: bool)
 
     Args:
       edges: uint8 [N, S, S] in {0, 1}, N at least 2.
-      stride: of the network.
+      stride: stride of the network.
       palette: the colours of the hints.
       hints: whether to add channels with random hints.
 

@@ -22,7 +22,7 @@ CHECKPOINTS = "step-*.npz"
 OLD_CHECKPOINTS = "*.state"
 
 
-def check_version(directory: Path) -> None:
+def refuse_old_checkpoints(directory: Path) -> None:
     """Refuses checkpoints in the format of earlier versions of linewash, whose names end with .state.
 
     Raises:
@@ -36,7 +36,7 @@ def check_version(directory: Path) -> None:
         )
 
 
-def load_progress(directory: Path, model: CompiledModel) -> tuple[Progress, str]:
+def load_newest_checkpoint(directory: Path, model: CompiledModel) -> tuple[Progress, str]:
     """Sets the variables of `model` to those of the newest checkpoint that is undamaged.
 
     Returns:

@@ -95,9 +95,9 @@ def write_checkpoint(path: Path, progress: Progress, variables: list[SavedVariab
 
 
 def read_checkpoint(path: Path) -> tuple[Progress, list[SavedVariable]]:
-    """Reads what `write_checkpoint` wrote, to the bit.
+    """Reads a checkpoint. All values equal the written ones to the bit.
 
-    Memory use is bounded by the size of the file, whatever its headers claim.
+    Memory use is limited by the size of the file, whatever its headers claim.
 
     Raises:
       DamagedCheckpointError: the file is no checkpoint, or bytes of it are missing or have changed.
@@ -120,7 +120,8 @@ def _write_members(archive: zipfile.ZipFile, progress: Progress, variables: list
     archive.writestr(zipfile.ZipInfo(PROGRESS), _progress_to_json(progress))
     for index, variable in enumerate(variables):
         value = np.asarray(variable.value, order="C")
-        member = zipfile.ZipInfo(f"{_folder(index)}{variable.name}.npy")  # a ZipInfo has no time of its own
+        # A ZipInfo without a time, so that the bytes do not depend on the clock.
+        member = zipfile.ZipInfo(f"{_folder(index)}{variable.name}.npy")
         with archive.open(member, "w", force_zip64=True) as file:
             np.lib.format.write_array(
                 file, value if value.dtype.kind in "biuf" else value.astype(np.float32), allow_pickle=False

@@ -38,7 +38,7 @@ class Replicas:
     num_processes: int = 1
 
     @classmethod
-    def of(cls, name: str) -> Replicas:
+    def create(cls, name: str) -> Replicas:
         """Creates the replicas for a value of `trainer.strategy`: one, mirrored or multi_worker.
 
         With multi_worker it must be the first use of TensorFlow in this process.

@@ -56,12 +56,12 @@ class ConvMuon(_ReducedGradients, keras.optimizers.Muon):
         momentum = self.momentums[index]
         self.assign_add(momentum, gradient + momentum * (self.momentum - 1))
         direction = gradient + self.momentum * momentum
-        update = self._orthogonal(keras.ops.swapaxes(direction, 2, 3) if transposed else direction)
+        update = self._orthogonalize(keras.ops.swapaxes(direction, 2, 3) if transposed else direction)
         self.assign_sub(
             variable, learning_rate * (keras.ops.swapaxes(update, 2, 3) if transposed else update)
         )
 
-    def _orthogonal(self, kernel: Any) -> Any:
+    def _orthogonalize(self, kernel: Any) -> Any:
         """Returns the orthogonal matrix nearest to `kernel`, a tensor [h, w, in, out] seen as [h·w·in, out].
 
         It is scaled by 0.2 √max(h·w·in, out) to the usual size of AdamW's updates, so that one learning rate

@@ -52,7 +52,7 @@ class CompiledModel:
         return [*self.net.variables, *self.optimizer.variables, *averages]
 
     @classmethod
-    def of(
+    def create(
         cls, net: keras.Model, manifest: schema.Manifest, config: TrainConfig, replicas: Replicas
     ) -> CompiledModel:
         """Creates the optimizer and the steps for the images and colours of `manifest`.

@@ -18,7 +18,12 @@ from training.cli import explain_out_of_memory
 from training.config import TrainConfig
 from training.data.dataset import Batch, ShardedDataset
 from training.errors import UsageError, WorkError
-from training.loop.checkpoint import CHECKPOINTS, CheckpointWriter, check_version, load_progress
+from training.loop.checkpoint import (
+    CHECKPOINTS,
+    CheckpointWriter,
+    load_newest_checkpoint,
+    refuse_old_checkpoints,
+)
 from training.loop.checkpoint_file import Progress
 from training.loop.distribution import Replicas
 from training.loop.lock import lock_run_directory
@@ -45,7 +50,7 @@ class Summary:
     Attributes:
       epochs: all epochs of the run, those of earlier processes included.
       best: the epoch with the lowest validation loss (training loss if there is no validation split).
-      net: the network after the last step.
+      net: the network that was evaluated last, which is the moving average if `trainer.ema` is set.
       interrupted: the number of the signal that ended the run early, otherwise 0.
     """
 
@@ -87,9 +92,9 @@ class TrainingSession:
 def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summary:
     """Trains the network that `config` describes, and writes all its files to `run_dir`.
 
-    A run in `run_dir` with the same config is resumed at the step of its newest checkpoint. If its length is
-    given in epochs, and on a CPU, the resumed run ends with the same weights, bit for bit, as one that was
-    never interrupted. Ctrl-C, SIGTERM and SIGHUP write a checkpoint and end the run early.
+    A run in `run_dir` with the same config is resumed at the step of its newest checkpoint. On a CPU it ends
+    with the same weights, bit for bit, as an uninterrupted run, unless `trainer.max_minutes` limits it.
+    Ctrl-C, SIGTERM and SIGHUP end the run early, after a checkpoint is written.
 
     If several processes share the run, one of them (the chief) writes and prints.
 
@@ -99,7 +104,7 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
         of the processes that share the run has ended.
     """
     config.check_fits(dataset.manifest)
-    replicas = Replicas.of(config.trainer.strategy)
+    replicas = Replicas.create(config.trainer.strategy)
     replicas.check_batch_size(config.trainer.batch_size)
     with (
         lock_run_directory(run_dir) if replicas.is_chief else nullcontext(),
@@ -168,7 +173,7 @@ def _memory_advice(config: TrainConfig) -> str:
 
 def _check_directory(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
     run_info.check_same_run(run_dir, config, dataset)
-    check_version(run_dir / "checkpoints")
+    refuse_old_checkpoints(run_dir / "checkpoints")
     if (run_dir / HISTORY).exists() and not any((run_dir / "checkpoints").glob(CHECKPOINTS)):
         raise UsageError(
             f"{run_dir} holds a run whose checkpoints/{CHECKPOINTS} are missing, so it cannot continue: "
@@ -184,8 +189,8 @@ def _start_session(
     manifest, trainer = dataset.manifest, config.trainer
     with replicas.strategy.scope():
         net = build_model(config.model, len(manifest.palette), trainer.seed, trainer.precision)
-        model = CompiledModel.of(net, manifest, config, replicas)
-    progress, resumed = load_progress(run_dir / "checkpoints", model)
+        model = CompiledModel.create(net, manifest, config, replicas)
+    progress, resumed = load_newest_checkpoint(run_dir / "checkpoints", model)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
     budget = Budget(
         trainer.epochs and trainer.epochs * config.steps_per_epoch(dataset.examples("train")),
@@ -243,7 +248,7 @@ def _train_until_end_or_signal(session: TrainingSession, artifacts: RunArtifacts
 
 
 def _train_epochs(session: TrainingSession) -> Iterator[Epoch]:
-    """Yields each epoch after it is trained, validated and in a checkpoint, until the run is over."""
+    """Trains and validates epochs until the run is over; yields each one after its checkpoint is written."""
     progress = session.progress
     while not session.is_over:
         train_scores = _train_epoch(session)
@@ -269,7 +274,7 @@ def _train_epochs(session: TrainingSession) -> Iterator[Epoch]:
 
 
 def _train_epoch(session: TrainingSession) -> Scores:
-    """Does the remaining steps of the epoch or of the budget; returns the training scores of the epoch."""
+    """Does the remaining steps of the epoch, as far as the budget lasts; returns the training scores."""
     config, progress, model = session.config, session.progress, session.model
     epoch = tf.constant(progress.epoch)  # a tensor, because each Python number would be traced anew
     now = loss_read_at = time.monotonic()
@@ -297,7 +302,7 @@ def _train_epoch(session: TrainingSession) -> Scores:
 
 
 def _remaining_batches(session: TrainingSession) -> Iterator[Batch]:
-    """Yields the remaining batches of the epoch until the budget is spent; counts the time spent waiting."""
+    """Yields the remaining batches of the epoch until the budget is spent; measures the waiting time."""
     config, progress = session.config, session.progress
     remaining = session.steps_per_epoch - progress.steps_in_epoch
     if remaining == 0 or session.budget.is_spent(progress.step):

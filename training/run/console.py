@@ -51,7 +51,7 @@ def end_message(
     """Returns the lines on why the run ended, its best epoch, and the files to look at.
 
     Args:
-      artifacts: of the run, with its history.
+      artifacts: the run and its history.
       step: number of steps that were done.
       signum: number of the signal that interrupted the run; 0 if it ended by itself.
     """
@@ -87,12 +87,12 @@ def already_complete_message(artifacts: RunArtifacts, config: TrainConfig) -> st
 
 def compare_to_baselines(scores: Scores, baselines: Baselines) -> tuple[str, str]:
     """Returns one line for accuracy and one for loss, each with its difference from the baseline."""
-    gain, saved = scores.accuracy - baselines.accuracy, baselines.loss - scores.loss
-    accuracy = "above the commonest colour" if gain > 0 else "below the commonest colour: NOT beaten"
-    loss = "below colour frequencies alone" if saved > 0 else "above colour frequencies alone: NOT beaten"
+    accuracy_gain, loss_gain = scores.accuracy - baselines.accuracy, baselines.loss - scores.loss
+    accuracy_result = f"beaten by {accuracy_gain:.3f}" if accuracy_gain > 0 else "NOT beaten"
+    loss_result = f"beaten by {loss_gain:.3f}" if loss_gain > 0 else "NOT beaten"
     return (
-        f"accuracy {scores.accuracy:.3f}, {abs(gain):.3f} {accuracy} ({baselines.accuracy:.3f})",
-        f"loss {scores.loss:.3f} nats, {abs(saved):.3f} {loss} ({baselines.loss:.3f})",
+        f"accuracy {scores.accuracy:.3f}; baseline {baselines.accuracy:.3f} {accuracy_result}",
+        f"loss {scores.loss:.3f} nats; baseline {baselines.loss:.3f} {loss_result}",
     )
 
 

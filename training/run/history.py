@@ -18,13 +18,13 @@ class Epoch:
     """The results of one epoch.
 
     Attributes:
-      number: of the epoch, from 1.
+      number: number of the epoch, from 1.
       step: number of steps since the start of the run.
       seconds: wall-clock time of training, without validation.
-      images_per_second: in training.
+      images_per_second: speed of training.
       input_wait: fraction of `seconds`, 0 to 1, spent waiting for the next batch. Near 0 the input pipeline
         keeps up; far above, the device is idle for part of the time.
-      learning_rate: at the last step.
+      learning_rate: learning rate of the last step.
       train: scores over the epoch, measured while the weights change.
       val: scores on the validation split; None if the dataset has none.
     """

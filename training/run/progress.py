@@ -26,10 +26,10 @@ class ProgressBar:
     disk with the log is full, it is abandoned and the loop continues.
 
     Args:
-      title: shown first.
+      title: text at the beginning of the line.
       total: number of units in the whole loop.
       done: number of units that were done before.
-      note: shown until the first update.
+      note: text to show until the first update.
       unit: plural name of a unit.
       shown: False shows nothing, for all but one of several processes.
       stream: stderr by default.

@@ -29,8 +29,8 @@ class SampleGrid:
     Attributes:
       edges: uint8 [N, S, S] in {0, 1}.
       labels: uint8 or uint16 [N, S, S], indices into the palette.
-      palette: of the dataset.
-      stride: of the network.
+      palette: palette of the dataset.
+      stride: stride of the network.
     """
 
     edges: np.ndarray

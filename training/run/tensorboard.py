@@ -17,7 +17,7 @@ class TensorBoardWriter:
     """Writes one TensorBoard run per split below `directory`, so that their curves share a chart.
 
     Args:
-      directory: where to write; created at the first epoch.
+      directory: directory of the event files; created after the first epoch.
       settings: flat settings, `group.key` to value. The HPARAMS tab compares runs by them.
       selection_split: the split that chooses the best epoch; the settings are attached to its scores.
     """

@@ -64,7 +64,7 @@ def make_parser() -> Parser:
         dest="source",
         choices=["drawing", "photo"],
         default="drawing",
-        help="photo: draw the lines first, as preprocess does [drawing]",
+        help="photo: use the edges of a photo as lines, as preprocess does [drawing]",
     )
     add(
         "--lines",
@@ -137,17 +137,12 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     if args.hints and several:
         raise UsageError("--hints fits one drawing only: give just that one")
     network = load(args.run or STARTER)
-    if args.hints and not network.takes_hints:
-        raise UsageError(
-            f"--hints: the network of {network.path} takes none; train one that does: "
-            "python -m training data.root=DATASET experiment=hints"
-        )
-    hints = _read_hints(args.hints) if args.hints else None
+    hints = _read_hints(args.hints, network) if args.hints else None
     if args.palette_out:
         write_palette(args.palette_out, network.palette)
     num_steps = 2 + settings.variants * max((paths.num_steps for paths in outputs), default=0)
+    failed = 0
     with Progress(command, len(outputs), num_steps) as progress:
-        failed = 0
         for drawing, paths in zip(inputs.drawings, outputs, strict=True):
             progress.start_drawing(drawing.path)
             try:
@@ -155,13 +150,13 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
             except WorkError as e:
                 failed += 1
                 progress.print_line(f"{command}: {drawing.path}: {e}")
-            else:
-                if num_colored < settings.variants:
-                    colorings = f"{num_colored} different colouring{'s' * (num_colored > 1)}"
-                    progress.print_line(
-                        f"{command}: {drawing.path}: the network gave only {colorings}: type a higher "
-                        "--temperature, such as 3"
-                    )
+                continue
+            if num_colored < settings.variants:
+                colorings = f"{num_colored} different colouring{'s' * (num_colored > 1)}"
+                progress.print_line(
+                    f"{command}: {drawing.path}: the network gave only {colorings}: type a higher "
+                    "--temperature, such as 3"
+                )
     return _report(command, inputs, outputs, failed, several, args)
 
 
@@ -196,7 +191,7 @@ def _colorize_file(
 
     from linewash.coloring.colorizer import colorize
     from linewash.coloring.image_io import read_file
-    from linewash.coloring.line_extraction import read_drawing
+    from linewash.coloring.line_extraction import EmptyDrawingError, read_drawing
 
     try:
         progress.start_step("extracting lines")
@@ -204,6 +199,10 @@ def _colorize_file(
         progress.start_step("choosing colours")
         images = colorize(drawing, network, settings, hints)
         output.write(images, args.overlay, settings.variants > 1, progress)
+    except EmptyDrawingError as e:
+        if args.source == "photo":
+            raise
+        raise WorkError(f"{e}, or type --lines dark or --lines light") from None
     except (MemoryError, cv2.error) as e:
         if isinstance(e, cv2.error) and e.code != cv2.Error.StsNoMem:
             raise
@@ -211,9 +210,19 @@ def _colorize_file(
     return len(images)
 
 
-def _read_hints(path: Path) -> np.ndarray:
+def _read_hints(path: Path, network: Network) -> np.ndarray:
+    """Reads the hints: uint8 [H, W, 4].
+
+    Raises:
+      UsageError: the network takes no hints, or the file is not an image with transparency.
+    """
     from linewash.coloring.image_io import read_file, read_hints
 
+    if not network.takes_hints:
+        raise UsageError(
+            f"--hints: the network of {network.path} takes none; train one that does: "
+            "python -m training data.root=DATASET experiment=hints"
+        )
     if not path.exists() or path.is_dir():
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"--hints {path} {problem}: type the name of a transparent PNG with strokes")

@@ -1,4 +1,4 @@
-"""Extracts the lines of a drawing: even paper, then one thin line per stroke, whatever the pen.
+"""Extracts the lines of a drawing: removes shading, then reduces each stroke to one thin line.
 
 The network was trained on Canny edges, which are one pixel wide at its own small size. Canny would mark both
 sides of a pen stroke, but a stroke stands for one line, so strokes are thinned to their centre lines. An area
@@ -128,9 +128,7 @@ def read_drawing(
     shape = line_map_shape(rgb.shape[0], rgb.shape[1], max_side)
     strokes = _detect_strokes(to_grey(rgb, dark_on_light), *shape)
     if not strokes.any() or strokes.all():  # without paper between them there are no lines either
-        raise EmptyDrawingError(
-            "there are no lines in the image: draw darker, or type --lines dark or --lines light"
-        )
+        raise EmptyDrawingError("there are no lines in the image: draw darker ones")
     return Drawing(rgb, centre_lines(strokes), strokes, dark_on_light)
 
 

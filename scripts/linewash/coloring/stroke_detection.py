@@ -1,4 +1,4 @@
-"""Detects strokes: makes the brightness of the paper even, then applies two thresholds."""
+"""Detects strokes: removes the shading of the paper, then applies two thresholds."""
 
 from __future__ import annotations
 
