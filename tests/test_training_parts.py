@@ -1,4 +1,4 @@
-"""The small parts of the trainer: schedule, budget, baselines, panel, curves."""
+"""Small parts of the trainer: learning rate schedule, budget, baselines, sample grid and curves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIMIZER = compose(["data.root=x", "optimizer.learning_rate=0.01", "optimizer.w
 
 
 @given(st.floats(0, 1))
-def test_the_rate_stays_between_nothing_and_its_peak(progress: float) -> None:
+def test_the_rate_is_above_zero_and_at_most_its_peak(progress: float) -> None:
     assert 0 < learning_rate(progress, OPTIMIZER) <= OPTIMIZER.learning_rate
 
 
@@ -36,7 +36,7 @@ def test_the_rate_rises_then_falls() -> None:
     assert rates[-1] == pytest.approx(OPTIMIZER.learning_rate * OPTIMIZER.final_rate)
 
 
-def test_constant_stays() -> None:
+def test_a_constant_schedule() -> None:
     constant = compose(["data.root=x", "optimizer.schedule=constant", "optimizer.warmup=0"]).optimizer
     assert {learning_rate(tenth / 10, constant) for tenth in range(11)} == {constant.learning_rate}
 
@@ -49,7 +49,7 @@ class Clock:
         return self.now
 
 
-def test_steps_alone_do_not_look_at_the_clock() -> None:
+def test_a_budget_of_steps_ignores_the_clock() -> None:
     clock = Clock()
     budget = Budget(steps=10, minutes=None, clock=clock)
     clock.now += 9999
@@ -70,7 +70,7 @@ def test_minutes_count_from_the_first_step() -> None:
     assert budget.is_spent(3)
 
 
-def test_minutes_go_on_in_another_process() -> None:
+def test_a_budget_of_minutes_continues_in_another_process() -> None:
     clock = Clock()
     first = Budget(steps=None, minutes=2.0, clock=clock)
     clock.now += 20  # compiling
@@ -88,7 +88,7 @@ def test_minutes_go_on_in_another_process() -> None:
     assert second.seconds() == (85, 35)
 
 
-def test_whichever_ends_first() -> None:
+def test_the_budget_that_is_spent_first_counts() -> None:
     clock = Clock()
     budget = Budget(steps=100, minutes=1.0, clock=clock)
     budget.fraction_used(1)
@@ -116,7 +116,7 @@ def test_baselines_are_within_their_bounds(histogram: list[int]) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])
 @pytest.mark.parametrize("size", [8, 128, 512])
-def test_panel_shows_every_picture(count: int, size: int) -> None:
+def test_the_sample_grid_shows_every_example(count: int, size: int) -> None:
     palette = Palette.grid(3)
     labels = np.full((count, size, size), 18, np.uint8)
     predicted = np.full((count, size, size), 2, np.uint8)
