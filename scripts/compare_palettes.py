@@ -117,7 +117,7 @@ def _palette_name(text: str) -> str:
     return text if text.partition(":")[0] in ("grid", "kmeans") else local_path_text(text)
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("compare_palettes", __doc__)
     add = parser.add_argument
@@ -133,7 +133,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="all")
+    return run(make_parser(), work, argv, extra="all")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -296,7 +296,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("fuzz", __doc__)
     add = parser.add_argument
@@ -308,7 +308,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="fuzz")
+    return run(make_parser(), work, argv, extra="fuzz")
 
 
 def work(args: argparse.Namespace) -> int:

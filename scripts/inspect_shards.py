@@ -138,7 +138,7 @@ def _truncate_left(
     return "…" + text
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("inspect_shards", __doc__)
     add = parser.add_argument
@@ -153,7 +153,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="onnx")
+    return run(make_parser(), work, argv, extra="onnx")
 
 
 def work(args: argparse.Namespace) -> int:

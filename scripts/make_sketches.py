@@ -16,7 +16,7 @@ from linewash.arguments import Parser, at_least, local_path, run
 from training.atomic_files import atomic_write
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("make_sketches", __doc__)
     add = parser.add_argument
@@ -27,7 +27,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="onnx")
+    return run(make_parser(), work, argv, extra="onnx")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from preprocess.cores import available_cores
 from training.errors import UsageError, WorkError
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("make_storybook", __doc__)
     add = parser.add_argument
@@ -33,7 +33,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="all")
+    return run(make_parser(), work, argv, extra="all")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -248,7 +248,7 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("verify_shards", __doc__)
     add = parser.add_argument
@@ -259,7 +259,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 1 if the dataset has a fault."""
-    return run(build_parser(), work, argv, extra="preprocess")
+    return run(make_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -80,9 +80,9 @@ def raw_png(values: np.ndarray, bits: int, color_type: int) -> bytes:
     """Encodes `values`, integers [H, W, channels], as a PNG without converting them.
 
     Args:
-      values: the samples as they are stored. bits: bits per value: 1, 2, 4, 8 or 16. Below 8 there must be
-      one channel, and a row must fill whole bytes. color_type: 0 grey, 2 RGB, 3 palette (needs a PLTE chunk),
-      4 grey and alpha, 6 RGB and alpha.
+      values: the samples as they are stored.
+      bits: bits per value, 1, 2, 4, 8 or 16. Below 8 there is one channel, and a row fills whole bytes.
+      color_type: 0 grey, 2 RGB, 3 palette (needs a PLTE chunk), 4 grey and alpha, 6 RGB and alpha.
     """
     height, width, _ = values.shape
     if bits < 8:

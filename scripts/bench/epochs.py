@@ -305,7 +305,7 @@ def table_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = benchmark_parser("bench/epochs", __doc__)
     add = parser.add_argument
@@ -319,7 +319,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    parser = build_parser()
+    parser = make_parser()
     return run(parser, lambda args: work(args, parser), argv, extra="all")
 
 

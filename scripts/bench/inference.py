@@ -162,7 +162,7 @@ def table_lines(results: dict[str, Any]) -> Iterator[str]:
     yield "whole command, s: " + ", ".join(f"{name} {s:.2f}" for name, s in results["command_s"].items())
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = benchmark_parser("bench/inference", __doc__)
     parser.add_argument(
@@ -173,7 +173,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="train,onnx")
+    return run(make_parser(), work, argv, extra="train,onnx")
 
 
 def work(args: argparse.Namespace) -> int:

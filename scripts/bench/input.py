@@ -91,7 +91,7 @@ def table_lines(table: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield f"{name:22}{rate:10,.0f}{linewash_rate / rate:12.1f}×{row['cpu_us']:14.1f}{row['workers']:9d}"
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = benchmark_parser("bench/input", __doc__)
     add = parser.add_argument
@@ -108,7 +108,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="all")
+    return run(make_parser(), work, argv, extra="all")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -57,7 +57,7 @@ def table_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"each further million: {growth:.1f} MB"
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = benchmark_parser("bench/planning", __doc__)
     add = parser.add_argument
@@ -71,7 +71,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="preprocess")
+    return run(make_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from bench.datasets import list_images
 from linewash.arguments import Parser, local_path, run
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("bench/prefetch", __doc__)
     parser.add_argument("--images", type=local_path, required=True, help="folder of JPEGs")
@@ -41,7 +41,7 @@ def _milliseconds(text: str) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="preprocess")
+    return run(make_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:

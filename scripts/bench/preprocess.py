@@ -183,7 +183,7 @@ def variant_command(variant: str, folder: Path, output: Path) -> list[str]:
     return python_command(__file__, "--variant", variant, "--images", folder, "--output", output)
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = benchmark_parser("bench/preprocess", __doc__)
     add = parser.add_argument
@@ -197,7 +197,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="preprocess")
+    return run(make_parser(), work, argv, extra="preprocess")
 
 
 def work(args: argparse.Namespace) -> int:

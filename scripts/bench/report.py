@@ -192,7 +192,7 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("bench/report", __doc__)
     parser.add_argument("directory", type=local_path, help="folder with the results")
@@ -201,7 +201,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="all")
+    return run(make_parser(), work, argv, extra="all")
 
 
 def work(args: argparse.Namespace) -> int:

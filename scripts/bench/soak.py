@@ -145,10 +145,10 @@ def send_drawings(address: str, stop: threading.Event, on_response: Callable[[],
 
     generator = np.random.default_rng(0)
     while not stop.is_set():
-        page = np.full((512, 512), 255, np.uint8)
+        pixels = np.full((512, 512), 255, np.uint8)
         for _ in range(12):
-            cv2.polylines(page, [generator.integers(0, 512, (4, 1, 2), np.int32)], False, 0, 3)
-        drawing = base64.b64encode(cv2.imencode(".png", page)[1].tobytes()).decode()
+            cv2.polylines(pixels, [generator.integers(0, 512, (4, 1, 2), np.int32)], False, 0, 3)
+        drawing = base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
         body = json.dumps({"drawing": drawing}).encode()
         request = urllib.request.Request(f"{address}/color", body, {"Content-Type": "application/json"})
         try:
@@ -350,7 +350,7 @@ def plot(summaries: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = Parser("bench/soak", __doc__)
     parser.add_argument(
@@ -362,7 +362,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="all,demo")
+    return run(make_parser(), work, argv, extra="all,demo")
 
 
 def work(args: argparse.Namespace) -> int:

@@ -139,7 +139,7 @@ def table_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def build_parser() -> Parser:
+def make_parser() -> Parser:
     """Returns the parser of the command line."""
     parser = benchmark_parser("bench/step", __doc__)
     add = parser.add_argument
@@ -151,7 +151,7 @@ def build_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return run(build_parser(), work, argv, extra="train")
+    return run(make_parser(), work, argv, extra="train")
 
 
 def work(args: argparse.Namespace) -> int:

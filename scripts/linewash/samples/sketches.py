@@ -270,11 +270,11 @@ def on_transparent(ink: np.ndarray) -> np.ndarray:
     return np.dstack([np.broadcast_to(np.array(INK, np.uint8), (*ink.shape, 3)), alpha])
 
 
-def simulate_photo(page: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:
+def simulate_photo(sheet: np.ndarray, seed: int, strength: float = 1.0) -> np.ndarray:
     """Simulates a phone's photo of a sheet: light from a corner, a shadow, a blue cast, grain and noise.
 
     Args:
-      page: the sheet, uint8 [H, W, 3].
+      sheet: uint8 [H, W, 3].
       seed: seed of the grain and the noise.
       strength: strength of the light and shadow; 0 for even light. Grain, cast and noise do not depend on it.
 
@@ -282,16 +282,16 @@ def simulate_photo(page: np.ndarray, seed: int, strength: float = 1.0) -> np.nda
       uint8 [H, W, 3].
     """
     rng = np.random.default_rng(seed)
-    height, width = page.shape[:2]
+    height, width = sheet.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / width, y / height
     light = 1 - strength * (0.34 * x + 0.2 * y * y)
     light *= 1 - strength * 0.22 / (1 + np.exp(-(x + 0.6 * y - 1.15) * 14))  # shadow of the hand
     grain = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 2) * 0.05
-    picture = page / 255 * (light * (1 + grain))[..., None] * np.array([0.80, 0.86, 0.94], np.float32)
-    picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 0.9)
-    picture += rng.normal(0, 0.014, picture.shape).astype(np.float32)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    photo = sheet / 255 * (light * (1 + grain))[..., None] * np.array([0.80, 0.86, 0.94], np.float32)
+    photo = cv2.GaussianBlur(photo.astype(np.float32), (0, 0), 0.9)
+    photo += rng.normal(0, 0.014, photo.shape).astype(np.float32)
+    return np.rint(np.clip(photo, 0, 1) * 255).astype(np.uint8)
 
 
 def simulate_pencil(ink: np.ndarray, seed: int) -> np.ndarray:
@@ -303,14 +303,14 @@ def simulate_pencil(ink: np.ndarray, seed: int) -> np.ndarray:
     return np.clip(np.dstack([paper - soft * 150] * 3), 0, 255).astype(np.uint8)
 
 
-def on_ruled_paper(page: np.ndarray, step: int) -> np.ndarray:
+def on_ruled_paper(sheet: np.ndarray, step: int) -> np.ndarray:
     """Adds light blue lines every `step` pixels and a red margin to a sheet, uint8 [H, W, 3]."""
-    height, width = page.shape[:2]
-    paper = np.full(page.shape, 250, np.uint8)
+    height, width = sheet.shape[:2]
+    paper = np.full(sheet.shape, 250, np.uint8)
     for y in range(step, height, step):
         cv2.line(paper, (0, y), (width, y + 2), (176, 200, 232), 1, cv2.LINE_AA)
     cv2.line(paper, (width // 9, 0), (width // 9, height), (236, 170, 170), 2, cv2.LINE_AA)
-    return (paper.astype(np.uint16) * page // 255).astype(np.uint8)
+    return (paper.astype(np.uint16) * sheet // 255).astype(np.uint8)
 
 
 def encode_image(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -359,9 +359,8 @@ def sketches(seed: int = 0) -> list[Sketch]:
         ("0.1,0.93 0.8,0.95", (85, 170, 85)),
         ("0.72,0.55 0.8,0.6", (170, 85, 0)),  # an autumn tree
     ]
-    page = on_white(draw(home, 800, 640, 3.2, seed))
     return [
-        Sketch("01-ink.png", encode_image(page)),
+        Sketch("01-ink.png", encode_image(on_white(draw(home, 800, 640, 3.2, seed)))),
         Sketch("02-chalk.png", encode_image(on_black(draw(sea, 820, 640, 4, seed + 1)))),
         Sketch("03-transparent.png", encode_image(on_transparent(draw(pet, 700, 700, 3.5, seed + 2)))),
         Sketch("04-tall.png", encode_image(on_white(draw(tower, 300, 1000, 3, seed + 3)))),
