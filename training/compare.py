@@ -1,8 +1,4 @@
-"""python -m training.compare RUN_DIR... [out=comparison.png]: compares runs in a table and in a picture.
-
-A directory that contains runs, such as that of a sweep, stands for all of them. The scores are those recorded
-in training: on the validation split, or else on the training split.
-"""
+"""Compares runs in a table and in a picture: `python -m training.compare`."""
 
 from __future__ import annotations
 
@@ -24,6 +20,18 @@ from training.tf_startup import start_tensorflow
 MAX_COLUMNS = 80  # of the table
 MAX_NAME = 24  # characters
 USAGE = "python -m training.compare RUN_DIR... [out=comparison.png]"
+HELP = f"""\
+Compares runs in a table, and draws their curves into one picture.
+
+Usage: {USAGE}
+
+  RUN_DIR  a directory made by python -m training, or one that contains several,
+           such as that of a sweep
+  out=...  the picture; its suffix chooses the format
+
+The scores are those recorded in training: on the validation split, or else on
+the training split.
+"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ def compare(argv: Sequence[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    return run_text_command("python -m training.compare", f"{(__doc__ or '').strip()}\n", argv, compare)
+    return run_text_command("python -m training.compare", HELP, argv, compare)
 
 
 def _read(run_dir: Path, name: str) -> RunHistory:

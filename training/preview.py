@@ -1,4 +1,4 @@
-"""python -m training.preview data.root=DATASET [out=preview.png] [overrides]: draws all augmentations."""
+"""Draws the augmentations of a dataset on a contact sheet: `python -m training.preview`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from training.config import AugmentConfig, TrainConfig
     from training.data.dataset import ShardedDataset
 
-HELP = f"""\
-{__doc__}
-Writes a contact sheet of training examples with each augmentation alone and all together. The settings are
-those of python -m training: see augment in its --help.
+HELP = """\
+Draws training examples with each augmentation alone, and with all together.
+
+Usage: python -m training.preview data.root=DATASET [out=preview.png]
+                                  [SETTING=VALUE...]
+
+The settings are those of python -m training: see augment in its --help.
 """
 NUM_EXAMPLES = 6
 # The columns of the sheet, and the settings that each of them shows.

@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from training.data.dataset import ShardedDataset
 
 HELP = """\
-Evaluates the network of a run, beside three predictions that ignore the drawing.
+Evaluates the network of a run, and three predictions that ignore the drawing.
 
-Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best] [data.root=DATASET]
-                                   [batch_size=N]
+Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
+                                   [data.root=DATASET] [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
   checkpoint=best    best or last
-  data.root=DATASET  the dataset, with the palette of the run; default: the one it was trained on
-  batch_size=N       images per batch; default: as in training. A smaller batch needs less memory
+  data.root=DATASET  a dataset with the palette of the run; default: the one that
+                     the network was trained on
+  batch_size=N       images per batch; default: as in training. A smaller batch
+                     needs less memory
 
-Prints a table, and writes evaluation.json, evaluation.png and confusion.png into RUN_DIR.
+Prints a table, and writes evaluation.json, evaluation.png and confusion.png
+into RUN_DIR.
 """
 CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
 KEYS = ("run", "split", "checkpoint", "data.root", "batch_size")

@@ -25,21 +25,25 @@ if TYPE_CHECKING:
     from training.run.run_info import RunInfo
 
 HELP = """\
-Exports the network of a run for other runtimes, and checks that each file gives the same results as Keras.
+Exports the network of a run for other runtimes, and checks that each file gives
+the same results as Keras.
 
-Usage: python -m training.export run=RUN_DIR [out=DIR] [formats=keras,saved_model,onnx,litert]
-                                 [checkpoint=best] [data.root=DATASET] [batch_size=N]
+Usage: python -m training.export run=RUN_DIR [out=DIR]
+                                 [formats=keras,saved_model,onnx,litert]
+                                 [checkpoint=best] [data.root=DATASET]
+                                 [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   out=DIR            a new directory; default: RUN_DIR/export
   formats=...        one or more of these, separated by commas; default: all
   checkpoint=best    best or last
-  data.root=DATASET  where the dataset of the run is now, if it has moved; for scores and pictures
+  data.root=DATASET  where the dataset of the run is now, if it has moved; it is
+                     needed for scores and pictures
   batch_size=N       images per batch of an evaluation; default: as in training
 
-Writes model.keras, saved_model/, model.onnx and model.tflite; export.json for programs; and README.md, the
-model card, with its pictures. If the network has not been evaluated and the dataset is there, it is evaluated
-first.
+Writes model.keras, saved_model/, model.onnx and model.tflite; export.json for
+programs; and README.md, the model card, with its pictures. A network that has
+not been evaluated is evaluated first, if its dataset is there.
 """
 KEYS = ("run", "out", "formats", "checkpoint", "data.root", "batch_size")
 CHOICES = {"checkpoint": ("best", "last")}
