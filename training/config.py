@@ -83,7 +83,7 @@ class Settings:
 
 
 def allowed_text(kind: type[Settings], name: str) -> str:
-    """Returns the allowed values in words, as `at least 1, or null`; "" if the type of the setting suffices."""
+    """Returns the allowed values in words, as `at least 1, or null`; "" if its type suffices."""
     metadata = {setting.name: setting.metadata for setting in dataclasses.fields(kind)}  # type: ignore[arg-type]
     allowed, hint = metadata[name]["allowed"], get_type_hints(kind)[name]
     text = allowed.text if allowed else "true or false" if hint is bool else ""
