@@ -471,10 +471,13 @@ class Manifest:
       images_digest: digest of all planned keys, including those later rejected.
       image_size: S, the side of all maps in pixels; a multiple of 8.
       label_dtype: dtype of the label maps; uint16 is little-endian.
-      recipe: the whole recipe as plain values.
+      compression: compression of all shards.
+      palette: the colours of the labels.
+      recipe: all fields of the recipe as JSON values.
       seed: seed of the split and of the order of examples.
       val_fraction: fraction of the images in the split `val`, 0..1.
       sources: the input patterns.
+      splits: the splits by name; see `SPLITS`.
       rejects: number of rejected images per reason.
 
     Raises:

@@ -107,10 +107,8 @@ def test_a_closed_display_does_not_end_the_loop() -> None:
             clock.now += 100
             bar.update(10)
     outer, inner = pty.openpty()
-    with (
-        suppress(OSError),
-        os.fdopen(inner, "w") as terminal,
-    ):  # it cannot be flushed after the window is closed
+    # suppress: the file cannot be flushed after the window is closed.
+    with suppress(OSError), os.fdopen(inner, "w") as terminal:
         with ProgressBar("epoch 1", 100, stream=terminal) as bar:
             os.close(outer)  # the window is closed
             for _ in range(5):
@@ -126,7 +124,7 @@ def test_format_of_times(seconds: float, shown: str) -> None:
     assert _format_time(seconds) == shown
 
 
-def test_what_is_announced_is_nowhere_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_status_is_not_shown_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     with show_status("starting TensorFlow"):
         pass
     assert capsys.readouterr().err == ""

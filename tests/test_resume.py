@@ -399,10 +399,10 @@ def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
     [
         (
             ["model=article"],
-            "model=article: beside run=.* only trainer.epochs, trainer.max_minutes, trainer.patience and "
+            "model=article: .*run=.* only trainer.epochs, trainer.max_minutes, trainer.patience and "
             "trainer.strategy",
         ),
-        (["trainer.epochs"], "trainer.epochs: beside run=.* only"),
+        (["trainer.epochs"], "trainer.epochs: .*run=.* only"),
         (["trainer.epochs=many"], "trainer.epochs must be a whole number; got many"),
         (["trainer.epochs=0"], "trainer.epochs must be at least 1"),
     ],

@@ -19,7 +19,6 @@ from helper_commands import ROOT, run_main, run_module, training_main
 
 from tfrecords_schema import __version__
 from training.__main__ import main
-from training.cli import CONSOLE_COMMAND
 from training.config import MODELS, TrainConfig
 from training.hydra_config import CONF_DIR
 
@@ -147,7 +146,7 @@ def test_messages_begin_with_the_name_of_the_started_command(tmp_path: Path, pro
 
 def test_the_console_command_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    module, _, function = project["scripts"][CONSOLE_COMMAND].partition(":")
+    module, _, function = project["scripts"]["linewash-train"].partition(":")
     assert getattr(importlib.import_module(module), function) is main
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from training.cli import run_command, train_command, version_line
+from training.cli import TRAINER, command_name, run_command, version_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,14 +22,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         if "--version" in arguments:
-            print(version_line(train_command()))
+            print(version_line(command_name(TRAINER)))
             return 0
         # Imported here: where Hydra is not installed, its absence is reported in a sentence.
         from training.command import run
 
         return run(arguments)
 
-    return run_command(train_command(), work)
+    return run_command(command_name(TRAINER), work)
 
 
 if __name__ == "__main__":

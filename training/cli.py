@@ -25,8 +25,8 @@ from training.errors import LinewashError, UsageError, WorkError
 
 # The keys of `parse_key_values` whose values are paths.
 PATH_KEYS = ("run", "out", "data.root")
-# As in pyproject.toml.
-CONSOLE_COMMAND = "linewash-train"
+# The name of the trainer, unless it was started as linewash-train.
+TRAINER = "python -m training"
 # Distinguishes TensorFlow's out-of-memory errors from its other errors.
 OUT_OF_MEMORY = re.compile(r"\bOOM\b|out of memory|failed to allocate", re.IGNORECASE)
 OWN_PACKAGES = {"training", "preprocess", "linewash", "conf", "tfrecords_schema"}
@@ -60,7 +60,7 @@ def run_command(command: str, work: Callable[[], int], extra: str = "train") -> 
         if isinstance(stream, io.TextIOWrapper):  # escape characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        with raise_on_termination():
+        with termination_as_interrupt():
             try:
                 code = work()
             except SystemExit as e:  # argparse has printed the help or the version
@@ -115,9 +115,10 @@ def run_text_command(
     return run_command(command, print_text, extra)
 
 
-def train_command() -> str:
-    """Returns the name by which the trainer was started: its console command, or `python -m training`."""
-    return CONSOLE_COMMAND if Path(sys.argv[0]).name == CONSOLE_COMMAND else "python -m training"
+def command_name(default: str) -> str:
+    """Returns the name by which this process was started: an installed linewash-... command, or `default`."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return name if name.startswith("linewash-") else default
 
 
 def version_line(command: str) -> str:
@@ -205,7 +206,7 @@ def install_command(extra: str) -> str:
 
 
 @contextmanager
-def raise_on_termination() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """While entered, SIGTERM and SIGHUP raise `Terminated`, so that files are cleaned up as on Ctrl-C.
 
     An ignored signal stays ignored (nohup ignores SIGHUP).

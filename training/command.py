@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from training.cli import explain_error, parse_path, report_error, signal_exception, train_command
+from training.cli import TRAINER, command_name, explain_error, parse_path, report_error, signal_exception
 from training.config import TrainConfig
 from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
@@ -164,7 +164,7 @@ def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
             raise
         if not isinstance(e, LinewashError) and any(run_dir.glob("checkpoints/step-*.npz")):
             error = WorkError(f"{error}; when this is fixed, continue with {resume_command(run_dir)}")
-        return report_error(train_command(), error)
+        return report_error(command_name(TRAINER), error)
     if summary.interrupted:
         raise signal_exception(summary.interrupted)
     return 0
@@ -176,13 +176,13 @@ def _report_ended_sweep(config: DictConfig) -> None:
         f"job {config.job.num} was interrupted: to continue the sweep, repeat the command with {argument}"
     )
     with suppress(OSError):  # after SIGHUP the terminal no longer exists
-        print(f"{train_command()}: {sentence}", file=sys.stderr, flush=True)
+        print(f"{command_name(TRAINER)}: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _system_arguments(argv: Sequence[str]) -> Iterator[None]:
     """Sets sys.argv, from which alone hydra.main reads arguments."""
-    before, sys.argv = sys.argv, [train_command(), *argv]
+    before, sys.argv = sys.argv, [command_name(TRAINER), *argv]
     try:
         yield
     finally:

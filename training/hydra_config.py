@@ -28,7 +28,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from tfrecords_schema import __version__, user_path
-from training.cli import closest_match, did_you_mean, train_command
+from training.cli import closest_match, command_name, did_you_mean
 from training.config import MODELS, ModelConfig, TrainConfig
 from training.errors import LinewashError, UsageError
 from training.overrides import (
@@ -51,7 +51,7 @@ def register_schemas() -> None:
 
     Calling it again has no effect.
     """
-    OmegaConf.register_new_resolver("command_name", train_command, replace=True)
+    OmegaConf.register_new_resolver("command_name", command_name, replace=True)
     OmegaConf.register_new_resolver("help_text", _help_template, replace=True)
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=_unfrozen(TrainConfig))
@@ -159,7 +159,7 @@ def _help_template(*, _root_: DictConfig) -> str:
     """
     models = {name: hydra_compose(CONFIG_NAME, [f"model={name}"]).model for name in MODELS}
     choices = _root_.hydra.runtime.choices
-    return help_text(train_command(), CONF_DIR, _root_, choices, models).replace("$", "$$")
+    return help_text(_root_.hydra.help.app_name, CONF_DIR, _root_, choices, models).replace("$", "$$")
 
 
 def _build(plain: dict[Any, Any]) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Data for the benchmarks: images from a folder, copies of them, made-up images, and random datasets."""
+"""Data for the benchmarks: images from a folder, copies of them, synthetic images, and random datasets."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def duplicate_images(source: Path, folder: Path, count: int) -> None:
             (class_folder / f"{path.stem}_{i // len(images):04d}.JPEG").hardlink_to(copy)
 
 
-def made_up_images(count: int) -> Iterator[Image]:
+def synthetic_images(count: int) -> Iterator[Image]:
     """Yields `count` references to images in class tars, as an image index does. The tars do not exist."""
     from preprocess.sources import Image
 

@@ -2,7 +2,7 @@
 
     python scripts/bench/planning.py --millions 0.25 1 2
 
-The images are made up, with keys like ImageNet's in a thousand classes. The job's own functions hash, sort
+The images are synthetic, with keys like ImageNet's in a thousand classes. The job's own functions hash, sort
 and split them and write the shard lists; no pixels are read. Each size runs in a process of its own, because
 peak memory never falls.
 """
@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from bench.datasets import made_up_images
+from bench.datasets import synthetic_images
 from bench.harness import benchmark_parser, run_variant, write_results
 from bench.processes import own_peak_mb
 from linewash.arguments import Parser, at_least, positive, run
@@ -34,7 +34,7 @@ def time_plan(count: int) -> dict[str, float]:
     peak_before = own_peak_mb()
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as output:
         started = time.monotonic()
-        shards = make_plan(made_up_images(count), Sharding(), output)
+        shards = make_plan(synthetic_images(count), Sharding(), output)
         seconds = time.monotonic() - started
     return {
         "images": count,

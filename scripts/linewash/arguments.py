@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
@@ -48,12 +47,6 @@ class _PrintVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(version_line(parser.prog), flush=True)
         parser.exit()
-
-
-def program_name(script: str) -> str:
-    """Returns the name by which the command was started: an installed linewash-... command, or `script`."""
-    name = Path(sys.argv[0]).name
-    return name if name.startswith("linewash-") else script
 
 
 def run(

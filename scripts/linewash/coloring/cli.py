@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linewash.arguments import Parser, local_path, local_path_text, program_name, run
+from linewash.arguments import Parser, local_path, local_path_text, run
+from training.cli import command_name
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ examples:
 
 def make_parser() -> Parser:
     """Returns the parser of all flags."""
-    prog = program_name("colorize.py")
+    prog = command_name("colorize.py")
     parser = Parser(prog, DESCRIPTION, EPILOG.format(prog=prog))
     add = parser.add_argument
     add("drawings", type=local_path, nargs="+", metavar="DRAWING", help="images, or folders of images")

@@ -21,9 +21,9 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from linewash.arguments import Parser, program_name
+from linewash.arguments import Parser
 from linewash.coloring.cli import add_run_flag
-from training.cli import install_command, run_command, signal_exception
+from training.cli import command_name, install_command, run_command, signal_exception
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ EXTRA = "demo"
 
 def make_parser() -> Parser:
     """Returns the parser of all flags."""
-    parser = Parser(program_name("serve.py"), "Serves a web page that colours a drawing while you draw.")
+    parser = Parser(command_name("serve.py"), "Serves a web page that colours a drawing while you draw.")
     add = parser.add_argument
     add_run_flag(parser)
     add("--port", type=int, default=PORT, help=f"0 chooses a free port [{PORT}]")
