@@ -49,11 +49,11 @@ PATHS = (
 READMES = {path: (ROOT / path).read_text() for path in PATHS}
 ALL = "\n".join(READMES.values())
 
-# Fenced blocks, headings and code between words, in the order of the file.
+# Fenced blocks, headings and inline code, in the order of the file.
 PIECES = re.compile(
     r"^```(?P<kind>\w*)\n(?P<block>.*?)^```$|^#+ (?P<heading>[^\n]*)$|(?<!`)`(?P<code>[^`]+)`", re.M | re.S
 )
-# What makes code between words a command: its program, and something after it unless it is a script of ours.
+# Inline code is a command if it begins with a program, followed by something unless it is a script of ours.
 COMMAND = re.compile(
     r"(\w+=\S+ )*(\./scripts/\w+\.sh\b|(python3?|pip|source|tensorboard|git|docker|gcloud|linewash-\w+|"
     r"\.venv/bin/\w+) \S)"
@@ -62,7 +62,7 @@ COMMAND = re.compile(
 NETWORK = "installs from the network; that the extra exists: test_extras_exist"
 GOOGLE = "Google's cloud: test_dataflow.py::test_the_request_contains_the_values_of_the_flags"
 FLINK = "Java and Maven: test_flink.py::test_flink_writes_the_same_bytes"
-# Every command of the README that `test_commands_run` does not run, and why. A test named here must exist.
+# The commands that `test_commands_run` does not run, and the reason. A test named here must exist.
 EXCEPTED = {
     "./scripts/test.sh": "it runs this test",
     "source .venv/bin/activate": "venv's own; the reader here has .venv/bin in PATH",
@@ -76,7 +76,7 @@ EXCEPTED = {
     "pip install '.[onnx]'": NETWORK,
     "pip install '.[bench,demo]'": NETWORK,
     "./scripts/bench.sh photos": "it makes an environment: test_bench.py runs what it runs",
-    "python scripts/bench/input.py": "wants the loaders of the extra bench",
+    "python scripts/bench/input.py": "needs the loaders of the extra bench",
     "python scripts/bench/step.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/inference.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/epochs.py --images photos --train unet": (
@@ -102,11 +102,11 @@ EXCEPTED = {
 }
 
 SHORT = "trainer.epochs=1 trainer.steps_per_epoch=1 trainer.batch_size=8 trainer.panel_images=2"
-# Words after `python` (as the shell matches them; the first that match count) and what is added to them.
+# Shell patterns of the arguments after `python`, and the arguments that are appended. The first match counts.
 SMALLER = {
     "-m training --help*": "",
     "-m training run=*": "",
-    # On a CPU XLA compiles for a minute: test_commands_run has no use for it.
+    # XLA takes a minute to compile on a CPU.
     "-m training *experiment=imagenet100*": (
         f"{SHORT} model.widths=[8,16] model.blocks=1 model.attention=1 trainer.jit_compile=false"
     ),
@@ -119,7 +119,7 @@ SMALLER = {
     "scripts/serve.py *": "--port 0",
     "-m tensorboard.main *": "--port 0",
 }
-STAYS = re.compile(r"scripts/serve\.py|^tensorboard")
+SERVERS = re.compile(r"scripts/serve\.py|^tensorboard")
 OPTIONS_OF_OTHERS = {"--runner"}  # named without a value
 
 
@@ -161,8 +161,8 @@ def join_lines(block: str) -> list[str]:
     return [bare for line in joined if (bare := re.sub(r"(^|\s+)#\s.*$", "", line))]
 
 
-def code_words() -> list[str]:
-    """Code between words that is no command: names, flags, settings."""
+def inline_codes() -> list[str]:
+    """Inline code that is no command: names, flags, settings."""
     codes = [" ".join(piece["code"].split()) for piece in PIECES.finditer(ALL) if piece["code"]]
     return [code for code in codes if not COMMAND.match(code)]
 
@@ -181,15 +181,15 @@ def invocations(text: str) -> Iterator[list[str]]:
 
 def test_exceptions_are_in_the_readme() -> None:
     texts = {command.text for command in commands()}
-    assert not sorted(EXCEPTED.keys() - texts), "these are no longer there"
+    assert not sorted(EXCEPTED.keys() - texts), "these are no longer in a README"
 
 
-def test_tests_that_stand_in_exist() -> None:
+def test_tests_named_as_reasons_exist() -> None:
     for file, test in re.findall(r"(test_\w+\.py)::(test_\w+)", " ".join(EXCEPTED.values())):
         assert f"def {test}(" in (ROOT / "tests" / file).read_text()
 
 
-def test_blocks_say_what_they_are() -> None:
+def test_blocks_with_commands_are_marked_as_bash() -> None:
     """A fenced block that holds a command is marked as bash, so that `commands` sees it."""
     for piece in PIECES.finditer(ALL):
         if piece["block"] and piece["kind"] != "bash":
@@ -200,38 +200,38 @@ def test_blocks_say_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("text", sorted({command.text for command in commands()}))
-def test_words_are_known(text: str) -> None:
-    for program, *words in invocations(text):
+def test_arguments_exist(text: str) -> None:
+    for program, *arguments in invocations(text):
         if program == "./scripts/flink_local.sh":
-            check_preprocess(words[1:])
+            check_preprocess(arguments[1:])
         elif program.endswith(".sh"):
-            check_help((ROOT / program).read_text(), words)
+            check_help((ROOT / program).read_text(), arguments)
         elif program.endswith(("python", "python3")):
-            check_python(words)
+            check_python(arguments)
 
 
-def check_python(words: list[str]) -> None:
-    module = words.pop(0) if words[0] != "-m" else " ".join((words.pop(0), words.pop(0)))
-    if module == "-m preprocess" and words != ["--help"]:
-        check_preprocess(words)
+def check_python(arguments: list[str]) -> None:
+    module = arguments.pop(0) if arguments[0] != "-m" else " ".join((arguments.pop(0), arguments.pop(0)))
+    if module == "-m preprocess" and arguments != ["--help"]:
+        check_preprocess(arguments)
     elif module == "-m training":
-        settings = [word for word in words if not word.startswith("-")]
+        settings = [word for word in arguments if not word.startswith("-")]
         if not settings or settings[0].startswith("run="):
             return
-        sweep = "-m" in words
+        sweep = "-m" in arguments
         compose([word.split(",")[0] if sweep else word for word in settings if "hydra." not in word])
     elif module != "-m venv":
-        check_help(help_of(module), words)
+        check_help(help_of(module), arguments)
 
 
-def check_preprocess(words: list[str]) -> None:
-    known, rest = build_parser().parse_known_args(words)
+def check_preprocess(arguments: list[str]) -> None:
+    known, rest = build_parser().parse_known_args(arguments)
     assert known.output
     check_beam_flags(rest)
 
 
-def check_help(text: str, words: list[str]) -> None:
-    for word in words:
+def check_help(text: str, arguments: list[str]) -> None:
+    for word in arguments:
         if word.startswith("-"):
             assert re.search(rf"(?<![\w-]){word.split('=')[0]}(?![\w-])", text), word
         elif "=" in word:
@@ -248,13 +248,13 @@ def help_of(module: str) -> str:
     return done.stdout
 
 
-def test_flags_between_words_are_known() -> None:
+def test_inline_flags_exist() -> None:
     ours = ["-m preprocess", "scripts/colorize.py", "scripts/serve.py"]
     known = " ".join(map(help_of, ours))
-    for code in code_words():
-        words = [] if code in OPTIONS_OF_OTHERS else code.split()
+    for code in inline_codes():
+        arguments = [] if code in OPTIONS_OF_OTHERS else code.split()
         for flag, *value in (
-            words[i : i + 2] for i, word in enumerate(words) if re.match("--?[a-zA-Z]", word)
+            arguments[i : i + 2] for i, word in enumerate(arguments) if re.match("--?[a-zA-Z]", word)
         ):
             if not re.search(rf"(?<![\w-]){flag}(?![\w-])", known):
                 check_beam_flag(flag, value)
@@ -268,12 +268,14 @@ def check_beam_flag(flag: str, value: list[str]) -> None:
             raise
 
 
-def test_settings_between_words_compose() -> None:
+def test_inline_settings_compose() -> None:
     """Each `key=value` is a setting of some model, or belongs to a command whose help has it."""
     helps = help_of("-m training.export") + help_of("-m training.evaluate")
-    words = [word for code in code_words() for word in code.split() if re.fullmatch(r"[a-z][\w.]*=\S+", word)]
-    assert len(words) > 10
-    for word in words:
+    arguments = [
+        word for code in inline_codes() for word in code.split() if re.fullmatch(r"[a-z][\w.]*=\S+", word)
+    ]
+    assert len(arguments) > 10
+    for word in arguments:
         key, _, value = word.partition("=")
         if key.startswith(("hydra.", "group")) or f"{key}=" in helps or value == "…":
             continue
@@ -341,10 +343,12 @@ def test_the_table_of_settings_is_that_of_help() -> None:
 
 def test_files_exist() -> None:
     named = [
-        code for code in code_words() if re.match(r"(conf|preprocess|training|scripts|tests|\.github)/", code)
+        code
+        for code in inline_codes()
+        if re.match(r"(conf|preprocess|training|scripts|tests|\.github)/", code)
     ]
     named += re.findall(r"(?:scripts|tests|conf)/[\w/]+\.\w+", " ".join(c.text for c in commands()))
-    named += [f"tests/{code}" for code in code_words() if re.fullmatch(r"test_\w+\.py", code)]
+    named += [f"tests/{code}" for code in inline_codes() if re.fullmatch(r"test_\w+\.py", code)]
     for name in named:
         assert list(ROOT.glob(name.replace("NAME", "*").rstrip("/"))), name
 
@@ -379,16 +383,16 @@ def test_extras_exist() -> None:
 @cache
 def sentences() -> list[str]:
     """All text in the code, with a NUL wherever a value is put in."""
-    found = []
+    texts = []
     for folder in ("preprocess", "training", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):
                     parts = [v.value if isinstance(v, ast.Constant) else "\0" for v in node.values]
-                    found.append("".join(map(str, parts)))
+                    texts.append("".join(map(str, parts)))
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    found.append(node.value)
-    return found
+                    texts.append(node.value)
+    return texts
 
 
 def quoted_errors() -> list[str]:
@@ -398,9 +402,13 @@ def quoted_errors() -> list[str]:
 
 @pytest.mark.parametrize("quoted", quoted_errors())
 def test_errors_say_what_is_quoted(quoted: str) -> None:
-    """Each word stands in the code, or a value does in its place."""
-    words = [rf"(?:{re.escape(word).replace('…', '.*?')}|\S*\0\S*)" for word in quoted.split() if word != "…"]
-    pattern = re.compile(r"(?:\s+|\s.*?\s)".join(words) if " … " in quoted else r"\s+".join(words), re.S)
+    """Every word of a quoted message is in the code, or a value is in its place."""
+    arguments = [
+        rf"(?:{re.escape(word).replace('…', '.*?')}|\S*\0\S*)" for word in quoted.split() if word != "…"
+    ]
+    pattern = re.compile(
+        r"(?:\s+|\s.*?\s)".join(arguments) if " … " in quoted else r"\s+".join(arguments), re.S
+    )
     assert any(pattern.search(sentence) for sentence in sentences())
 
 
@@ -443,7 +451,9 @@ class Reader:
         """A .venv that scripts/venv.sh finds up to date, whose python adds `SMALLER`."""
         bin_dir = self.checkout / ".venv/bin"
         bin_dir.mkdir(parents=True)
-        cases = "".join(f'{shell_pattern(words)}) set -- "$@" {more} ;;\n' for words, more in SMALLER.items())
+        cases = "".join(
+            f'{shell_pattern(pattern)}) set -- "$@" {more} ;;\n' for pattern, more in SMALLER.items()
+        )
         python = f'#!/bin/sh\ncase "$* " in\n{cases}esac\nexec {sys.executable} "$@"\n'
         scripts = {
             "python": python,
@@ -495,20 +505,20 @@ class Reader:
             watch = threading.Timer(900, process.kill)  # a busy machine may take its time
             watch.start()
             try:
-                if STAYS.search(text):
+                if SERVERS.search(text):
                     return visit(process)
-                said = process.communicate()[0]
+                output = process.communicate()[0]
             finally:
                 watch.cancel()
                 process.kill()  # where it has ended this does nothing
-        if process.returncode or "Traceback" in said:
-            return f"exit code {process.returncode}: {said[-1500:]}"
-        absent = [name for name in promised(text) if not (self.checkout / name).exists()]
-        return f"{absent} not there: {said[-1500:]}" if absent else ""
+        if process.returncode or "Traceback" in output:
+            return f"exit code {process.returncode}: {output[-1500:]}"
+        absent = [name for name in output_paths(text) if not (self.checkout / name).exists()]
+        return f"{absent} not there: {output[-1500:]}" if absent else ""
 
 
-def shell_pattern(words: str) -> str:
-    return re.sub(r"[^*]+", lambda literal: shlex.quote(literal[0]), words)
+def shell_pattern(pattern: str) -> str:
+    return re.sub(r"[^*]+", lambda literal: shlex.quote(literal[0]), pattern)
 
 
 def cluster_of_one() -> dict[str, str]:
@@ -521,28 +531,30 @@ def cluster_of_one() -> dict[str, str]:
 
 def visit(process: subprocess.Popen[str]) -> str:
     """Waits for the address, asks for the page, and stops what serves it as Ctrl-C does."""
-    said, address = "", None
+    output, address = "", None
     while not address:
         line = process.stdout.readline()  # type: ignore[union-attr]
-        said += line
+        output += line
         if not line:
-            return f"it ended without an address: {said[-1500:]}"
+            return f"it ended without an address: {output[-1500:]}"
         address = re.search(r"http://[\w.]+:\d+", line)
     with urllib.request.urlopen(address[0], timeout=20) as page:
         served = page.read().decode()
     process.send_signal(signal.SIGINT)
-    said += process.communicate(timeout=30)[0]
-    if "<html" not in served.lower() or "Traceback" in said:
-        return f"served {served[:200]!r}, said {said[-1500:]}"
-    return "" if process.returncode in (0, 130, -signal.SIGINT) else f"exit code {process.returncode}: {said}"
+    output += process.communicate(timeout=30)[0]
+    if "<html" not in served.lower() or "Traceback" in output:
+        return f"served {served[:200]!r}, printed {output[-1500:]}"
+    return (
+        "" if process.returncode in (0, 130, -signal.SIGINT) else f"exit code {process.returncode}: {output}"
+    )
 
 
-def promised(line: str) -> list[str]:
-    """The local files and folders that a command is told to write."""
-    found = re.findall(
+def output_paths(line: str) -> list[str]:
+    """The local files and folders that a command writes."""
+    matches = re.findall(
         r"(?:--output|--out|-o|--ora|--palette-out) ([^\s-]\S*)|(?:^|\s)(?:out|hydra\.run\.dir)=(\S+)", line
     )
-    names = [name for pair in found for name in pair if name and "://" not in name]
+    names = [name for pair in matches for name in pair if name and "://" not in name]
     if "--variants" in line:  # each gets a number
         return [str(Path(name).with_stem(f"{Path(name).stem}-1")) for name in names]
     return names

@@ -36,4 +36,7 @@ def test_concurrent_processes_take_each_shard_once(tmp_path: Path) -> None:
     shards = some_shards(300)
     with multiprocessing.get_context("forkserver").Pool(4) as pool:
         taken = pool.map(take_names, [ShardQueue(shards, str(tmp_path))] * 4, chunksize=1)
+        # SIGTERM, by which a pool terminates its workers, is blocked in a server that `worker` has started.
+        pool.close()
+        pool.join()
     assert sorted(name for names in taken for name in names) == [shard.name for shard in shards]

@@ -1,8 +1,8 @@
-"""Every setting of the trainer: frozen dataclasses, one per group, which check their values.
+"""Defines every setting of the trainer: one frozen dataclass per group, which checks its values.
 
-The sentences about settings that `python -m training --help` prints are the fields' metadata; the values are
-in conf/, and no field has a default here. Hydra checks overrides against the fields' types; everything else
-is checked when a dataclass is made.
+The metadata of a field contains the sentence that `python -m training --help` prints about the setting, and
+its allowed values. The values themselves are in conf/, not here. Hydra checks overrides against the types of
+the fields; all other checks run when a dataclass is made.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ MAX_SIMILAR_COLORS = 1024  # colours of loss.neighbour_sigma; their targets are 
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which values a setting can have: the words for messages and --help, and the test.
+    """The values that a setting accepts.
 
-    Null is not tested: the type of the field says whether it is allowed.
+    `text` names them in messages and in --help; `test` returns whether a value is one of them. Null is not
+    tested: the type of the field says whether it is accepted.
     """
 
     text: str
@@ -30,17 +31,17 @@ class Allowed:
 
 
 def at_least(minimum: int) -> Allowed:
-    """Numbers from `minimum` up."""
+    """Accepts numbers from `minimum` up."""
     return Allowed(f"at least {minimum}", lambda value: value >= minimum)
 
 
 def between(minimum: float, maximum: float) -> Allowed:
-    """Numbers from `minimum` to `maximum`, both included."""
+    """Accepts numbers from `minimum` to `maximum`, both included."""
     return Allowed(f"from {minimum:g} to {maximum:.10g}", lambda value: minimum <= value <= maximum)
 
 
 def one_of(*options: str) -> Allowed:
-    """One of these words."""
+    """Accepts these words."""
     return Allowed(f"one of {', '.join(options)}", lambda value: value in options)
 
 
@@ -50,40 +51,40 @@ BETWEEN_0_AND_1 = Allowed("above 0 and below 1", lambda value: 0 < value < 1)
 ABOVE_0 = Allowed("above 0", lambda value: value > 0)
 
 
-def about(sentence: str, allowed: Allowed | None = None, placeholder: str = "VALUE") -> dict[str, Any]:
-    """Metadata of a setting, for its check and for --help.
+def describe(sentence: str, allowed: Allowed | None = None, placeholder: str = "VALUE") -> dict[str, Any]:
+    """Returns the metadata of a setting, for its check and for --help.
 
     Args:
       sentence: describes the setting, without a full stop.
       allowed: the allowed values; None: all values of its type.
-      placeholder: stands in --help for the value of a setting that must be given.
+      placeholder: shown in --help in place of the value, if the setting must be given.
     """
     return {"help": sentence, "allowed": allowed, "placeholder": placeholder}
 
 
 class Settings:
-    """The settings of one group of conf/: a dataclass whose fields have the metadata of `about`."""
+    """The settings of one group of conf/: a dataclass whose fields have the metadata of `describe`."""
 
     group: ClassVar[str]
 
     def __post_init__(self) -> None:
-        """Checks each value on its own; subclasses add what concerns several settings.
+        """Checks each value. Subclasses add the checks that concern several settings.
 
         Raises:
           UsageError: a value is not allowed; the message names the setting and the allowed values.
         """
-        for each in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            allowed, value = each.metadata["allowed"], getattr(self, each.name)
+        for setting in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            allowed, value = setting.metadata["allowed"], getattr(self, setting.name)
             if allowed is not None and value is not None and not allowed.test(value):
-                self._refuse(each.name, allowed_text(type(self), each.name), value)
+                self._refuse(setting.name, allowed_text(type(self), setting.name), value)
 
     def _refuse(self, name: str, expected: str, value: Any) -> None:
         raise UsageError(f"{self.group}.{name} must be {expected}; got {'null' if value is None else value}")
 
 
 def allowed_text(kind: type[Settings], name: str) -> str:
-    """The allowed values of a setting in words, as in `at least 1, or null`; "" if its type says enough."""
-    metadata = {each.name: each.metadata for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    """Returns the allowed values in words, as `at least 1, or null`; "" if its type suffices."""
+    metadata = {setting.name: setting.metadata for setting in dataclasses.fields(kind)}  # type: ignore[arg-type]
     allowed, hint = metadata[name]["allowed"], get_type_hints(kind)[name]
     text = allowed.text if allowed else "true or false" if hint is bool else ""
     return f"{text}, or null" if text and type(None) in get_args(hint) else text
@@ -95,14 +96,14 @@ class DataConfig(Settings):
 
     group = "data"
     root: str = field(
-        metadata=about(
+        metadata=describe(
             "directory of a dataset made by python -m preprocess, local or at gs://",
             Allowed("the directory of a dataset", bool),
             placeholder="DATASET",
         )
     )
     shuffle_buffer: int = field(
-        metadata=about(
+        metadata=describe(
             "number of records that are shuffled together; shards are stored in random order, so few suffice",
             at_least(1),
         )
@@ -110,7 +111,7 @@ class DataConfig(Settings):
     # None for runs that began before this setting existed: their run.json does not contain it.
     shuffle_megabytes: int | None = field(
         default=None,
-        metadata=about(
+        metadata=describe(
             "limit of the shuffled records in MB (10^6 bytes), of which memory takes twice as much; "
             "null: no limit",
             at_least(1),
@@ -123,9 +124,9 @@ class ModelConfig(Settings):
     """The network. Each network has settings of its own."""
 
     group = "model"
-    name: str = field(metadata=about("name of the network; chosen by model=NAME"))
+    name: str = field(metadata=describe("name of the network; chosen by model=NAME"))
     hints: bool = field(
-        metadata=about("whether the network takes hints (colours given by a person) beside the drawing")
+        metadata=describe("whether the network takes hints (colours given by a person) beside the drawing")
     )
 
     # The module in training/models whose `build` makes the network.
@@ -149,9 +150,9 @@ class UNetConfig(ModelConfig):
     """The default network, made for CPUs: see training/models/unet.py."""
 
     module = "unet"
-    full_width: int = field(metadata=about("number of channels at full resolution", at_least(1)))
+    full_width: int = field(metadata=describe("number of channels at full resolution", at_least(1)))
     widths: list[int] = field(
-        metadata=about(
+        metadata=describe(
             "numbers of channels at 1/2, 1/4, 1/8, ... of the resolution; multiples of 16 are fastest",
             Allowed(
                 "two or more numbers, each at least 1",
@@ -160,7 +161,7 @@ class UNetConfig(ModelConfig):
         )
     )
     blocks: list[int] = field(
-        metadata=about(
+        metadata=describe(
             "number of residual blocks at each of model.widths, in the encoder and again in the decoder",
             Allowed(
                 "0 for the first width, and at least 0 for each of the others",
@@ -187,7 +188,7 @@ class ArticleConfig(ModelConfig):
     module = "article"
     gives_logits = False
     width: float = field(
-        metadata=about(
+        metadata=describe(
             "factor on every number of channels; 1.0 as in the article, 0.1 (3 million parameters) for a CPU",
             Allowed("above 0, up to 4", lambda width: 0 < width <= 4),
         )
@@ -212,7 +213,7 @@ class ResUNetConfig(ModelConfig):
 
     module = "resunet"
     widths: list[int] = field(
-        metadata=about(
+        metadata=describe(
             "numbers of channels at 1/1, 1/2, 1/4, ... of the resolution",
             Allowed(
                 "two or more numbers, each a multiple of 8",
@@ -221,13 +222,13 @@ class ResUNetConfig(ModelConfig):
         )
     )
     blocks: int = field(
-        metadata=about(
+        metadata=describe(
             "number of residual blocks at each of model.widths, in the encoder and again in the decoder",
             at_least(1),
         )
     )
     attention: int = field(
-        metadata=about(
+        metadata=describe(
             "number of levels, counted from the coarsest, with attention over the whole image",
             Allowed("at least 0, below the number of model.widths", lambda attention: attention >= 0),
         )
@@ -260,16 +261,16 @@ class LossConfig(Settings):
 
     group = "loss"
     uniform_share: float = field(
-        metadata=about(
+        metadata=describe(
             "1: every pixel has the same weight; towards 0: pixels of rare colours weigh more",
             Allowed("above 0, up to 1", lambda fraction: 0 < fraction <= 1),
         )
     )
     label_smoothing: float = field(
-        metadata=about("fraction of each target that is spread evenly over all colours", FROM_0_TO_BELOW_1)
+        metadata=describe("fraction of each target that is spread evenly over all colours", FROM_0_TO_BELOW_1)
     )
     neighbour_sigma: float = field(
-        metadata=about(
+        metadata=describe(
             "distance in OKLab over which targets are spread to similar colours, for example 0.05; 0: none",
             FROM_0_TO_1,
         )
@@ -282,36 +283,36 @@ class OptimizerConfig(Settings):
 
     group = "optimizer"
     name: str = field(
-        metadata=about(
+        metadata=describe(
             "the optimizer; muon uses AdamW for all weights but the kernels of convolutions",
             one_of("adamw", "muon"),
         )
     )
-    learning_rate: float = field(metadata=about("learning rate at its peak", ABOVE_0))
+    learning_rate: float = field(metadata=describe("learning rate at its peak", ABOVE_0))
     schedule: str = field(
-        metadata=about(
+        metadata=describe(
             "learning rate after the warm-up: cosine decays to final_rate, constant keeps the peak",
             one_of("cosine", "constant"),
         )
     )
     warmup: float = field(
-        metadata=about(
+        metadata=describe(
             "fraction of the run in which the learning rate rises from 0 to its peak", FROM_0_TO_BELOW_1
         )
     )
     final_rate: float = field(
-        metadata=about("learning rate at the end of the cosine, as a fraction of the peak", FROM_0_TO_1)
+        metadata=describe("learning rate at the end of the cosine, as a fraction of the peak", FROM_0_TO_1)
     )
     weight_decay: float = field(
-        metadata=about(
+        metadata=describe(
             "fraction of each weight that is subtracted per step, times the learning rate", at_least(0)
         )
     )
     beta_2: float = field(
-        metadata=about("decay per step of AdamW's mean of squared gradients", BETWEEN_0_AND_1)
+        metadata=describe("decay per step of AdamW's mean of squared gradients", BETWEEN_0_AND_1)
     )
     clip_norm: float | None = field(
-        metadata=about("largest global norm of the gradients; null: no limit", ABOVE_0)
+        metadata=describe("largest global norm of the gradients; null: no limit", ABOVE_0)
     )
 
 
@@ -320,32 +321,32 @@ class AugmentConfig(Settings):
     """Random changes of drawings and labels in each step: see training/data/augment.py."""
 
     group = "augment"
-    flip: float = field(metadata=about("probability of a left-right flip", FROM_0_TO_1))
+    flip: float = field(metadata=describe("probability of a left-right flip", FROM_0_TO_1))
     scale: float = field(
-        metadata=about(
+        metadata=describe(
             "largest factor by which images are enlarged before they are cropped; 1: none",
             between(1, 4),
         )
     )
     translate: float = field(
-        metadata=about(
+        metadata=describe(
             "largest distance in pixels between the centres of the crop and of the image; the crop stays "
             "inside the image",
             at_least(0),
         )
     )
-    thickness: float = field(metadata=about("probability of thicker lines", FROM_0_TO_1))
-    thickness_max: int = field(metadata=about("width of the thickest lines in pixels", between(1, 9)))
-    gaps: float = field(metadata=about("fraction of the line pixels that is erased", FROM_0_TO_BELOW_1))
-    jitter: float = field(metadata=about("largest displacement of line pixels, in pixels", between(0, 8)))
+    thickness: float = field(metadata=describe("probability of thicker lines", FROM_0_TO_1))
+    thickness_max: int = field(metadata=describe("width of the thickest lines in pixels", between(1, 9)))
+    gaps: float = field(metadata=describe("fraction of the line pixels that is erased", FROM_0_TO_BELOW_1))
+    jitter: float = field(metadata=describe("largest displacement of line pixels, in pixels", between(0, 8)))
     drop_specks: int = field(
-        metadata=about(
+        metadata=describe(
             "number of pixels up to which isolated specks are removed; each drawing has a random limit "
             "from 0 to this number",
             between(0, 64),
         )
     )
-    pencil: float = field(metadata=about("how soft and grey lines can become", FROM_0_TO_1))
+    pencil: float = field(metadata=describe("how soft and grey lines can become", FROM_0_TO_1))
 
 
 @dataclass(frozen=True)
@@ -354,12 +355,14 @@ class HintsConfig(Settings):
 
     group = "hints"
     without: float = field(
-        metadata=about("fraction of the examples without hints, so that they stay optional", FROM_0_TO_1)
+        metadata=describe("fraction of the examples without hints, so that they stay optional", FROM_0_TO_1)
     )
     most: int = field(
-        metadata=about("largest number of hints in one drawing; the number is log-uniform", between(1, 1024))
+        metadata=describe(
+            "largest number of hints in one drawing; the number is log-uniform", between(1, 1024)
+        )
     )
-    longest: int = field(metadata=about("length of the longest strokes in pixels", between(1, 64)))
+    longest: int = field(metadata=describe("length of the longest strokes in pixels", between(1, 64)))
 
 
 @dataclass(frozen=True)
@@ -368,60 +371,62 @@ class TrainerConfig(Settings):
 
     group = "trainer"
     epochs: int | None = field(
-        metadata=about("number of epochs; null: trainer.max_minutes ends the run", at_least(1))
+        metadata=describe("number of epochs; null: trainer.max_minutes ends the run", at_least(1))
     )
     max_minutes: float | None = field(
-        metadata=about("minutes of wall-clock time after which the run ends; null: no limit", ABOVE_0)
+        metadata=describe("minutes of wall-clock time after which the run ends; null: no limit", ABOVE_0)
     )
     steps_per_epoch: int | None = field(
-        metadata=about("number of batches per epoch; null: the whole training split", at_least(1))
+        metadata=describe("number of batches per epoch; null: the whole training split", at_least(1))
     )
-    batch_size: int = field(metadata=about("number of examples per step, over all devices", at_least(1)))
+    batch_size: int = field(metadata=describe("number of examples per step, over all devices", at_least(1)))
     seed: int = field(
-        metadata=about(
+        metadata=describe(
             "seed of the initial weights, the order of the examples and the augmentation",
             between(0, 2**31 - 1),
         )
     )
     precision: str = field(
-        metadata=about(
+        metadata=describe(
             "precision of the computation: mixed_bfloat16 for GPUs since 2020, mixed_float16 for older ones",
             one_of("float32", "mixed_bfloat16", "mixed_float16"),
         )
     )
     jit_compile: bool = field(
-        metadata=about("whether XLA compiles the step: faster on a GPU, slower on most CPUs")
+        metadata=describe("whether XLA compiles the step: faster on a GPU, slower on most CPUs")
     )
     strategy: str = field(
-        metadata=about(
+        metadata=describe(
             "one device; mirrored: all GPUs of this machine; multi_worker: all GPUs of the machines in "
             "TF_CONFIG",
             one_of("one", "mirrored", "multi_worker"),
         )
     )
     panel_images: int = field(
-        metadata=about("number of validation images in panel.png, the sample grid", at_least(1))
+        metadata=describe("number of validation images in panel.png, the sample grid", at_least(1))
     )
     ema: float | None = field(
-        metadata=about(
+        metadata=describe(
             "decay per step, for example 0.998, of an average of the weights, which is evaluated and saved "
             "instead of them; null: none",
             BETWEEN_0_AND_1,
         )
     )
     patience: int | None = field(
-        metadata=about(
+        metadata=describe(
             "number of epochs without improvement after which the run ends; null: no limit", at_least(1)
         )
     )
     checkpoint_minutes: float | None = field(
-        metadata=about("minutes between checkpoints within an epoch; null: none within an epoch", ABOVE_0)
+        metadata=describe("minutes between checkpoints within an epoch; null: none within an epoch", ABOVE_0)
     )
     checkpoint_steps: int | None = field(
-        metadata=about("steps between checkpoints within an epoch; null: none within an epoch", at_least(1))
+        metadata=describe(
+            "steps between checkpoints within an epoch; null: none within an epoch", at_least(1)
+        )
     )
     keep: int = field(
-        metadata=about(
+        metadata=describe(
             "number of checkpoints to keep; if the newest is damaged, the one before it is used", at_least(1)
         )
     )
