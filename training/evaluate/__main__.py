@@ -23,8 +23,8 @@ Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
   checkpoint=best    best or last
-  data.root=DATASET  a dataset with the palette of the run; default: the one that
-                     the network was trained on
+  data.root=DATASET  a dataset with the palette of the run; default: the one
+                     that the network was trained on
   batch_size=N       images per batch; default: as in training. A smaller batch
                      needs less memory
 
