@@ -75,7 +75,7 @@ def test_curves_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         write_run(tmp_path / f"runs/{number}", [2 / epoch + number / 10 for epoch in range(1, 9)])
     out = tmp_path / "runs.png"
     assert main([str(tmp_path / "runs"), f"out={out}"]) == 0
-    assert f"look at    {out}" in capsys.readouterr().out
+    assert f"written    {out}" in capsys.readouterr().out
     with Image.open(out) as image:
         assert min(image.size) > 500
 

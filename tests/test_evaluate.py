@@ -47,7 +47,7 @@ def test_table_and_files(finished: Path, shared_dataset: Path) -> None:
     done = evaluate(f"run={finished}")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    table = done.stdout.split("\n\n", 1)[1].split("look at")[0]
+    table = done.stdout.split("\n\n", 1)[1].split("written ")[0]
     assert max(map(len, table.splitlines())) <= 80
     for name in ("network", "commonest colour", "position prior", "best constant picture", "1 px", "4 px"):
         assert f"\n{name} " in "\n" + table

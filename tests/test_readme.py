@@ -572,7 +572,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 @pytest.mark.slow
 def test_commands_run(reader: Reader) -> None:
-    """One test, for the commands of a section go on with what those before it made."""
+    """One test, because the commands of a section use what the commands before them wrote."""
     wrong, seen = {}, set()
     for command in commands():
         if command.text in EXCEPTED or command.text in seen:

@@ -153,7 +153,7 @@ def compare(argv: Sequence[str]) -> str:
         raise WorkError(f"out={out} could not be written: {e.strerror or e}") from e
     except ValueError as e:  # of matplotlib, which lists the formats that it supports
         raise WorkError(f"out={out} could not be written: {e}") from e
-    return f"look at    {out}"
+    return f"written    {out}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

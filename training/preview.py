@@ -105,7 +105,7 @@ def draw_preview(argv: Sequence[str]) -> str:
     from PIL import Image
 
     _save(Image.fromarray(preview(config, dataset, none, hands)), out)
-    return f"look at    {out}"
+    return f"written    {out}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -65,7 +65,7 @@ def evaluate_run(argv: Sequence[str]) -> str:
         evaluation = evaluate(run, network, dataset, split, batch_size)
     files = evaluation.write(run_dir, differences)
     notes = [f"note       {sentence}" for sentence in differences]
-    return "\n".join([*notes, evaluation.report(), f"look at    {' and '.join(map(str, files))}"])
+    return "\n".join([*notes, evaluation.report(), f"written    {' and '.join(map(str, files))}"])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -145,7 +145,7 @@ def export_run(argv: Sequence[str]) -> str:
     hint = f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"
     with explain_out_of_memory(hint), atomic_directory(out) as directory:
         table = export(trained, formats, directory, notes)
-    return "\n".join([*(f"note       {note}" for note in notes), table, f"look at    {out / 'README.md'}"])
+    return "\n".join([*(f"note       {note}" for note in notes), table, f"written    {out / 'README.md'}"])
 
 
 def main(argv: list[str] | None = None) -> int:

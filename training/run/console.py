@@ -66,7 +66,7 @@ def end_message(
     lines = [
         f"best       epoch {best.number}, by {split} loss",
         *(f"           {line}" for line in compare_to_baselines(best.selection_scores, artifacts.baselines)),
-        f"look at    {run_dir / 'panel.png'} and {run_dir / 'curves.png'}",
+        f"written    {run_dir / 'panel.png'} and {run_dir / 'curves.png'}",
         f"network    {network_path(run_dir, 'best')}",
     ]
     return "\n".join([*lines, interrupted] if signum else [_end_reason(artifacts, config, dataset), *lines])
