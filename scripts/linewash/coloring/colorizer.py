@@ -57,24 +57,37 @@ class ColoredImage:
     """A coloured drawing.
 
     labels: uint16 [H, W], indices in `palette`, of the drawing's own size.
+    background: bool [H, W], where the image is transparent, or None if it is opaque.
     """
 
     labels: np.ndarray
     palette: Palette
     drawing: Drawing
+    background: np.ndarray | None = None
 
-    def rgb(self, overlay: bool = False) -> np.ndarray:
-        """Returns the colours, with `overlay` under the drawing's lines: uint8 [H, W, 3]."""
+    def rgb(self, lines: bool = True) -> np.ndarray:
+        """Returns the colours, with `lines` under the drawing's lines: uint8 [H, W, 3]."""
         image = np.empty((*self.labels.shape, 3), np.uint8)
         for top in range(0, len(image), STRIP_ROWS):
             rows = slice(top, top + STRIP_ROWS)
             colors = self.palette.to_rgb(self.labels[rows])
-            if overlay:
+            if lines:
                 opacity = self.drawing.line_opacity[rows]
                 has_line = opacity > 0
                 below, opacity = colors[has_line], opacity[has_line][:, None]
                 colors[has_line] = np.rint(below + opacity * (np.array(LINE_COLOR, np.float32) - below))
             image[rows] = colors
+        return image
+
+    def rgba(self, lines: bool = True) -> np.ndarray:
+        """Returns the same colours with opacity: uint8 [H, W, 4]. On the background only lines are opaque."""
+        image = np.empty((*self.labels.shape, 4), np.uint8)
+        image[..., :3] = self.rgb(lines)
+        image[..., 3] = 255
+        if self.background is not None:
+            image[self.background] = (*LINE_COLOR, 0)
+            if lines:
+                image[self.background, 3] = np.rint(255 * self.drawing.line_opacity[self.background])
         return image
 
 

@@ -12,6 +12,9 @@ _READABLE = re.compile(
     re.DOTALL,
 )
 _AVIF = re.compile(rb".{4}ftyp(?:avif|avis)", re.DOTALL)
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?|<!--.*?)?(?:<!doctype svg.*?)?<svg[\s/>:]", re.DOTALL | re.IGNORECASE
+)
 
 _AS_PNG = "export it as a PNG"
 _AS_LARGE_PNG = "export it as a PNG of about 2,000 pixels"
@@ -33,16 +36,19 @@ _OTHER_FILES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ", "an archive", "unpack it"),
         (rb"\0\0[\1\2]\0", "an icon file", "save it as a PNG"),
         (rb"version https://git-lfs", "a Git LFS pointer", "run git lfs pull"),
-        (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?|<!--.*?)?(?:<!doctype svg.*?)?<svg[\s>:]",
-         "an SVG, which has no pixels", _AS_LARGE_PNG),
         (rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)", "a web page", "save the image itself"),
     )
 )  # fmt: skip
 
 
 def is_image(head: bytes, formats: tuple[str, ...]) -> bool:
-    """Returns whether a file that begins with `head` is an image of one of Pillow's `formats`."""
-    return bool(_READABLE.match(head)) or ("AVIF" in formats and bool(_AVIF.match(head)))
+    """Returns whether a file that begins with `head` is an SVG or an image of one of Pillow's `formats`."""
+    return bool(_READABLE.match(head)) or ("AVIF" in formats and bool(_AVIF.match(head))) or is_svg(head)
+
+
+def is_svg(head: bytes) -> bool:
+    """Returns whether a file that begins with `head` is an SVG."""
+    return bool(_SVG.match(head[:SIGNATURE_BYTES]))
 
 
 def explain_unreadable(data: bytes, formats: tuple[str, ...]) -> str:
@@ -50,4 +56,4 @@ def explain_unreadable(data: bytes, formats: tuple[str, ...]) -> str:
     for pattern, description, advice in _OTHER_FILES:
         if pattern.match(data[:SIGNATURE_BYTES]):
             return f"not a readable image, but {description}: {advice}"
-    return f"not a readable image: save it as one of {', '.join(formats)}"
+    return f"not a readable image: save it as one of {', '.join(formats)} or SVG"

@@ -1,4 +1,4 @@
-"""Decodes image files to upright RGB or RGBA pixels, or explains in one sentence why it cannot."""
+"""Decodes image files, SVGs among them, to upright RGB or RGBA pixels, or explains in one sentence why it cannot."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from linewash.coloring.background import flatten
-from linewash.coloring.file_signatures import explain_unreadable
+from linewash.coloring.file_signatures import explain_unreadable, is_svg
+from linewash.coloring.svg_reader import render_svg
 from preprocess.jpeg_segments import MAX_SCANS, scans_and_end
 from preprocess.rejects import Rejected
 from training.errors import WorkError
 
-# Pillow reads AVIF only if it was built with a decoder.
+# Of Pillow, which reads AVIF only if it was built with a decoder.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.check("avif") else ()))
 # The same limit as in preprocess (preprocess/recipe.py): the largest images of phones are below it.
 MAX_PIXELS = 1 << 26
@@ -118,6 +119,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 def _decode(data: bytes, max_pixels: int) -> np.ndarray:
     """Decodes an image upright: uint8 [H, W, 4], or [H, W, 3] if it has no transparency."""
+    if is_svg(data):
+        data = render_svg(data, max_pixels)
     image = _to_upright(_open(data, max_pixels))
     if not _has_alpha(image):
         return np.array(_to_eight_bits(image).convert("RGB"))

@@ -35,16 +35,17 @@ class Layer:
 def layers(image: ColoredImage) -> Iterator[Layer]:
     """Yields the layers from top to bottom: the lines, then one layer per colour, the most frequent last.
 
-    Each pixel is opaque in exactly one of the colour layers and transparent in all others.
+    Each pixel is opaque in exactly one of the colour layers and transparent in all others, or transparent in
+    all of them on a transparent background.
     """
     yield lines_layer(image)
-    for label in _labels_by_frequency(image):
+    for label in labels_by_frequency(image):
         yield _color_layer(image, label)
 
 
 def layer_names(image: ColoredImage) -> list[str]:
     """Returns the names of `layers`, in the same order."""
-    return ["lines", *(color_name(image.palette, label) for label in _labels_by_frequency(image))]
+    return ["lines", *(color_name(image.palette, label) for label in labels_by_frequency(image))]
 
 
 def lines_layer(image: ColoredImage) -> Layer:
@@ -59,18 +60,25 @@ def color_name(palette: Palette, label: int) -> str:
     return f"{label:0{digits}d}-{bytes(palette.colors[label]).hex()}"
 
 
-def to_png(image: ColoredImage, overlay: bool = False) -> bytes:
-    """Encodes a coloured image as a PNG.
+def to_png(image: ColoredImage, lines: bool = True) -> bytes:
+    """Encodes a coloured image as a PNG, with transparency if `image.background` is given.
 
     Args:
-      overlay: draw the lines over the colours. The PNG is then RGB; otherwise it has the palette of the
-        network, if that has at most 256 colours.
+      lines: draw the lines over the colours. Without them, the PNG has the palette of the image if that leaves
+        a number for transparency below 256.
     """
-    if overlay or len(image.palette) > 256:
-        return encode_png(image.rgb(overlay))
-    png = Image.fromarray(image.labels.astype(np.uint8))
-    png.putpalette(image.palette.rgb.tobytes())
-    return _save_png(png)
+    transparent = len(image.palette)
+    if lines or transparent > 255:
+        return encode_png(image.rgb(lines) if image.background is None else image.rgba(lines))
+    labels = image.labels.astype(np.uint8)
+    if image.background is None:
+        png = Image.fromarray(labels)
+        png.putpalette(image.palette.rgb.tobytes())
+        return _save_png(png)
+    labels[image.background] = transparent
+    png = Image.fromarray(labels)
+    png.putpalette(image.palette.rgb.tobytes() + bytes(3))
+    return _save_png(png, transparency=transparent)
 
 
 def to_ora(image: ColoredImage) -> bytes:
@@ -97,7 +105,7 @@ def write_ora(image: ColoredImage, file: IO[bytes], report: Callable[[str], None
             if report:
                 report(f"writing OpenRaster, layer {index + 1} of {len(names)}")
             _write_png_entry(archive, f"data/layer{index}.png", Image.fromarray(layer.rgba))
-        merged = Image.fromarray(image.rgb(overlay=True))
+        merged = Image.fromarray(image.rgb() if image.background is None else image.rgba())
         _write_png_entry(archive, "mergedimage.png", merged)
         merged.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         _write_png_entry(archive, "Thumbnails/thumbnail.png", merged)
@@ -115,17 +123,23 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return _save_png(Image.fromarray(pixels))
 
 
-def _labels_by_frequency(image: ColoredImage) -> list[int]:
-    """Returns the labels that occur, the most frequent last."""
+def labels_by_frequency(image: ColoredImage) -> list[int]:
+    """Returns the labels that occur outside of a transparent background, the most frequent last."""
     counts = np.zeros(len(image.palette), np.int64)
     for top in range(0, len(image.labels), STRIP_ROWS):
-        counts += np.bincount(image.labels[top : top + STRIP_ROWS].ravel(), minlength=len(counts))
+        rows = slice(top, top + STRIP_ROWS)
+        labels = image.labels[rows]
+        if image.background is not None:
+            labels = labels[~image.background[rows]]
+        counts += np.bincount(labels.ravel(), minlength=len(counts))
     labels = np.flatnonzero(counts)
     return [int(label) for label in labels[np.argsort(counts[labels], kind="stable")]]
 
 
 def _color_layer(image: ColoredImage, label: int) -> Layer:
     alpha = np.where(image.labels == label, 255, 0).astype(np.uint8)
+    if image.background is not None:
+        alpha[image.background] = 0
     return Layer(color_name(image.palette, label), _fill(image.palette.colors[label], alpha))
 
 
@@ -136,9 +150,9 @@ def _fill(color: tuple[int, int, int], alpha: np.ndarray) -> np.ndarray:
     return rgba
 
 
-def _save_png(image: Image.Image) -> bytes:
+def _save_png(image: Image.Image, **options: int) -> bytes:
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, "PNG", **options)
     return file.getvalue()
 
 

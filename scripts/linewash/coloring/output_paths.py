@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Extensions that identify an image in a folder; a file with another one is examined (`file_signatures`).
 EXTENSIONS = frozenset([
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".webp", ".gif", ".bmp", ".dib",
-    ".tif", ".tiff", *([".avif"] if "AVIF" in FORMATS else []),
+    ".tif", ".tiff", ".svg", *([".avif"] if "AVIF" in FORMATS else []),
 ])  # fmt: skip
 OWN_OUTPUT = "coloured by this command"
 _LAYER_NAME = re.compile(r"(lines|\d+-[0-9a-f]{6})\.png")
@@ -111,7 +111,7 @@ def find_drawings(paths: list[Path], outputs: tuple[Path | None, ...] = ()) -> I
     if not inputs.drawings and not inputs.unlisted:
         skipped = f" ({inputs.skipped})" if str(inputs.skipped) else ""
         raise UsageError(
-            f"{', '.join(map(str, paths))} holds no images{skipped}: give drawings as {', '.join(FORMATS)}"
+            f"{', '.join(map(str, paths))} holds no images{skipped}: give drawings as {', '.join(FORMATS)} or SVG"
         )
     counts = Counter(drawing.path.resolve() for drawing in inputs.drawings)
     duplicates = [path for path, count in counts.items() if count > 1]
