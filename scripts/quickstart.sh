@@ -43,7 +43,7 @@ echo "== 4/5  Training a network"
 
 echo "== 5/5  Colouring four sketches"
 .venv/bin/python scripts/make_sketches.py "$out/sketches"
-.venv/bin/python scripts/colorize.py --run "$run" --overlay -o "$run/sketches" \
+.venv/bin/python scripts/colorize.py --run "$run" -o "$run/sketches" \
     "$out"/sketches/drawings/{01-ink.png,02-chalk.png,03-transparent.png,05-phone.jpg}
 
 cat <<END

@@ -163,6 +163,9 @@ def test_drawing_hints_undo_and_downloads(page: Page) -> None:
     roof = image[int(0.4 * len(image)), int(0.45 * image.shape[1])]
     assert tuple(roof) == tuple(bytes.fromhex(red[1:]))
     with page.expect_download() as download:
+        page.click("#svg")
+    assert b'<g id="lines"' in downloaded(download.value)
+    with page.expect_download() as download:
         page.click("#ora")
     with zipfile.ZipFile(io.BytesIO(downloaded(download.value))) as archive:
         assert any(name.startswith("data/layer") for name in archive.namelist())

@@ -60,8 +60,8 @@ def test_images_are_recognized_by_content_and_other_files_are_counted(
     jpeg = encode_image(on_white(draw(home, 160, 120, 1.5, seed=1)), "JPEG")
     for name in ("a.jpe", "b.jfif", "c.JPG", "without", "odd.dat"):
         (folder / name).write_bytes(jpeg)
-    for name in ("x.svg", "y.svg", "z.psd", "notes.txt", ".hidden.png", "Thumbs.db", "._a.jpg"):
-        (folder / name).write_bytes(jpeg if name.startswith(".") else b"<svg/>")
+    for name in ("x.pdf", "y.pdf", "z.psd", "notes.txt", ".hidden.png", "Thumbs.db", "._a.jpg"):
+        (folder / name).write_bytes(jpeg if name.startswith(".") else b"%PDF-1.7")
     for below in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
         (folder / below).mkdir()
         (folder / below / "copy.png").write_bytes(sketch)
@@ -69,7 +69,7 @@ def test_images_are_recognized_by_content_and_other_files_are_counted(
     output = capsys.readouterr()
     assert names(tmp_path / "out") == {"a.png", "b.png", "c.png", "without.png", "odd.png"}
     assert "5 of 5 drawings coloured" in output.out
-    assert "7 files skipped: hidden 3, .svg 2, .psd 1, .txt 1; 3 folders skipped: hidden 3" in output.out
+    assert "7 files skipped: hidden 3, .pdf 2, .psd 1, .txt 1; 3 folders skipped: hidden 3" in output.out
     assert output.err == ""
 
 
@@ -124,8 +124,8 @@ def test_a_folder_that_cannot_be_listed_is_named(
 
 
 def test_the_error_for_a_folder_without_images_lists_what_was_skipped(tmp_path: Path) -> None:
-    (tmp_path / "a.svg").write_bytes(b"<svg/>")
-    with pytest.raises(UsageError, match=r"1 file skipped: \.svg 1.*PNG"):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    with pytest.raises(UsageError, match=r"1 file skipped: \.pdf 1.*PNG.*SVG"):
         find_drawings([tmp_path])
 
 
@@ -161,8 +161,13 @@ def test_a_tilde_and_a_trailing_slash_are_accepted(
         (["a.png", "-o", "gs://bucket/x.png"], "gs://bucket/x.png is not on this machine"),
         (["", "-o", "x.png"], "the path is empty"),
         (["a.png", "-o", ""], "the path is empty"),
-        (["a.png", "-o", "x.png", "--overlya"], "did you mean --overlay?"),
+        (["a.png", "-o", "x.png", "--no-linse"], "did you mean --no-lines?"),
         (["a.png", "-o", "x.png", "--hints", "."], "--hints . is a folder"),
+        (["a.png", "-o", "x.png", "--only-colors", "3,red"], "'red' is neither a number"),
+        (["a.png", "-o", "x.png", "--only-colors", "3,,4"], "'' is neither a number"),
+        (["a.png", "-o", "x.png", "--only-colors", "3, 4000"], "got 4000"),
+        (["a.png", "-o", "x.png", "--svg", "x.pdf"], "--svg x.pdf: type a name that ends in .svg"),
+        (["a.png", "-o", "x.png", "--overlay"], "unrecognized arguments: --overlay"),
     ],
 )
 def test_invalid_arguments_are_rejected(

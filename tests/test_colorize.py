@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -265,7 +266,7 @@ def test_coloured_images_have_the_size_of_the_drawing(export: Path, size: tuple[
     for name in ("vote", "argmax", "mean"):
         (image,) = colorize(drawing, load(export), Settings(decode=name))  # type: ignore[arg-type]
         assert image.labels.shape == size[::-1] == drawing.shape
-        assert image.rgb(overlay=True).shape == (*size[::-1], 3)
+        assert image.rgb().shape == (*size[::-1], 3)
     height, width = network_shape(*drawing.shape, 64)
     assert abs(height * width - 64**2) < 300
     assert abs(np.log(height / width * size[0] / size[1])) < 0.1
@@ -286,6 +287,40 @@ def test_variants_differ_and_are_reproducible(export: Path, house_png: bytes) ->
     assert speckle(variants[3].labels) < 0.002  # whole regions change, not pixels
 
 
+def test_only_the_given_colours_are_chosen(export: Path, hinted: Path, house_png: bytes) -> None:
+    drawing = read_drawing(house_png)
+    for name in ("vote", "argmax", "mean"):
+        settings = Settings(decode=name, variants=3, temperature=3, only_colors=(1, 3))  # type: ignore[arg-type]
+        for image in colorize(drawing, load(export), settings):
+            assert set(np.unique(image.labels)) <= {1, 3}
+    near = "#" + bytes(min(value + 4, 255) for value in PALETTE.colors[2]).hex()
+    (image,) = colorize(drawing, load(export), Settings(only_colors=(near,)))
+    assert (image.labels == 2).all()
+    strokes = np.zeros((250, 320, 4), np.uint8)
+    strokes[138:146, 112:130] = (*PALETTE.colors[3], 255)
+    (image,) = colorize(drawing, load(hinted), Settings(only_colors=(0, 1)), strokes)
+    assert image.labels[142, 120] == 3  # a hint is obeyed in any case
+    assert set(np.unique(image.labels)) <= {0, 1, 3}
+
+
+@pytest.mark.parametrize(
+    ("colors", "message"),
+    [
+        ((), "at least one colour"),
+        (("red",), "'red' is neither a number in the palette nor a colour like #ff8800"),
+        (("#ff880",), "'#ff880' is neither"),
+        (("",), "'' is neither"),
+        ((99,), f"the colours 0 to {len(PALETTE) - 1}; got 99"),
+        ((-1,), "got -1"),
+    ],
+)
+def test_wrong_colours_are_reported(
+    colors: tuple[int | str, ...], message: str, export: Path, house_png: bytes
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        colorize(read_drawing(house_png), load(export), Settings(only_colors=colors))
+
+
 def test_each_pixel_is_in_exactly_one_colour_layer(colored: ColoredImage) -> None:
     lines, *colors = layers(colored)
     assert lines.name == "lines"
@@ -293,7 +328,7 @@ def test_each_pixel_is_in_exactly_one_colour_layer(colored: ColoredImage) -> Non
     assert set(np.unique(alpha)) <= {0, 255}
     assert ((alpha == 255).sum(0) == 1).all()
     merged = sum(layer.rgba[..., :3].astype(int) * (layer.rgba[..., 3:] // 255) for layer in colors)
-    assert np.array_equal(merged, colored.rgb())
+    assert np.array_equal(merged, colored.rgb(lines=False))
     assert [layer.name for layer in colors] == [
         color_name(PALETTE, int(label))
         for label in sorted(np.unique(colored.labels), key=lambda k: np.sum(colored.labels == k))
@@ -301,13 +336,40 @@ def test_each_pixel_is_in_exactly_one_colour_layer(colored: ColoredImage) -> Non
 
 
 def test_a_png_has_the_palettes_colours_only(colored: ColoredImage) -> None:
-    with Image.open(io.BytesIO(to_png(colored))) as image:
+    with Image.open(io.BytesIO(to_png(colored, lines=False))) as image:
         assert image.mode == "P"
-        assert np.array_equal(np.asarray(image.convert("RGB")), colored.rgb())
-    with Image.open(io.BytesIO(to_png(colored, overlay=True))) as image:
-        assert np.array_equal(np.asarray(image), colored.rgb(overlay=True))
+        assert np.array_equal(np.asarray(image.convert("RGB")), colored.rgb(lines=False))
+    with Image.open(io.BytesIO(to_png(colored))) as image:
+        assert np.array_equal(np.asarray(image), colored.rgb())
     inked = colored.drawing.line_opacity > 0.9
-    assert colored.rgb(overlay=True)[inked].mean() < 60
+    assert colored.rgb()[inked].mean() < 60
+
+
+@pytest.fixture(scope="module")
+def cut_out(colored: ColoredImage) -> ColoredImage:
+    """The image without its most frequent colour."""
+    label = int(np.bincount(colored.labels.ravel()).argmax())
+    return replace(colored, background=colored.labels == label)
+
+
+def test_a_background_is_transparent_in_every_file(cut_out: ColoredImage) -> None:
+    background = cut_out.background
+    assert background is not None
+    plain = np.array(Image.open(io.BytesIO(to_png(cut_out, lines=False))).convert("RGBA"))
+    assert np.array_equal(plain[..., 3], np.where(background, 0, 255))
+    assert np.array_equal(plain[~background][:, :3], cut_out.rgb(lines=False)[~background])
+    with_lines = np.array(Image.open(io.BytesIO(to_png(cut_out))))
+    opacity = cut_out.drawing.line_opacity
+    assert np.array_equal(with_lines, cut_out.rgba())
+    assert np.abs(with_lines[background][:, 3] / 255 - opacity[background]).max() < 0.003
+    assert (with_lines[~background][:, 3] == 255).all()
+    assert np.array_equal(with_lines[~background][:, :3], cut_out.rgb()[~background])
+    _, *colors = layers(cut_out)
+    assert np.array_equal(sum((layer.rgba[..., 3] > 0).astype(int) for layer in colors), ~background)
+    with zipfile.ZipFile(io.BytesIO(to_ora(cut_out))) as archive:
+        merged = np.array(Image.open(io.BytesIO(archive.read("mergedimage.png"))))
+        assert np.array_equal(merged, with_lines)
+        assert len(archive.namelist()) == 5 + len(colors)  # the lines, and four files that are no layers
 
 
 def test_openraster_follows_its_specification(colored: ColoredImage) -> None:
@@ -374,7 +436,7 @@ def run_script(*argv: object) -> subprocess.CompletedProcess[str]:
 def test_the_command_writes_all_requested_files(tmp_path: Path, export: Path, house: Path) -> None:
     out = tmp_path / "out"
     done = run_script(
-        "--run", export, house, "-o", out / "a.png", "--overlay", "--layers", out / "layers", "--ora",
+        "--run", export, house, "-o", out / "a.png", "--layers", out / "layers", "--ora",
         out / "a.ora", "--palette-out", out / "p.gpl",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -385,7 +447,7 @@ def test_the_command_writes_all_requested_files(tmp_path: Path, export: Path, ho
     assert (out / "p.gpl").read_text().splitlines()[4].split() == ["24", "104", "186", "1868ba"]
     assert (out / "layers" / "lines.png").is_file()
     before = {p: p.read_bytes() for p in out.rglob("*.*")}
-    assert run_script("--run", export, house, "-o", out / "a.png", "--overlay").returncode == 0
+    assert run_script("--run", export, house, "-o", out / "a.png").returncode == 0
     assert (out / "a.png").read_bytes() == before[out / "a.png"]
 
 

@@ -404,7 +404,7 @@ def test_a_thick_frame_does_not_hide_thin_lines() -> None:
     [
         (b"8BPS\0\1", "Photoshop"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"<?xml version='1.0'?>\n<!-- made -->\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?>\n<!-- made -->\n<svg xmlns='http://www.w3.org/2000/svg'>", "SVG is damaged"),
         (b"%PDF-1.7", "PDF"),
         (b"gimp xcf v011", "GIMP"),
         (b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/x-krita", "Krita"),

@@ -151,6 +151,18 @@ def test_layers_are_downloaded_as_openraster(client: TestClient, house_png: byte
         assert pixels(archive.read("mergedimage.png")).shape == (HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize("lines", [True, False])
+def test_an_svg_is_downloaded_with_and_without_lines(
+    client: TestClient, house_png: bytes, lines: bool
+) -> None:
+    request = {"drawing": text(house_png), "format": "svg", "lines": lines}
+    response = client.post("/download", content=json.dumps(request))
+    assert response.headers["content-type"] == "image/svg+xml"
+    assert response.headers["content-disposition"] == 'attachment; filename="drawing.svg"'
+    assert f'viewBox="0 0 {WIDTH} {HEIGHT}"' in response.text
+    assert ('<g id="lines"' in response.text) == lines
+
+
 # ---- opened images ---------------------------------------------------------------------------------
 
 
@@ -172,6 +184,14 @@ def test_an_image_becomes_ink_on_transparency(client: TestClient, file: bytes, w
     drawn = ink[..., 3] >= 128
     assert 0.005 < drawn.mean() < 0.2
     assert ink[drawn][:, :3].max() < 60  # the page's pen is dark, whatever the original
+
+
+def test_an_svg_is_opened(client: TestClient) -> None:
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30"><circle r="9" cx="20" cy="15" ' \
+        b'fill="none" stroke="#000"/></svg>'  # fmt: skip
+    ink = pixels(client.post("/lines", content=svg).content, "RGBA")
+    assert ink.shape[:2] == (service.PAGE_SIDE * 3 // 4, service.PAGE_SIDE)
+    assert (ink[..., 3] > 128).any()
 
 
 def test_the_edges_of_a_photo_are_drawn(client: TestClient) -> None:

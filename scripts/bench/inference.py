@@ -124,7 +124,9 @@ def time_stages(sketch: Path, repeats: int) -> dict[str, float]:
     return {
         "find the lines": median_ms(lambda: read_drawing(data), repeats),
         "network": median_ms(lambda: network.logits(lines), repeats),
-        "network and picture": median_ms(lambda: colorize(drawing, network, Settings())[0].rgb(), repeats),
+        "network and picture": median_ms(
+            lambda: colorize(drawing, network, Settings())[0].rgb(lines=False), repeats
+        ),
     }
 
 

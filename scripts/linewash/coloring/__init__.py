@@ -6,15 +6,15 @@
 
     drawing = read_drawing(Path("drawing.jpg").read_bytes())
     image = colorize(drawing, load())[0]  # load(RUN_OR_EXPORT) for a network of your own
-    Path("colored.png").write_bytes(to_png(image, overlay=True))
+    Path("colored.png").write_bytes(to_png(image))
 
 `Settings` chooses the decoding and the number of variants; `read_hints` reads colour strokes for the `hints`
 of `colorize`; `STARTER` is the directory of the network that is part of the package.
 
-The modules in the order of the data flow: `image_io` and `background` (file to pixels), `stroke_detection`,
-`thinning` and `line_extraction` (pixels to lines), `model_loader` (lines to scores), `segmentation`,
-`label_decoding` and `hint_strokes` (scores to labels), `colorizer` (all of these), `openraster` and
-`output_paths` (files), `cli` (the command).
+The modules in the order of the data flow: `image_io`, `svg_reader` and `background` (file to pixels),
+`stroke_detection`, `thinning` and `line_extraction` (pixels to lines), `model_loader` (lines to scores),
+`segmentation`, `label_decoding` and `hint_strokes` (scores to labels), `colorizer` (all of these),
+`openraster`, `contours`, `svg_writer` and `output_paths` (files), `cli` (the command).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from linewash.coloring.line_extraction import Drawing, read_drawing
     from linewash.coloring.model_loader import STARTER, Network, load
     from linewash.coloring.openraster import to_ora, to_png
+    from linewash.coloring.svg_writer import to_svg
 
 __all__ = [
     "STARTER", "ColoredImage", "Drawing", "Network", "Settings", "colorize", "load", "read_drawing",
-    "read_hints", "to_ora", "to_png",
+    "read_hints", "to_ora", "to_png", "to_svg",
 ]  # fmt: skip
 
 _MODULES = {
@@ -46,6 +47,7 @@ _MODULES = {
     "read_hints": "image_io",
     "to_ora": "openraster",
     "to_png": "openraster",
+    "to_svg": "svg_writer",
 }
 
 

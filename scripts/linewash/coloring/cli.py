@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from linewash.coloring.output_paths import InputFiles, OutputPaths
     from linewash.coloring.progress import Progress
 
-DESCRIPTION = "Colours line drawings: photos of pencil sketches, scanned pages, PNGs with transparency."
+DESCRIPTION = "Colours line drawings: photos of pencil sketches, scanned pages, PNGs with transparency, SVGs."
 EPILOG = """\
 examples:
   {prog} drawing.jpg -o colored.png
-  {prog} --run runs/unet drawing.jpg -o colored.png --overlay
+  {prog} --run runs/unet drawing.svg -o colored.png --svg colored.svg
   {prog} --run runs/unet sketches/ -o colored/
   {prog} --run runs/unet drawing.png -o colored.png --variants 4 --ora colored.ora
 """
@@ -39,7 +39,12 @@ def make_parser() -> Parser:
         "-o", "--output", type=local_path_text, required=True,
         help="a .png for one drawing, or a folder",
     )  # fmt: skip
-    add("--overlay", action="store_true", help="draw the lines over the colours")
+    add(
+        "--no-lines",
+        dest="draws_lines",
+        action="store_false",
+        help="leave the lines out of the PNG and the SVG; layers have them apart",
+    )
     add(
         "--layers",
         type=local_path,
@@ -52,6 +57,12 @@ def make_parser() -> Parser:
         metavar="FILE",
         help="also write an OpenRaster file, for Krita and GIMP",
     )
+    add(
+        "--svg",
+        type=local_path_text,
+        metavar="FILE",
+        help="also write an SVG with a path per region, for Inkscape and Illustrator",
+    )
     add("--palette-out", type=local_path, metavar="FILE.gpl", help="also write the network's palette")
     add("--variants", type=int, default=1, metavar="N", help="number of different colourings [1]")
     add(
@@ -59,6 +70,13 @@ def make_parser() -> Parser:
         type=local_path,
         metavar="STROKES.png",
         help="a transparent image of the drawing's size: a stroke colours the region it lies on",
+    )
+    add(
+        "--only-colors",
+        type=_color_list,
+        metavar="COLORS",
+        help="colours that the network may choose, such as 3,7,#ff8800: numbers in its palette, or #rrggbb "
+        "for the palette colour nearest to it",
     )
     add(
         "--from",
@@ -104,6 +122,11 @@ def add_run_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _color_list(text: str) -> tuple[int | str, ...]:
+    """The `type` of --only-colors; `Settings` checks the items."""
+    return tuple(int(item) if item.isdecimal() else item for item in map(str.strip, text.split(",")))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = make_parser()
@@ -124,20 +147,25 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
       WorkError: the network is damaged.
     """
     # Imported here, so that --help and wrong flags are answered at once.
-    from linewash.coloring.colorizer import Settings
+    from linewash.coloring.colorizer import Settings, find_colors
     from linewash.coloring.model_loader import STARTER, load
     from linewash.coloring.output_paths import find_drawings, plan_outputs, write_palette
     from linewash.coloring.progress import Progress
 
-    settings = Settings(args.decode, args.size, args.variants, args.seed, args.temperature)
-    inputs = find_drawings(args.drawings, (Path(args.output), args.layers, args.ora and Path(args.ora)))
+    settings = Settings(
+        args.decode, args.size, args.variants, args.seed, args.temperature, only_colors=args.only_colors
+    )
+    destinations = [Path(path) for path in (args.output, args.layers, args.ora, args.svg) if path]
+    inputs = find_drawings(args.drawings, destinations)
     several = len(inputs.drawings) > 1 or args.drawings[0].is_dir()
-    outputs = plan_outputs(inputs.drawings, args.output, args.layers, args.ora, several)
+    outputs = plan_outputs(inputs.drawings, args.output, args.layers, args.ora, args.svg, several)
     if args.palette_out and args.palette_out.suffix.lower() != ".gpl":
         raise UsageError(f"--palette-out {args.palette_out}: type a name that ends in .gpl")
     if args.hints and several:
         raise UsageError("--hints fits one drawing only: give just that one")
     network = load(args.run or STARTER)
+    if settings.only_colors is not None:
+        find_colors(settings.only_colors, network.palette)  # so that a wrong one is reported first
     hints = _read_hints(args.hints, network) if args.hints else None
     if args.palette_out:
         write_palette(args.palette_out, network.palette)
@@ -199,7 +227,7 @@ def _colorize_file(
         drawing = read_drawing(read_file(path), args.lines, args.source)
         progress.start_step("choosing colours")
         images = colorize(drawing, network, settings, hints)
-        output.write(images, args.overlay, settings.variants > 1, progress)
+        output.write(images, args.draws_lines, settings.variants > 1, progress)
     except EmptyDrawingError as e:
         if args.source == "photo":
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import cv2
@@ -13,8 +14,10 @@ from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import Network
 from tfrecords_schema import Palette
 from training.errors import UsageError
+from training.metrics.color_spaces import to_oklab
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
+_HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
 SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rounded when they are resized
 
 
@@ -28,6 +31,8 @@ class Settings:
     variants: number of different colourings.
     seed: seed of the variants.
     temperature: of the variants' sampling or of the annealed mean; None for the default of each.
+    only_colors: the colours that the network may choose, as indices of its palette or as "#rrggbb" for the
+      palette colour nearest to it; None for all. A hint may have any other colour.
 
     Raises:
       UsageError: a value is out of range.
@@ -38,6 +43,7 @@ class Settings:
     variants: int = 1
     seed: int = 0
     temperature: float | None = None
+    only_colors: tuple[int | str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.decode not in ("vote", "argmax", "mean"):
@@ -50,6 +56,13 @@ class Settings:
             raise UsageError(f"--seed must be 0 or above; got {self.seed}")
         if self.temperature is not None and not 0.01 <= self.temperature <= 100:
             raise UsageError(f"--temperature must be 0.01 to 100; got {self.temperature:g}")
+        if self.only_colors is not None and not self.only_colors:
+            raise UsageError("--only-colors must have at least one colour, such as 3,7,#ff8800")
+        for color in self.only_colors or ():
+            if isinstance(color, str) and not _HEX_COLOR.fullmatch(color):
+                raise UsageError(
+                    f"--only-colors: {color!r} is neither a number in the palette nor a colour like #ff8800"
+                )
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ def colorize(
       sure of its colours.
 
     Raises:
-      UsageError: the network does not accept hints.
+      UsageError: the network does not accept hints, or has no colour of a number in `only_colors`.
       WorkError: the hints do not fit the drawing or contain no stroke, or the network is damaged.
     """
     settings = settings or Settings()
@@ -116,6 +129,10 @@ def colorize(
         hint_labels = hint_strokes.to_labels(hints, network.palette)
         small_hints = hint_strokes.resize_strokes(hint_labels, height, width)
     logits = network.logits(small_lines, small_hints)
+    if settings.only_colors is not None:
+        is_allowed = np.zeros(len(network.palette), bool)
+        is_allowed[find_colors(settings.only_colors, network.palette)] = True
+        logits = np.where(is_allowed, logits, np.float32(-np.inf))
     scores = label_decoding.ColorProbabilities.from_logits(logits, small_hints)
     segmentation = _decode(scores, drawing.line_map, small_lines, network.palette, settings)
     if hint_labels is not None and settings.decode == "vote":
@@ -126,6 +143,26 @@ def colorize(
     return [
         ColoredImage(resize_labels(labels, *drawing.shape), network.palette, drawing) for labels in label_maps
     ]
+
+
+def find_colors(colors: tuple[int | str, ...], palette: Palette) -> list[int]:
+    """Returns the palette indices of `Settings.only_colors`; the nearest colours in OKLab for "#rrggbb".
+
+    Raises:
+      UsageError: a number is not an index of the palette.
+    """
+    labels = []
+    for color in colors:
+        if isinstance(color, str):
+            rgb = np.array([[*bytes.fromhex(color[1:])]], np.uint8)
+            labels.append(int(((to_oklab(palette.rgb) - to_oklab(rgb)) ** 2).sum(-1).argmin()))
+        elif 0 <= color < len(palette):
+            labels.append(color)
+        else:
+            raise UsageError(
+                f"--only-colors: the palette has the colours 0 to {len(palette) - 1}; got {color}"
+            )
+    return labels
 
 
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Traces the borders of regions as smooth curves; neighbouring regions share each curve exactly.
 
-Borders run along the edges between pixels. They are cut where more than two regions meet. Each piece is smoothed
+Borders run along the edges of pixels. They are cut where more than two regions meet. Each piece is smoothed
 and fitted with cubic Bézier curves once, and both of its regions use the result, so that no gap opens.
 """
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SMOOTHING = 1.5  # px: standard deviation of the blur along a border, which turns pixel stairs into slopes
-TOLERANCE = 0.35  # px between a smoothed border and its curves
-REACH = 4  # px along a border over which its direction is measured ...
+SMOOTHING = 2.0  # px: standard deviation of the blur along a border, which turns pixel stairs into slopes
+TOLERANCE = 0.6  # px between a smoothed border and its curves; the stairs of a long slope are 0.5 px from it
+REACH = 6  # px along a border over which its direction is measured ...
 MIN_CORNER_COSINE = 0.64  # ... and a turn by more than about 50 degrees is a corner
 
 # Directions along the edges of pixels: east, south, west and north, as (row, column).
 _STEPS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
-# The pixels ahead, on the left and on the right, when a corner is reached in each direction; (0, 0) is the pixel
-# before the corner in both axes.
+# The pixels ahead, on the left and on the right, when a corner is reached in each direction; (0, 0) is the
+# pixel before the corner in both axes.
 _AHEAD_LEFT = np.array([(0, 1), (1, 1), (1, 0), (0, 0)])
 _AHEAD_RIGHT = np.array([(1, 1), (1, 0), (0, 0), (0, 1)])
 
@@ -52,7 +52,7 @@ def trace(regions: np.ndarray) -> Iterator[Loop]:
 
 @dataclass(frozen=True)
 class _Edges:
-    """The edges of pixels that lie between two regions, once for each of the two, with the region on the left.
+    """The edges of pixels between two regions, once for each of the two, with the region on the left.
 
     points: int64 [E, 2], the corner (x, y) at which each edge begins.
     regions: [E], the region on the left.
@@ -131,8 +131,8 @@ class _Edges:
 def _fit_once(points: np.ndarray, is_closed: bool, fitted: dict[bytes, np.ndarray]) -> np.ndarray:
     """Fits curves to a piece of a border, or takes them from `fitted` if the other region has been traced.
 
-    Both regions meet the piece in opposite directions (and a closed one from another corner), so it is fitted in
-    one direction that both agree on.
+    The two regions meet the piece in opposite directions, and a closed one from different corners, so it is
+    fitted in one direction that both agree on.
     """
     if is_closed:
         points = np.roll(points, -np.lexsort((points[:, 0], points[:, 1]))[0], axis=0)
@@ -157,17 +157,20 @@ def _smooth(points: np.ndarray, is_closed: bool) -> np.ndarray:
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SMOOTHING) ** 2)
     kernel /= kernel.sum()
     if is_closed:
-        path = np.pad(path, ((radius, radius), (0, 0)), "wrap")
+        padded = np.pad(path, ((radius, radius), (0, 0)), "wrap")
     else:  # mirrored at its ends, which therefore do not move
-        path = np.pad(path, ((radius, radius), (0, 0)), "reflect", reflect_type="odd")
-    return np.stack([np.convolve(values, kernel, "valid") for values in path.T], 1)
+        padded = np.pad(path, ((radius, radius), (0, 0)), "reflect", reflect_type="odd")
+    smooth = np.stack([np.convolve(values, kernel, "valid") for values in padded.T], 1)
+    if not is_closed:
+        smooth[[0, -1]] = path[[0, -1]]  # without rounding errors, which would open the loop
+    return smooth
 
 
 def _fit(path: np.ndarray, is_closed: bool) -> np.ndarray:
     """Fits cubic Bézier curves to a path, float64 [N, 2], within `TOLERANCE`: float64 [M, 4, 2].
 
-    A stretch gets the curve whose ends have the directions of the path. It is halved where it is farthest from
-    the curve until all are near.
+    A stretch gets the curve whose ends have the directions of the path. It is divided where it is farthest
+    from its curve until it is near.
     """
     if is_closed:
         path = np.concatenate([path, path[:1]])
@@ -205,7 +208,10 @@ def _directions(path: np.ndarray, is_closed: bool) -> tuple[np.ndarray, np.ndarr
         previous, following = path[(indices - reach) % (count - 1)], path[(indices + reach) % (count - 1)]
     else:
         reach = min(REACH, count - 1)
-        previous, following = path[np.maximum(indices - reach, 0)], path[np.minimum(indices + reach, count - 1)]
+        previous, following = (
+            path[np.maximum(indices - reach, 0)],
+            path[np.minimum(indices + reach, count - 1)],
+        )
     before, after, through = (_unit(d) for d in (path - previous, following - path, following - previous))
     if not is_closed:
         before[0], after[-1] = after[0], before[-1]

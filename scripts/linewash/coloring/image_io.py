@@ -1,4 +1,4 @@
-"""Decodes image files, SVGs among them, to upright RGB or RGBA pixels, or explains in one sentence why it cannot."""
+"""Decodes image files and SVGs to upright RGB or RGBA pixels, or explains in one sentence why it cannot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preprocess.jpeg_segments import MAX_SCANS, scans_and_end
 from preprocess.rejects import Rejected
 from training.errors import WorkError
 
-# Of Pillow, which reads AVIF only if it was built with a decoder.
+# Pillow's formats; it reads AVIF only if it was built with a decoder. SVGs are rendered by `svg_reader`.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.check("avif") else ()))
 # The same limit as in preprocess (preprocess/recipe.py): the largest images of phones are below it.
 MAX_PIXELS = 1 << 26

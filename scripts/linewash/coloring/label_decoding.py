@@ -48,16 +48,22 @@ class ColorProbabilities:
 
     @classmethod
     def from_logits(cls, logits: np.ndarray, hints: np.ndarray | None = None) -> ColorProbabilities:
-        """Applies softmax to logits [h, w, K]; hints, label + 1 or 0, [h, w], get probability 1."""
+        """Applies softmax to logits [h, w, K]; hints, label + 1 or 0, [h, w], get probability 1.
+
+        A colour whose logits are all -inf is no candidate, unless it is hinted.
+        """
+        is_candidate = np.asarray((logits > -np.inf).any((0, 1)))
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities = powers / powers.sum(-1, keepdims=True)
         if hints is not None:
             is_hinted = hints > 0
             probabilities[is_hinted] = np.eye(logits.shape[-1], dtype=np.float32)[hints[is_hinted] - 1]
-        colors = np.arange(logits.shape[-1])
+            is_candidate[hints[is_hinted] - 1] = True
+        colors = np.flatnonzero(is_candidate)
+        probabilities = probabilities[..., colors]
         if len(colors) > MAX_COLORS:
-            colors = np.sort(np.argsort(-probabilities.mean((0, 1)), kind="stable")[:MAX_COLORS])
-            probabilities = probabilities[..., colors] + 1e-9
+            likeliest = np.sort(np.argsort(-probabilities.mean((0, 1)), kind="stable")[:MAX_COLORS])
+            colors, probabilities = colors[likeliest], probabilities[..., likeliest] + 1e-9
             probabilities /= probabilities.sum(-1, keepdims=True)
         return cls(probabilities.astype(np.float32), colors)
 

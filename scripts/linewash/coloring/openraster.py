@@ -64,8 +64,8 @@ def to_png(image: ColoredImage, lines: bool = True) -> bytes:
     """Encodes a coloured image as a PNG, with transparency if `image.background` is given.
 
     Args:
-      lines: draw the lines over the colours. Without them, the PNG has the palette of the image if that leaves
-        a number for transparency below 256.
+      lines: draw the lines over the colours. Without them, the PNG has the palette of the image, if that has
+        at most 255 colours (and transparency is one more).
     """
     transparent = len(image.palette)
     if lines or transparent > 255:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from linewash.coloring.colorizer import ColoredImage
 from linewash.coloring.file_signatures import SIGNATURE_BYTES, is_image
 from linewash.coloring.image_io import FORMATS
 from linewash.coloring.openraster import layer_names, layers, to_gpl, to_png, write_ora
+from linewash.coloring.svg_writer import to_svg
 from preprocess.file_types import Skipped, is_hidden
 from tfrecords_schema import Palette
 from training.atomic_files import UNFINISHED, atomic_write
@@ -54,16 +55,17 @@ class InputFiles:
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """The output files of one drawing: a PNG, and optionally a folder of layers and an OpenRaster file."""
+    """The output files of one drawing: a PNG, and optionally layers, an OpenRaster file and an SVG."""
 
     png: Path
     layers: Path | None
     ora: Path | None
+    svg: Path | None
 
     def write(
         self,
         images: list[ColoredImage],
-        overlay: bool,
+        draws_lines: bool,
         numbered: bool,
         progress: Progress | None = None,
     ) -> None:
@@ -73,12 +75,15 @@ class OutputPaths:
             suffix = f"-{number}" if numbered else ""
             png = _add_suffix(self.png, suffix)
             start_step("writing the image")
-            _write(png, to_png(image, overlay))
+            _write(png, to_png(image, draws_lines))
             if self.ora:
                 ora = _add_suffix(self.ora, suffix)
                 start_step("writing OpenRaster")
                 with atomic_write(ora) as temporary, temporary.open("wb") as file:
                     write_ora(image, file, describe)
+            if self.svg:
+                start_step("writing SVG")
+                _write(_add_suffix(self.svg, suffix), to_svg(image, draws_lines))
             if self.layers:
                 start_step("writing layers")
                 _write_layers(self.layers / suffix.removeprefix("-"), image, describe)
@@ -86,10 +91,10 @@ class OutputPaths:
     @property
     def num_steps(self) -> int:
         """Number of files or folders that are written for one image."""
-        return 1 + (self.ora is not None) + (self.layers is not None)
+        return 1 + sum(path is not None for path in (self.ora, self.svg, self.layers))
 
 
-def find_drawings(paths: list[Path], outputs: tuple[Path | None, ...] = ()) -> InputFiles:
+def find_drawings(paths: list[Path], outputs: Iterable[Path] = ()) -> InputFiles:
     """Finds the drawings among files, which are taken as they are, and folders, which are searched.
 
     Args:
@@ -100,7 +105,7 @@ def find_drawings(paths: list[Path], outputs: tuple[Path | None, ...] = ()) -> I
       UsageError: a path does not exist, the folders hold no images, or a drawing is given twice.
     """
     inputs = InputFiles()
-    excluded = frozenset(path.resolve() for path in outputs if path is not None)
+    excluded = frozenset(path.resolve() for path in outputs)
     for path in paths:
         if path.is_dir():
             _search(path, excluded, inputs)
@@ -111,7 +116,8 @@ def find_drawings(paths: list[Path], outputs: tuple[Path | None, ...] = ()) -> I
     if not inputs.drawings and not inputs.unlisted:
         skipped = f" ({inputs.skipped})" if str(inputs.skipped) else ""
         raise UsageError(
-            f"{', '.join(map(str, paths))} holds no images{skipped}: give drawings as {', '.join(FORMATS)} or SVG"
+            f"{', '.join(map(str, paths))} holds no images{skipped}: give drawings as {', '.join(FORMATS)} "
+            "or SVG"
         )
     counts = Counter(drawing.path.resolve() for drawing in inputs.drawings)
     duplicates = [path for path, count in counts.items() if count > 1]
@@ -121,12 +127,17 @@ def find_drawings(paths: list[Path], outputs: tuple[Path | None, ...] = ()) -> I
 
 
 def plan_outputs(
-    drawings: list[DrawingFile], output: str, layers: Path | None, ora: str | None, several: bool
+    drawings: list[DrawingFile],
+    output: str,
+    layers: Path | None,
+    ora: str | None,
+    svg: str | None,
+    several: bool,
 ) -> list[OutputPaths]:
     """Plans the output of each drawing: `output` itself, or with several drawings their names below it.
 
     Args:
-      output, ora: a folder if it ends in a slash.
+      output, ora, svg: a folder if it ends in a slash.
       several: whether several drawings are coloured, or a folder was given.
 
     Raises:
@@ -145,16 +156,18 @@ def plan_outputs(
             _output_path(output, name, ".png", "--output", several),
             None if layers is None else layers / name if several else layers,
             None if ora is None else _output_path(ora, name, ".ora", "--ora", several),
+            None if svg is None else _output_path(svg, name, ".svg", "--svg", several),
         )
         for name in names
     ]
     inputs = {drawing.path.resolve() for drawing in drawings}
     targets = Counter(paths.png.resolve() for paths in outputs)
     for paths in outputs:
-        if paths.png.resolve() in inputs:
-            raise UsageError(
-                f"--output {paths.png} is one of the drawings and would be overwritten: type another name"
-            )
+        for flag, path in (("--output", paths.png), ("--svg", paths.svg)):
+            if path is not None and path.resolve() in inputs:
+                raise UsageError(
+                    f"{flag} {path} is one of the drawings and would be overwritten: type another name"
+                )
         if targets[paths.png.resolve()] > 1:
             raise UsageError(f"two drawings would both be written to {paths.png}: colour them one at a time")
         if paths.layers and paths.layers.is_dir():

@@ -15,7 +15,9 @@ from linewash.coloring.openraster import color_name, labels_by_frequency
 MAX_SIDE = 2048  # px of the longer side at which borders are traced
 MAX_ENLARGEMENT = 4  # of a small drawing before its lines are traced, because they may be a pixel wide
 MIN_OPACITY = 0.5  # opacity from which a pixel belongs to a line
-SEAM = 1  # px: width of the stroke around each region; without it, the page shines through between neighbours
+# Width of the stroke around each region as a fraction of the longer side, at least a pixel. Without it, the
+# background shines through between neighbours.
+SEAM = 0.001
 FLATNESS = 0.02  # px: a curve as flat as this is written as a straight line
 
 _HEAD = """\
@@ -56,11 +58,11 @@ def _color_groups(image: ColoredImage) -> Iterator[str]:
         count, parts = cv2.connectedComponents(mask, connectivity=4)
         np.add(parts, len(colors) - 1, out=regions, where=parts > 0)
         colors += [label] * (count - 1)
-    scale = image.labels.shape[1] / width
+    scale, seam = image.labels.shape[1] / width, max(1, round(SEAM * side))
     for label, loops_of_color in groupby(trace(regions), lambda loop: colors[loop.region]):
         name, color = color_name(image.palette, label), _hex(image.palette.colors[label])
         group = _GROUP.format(id=f"color-{name}", name=name, color=color)
-        yield f'{group} stroke="{color}" stroke-width="{SEAM}" stroke-linejoin="round">\n'
+        yield f'{group} stroke="{color}" stroke-width="{seam:g}" stroke-linejoin="round">\n'
         for number, (_, loops) in enumerate(groupby(loops_of_color, lambda loop: loop.region), 1):
             yield f'<path id="color-{name}-{number}" d="{_path(loops, scale)}"/>\n'
         yield "</g>\n"

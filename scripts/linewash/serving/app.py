@@ -31,6 +31,7 @@ STATIC_FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+DOWNLOAD_MEDIA_TYPES = {"png": "image/png", "ora": "image/openraster", "svg": "image/svg+xml"}
 RESPONSE_HEADERS = {
     # The page loads nothing from other servers, and no other site may embed it.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
@@ -198,7 +199,7 @@ def make_app(
             body = await _read_body(request, MAX_REQUEST_BYTES)
             parsed = _parse_request(body, service.DownloadRequest)
             data = await queue.run(service.render_download, parsed, network)
-        media_type = "image/png" if parsed.format == "png" else "image/openraster"
+        media_type = DOWNLOAD_MEDIA_TYPES[parsed.format]
         disposition = f'attachment; filename="drawing.{parsed.format}"'
         headers = RESPONSE_HEADERS | {"Content-Disposition": disposition}
         return Response(data, media_type=media_type, headers=headers)

@@ -15,6 +15,7 @@ from linewash.coloring.image_io import read_hints
 from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
+from linewash.coloring.svg_writer import to_svg
 from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
 
@@ -44,11 +45,11 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DownloadRequest(ColorizeRequest, frozen=True, forbid_unknown_fields=True):
     """One of the colourings as a file.
 
-    variant: counts from 0. lines: whether the PNG shows the lines over the colours.
+    variant: counts from 0. lines: whether the PNG or the SVG has the lines over the colours.
     """
 
     variant: Annotated[int, msgspec.Meta(ge=0, lt=MAX_VARIANTS)] = 0
-    format: Literal["png", "ora"] = "png"
+    format: Literal["png", "ora", "svg"] = "png"
     lines: bool = True
 
 
@@ -80,11 +81,11 @@ def render_previews(request: ColorizeRequest, network: Network) -> list[bytes]:
     # The image is shrunk to the size of the line map; the browser enlarges the result.
     small = cv2.resize(drawing.rgb, (width, height), interpolation=cv2.INTER_AREA)
     drawing = dataclasses.replace(drawing, rgb=small)
-    return [to_png(image) for image in _colorize(request, drawing, network)]
+    return [to_png(image, lines=False) for image in _colorize(request, drawing, network)]
 
 
 def render_download(request: DownloadRequest, network: Network) -> bytes:
-    """Returns one colouring at the drawing's full size, as PNG or OpenRaster.
+    """Returns one colouring at the drawing's full size, as PNG, OpenRaster or SVG.
 
     Raises:
       EmptyDrawingError: the drawing has no lines.
@@ -94,7 +95,9 @@ def render_download(request: DownloadRequest, network: Network) -> bytes:
     if request.variant >= len(images):
         raise WorkError("this colouring no longer exists: choose another")
     image = images[request.variant]
-    return to_ora(image) if request.format == "ora" else to_png(image, overlay=request.lines)
+    if request.format == "ora":
+        return to_ora(image)
+    return to_svg(image, request.lines) if request.format == "svg" else to_png(image, request.lines)
 
 
 def extract_lines(data: bytes, source: Source = "drawing", lines: Polarity = "auto") -> bytes:

@@ -314,7 +314,7 @@ function show() {
     button.replaceChildren(...(preview ? [preview] : []));
     if (preview) preview.alt = "";
   }
-  for (const id of ["png", "ora", "others"]) $(id).disabled = !image;
+  for (const id of ["png", "svg", "ora", "others"]) $(id).disabled = !image;
 }
 
 // ---- files -----------------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ function setUp(settings) {
 const buttonActions = {
   open: () => chooseFile("drawing"), photo: () => chooseFile("photo"), example: openExample,
   new: () => { state.chosen = 0; add(emptyDrawing()); },
-  undo, redo, png: () => download("png"), ora: () => download("ora"),
+  undo, redo, png: () => download("png"), svg: () => download("svg"), ora: () => download("ora"),
   others: () => { state.seed++; recolor(); },
 };
 for (const [id, action] of Object.entries(buttonActions)) $(id).addEventListener("click", action);
