@@ -66,6 +66,17 @@ def scans(side: int, count: int) -> bytes:
     return data[:last] + data[last:-2] * count + b"\xff\xd9"
 
 
+def svg(body: str) -> bytes:
+    """Returns an SVG of 40 px."""
+    return f'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{body}</svg>'.encode()
+
+
+def multiplied_svg() -> bytes:
+    """Returns an SVG in which each group uses the one before ten times."""
+    uses = (f'<g id="a{i}">' + f'<use href="#a{i - 1}"/>' * 10 + "</g>" for i in range(1, 12))
+    return svg('<path id="a0" d="M0 0h9"/>' + "".join(uses))
+
+
 def drawings() -> Cases:
     """Returns drawings in every format that is read."""
     image = Image.fromarray(np.full((40, 40, 3), 255, np.uint8))
@@ -83,6 +94,7 @@ def drawings() -> Cases:
         "grey16.png": saved(Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257), "PNG"),
         "lab.tiff": saved(image.convert("RGB").convert("CMYK"), "TIFF"),
         "float.tiff": saved(image.convert("F"), "TIFF"),
+        "plain.svg": svg('<path d="M5 20h30" stroke="#000" stroke-width="3"/>'),
     }
 
 
@@ -110,6 +122,15 @@ def hostile_drawings() -> Cases:
         "loop.tiff": tiff[:4] + struct.pack("<I", 8) + tiff[8:],
         "narrow.png": saved(Image.new("L", (16, 3000), 255), "PNG"),
         "cut.png": drawings()["plain.png"][:-30],
+        "giant.svg": svg("").replace(b'"40"', b'"1e30"'),
+        "deep.svg": svg("<g>" * NESTING + "</g>" * NESTING),
+        "uses.svg": multiplied_svg(),
+        "file.svg": svg('<image width="40" height="40" href="/etc/passwd"/>'),
+        "endless.svg": svg(
+            '<filter id="f"><feTurbulence baseFrequency="0.1" numOctaves="1000000"/></filter>'
+            '<path d="M0 0h40v40z" filter="url(#f)"/>'
+        ),
+        "cut.svg": drawings()["plain.svg"][:-5],
         "empty": b"",
     }
 

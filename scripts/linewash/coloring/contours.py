@@ -13,6 +13,7 @@ import numpy as np
 
 SMOOTHING = 2.0  # px: standard deviation of the blur along a border, which turns pixel stairs into slopes
 TOLERANCE = 0.6  # px between a smoothed border and its curves; the stairs of a long slope are 0.5 px from it
+FINE_LENGTH = 80  # px: a shorter border is blurred less and fitted more exactly, because dots would vanish
 REACH = 6  # px along a border over which its direction is measured ...
 MIN_CORNER_COSINE = 0.64  # ... and a turn by more than about 50 degrees is a corner
 
@@ -153,8 +154,9 @@ def _smooth(points: np.ndarray, is_closed: bool) -> np.ndarray:
     """Blurs a border along its course: float64 [N, 2]. The ends of an open one stay where they are."""
     middles = (points + np.roll(points, -1, axis=0)) / 2
     path = middles if is_closed else np.concatenate([points[:1], middles[:-1], points[-1:]])
-    radius = round(3 * SMOOTHING)
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SMOOTHING) ** 2)
+    deviation = SMOOTHING * _precision(len(path))
+    radius = int(np.ceil(3 * deviation))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
     kernel /= kernel.sum()
     if is_closed:
         padded = np.pad(path, ((radius, radius), (0, 0)), "wrap")
@@ -174,6 +176,7 @@ def _fit(path: np.ndarray, is_closed: bool) -> np.ndarray:
     """
     if is_closed:
         path = np.concatenate([path, path[:1]])
+    tolerance = TOLERANCE * _precision(len(path))
     before, after = _directions(path, is_closed)
     lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
     stretches = [(0, len(path) - 1)]
@@ -188,12 +191,17 @@ def _fit(path: np.ndarray, is_closed: bool) -> np.ndarray:
             times = (lengths[first : last + 1] - lengths[first]) / max(lengths[last] - lengths[first], 1e-9)
             errors = np.abs(_points(curve, times) - path[first : last + 1]).max(1)
             farthest = int(errors.argmax())
-            if errors[farthest] > TOLERANCE:
+            if errors[farthest] > tolerance:
                 middle = min(max(first + farthest, first + 1), last - 1)
                 stretches += [(middle, last), (first, middle)]
                 continue
         curves.append(curve)
     return np.array(curves)
+
+
+def _precision(num_points: int) -> float:
+    """Returns the factor of `SMOOTHING` and `TOLERANCE` for a border of this length, 0 to 1."""
+    return min(1.0, num_points / FINE_LENGTH)
 
 
 def _directions(path: np.ndarray, is_closed: bool) -> tuple[np.ndarray, np.ndarray]:

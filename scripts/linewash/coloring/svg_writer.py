@@ -14,7 +14,9 @@ from linewash.coloring.openraster import color_name, labels_by_frequency
 
 MAX_SIDE = 2048  # px of the longer side at which borders are traced
 MAX_ENLARGEMENT = 4  # of a small drawing before its lines are traced, because they may be a pixel wide
-MIN_OPACITY = 0.5  # opacity from which a pixel belongs to a line
+MIN_OPACITY = 0.15  # opacity from which a pixel may belong to a line ...
+RIM = 0.5  # ... if it has this fraction of the greatest opacity near it, also where a pencil was pressed lightly
+NEIGHBOURHOOD = 5  # px of the drawing: width of the square that is near
 # Width of the stroke around each region as a fraction of the longer side, at least a pixel. Without it, the
 # background shines through between neighbours.
 SEAM = 0.001
@@ -74,9 +76,12 @@ def _lines_group(image: ColoredImage) -> Iterator[str]:
     scale = min(MAX_ENLARGEMENT, MAX_SIDE / max(opacity.shape))
     height, width = (max(1, round(length * scale)) for length in opacity.shape)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    ink = cv2.resize(opacity, (width, height), interpolation=interpolation) >= MIN_OPACITY
+    opacity = cv2.resize(opacity, (width, height), interpolation=interpolation)
+    reach = 2 * round(scale * NEIGHBOURHOOD / 2) + 1
+    greatest = cv2.dilate(opacity, np.ones((reach, reach), np.uint8))
+    ink = opacity >= np.maximum(RIM * greatest, MIN_OPACITY)
     if ink.any():
-        path = _path(trace(ink.astype(np.uint8)), opacity.shape[1] / width)
+        path = _path(trace(ink.astype(np.uint8)), image.labels.shape[1] / width)
         yield _GROUP.format(id="lines", name="lines", color=_hex(LINE_COLOR))
         yield f'>\n<path id="lines-1" d="{path}"/>\n</g>\n'
 
