@@ -15,7 +15,7 @@ from linewash.coloring.openraster import color_name, labels_by_frequency
 MAX_SIDE = 2048  # px of the longer side at which borders are traced
 MAX_ENLARGEMENT = 4  # of a small drawing before its lines are traced, because they may be a pixel wide
 MIN_OPACITY = 0.15  # opacity from which a pixel may belong to a line ...
-RIM = 0.5  # ... if it has this fraction of the greatest opacity near it, also where a pencil was pressed lightly
+RIM = 0.5  # ... if it has this fraction of the greatest opacity near it: a pencil line may be faint
 NEIGHBOURHOOD = 5  # px of the drawing: width of the square that is near
 # Width of the stroke around each region as a fraction of the longer side, at least a pixel. Without it, the
 # background shines through between neighbours.
