@@ -105,7 +105,7 @@ def check_output(output: str, receipts: Receipts, shards: list[Shard], recipe: R
     for receipt in receipts.values():
         if receipt.fingerprint != fingerprint:
             raise OutputError(
-                f"{output} holds shards of recipe {receipt.fingerprint}, and this is recipe "
+                f"{output} holds shards with the recipe fingerprint {receipt.fingerprint}, and this job has "
                 f"{fingerprint}{_recipe_difference(output, receipt.fingerprint, recipe)}: {advice}"
             )
         shard = planned.get(receipt.shard.name)

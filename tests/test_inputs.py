@@ -50,8 +50,8 @@ class FarFileSystem(LocalFileSystem):
         return super().open(path.removeprefix("far:/"), *args, **kwargs)
 
 
-JPEG = helper_photos.jpeg(helper_photos.picture(1, 40, 40))
-PNG = helper_photos.png(helper_photos.picture(2, 40, 40))
+JPEG = helper_photos.jpeg(helper_photos.make_image(1, 40, 40))
+PNG = helper_photos.png(helper_photos.make_image(2, 40, 40))
 WEBP = b"RIFF\x20\0\0\0WEBPVP8 "
 BMP = b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0"
 
@@ -214,7 +214,7 @@ def test_the_error_without_images_contains_the_skipped_files(tmp_path):
 
 
 def test_a_job_and_its_rerun_print_the_skipped_files(tmp_path):
-    helper_photos.folder(tmp_path / "photos", 4)
+    helper_photos.make_image_folder(tmp_path / "photos", 4)
     write(
         tmp_path / "photos/n1", {"._x.jpg": b"x", "a.webp": WEBP, "n\u202fm.jpg": JPEG, "\u3000.jfif": JPEG}
     )

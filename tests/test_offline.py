@@ -52,7 +52,7 @@ def assert_all_succeed(machine: IsolatedMachine, *commands: list[object]) -> Non
 
 
 def job(machine: IsolatedMachine, *options: object) -> list[object]:
-    helper_photos.folder(machine.output / "photos", 12)
+    helper_photos.make_image_folder(machine.output / "photos", 12)
     paths = ["--input", machine.output / "photos", "--output", machine.output / "made"]
     return ["-m", "preprocess", *paths, "--val_fraction", 0.3, "--image_size", 32, *options]
 

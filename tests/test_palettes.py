@@ -105,7 +105,7 @@ def test_only_the_part_of_the_table_that_images_need_is_computed():
 
 
 def test_threads_that_share_a_table_agree():
-    table, rgb = NearestTable(PALETTES["greys"]), helper_photos.picture(1)
+    table, rgb = NearestTable(PALETTES["greys"]), helper_photos.make_image(1)
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: table.look_up(*cv2.split(rgb)), range(16)))
     expected = NearestTable(PALETTES["greys"]).look_up(*cv2.split(rgb))
@@ -154,7 +154,7 @@ def test_clusters_are_learnt_from_dark_to_light():
 
 
 def test_learning_depends_only_on_the_seed():
-    pixels = helper_photos.picture(1).reshape(-1, 3)
+    pixels = helper_photos.make_image(1).reshape(-1, 3)
     first = palettes.learn(pixels, 12, seed=3)
     np.random.seed(5)  # the global state must not matter
     assert palettes.learn(pixels, 12, seed=3) == first
@@ -166,7 +166,7 @@ def test_too_few_colours_to_learn_from_is_an_error():
 
 
 def test_a_palette_learnt_from_images_beats_the_grid_of_as_many_colours(tmp_path):
-    paths = sorted(helper_photos.folder(tmp_path, 12).rglob("*.JPEG"))
+    paths = sorted(helper_photos.make_image_folder(tmp_path, 12).rglob("*.JPEG"))
     (tmp_path / "bad.JPEG").write_bytes(b"bad")
     sample = [Image(str(path), str(path)) for path in [*paths, tmp_path / "bad.JPEG"]]
     recipe = Recipe(image_size=64)
@@ -256,7 +256,7 @@ def test_a_folder_named_like_a_palette_is_refused(tmp_path):
 
 @pytest.mark.parametrize("seed", [-1, 2**31 - 1, 3_000_000_000, 10**30])
 def test_any_seed_learns_a_palette(seed):
-    pixels = helper_photos.picture(1).reshape(-1, 3)[::20]
+    pixels = helper_photos.make_image(1).reshape(-1, 3)[::20]
     assert palettes.learn(pixels, 4, seed) == palettes.learn(pixels, 4, seed)
 
 
@@ -348,7 +348,7 @@ def test_the_name_of_a_palette_does_not_change_the_fingerprint():
 
 
 def test_a_recipe_with_a_palette_from_a_file():
-    rgb = helper_photos.picture(5)
+    rgb = helper_photos.make_image(5)
     _, labels = transform(helper_photos.png(rgb), Recipe(palette=FLAG))
     assert labels.max() < len(FLAG)
     assert len(np.unique(labels)) > 2

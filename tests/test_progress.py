@@ -32,7 +32,7 @@ def test_a_line_has_the_progress_the_rate_and_the_time_left(images: int, seconds
 def make_shards(tmp_path: Path) -> int:
     """Writes two shards of 9 images, one of which is rejected, and shows progress."""
     output = str(tmp_path / "out")
-    helper_photos.folder(tmp_path / "images", 8)
+    helper_photos.make_image_folder(tmp_path / "images", 8)
     (tmp_path / "images/n00000000/empty.JPEG").write_bytes(b"")
     listed = progress.count_images(images([str(tmp_path / "images")], output), "listing")
     shards = make_plan(listed, Sharding(val_fraction=0, num_shards=2), output)

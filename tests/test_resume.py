@@ -364,7 +364,7 @@ def test_a_complete_run_is_not_changed(
     stdout = capsys.readouterr().out
     assert "ended with epoch 3: nothing to do; train longer with" in stdout
     assert "trainer.epochs=MORE" in stdout
-    assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
+    assert [epoch.number for epoch in summary.history] == [1, 2, 3]
     assert snapshot(undisturbed) == before
 
 
@@ -374,14 +374,14 @@ def test_a_run_that_patience_ended_stays_ended(
     losses = iter([3.0, 1.0, 2.0, 1.5, 0.5])
     monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5, 0.5, 0.5, 20.0))
     settings = ["trainer.epochs=5", "trainer.patience=2"]
-    assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
+    assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).history] == [1, 2, 3, 4]
     assert "ended      after epoch 4 of 5: no improvement in trainer.patience=2" in capsys.readouterr().out
     run(shared_dataset, tmp_path, *settings)
     stdout = capsys.readouterr().out
     assert "ended with epoch 4: no improvement in trainer.patience=2 epochs; train longer with" in stdout
     assert "trainer.patience=MORE" in stdout
     more = run(shared_dataset, tmp_path, "trainer.epochs=5", "trainer.patience=4")
-    assert [epoch.number for epoch in more.epochs] == [1, 2, 3, 4, 5]
+    assert [epoch.number for epoch in more.history] == [1, 2, 3, 4, 5]
 
 
 def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> 
     dataset = ShardedDataset.open(str(shared_dataset))
     manifest = dataclasses.replace(dataset.manifest, fingerprint="f" * 16)
     other = dataclasses.replace(dataset, manifest=manifest)
-    with pytest.raises(UsageError, match=r"has the fingerprint .* began with"):
+    with pytest.raises(UsageError, match=r"has the dataset fingerprint .* began with"):
         train(configure(shared_dataset), other, undisturbed)
 
 

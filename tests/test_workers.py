@@ -26,7 +26,7 @@ from preprocess.sources import Image, images
 @pytest.fixture
 def planned(tmp_path: Path) -> list[Shard]:
     """Two shards of eight images in all."""
-    helper_photos.folder(tmp_path / "images", 8)
+    helper_photos.make_image_folder(tmp_path / "images", 8)
     sources = images([str(tmp_path / "images")], str(tmp_path / "out"))
     return make_plan(sources, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))
 
@@ -186,9 +186,9 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV"])
 def test_a_worker_process_that_is_killed_by_an_image(how: str, tmp_path: Path) -> None:
     """The error contains the image. Without the image, the same command completes the same dataset."""
-    helper_photos.folder(tmp_path / "images", 40)
+    helper_photos.make_image_folder(tmp_path / "images", 40)
     poison = tmp_path / "images/n00000001/poison.jpg"
-    poison.write_bytes(helper_photos.jpeg(helper_photos.picture(99, 333, 222)))
+    poison.write_bytes(helper_photos.jpeg(helper_photos.make_image(99, 333, 222)))
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(

@@ -41,7 +41,7 @@ class RunHistory:
     Attributes:
       name: name in the table and in the picture.
       settings: flat, `group.key` to value.
-      fingerprint: fingerprint of the dataset.
+      fingerprint: the dataset fingerprint.
       rows: rows of history.csv.
     """
 

@@ -55,7 +55,8 @@ class Evaluation:
     """The results of evaluating a network on a split.
 
     Attributes:
-      subject: the first fields of evaluation.json: network, root, fingerprint, split and examples.
+      subject: the first fields of evaluation.json: network, root, fingerprint (of the dataset),
+        split and examples.
       dataset: the evaluated dataset.
       rows: scores of the network, then of the baselines, by name.
       line_widths: scores of the network by line width in pixels.
