@@ -129,7 +129,7 @@ def test_the_guard_detects_connections_and_files(machine: IsolatedMachine) -> No
         assert "unreachable" in machine.run("-c", code).stderr
         with pytest.raises(AssertionError):
             machine.assert_untouched()
-        (machine.hook / "asked").unlink()
+        (machine.hook / "network.log").unlink()
     machine.run("-c", "from pathlib import Path; Path.home().joinpath('.cache').mkdir()")
     with pytest.raises(AssertionError, match="left in home"):
         machine.assert_untouched()

@@ -39,7 +39,7 @@ def make_shards(tmp_path: Path) -> int:
     with progress.show_progress(output, 9, set()):
         for shard in shards:
             write_shard(shard, Recipe(image_size=32), "none", output)
-    return sum(shard.images for shard in shards)
+    return sum(shard.num_images for shard in shards)
 
 
 def test_a_log_gets_a_line_per_interval(

@@ -154,7 +154,7 @@ def test_both_splits_may_have_the_same_key(tmp_path):
         path = tmp_path / "images" / split / "cats/1.jpg"
         path.parent.mkdir(parents=True)
         path.write_bytes(helper_photos.jpeg(helper_photos.make_image(seed)))
-    recipe, layout, output = Recipe(image_size=32), Sharding(split="folder"), str(tmp_path / "dataset")
+    recipe, layout, output = Recipe(image_size=32), Sharding(split_by="folder"), str(tmp_path / "dataset")
     for shard in make_plan(sources.images([str(tmp_path / "images")], output), layout, output):
         write_shard(shard, recipe, layout.compression, output)
     receipts.write_manifest(output, receipts.load(output), recipe, layout, ["images"])

@@ -86,7 +86,7 @@ def find_runs(directories: list[Path]) -> list[RunHistory]:
     ]
 
 
-def table(runs: list[RunHistory]) -> str:
+def format_table(runs: list[RunHistory]) -> str:
     """Formats one row per run, at most `MAX_COLUMNS` wide, with the settings that are not the same in all."""
     names = [_shorten(run.name) for run in runs]
     steps = [f"{int(run.rows[-1]['step']):,}" if run.rows else "-" for run in runs]
@@ -139,7 +139,7 @@ def compare(argv: Sequence[str]) -> str:
     if not paths or any(path.startswith("-") for path in paths):
         raise UsageError(f"type {USAGE}")
     runs = find_runs([Path(parse_path(path)) for path in paths])
-    print(table(runs), flush=True)
+    print(format_table(runs), flush=True)
     started = {run.name: run for run in runs if run.rows}
     if not started:
         raise WorkError("no epoch has ended in any of these runs: there are no curves to draw yet")

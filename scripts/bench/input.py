@@ -37,7 +37,7 @@ from linewash.arguments import Parser, at_least, local_path, run
 from training.errors import UsageError
 
 
-def time_loader(loader: Loader, data: BenchmarkDataset, workers: int, epochs: int) -> dict[str, float]:
+def measure_loader(loader: Loader, data: BenchmarkDataset, workers: int, epochs: int) -> dict[str, float]:
     """Returns images per second and CPU time per image in µs: medians over `epochs`, after one to warm up."""
     epoch = loader.open(data, workers)
     rates, costs = [], []
@@ -127,7 +127,7 @@ def work(args: argparse.Namespace) -> int:
     if args.variant:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
         data = BenchmarkDataset(args.dataset, Manifest.load(args.dataset), Path(args.folder), args.batch_size)
-        print(json.dumps(time_loader(LOADERS[args.variant], data, int(args.workers), args.epochs)))
+        print(json.dumps(measure_loader(LOADERS[args.variant], data, int(args.workers), args.epochs)))
         return 0
     if args.dataset:
         try:

@@ -54,11 +54,12 @@ def work(args: argparse.Namespace) -> int:
     images = [Image(path.name, f"far:/{path}") for path in paths]
     started = time.monotonic()
     sequential = [read_image(image) for image in images]
-    middle = time.monotonic()
+    prefetch_started = time.monotonic()
     prefetched = [data for _, data in read_images(images)]
     ended = time.monotonic()
     assert prefetched == sequential, "prefetching must keep the images and their order"
-    sequential_rate, prefetched_rate = len(images) / (middle - started), len(images) / (ended - middle)
+    sequential_rate = len(images) / (prefetch_started - started)
+    prefetched_rate = len(images) / (ended - prefetch_started)
     print(f"{len(images)} images, {args.delay:g} ms per request")
     print(
         f"one at a time: {sequential_rate:.0f} images/s; "

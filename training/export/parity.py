@@ -60,7 +60,7 @@ class Parity:
         )
 
 
-def table(rows: list[Parity]) -> str:
+def format_table(rows: list[Parity]) -> str:
     """Returns one line per format, below the headings of the columns."""
     lines = [f"{'format':13}{'MB':>8}{'max |Δp|':>12}{'argmax equal':>15}{'ms per 128 px':>16}"]
     for row in rows:
