@@ -54,8 +54,8 @@ class Sharding:
         """Returns the range of hashes of a split's images, as (low, high) with `high` excluded."""
         if self.split_by != "hash":
             return 0, 2**HASH_BITS
-        boundary = int(self.val_fraction * 2**HASH_BITS)
-        return (0, boundary) if split == "val" else (boundary, 2**HASH_BITS)
+        val_hash_end = int(self.val_fraction * 2**HASH_BITS)
+        return (0, val_hash_end) if split == "val" else (val_hash_end, 2**HASH_BITS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,8 @@ def make_plan(
     Raises:
       SourceError: two images have the same key, a split has no image, or see `open_image_index`.
     """
-    boundary = sharding.hash_range("val")[1]
-    settings = (sharding.seed, subset, sharding.split_by, boundary, sharding.keys_with_input)
+    val_hash_end = sharding.hash_range("val")[1]
+    settings = (sharding.seed, subset, sharding.split_by, val_hash_end, sharding.keys_with_input)
     with open_image_index(images, *settings) as index:
         _check_splits(index, sharding)
         return [shard for split in SPLITS for shard in _plan_split(index, split, sharding, output)]

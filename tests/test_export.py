@@ -358,7 +358,7 @@ def test_a_format_that_differs_from_keras_leaves_no_files(
         error = {"difference": np.eye(8)[0], "nan": np.nan}[wrong]
         return lambda drawings: runner(drawings) + 0.1 * error
 
-    monkeypatch.setitem(parity.OPEN, "keras", opened)
+    monkeypatch.setitem(parity.OPENERS, "keras", opened)
     out = tmp_path / "exports/export"
     stderr = error_of(capsys, 1, f"run={run_dir}", f"out={out}", "formats=keras")
     assert "the keras export differs from Keras: probabilities by up to" in stderr
