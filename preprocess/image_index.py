@@ -99,8 +99,8 @@ def open_image_index(
       images: the images that were found. One whose `split` is set is assigned to it.
       seed: the seed of the order, the splits and the subset.
       subset: which images are used.
-      split_by: `hash`: an image with a hash below `val_hash_end` is in val, others are in train; `folder`: the
-        first folder of the key, train or val, is the split, and is removed from the key.
+      split_by: `hash`: an image with a hash below `val_hash_end` is in val, others are in train; `folder`:
+        the first folder of the key, train or val, is the split, and is removed from the key.
       val_hash_end: the end of the range of hashes of val, in 0..2^64.
       keys_with_input: whether keys begin with the name of the input that the image was found by.
 

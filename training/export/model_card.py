@@ -209,8 +209,8 @@ def _parity(rows: list[Parity]) -> str:
     return (
         _table(["format", "MB", "max abs Δp", "argmax equal", "ms per drawing of 128 px"], cells)
         + f"\nEach file was compared with Keras on drawings of several sizes: no probability may differ by "
-        f"more than {MAX_DIFFERENCE:g}, and at least {MIN_EQUAL_FRACTION:.1%} of the pixels must get the same "
-        "colour. Times are medians on the CPU of the machine that made the export.\n\n"
+        f"more than {MAX_DIFFERENCE:g}, and at least {MIN_EQUAL_FRACTION:.1%} of the pixels must get the "
+        "same colour. Times are medians on the CPU of the machine that made the export.\n\n"
         "All files compute in float32, and accept any batch size and any image size.\n"
     )
 
