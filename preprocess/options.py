@@ -154,8 +154,7 @@ def _add_sharding(add: Callable[..., Any]) -> None:
     add("--val_fraction", type=float, default=0.05, metavar="F",
         help="fraction of the images in the val split [0.05]")
     add("--num_shards", type=int, default=0, metavar="N",
-        help="number of train shards [one per 1,024 images, at least 32 for small datasets (one per 64 "
-             "images below 2,048)]")
+        help="number of train shards [one per 64 images up to 32 shards; above 32,768 images one per 1,024]")
     add("--compression", choices=["none", "gzip"], default="none", help="compression of the shards [none]")
     add("--seed", type=int, default=0, metavar="N", help="seed of the split and of the order of images [0]")
     add("--keys_with_input", action="store_true",

@@ -72,6 +72,7 @@ EXCEPTED = {
     "pip install --constraint scripts/constraints.txt --editable '.[export]'": NETWORK,
     "pip install --editable '.[demo]'": NETWORK,
     "pip install '.[preprocess]'": NETWORK,
+    "pip install '.[gpu]'": NETWORK,
     "pip install '.[preprocess,aws]'": NETWORK,
     "pip install '.[onnx]'": NETWORK,
     "pip install '.[bench,demo]'": NETWORK,
@@ -79,6 +80,9 @@ EXCEPTED = {
     "python scripts/bench/input.py": "needs the loaders of the extra bench",
     "python scripts/bench/step.py": "test_bench.py::test_steps_and_inference_are_measured",
     "python scripts/bench/inference.py": "test_bench.py::test_steps_and_inference_are_measured",
+    "python scripts/bench/epochs.py --images photos": (
+        "test_bench.py::test_every_variant_of_n_epochs_is_measured"
+    ),
     "python scripts/bench/epochs.py --images photos --train unet": (
         "test_bench.py::test_every_variant_of_n_epochs_is_measured"
     ),
@@ -105,6 +109,7 @@ SHORT = "trainer.epochs=1 trainer.steps_per_epoch=1 trainer.batch_size=8 trainer
 # Shell patterns of the arguments after `python`, and the arguments that are appended. The first match counts.
 SMALLER = {
     "-m training --help*": "",
+    "-m training run=*trainer.epochs=60*": "trainer.epochs=2",
     "-m training run=*": "",
     # XLA takes a minute to compile on a CPU.
     "-m training *experiment=imagenet100*": (
@@ -331,8 +336,9 @@ def settings_table() -> str:
             tail += itertools.takewhile(lambda text: text.startswith(" " * 20), lines[number + 1 :])
             sentence = " ".join(" ".join(tail).split())
             name = f"`{setting[1]}`" + (f" (`model={model}`)" if model not in ("", "unet") else "")
+            default = "(required)" if sentence.endswith(" (required)") else setting[2]
             if (setting[1], sentence) not in listed:
-                rows.append(f"| {name} | {setting[2]} | {sentence} |")
+                rows.append(f"| {name} | {default} | {sentence.removesuffix(' (required)')} |")
             listed.add((setting[1], sentence))
     return "\n".join(rows)
 

@@ -397,8 +397,8 @@ class TrainerConfig(Settings):
     )
     strategy: str = field(
         metadata=describe(
-            "one device; mirrored: all GPUs of this machine; multi_worker: all GPUs of the machines in "
-            "TF_CONFIG",
+            "one: one device; mirrored: all GPUs of this machine; multi_worker: all GPUs of the machines "
+            "in TF_CONFIG",
             one_of("one", "mirrored", "multi_worker"),
         )
     )
