@@ -117,7 +117,7 @@ def test_some_formats_of_the_last_checkpoint(
     assert main(argv) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "look"]
+    assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "written"]
     assert max(map(len, out.splitlines()[:-1])) <= 80
     assert ExportMetadata.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
     assert not (tmp_path / "empty/saved_model").exists()

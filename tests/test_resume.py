@@ -43,7 +43,6 @@ from training.loop.lock import lock_run_directory
 from training.loop.signals import Interrupted, StopSignals
 from training.loop.train import Summary, train
 from training.metrics.scores import Scores
-from training.run import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -567,7 +566,7 @@ def test_a_full_disk_is_reported_with_the_command_to_continue(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifacts.history, "to_csv", full)
+    monkeypatch.setattr("training.run.history.to_csv", full)
     argv = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
     assert main(argv) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
