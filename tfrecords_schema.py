@@ -406,7 +406,7 @@ class ShardReceipt:
     """Marks a shard as finished and records its content, recipe and images.
 
     Attributes:
-      fingerprint: digest of the recipe.
+      fingerprint: the recipe fingerprint, a digest of the recipe.
       images_digest: digest of the keys planned for the shard, including those later rejected.
       label_histogram: number of pixels per label, [K].
       edge_pixels: number of ones in all edge maps.
@@ -467,7 +467,7 @@ class Manifest:
     Attributes:
       schema_version: version of this format.
       tool: name and version of the program that wrote the dataset.
-      fingerprint: digest of the recipe.
+      fingerprint: the recipe fingerprint, a digest of the recipe.
       images_digest: digest of all planned keys, including those later rejected.
       image_size: S, the side of all maps in pixels; a multiple of 8.
       label_dtype: dtype of the label maps; uint16 is little-endian.
@@ -522,7 +522,7 @@ class Manifest:
 
     @property
     def dataset_fingerprint(self) -> str:
-        """Digest of the recipe and of all shards. Datasets with equal fingerprints have equal shards."""
+        """Digest of the recipe and of all shards. Equal dataset fingerprints mean equal shards."""
         digest = hashlib.sha256(self.fingerprint.encode())
         for name in sorted(self.splits):
             for shard in self.splits[name].shards:

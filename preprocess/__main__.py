@@ -80,9 +80,9 @@ def _is_single_line(record: logging.LogRecord) -> bool:
 def _summary_text(summary: Summary, output: str) -> str:
     manifest = summary.manifest
     lines = []
-    if summary.images:
-        rate = summary.images / max(summary.seconds, 1e-9)
-        lines.append(f"{summary.images:,} images in {summary.seconds:.1f} s ({rate:,.0f} images/s)")
+    if summary.num_images:
+        rate = summary.num_images / max(summary.seconds, 1e-9)
+        lines.append(f"{summary.num_images:,} images in {summary.seconds:.1f} s ({rate:,.0f} images/s)")
     else:
         lines.append("Nothing to do: the dataset is complete.")
     if manifest.rejects:

@@ -12,9 +12,9 @@ import simplejpeg
 from preprocess.file_types import JPEG_MAGIC, PNG_MAGIC
 from preprocess.jpeg_segments import (
     MAX_SCANS,
+    count_scans_and_length,
     exif_orientation,
     jpeg_shape,
-    scans_and_end,
     tiff_orientation,
 )
 from preprocess.rejects import Rejected
@@ -155,10 +155,10 @@ def _decode_jpeg(data: bytes, min_side: int, max_pixels: int, reduced: bool) -> 
 
 
 def _check_scans(data: bytes) -> None:
-    scans, end = scans_and_end(data)
+    scans, length = count_scans_and_length(data)
     if scans > MAX_SCANS:
         raise Rejected("corrupt", f"over {MAX_SCANS} scans")
-    if not end:
+    if not length:
         raise Rejected("truncated", "JPEG without an end marker")
 
 
@@ -167,17 +167,17 @@ def _without_black(cmyk: np.ndarray) -> np.ndarray:
     return cv2.multiply(cmyk[..., :3], cmyk[..., 3:].repeat(3, axis=2), scale=1 / 255)
 
 
-def _decode_unusual_jpeg(data: bytes, fault: str) -> np.ndarray:
+def _decode_unusual_jpeg(data: bytes, error_text: str) -> np.ndarray:
     """Decodes a JPEG that simplejpeg does not support or warns about.
 
     Args:
       data: the bytes of the file.
-      fault: the error of simplejpeg.
+      error_text: the error or warning of simplejpeg.
     """
-    if "Premature end" in fault or not scans_and_end(data)[1]:
-        raise Rejected("truncated", fault)
-    if "Corrupt JPEG data" in fault and "extraneous bytes" not in fault:
-        raise Rejected("corrupt", fault)
+    if "Premature end" in error_text or not count_scans_and_length(data)[1]:
+        raise Rejected("truncated", error_text)
+    if "Corrupt JPEG data" in error_text and "extraneous bytes" not in error_text:
+        raise Rejected("corrupt", error_text)
     return _decode_any(data)  # stray bytes between segments are harmless, and OpenCV knows more subsamplings
 
 

@@ -89,8 +89,8 @@ def open_image_index(
     images: Iterable[Image],
     seed: int,
     subset: Subset,
-    split: str,
-    boundary: int,
+    split_by: str,
+    val_hash_end: int,
     keys_with_input: bool = False,
 ) -> Iterator[ImageIndex]:
     """Reads all images, selects the subset, and assigns each image to its split.
@@ -99,9 +99,9 @@ def open_image_index(
       images: the images that were found. One whose `split` is set is assigned to it.
       seed: the seed of the order, the splits and the subset.
       subset: which images are used.
-      split: `hash`: an image with a hash below `boundary` is in val, others are in train; `folder`: the first
-        folder of the key, train or val, is the split, and is removed from the key.
-      boundary: the end of the range of hashes of val, in 0..2^64.
+      split_by: `hash`: an image with a hash below `val_hash_end` is in val, others are in train; `folder`:
+        the first folder of the key, train or val, is the split, and is removed from the key.
+      val_hash_end: the end of the range of hashes of val, in 0..2^64.
       keys_with_input: whether keys begin with the name of the input that the image was found by.
 
     Raises:
@@ -114,7 +114,7 @@ def open_image_index(
         try:
             for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", _TABLE, "BEGIN"):
                 database.execute(statement)
-            rows = _rows(images, seed, split, boundary, keys_with_input)
+            rows = _rows(images, seed, split_by, val_hash_end, keys_with_input)
             if subset.fraction < 1:
                 end = int(subset.fraction * 2**HASH_BITS).to_bytes(8, "big")
                 rows = (row for row in rows if row[2] < end)
@@ -147,14 +147,14 @@ _Row = tuple[str, bytes, bytes, str, str, bytes, int, int, str, str]
 
 
 def _rows(
-    images: Iterable[Image], seed: int, split: str, boundary: int, keys_with_input: bool
+    images: Iterable[Image], seed: int, split_by: str, val_hash_end: int, keys_with_input: bool
 ) -> Iterator[_Row]:
     """Yields the table row of each image."""
     folders: dict[str, Image] = {}  # top-level folder → its first image
     unassigned: Image | None = None  # the first image that is in no folder of a split
     for image in images:
         key, image_split = image.key, image.split
-        if split == "folder" and image_split is None:
+        if split_by == "folder" and image_split is None:
             folder, _, key = image.key.partition("/")
             folders.setdefault(folder, image)
             image_split = _SPLIT_FOLDERS.get(folder.lower())
@@ -164,7 +164,7 @@ def _rows(
         if keys_with_input and image.input:
             key = f"{image.input}/{key}"
         key_hash = hash_key(seed, key)
-        image_split = image_split or ("val" if key_hash < boundary else "train")
+        image_split = image_split or ("val" if key_hash < val_hash_end else "train")
         subset_hash = hash_key(seed, key, "subset").to_bytes(8, "big")
         path = image.path.encode("utf-8", "surrogatepass")  # a path may contain any bytes
         yield (

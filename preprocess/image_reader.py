@@ -14,11 +14,13 @@ from preprocess.rejects import Rejected
 from preprocess.sources import Image
 from preprocess.storage import files
 
-UNREADABLE = "unreadable"  # the reject reason if storage fails, not the image
+# The reject reason of images whose bytes cannot be read, because storage fails or the file is gone. In a tar,
+# also of links that lead out of it, sparse files and other members that are not regular files (see `tars`).
+UNREADABLE = "unreadable"
 MAX_ATTEMPTS = 3
-FIRST_PAUSE_SECONDS = 0.2  # before the second attempt, doubled before the third
-EXTRA_BYTES = 64 << 20  # allowed in a file in addition to its pixels
-IMAGES_AHEAD = 16  # read at the same time from remote storage, whose latency is high
+FIRST_PAUSE_SECONDS = 0.2  # before the second attempt; it is doubled before the third
+EXTRA_BYTES = 64 << 20  # that a file may have in addition to its pixels
+CONCURRENT_READS = 16  # from remote storage, whose latency is high
 
 
 def max_file_bytes(max_pixels: int) -> int:
@@ -35,8 +37,8 @@ def read_images(
 ) -> Iterator[tuple[Image, bytes | Rejected]]:
     """Yields each image with its bytes, or with the reason why it is rejected, in the given order.
 
-    Reads `IMAGES_AHEAD` images at the same time if the first one is remote. Does not read files that are too
-    large for an image of `max_pixels`.
+    Reads `CONCURRENT_READS` images at the same time if the first one is remote. Does not read files that are
+    too large for an image of `max_pixels`.
     """
     read = partial(_read_or_reject, max_bytes=max_file_bytes(max_pixels))
     images = iter(images)
@@ -47,9 +49,9 @@ def read_images(
         yield first, read(first)
         yield from ((image, read(image)) for image in images)
         return
-    with ThreadPoolExecutor(IMAGES_AHEAD, thread_name_prefix="read") as pool:
+    with ThreadPoolExecutor(CONCURRENT_READS, thread_name_prefix="read") as pool:
         pending: deque[tuple[Image, Future[bytes | Rejected]]] = deque()
-        for image in [first, *islice(images, IMAGES_AHEAD - 1)]:
+        for image in [first, *islice(images, CONCURRENT_READS - 1)]:
             pending.append((image, pool.submit(read, image)))
         while pending:
             image, future = pending.popleft()
@@ -63,8 +65,8 @@ def read_image(image: Image, max_bytes: int = max_file_bytes(DEFAULT.max_pixels)
     """Returns the bytes of an image.
 
     Raises:
-      Rejected: with the image's own fault; with `too_large` if it has more than `max_bytes`, without reading
-        it; or with `UNREADABLE` if it cannot be read in `MAX_ATTEMPTS` attempts.
+      Rejected: with the reason in `image.fault`, if there is one; with `too_large` if it has more than
+        `max_bytes`, without reading it; or with `UNREADABLE` if it cannot be read in `MAX_ATTEMPTS` attempts.
     """
     if image.fault:
         reason, _, detail = image.fault.partition(": ")

@@ -58,7 +58,7 @@ class Summary:
     """The result of a finished job: the manifest, and the work of this run."""
 
     manifest: Manifest
-    images: int  # converted or rejected in this run
+    num_images: int  # converted or rejected in this run
     seconds: float
     skipped: Skipped = dataclasses.field(default_factory=Skipped)  # files that are not images
 
@@ -96,7 +96,7 @@ def run(options: Options) -> Summary | None:
         seconds = time.monotonic() - start
         manifest = _finish(options, shards)
         files.remove_folder(options.output, files.WORK_DIR)
-        return Summary(manifest, sum(shard.images for shard in unfinished), seconds, skipped)
+        return Summary(manifest, sum(shard.num_images for shard in unfinished), seconds, skipped)
 
 
 def _find_images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
@@ -143,7 +143,7 @@ def _learn_palette(options: Options, num_colors: int, sample: list[sources.Image
         current_image = ""
 
     try:
-        return palettes.learn_from(images(), options.recipe, num_colors, options.sharding.seed)
+        return palettes.learn_from_images(images(), options.recipe, num_colors, options.sharding.seed)
     except MemoryError:
         raise JobError(f"there is not enough memory to learn the palette{current_image}") from None
 
@@ -152,7 +152,7 @@ def _write_shards(options: Options, unfinished: list[Shard], finished: set[str])
     """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest."""
     for name in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in unfinished)]:
         files.remove(options.output, name)
-    num_images = sum(shard.images for shard in unfinished)
+    num_images = sum(shard.num_images for shard in unfinished)
     old_receipts = {ShardReceipt.name(name) for name in finished}
     with progress.show_progress(options.output, num_images, old_receipts):
         try:
@@ -191,8 +191,9 @@ def _run_with_retries(options: Options, shards: list[Shard]) -> None:
 
 def _advice(deaths: list[WorkerDiedError]) -> str:
     """Returns what to do when workers died: move an image out of the input, or use less memory."""
-    current = [death.current_image for death in deaths if death.current_image]
-    images = Counter(each.image for each in current if each.image)
+    images = Counter(
+        death.current_image.image for death in deaths if death.current_image and death.current_image.image
+    )
     for image, times in images.most_common(1):
         if times > 1:
             location = describe_location(image)
@@ -225,7 +226,7 @@ def _run_locally(options: Options, shards: list[Shard]) -> None:
         try:
             local.run(_build_pipeline(options, shards, beam_options, local.runner(beam_options), queue))
         except WorkerDiedError as e:
-            raise WorkerDiedError(e.process, e.code, queue.current_image(e.process)) from None
+            raise WorkerDiedError(e.pid, e.code, queue.current_image(e.pid)) from None
 
 
 def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
@@ -280,7 +281,7 @@ def _finish(options: Options, shards: list[Shard]) -> Manifest:
     if missing := names - receipts.finished_shards(options.output, existing, shards):
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, existing)
-    _check_rejects(options, existing, sum(shard.images for shard in shards))
+    _check_rejects(options, existing, sum(shard.num_images for shard in shards))
     try:
         return receipts.write_manifest(
             options.output, existing, options.recipe, options.sharding, _patterns(options)
@@ -298,7 +299,7 @@ def _patterns(options: Options) -> list[str]:
 
 
 def _check_rejects(options: Options, existing: receipts.Receipts, num_images: int) -> None:
-    reasons = receipts.rejected(existing)
+    reasons = receipts.count_rejects(existing)
     num_examples = num_images - reasons.total()
     if reasons.total() > options.max_reject_fraction * num_images or not num_examples:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())

@@ -49,7 +49,7 @@ def exif_orientation(data: bytes) -> int:
     return 1
 
 
-def scans_and_end(data: bytes) -> tuple[int, int]:
+def count_scans_and_length(data: bytes) -> tuple[int, int]:
     """Returns the number of scans of a JPEG and its length in bytes, or 0 bytes if it has no end marker.
 
     Data after the end marker (a film, more images, an archive) is ignored. Markers of embedded thumbnails are
@@ -69,7 +69,11 @@ def scans_and_end(data: bytes) -> tuple[int, int]:
 
 
 def tiff_orientation(tiff: bytes) -> int:
-    """Returns the orientation in EXIF data (a TIFF header and its tags), 1 to 8; 1 if missing or invalid."""
+    """Returns the orientation in EXIF data, 1 to 8; 1 (upright) if it is missing or invalid.
+
+    EXIF data are a TIFF header and its tags. They are in an APP1 segment of a JPEG or in the eXIf chunk of
+    a PNG.
+    """
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 10:
         return 1

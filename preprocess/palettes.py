@@ -35,7 +35,7 @@ class PaletteError(ValueError):
     """A --palette that cannot be used. The message says what was found and what was expected."""
 
 
-def learn(pixels: np.ndarray, num_colors: int, seed: int) -> Palette:
+def learn_from_pixels(pixels: np.ndarray, num_colors: int, seed: int) -> Palette:
     """Learns a palette by k-means++ in OKLab. Its colours are ordered from dark to light.
 
     Args:
@@ -60,7 +60,7 @@ def learn(pixels: np.ndarray, num_colors: int, seed: int) -> Palette:
     return Palette(f"kmeans:{num_colors}", tuple(colors))
 
 
-def learn_from(images: Iterable[Image], recipe: Recipe, num_colors: int, seed: int) -> Palette:
+def learn_from_images(images: Iterable[Image], recipe: Recipe, num_colors: int, seed: int) -> Palette:
     """Learns a palette from the pixels of images, resized and stretched by the recipe.
 
     Images that the recipe rejects are skipped.
@@ -74,7 +74,7 @@ def learn_from(images: Iterable[Image], recipe: Recipe, num_colors: int, seed: i
             if not isinstance(data, Rejected):
                 pixels = cv2.resize(to_pixels(data, recipe), _SAMPLE_SIZE, interpolation=cv2.INTER_AREA)
                 samples.append(pixels.reshape(-1, 3))
-    return learn(np.concatenate([np.zeros((0, 3), np.uint8), *samples]), num_colors, seed)
+    return learn_from_pixels(np.concatenate([np.zeros((0, 3), np.uint8), *samples]), num_colors, seed)
 
 
 def load_learnt_palette(data: bytes, path: str) -> Palette:

@@ -36,8 +36,8 @@ class Sharding:
     """
 
     seed: int = 0
-    split: SplitBy = "hash"  # hash: of the key; folder: the first folder of the key; input: the input flag
-    val_fraction: float = 0.05  # of the images, 0 to 0.9; only with split "hash"
+    split_by: SplitBy = "hash"  # hash: of the key; folder: the first folder of the key; input: the input flag
+    val_fraction: float = 0.05  # of the images, 0 to 0.9; only with split_by "hash"
     num_shards: int = 0  # of the train split; 0: chosen by the number of images
     compression: Compression = "none"
     keys_with_input: bool = False  # keys begin with the name of the input; two inputs may have the same keys
@@ -50,12 +50,12 @@ class Sharding:
         if not 0 <= self.num_shards <= 99_999:
             raise ValueError(f"num_shards must be from 0 (automatic) to 99999, got {self.num_shards}")
 
-    def hashes(self, split: str) -> tuple[int, int]:
+    def hash_range(self, split: str) -> tuple[int, int]:
         """Returns the range of hashes of a split's images, as (low, high) with `high` excluded."""
-        if self.split != "hash":
+        if self.split_by != "hash":
             return 0, 2**HASH_BITS
-        boundary = int(self.val_fraction * 2**HASH_BITS)
-        return (0, boundary) if split == "val" else (boundary, 2**HASH_BITS)
+        val_hash_end = int(self.val_fraction * 2**HASH_BITS)
+        return (0, val_hash_end) if split == "val" else (val_hash_end, 2**HASH_BITS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Shard:
     split: str
     name: str  # relative to the dataset directory
     list_path: str  # of the shard list, a JSON Lines file with one array per image
-    images: int  # their number
+    num_images: int
     images_digest: str  # of the keys
     key_bytes: int  # of the longest key
 
@@ -83,8 +83,8 @@ def make_plan(
     Raises:
       SourceError: two images have the same key, a split has no image, or see `open_image_index`.
     """
-    boundary = sharding.hashes("val")[1]
-    settings = (sharding.seed, subset, sharding.split, boundary, sharding.keys_with_input)
+    val_hash_end = sharding.hash_range("val")[1]
+    settings = (sharding.seed, subset, sharding.split_by, val_hash_end, sharding.keys_with_input)
     with open_image_index(images, *settings) as index:
         _check_splits(index, sharding)
         return [shard for split in SPLITS for shard in _plan_split(index, split, sharding, output)]
@@ -95,19 +95,19 @@ def _check_splits(index: ImageIndex, sharding: Sharding) -> None:
     total = sum(index.count(split) for split in SPLITS)
     if not total:
         raise SourceError("no image is left: widen --classes, --fraction or --limit")
-    if sharding.split == "hash" and sharding.val_fraction and empty:
+    if sharding.split_by == "hash" and sharding.val_fraction and empty:
         raise SourceError(
             f"no image of {total} went to the {empty[0]} split at --val_fraction {sharding.val_fraction}; "
             "give another fraction, --val_fraction 0 for none, or another --seed"
         )
-    if "train" in empty or (sharding.split != "hash" and empty):
+    if "train" in empty or (sharding.split_by != "hash" and empty):
         raise SourceError(f"no image of {total} is in the {empty[0]} split: nothing was found for it")
 
 
 def _plan_split(index: ImageIndex, split: str, sharding: Sharding, output: str) -> Iterator[Shard]:
     """Writes the shard lists of a split and yields its shards."""
     num_shards = _num_shards(index, sharding, split)
-    shard_lists = by_shard(index.entries(split), sharding.hashes(split), num_shards)
+    shard_lists = images_by_shard(index.entries(split), sharding.hash_range(split), num_shards)
     for number, images in enumerate(shard_lists):
         list_name = f"{files.WORK_DIR}/plan/{split}-{number:05d}.jsonl"
         lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
@@ -116,7 +116,7 @@ def _plan_split(index: ImageIndex, split: str, sharding: Sharding, output: str) 
             split=split,
             name=shard_name(split, number, num_shards, sharding.compression),
             list_path=files.join(output, list_name),
-            images=len(images),
+            num_images=len(images),
             images_digest=digest_keys(image.key for image in images),
             key_bytes=max((len(image.key.encode()) for image in images), default=1),
         )
@@ -131,7 +131,9 @@ def _num_shards(index: ImageIndex, sharding: Sharding, split: str) -> int:
     return num_shards if split == "train" else max(1, round(num_shards * num_images / num_train))
 
 
-def by_shard(entries: Iterator[Entry], hashes: tuple[int, int], num_shards: int) -> Iterator[list[Image]]:
+def images_by_shard(
+    entries: Iterator[Entry], hash_range: tuple[int, int], num_shards: int
+) -> Iterator[list[Image]]:
     """Yields the images of each shard.
 
     Args:
@@ -139,7 +141,7 @@ def by_shard(entries: Iterator[Entry], hashes: tuple[int, int], num_shards: int)
       hashes: the range of the hashes, upper end excluded. Each shard has an equal part of it.
       num_shards: the number of lists to yield; some may be empty.
     """
-    low, high = hashes
+    low, high = hash_range
     next_number = 0
     for number, group in groupby(entries, key=lambda entry: (entry.hash - low) * num_shards // (high - low)):
         yield from ([] for _ in range(next_number, number))

@@ -31,7 +31,7 @@ def to_labels(rgb: np.ndarray, palette: Palette) -> np.ndarray:
       labels [H, W] of the palette's `label_dtype`.
     """
     red, green, blue = cv2.split(rgb)
-    if num_values := grid_values(palette):
+    if num_values := num_grid_values(palette):
         for_red, for_green, for_blue = grid_tables(num_values)
         return cv2.LUT(red, for_red) + cv2.LUT(green, for_green) + cv2.LUT(blue, for_blue)
     return nearest_table(palette).look_up(red, green, blue)
@@ -53,7 +53,7 @@ def label_histogram(labels: np.ndarray, num_colors: int) -> np.ndarray:
 
 
 @lru_cache
-def grid_values(palette: Palette) -> int:
+def num_grid_values(palette: Palette) -> int:
     """Returns the number of values per channel of a grid palette; 0 for other palettes."""
     num_values = round(len(palette) ** (1 / 3))
     is_grid = 2 <= num_values <= 16 and palette.colors == Palette.grid(num_values).colors
@@ -98,15 +98,15 @@ class NearestTable:
         return self._labels.reshape(-1)[index]
 
     @property
-    def filled(self) -> int:
+    def num_filled(self) -> int:
         """The number of cells that are computed, 0 to 512."""
         return int(self._filled.sum())
 
     def _fill(self, cell: int) -> None:
         corner = np.array(np.unravel_index(cell, (8, 8, 8))) * _CELL
         red, green, blue = (np.arange(low, low + _CELL) for low in corner)
-        every = np.arange(self._colors.shape[1])
-        label_box(box_in_units(red, green, blue), self._colors, every, self._labels[cell])
+        all_labels = np.arange(self._colors.shape[1])
+        label_box(box_in_units(red, green, blue), self._colors, all_labels, self._labels[cell])
         self._filled[cell] = True
 
 

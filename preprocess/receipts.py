@@ -105,7 +105,7 @@ def check_output(output: str, receipts: Receipts, shards: list[Shard], recipe: R
     for receipt in receipts.values():
         if receipt.fingerprint != fingerprint:
             raise OutputError(
-                f"{output} holds shards of recipe {receipt.fingerprint}, and this is recipe "
+                f"{output} holds shards with the recipe fingerprint {receipt.fingerprint}, and this job has "
                 f"{fingerprint}{_recipe_difference(output, receipt.fingerprint, recipe)}: {advice}"
             )
         shard = planned.get(receipt.shard.name)
@@ -158,7 +158,7 @@ def finished_shards(output: str, receipts: Receipts, shards: list[Shard]) -> set
 
 
 def shards_with_unreadable(receipts: Receipts) -> set[str]:
-    """Returns the names of the shards with images that storage could not deliver."""
+    """Returns the names of the shards with images that were rejected as `UNREADABLE`."""
     return {
         name
         for name, receipt in receipts.items()
@@ -166,7 +166,7 @@ def shards_with_unreadable(receipts: Receipts) -> set[str]:
     }
 
 
-def rejected(receipts: Receipts) -> Counter[str]:
+def count_rejects(receipts: Receipts) -> Counter[str]:
     """Returns the number of rejected images by reason, in descending order."""
     reasons = Counter(reject.reason for receipt in receipts.values() for reject in receipt.rejects)
     return Counter(dict(reasons.most_common()))
@@ -201,7 +201,7 @@ def write_manifest(
         val_fraction=sharding.val_fraction,
         sources=sources,
         splits=dict(_splits(receipts, len(palette))),
-        rejects=dict(rejected(receipts)),
+        rejects=dict(count_rejects(receipts)),
     )
     files.write(output, MANIFEST_NAME, manifest.to_json())
     return manifest

@@ -1,4 +1,4 @@
-"""The recipe: all settings that decide pixels. Datasets with the same fingerprint have the same recipe."""
+"""The recipe: all settings that decide pixels. Equal recipe fingerprints mean equal recipes."""
 
 from __future__ import annotations
 
@@ -76,19 +76,19 @@ class Recipe:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with every setting. The name of the palette has no influence."""
+        """The recipe fingerprint: 16 hex digits that change with every setting but the palette's name."""
         return fingerprint(self.as_dict(), self.known_palette)
 
     @property
     def version_1_fingerprint(self) -> str:
-        """The fingerprint of these settings in version 1, which had no `stretch`."""
+        """The recipe fingerprint of these settings in version 1, which had no `stretch`."""
         settings = self.as_dict() | {"version": 1}
         del settings["stretch"]
         return fingerprint(settings, self.known_palette)
 
 
 def fingerprint(settings: dict[str, Any], palette: Palette) -> str:
-    """Returns the fingerprint of a recipe with the plain values `settings`."""
+    """Returns the recipe fingerprint of the plain values `settings`."""
     settings = settings | {"palette": palette.colors}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

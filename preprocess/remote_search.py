@@ -28,7 +28,7 @@ def remote_files(pattern: InputPattern, output: str, skipped: Skipped) -> Iterat
     # A folder that matches a glob stands for all files below it.
     globs = [compile_glob(text) for text in (pattern.path, f"{pattern.path}/**")] if pattern.glob else []
     named_parts = _named_parts(pattern.glob)
-    for stored in files.listing(f"{prefix}**"):
+    for stored in files.list_remote(f"{prefix}**"):
         # Some programs create an empty object for a folder, whose name ends in a slash.
         if stored.path.endswith("/") or (skip_dataset and stored.path.startswith(dataset)):
             continue

@@ -25,7 +25,7 @@ from preprocess.local_search import LocalSearch
 from preprocess.remote_search import remote_files
 from preprocess.storage import files
 from preprocess.storage.base import CONNECTIONS, StorageError
-from preprocess.tar_index import indexed_members
+from preprocess.tar_index import read_or_make_index
 from preprocess.tars import Member, TarError
 
 _BATCH_SIZE = 8 * CONNECTIONS  # files whose first bytes are read together
@@ -135,7 +135,7 @@ def _locate_images(pattern: InputPattern, output: str, skipped: Skipped) -> Iter
 
 def _tar_members(path: str, output: str, skipped: Skipped) -> Iterator[Member]:
     try:
-        yield from indexed_members(path, output, skipped)
+        yield from read_or_make_index(path, output, skipped)
     except TarError as e:
         raise SourceError(str(e)) from None
 

@@ -30,7 +30,7 @@ class _SkippedCounts(msgspec.Struct, forbid_unknown_fields=True):
     folders: dict[str, int]
 
 
-def indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Member]:
+def read_or_make_index(path: str, output: str, skipped: Skipped) -> Iterator[Member]:
     """Yields the images of a tar from its saved index. Without one, reads the tar and saves its index first.
 
     Args:
@@ -45,16 +45,16 @@ def indexed_members(path: str, output: str, skipped: Skipped) -> Iterator[Member
     with _os_error_as_tar_error(path):
         tar_bytes = files.size(path)
         name = _index_name(path, tar_bytes, files.modified(path))
-    saved = files.join(output, name)
-    if files.size(saved) < 0:
+    index_path = files.join(output, name)
+    if files.size(index_path) < 0:
         _write_index(path, output, name)
-    yield from _read_index(saved, tar_bytes, skipped)
+    yield from _read_index(index_path, tar_bytes, skipped)
 
 
 def _index_name(path: str, tar_bytes: int, modified: float) -> str:
-    """Returns the name, in the dataset, of the index of a tar in this state."""
-    state = f"{_FORMAT_VERSION} {path} {tar_bytes} {modified}".encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(state).hexdigest()[:16]
+    """Returns the name of a tar's index in the dataset: another one if the tar has another size or time."""
+    identity = f"{_FORMAT_VERSION} {path} {tar_bytes} {modified}".encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(identity).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]", "_", posixpath.basename(path), flags=re.ASCII)[:100]
     return f"{files.INDEX_DIR}/{stem}-{digest}.jsonl"
 
@@ -81,9 +81,9 @@ def _os_error_as_tar_error(path: str) -> Iterator[None]:
         raise TarError(f"cannot read {path}: {e.strerror or e}") from None
 
 
-def _read_index(saved: str, tar_bytes: int, skipped: Skipped) -> Iterator[Member]:
+def _read_index(index_path: str, tar_bytes: int, skipped: Skipped) -> Iterator[Member]:
     is_complete = False
-    with files.open_binary(saved) as lines:
+    with files.open_binary(index_path) as lines:
         for line in lines:
             entry = None if is_complete else _parse_line(line, tar_bytes)
             if isinstance(entry, Member):
@@ -95,7 +95,7 @@ def _read_index(saved: str, tar_bytes: int, skipped: Skipped) -> Iterator[Member
                 is_complete = False
                 break
     if not is_complete:
-        raise TarError(f"{saved} is damaged: remove it, and run the same command again")
+        raise TarError(f"{index_path} is damaged: remove it, and run the same command again")
 
 
 def _parse_line(line: bytes, tar_bytes: int) -> Member | Skipped | None:

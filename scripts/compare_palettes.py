@@ -58,7 +58,9 @@ def make_palette(name: str, paths: list[Path]) -> Palette:
     if kind == "grid":
         return Palette.grid(int(number or 3))
     if kind == "kmeans":
-        return palettes.learn_from([Image(str(p), str(p)) for p in paths], DEFAULT, int(number), seed=0)
+        return palettes.learn_from_images(
+            [Image(str(p), str(p)) for p in paths], DEFAULT, int(number), seed=0
+        )
     return palettes.load(name)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from conftest import make_manifest
-from helper_photos import jpeg, picture, png, with_orientation, with_size
+from helper_photos import jpeg, make_image, png, with_orientation, with_size
 from PIL import Image
 
 import tfrecords_schema as schema
@@ -144,7 +144,7 @@ def _with_text(text: bytes) -> bytes:
 
 def photos() -> Cases:
     """Returns images for preprocessing."""
-    image = picture(0, 40, 48)
+    image = make_image(0, 40, 48)
     return {
         "plain.jpg": jpeg(image),
         "grey.jpg": jpeg(image[..., 0]),

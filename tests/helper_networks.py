@@ -37,10 +37,10 @@ def write_export(directory: Path, hints: bool = False, seed: int = 0, size: int 
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, directory / "model.onnx")
-    about = ExportMetadata(
+    metadata = ExportMetadata(
         format_version=1, model="tiny", image_size=size, stride=STRIDE, hints=hints, palette=PALETTE,
         recipe={}, dataset_fingerprint="0" * 16, files={"onnx": "model.onnx"}, scores={},
         linewash_version="0.1.0",
     )  # fmt: skip
-    (directory / "export.json").write_bytes(about.to_json())
+    (directory / "export.json").write_bytes(metadata.to_json())
     return directory

@@ -18,33 +18,33 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # The code of sitecustomize, which every Python process loads.
-GUARD = """
+SITECUSTOMIZE = """
 import os, socket
 
-def _record(what):
-    with open(os.environ["LINEWASH_TEST_ASKED"], "a") as file:
-        file.write(f"{what}\\n")
+def _record(connection):
+    with open(os.environ["LINEWASH_TEST_NETWORK_LOG"], "a") as file:
+        file.write(f"{connection}\\n")
     raise OSError(101, "Network is unreachable")
 
-def _is_here(host):
+def _is_local(host):
     host = host.decode() if isinstance(host, bytes) else host
     return host in (None, "", "localhost", "0.0.0.0", "::", "::1") or host.startswith("127.")
 
 def _guard_method(name, position):
-    ordinary = getattr(socket.socket, name)
+    original = getattr(socket.socket, name)
     def guarded(self, *args):
         address = args[position] if len(args) > position else args[-1]
-        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_local(address[0]):
             _record(f"{name} {address}")
-        return ordinary(self, *args)
+        return original(self, *args)
     setattr(socket.socket, name, guarded)
 
 def _guard_function(name):
-    ordinary = getattr(socket, name)
-    def guarded(host, *args, **more):
-        if not _is_here(host):
+    original = getattr(socket, name)
+    def guarded(host, *args, **keywords):
+        if not _is_local(host):
             _record(f"{name} {host}")
-        return ordinary(host, *args, **more)
+        return original(host, *args, **keywords)
     setattr(socket, name, guarded)
 
 for name, position in (("connect", 0), ("connect_ex", 0), ("sendto", -1)):
@@ -54,16 +54,16 @@ for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
 """
 
 # Runs in a new network namespace: brings up the loopback, runs the command, writes the kernel's counters.
-INSIDE = """
+NAMESPACE_PROGRAM = """
 import fcntl, socket, struct, subprocess, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
     up = struct.pack("16sH22x", b"lo", 0x1 | 0x40)  # IFF_UP, IFF_RUNNING
     fcntl.ioctl(any_socket, 0x8914, up)  # SIOCSIFFLAGS
 code = subprocess.run(sys.argv[2:]).returncode
-with open(sys.argv[1], "w") as counted:
+with open(sys.argv[1], "w") as counters:
     for name in ("/proc/net/snmp", "/proc/net/snmp6"):
         try:
-            counted.write(open(name).read())
+            counters.write(open(name).read())
         except OSError:
             pass
 sys.exit(code)
@@ -86,7 +86,7 @@ class IsolatedMachine:
         machine = cls(*(root / name for name in ("home", "cwd", "tmp", "keep", "hook")))
         for folder in (machine.home, machine.cwd, machine.temporary, machine.output, machine.hook):
             folder.mkdir()
-        (machine.hook / "sitecustomize.py").write_text(GUARD)
+        (machine.hook / "sitecustomize.py").write_text(SITECUSTOMIZE)
         return machine
 
     @property
@@ -101,16 +101,16 @@ class IsolatedMachine:
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": f"{self.hook}{os.pathsep}{ROOT}{os.pathsep}{ROOT / 'scripts'}",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "LINEWASH_TEST_ASKED": str(self.hook / "asked"),
+            "LINEWASH_TEST_NETWORK_LOG": str(self.hook / "network.log"),
         }
 
     def command(self, *arguments: object) -> list[str]:
         """Returns `python ARGUMENTS`, in a new network namespace if the system permits one."""
-        own = [sys.executable, *map(str, arguments)]
+        command = [sys.executable, *map(str, arguments)]
         if not can_unshare():
-            return own
-        counted = self.hook / f"counted-{uuid.uuid4().hex}"
-        return ["unshare", "--net", sys.executable, "-S", "-c", INSIDE, str(counted), *own]
+            return command
+        counters = self.hook / f"counters-{uuid.uuid4().hex}"
+        return ["unshare", "--net", sys.executable, "-S", "-c", NAMESPACE_PROGRAM, str(counters), *command]
 
     def run(self, *arguments: object, timeout: int = 300) -> subprocess.CompletedProcess[str]:
         """Runs `python ARGUMENTS` to its end."""
@@ -124,10 +124,10 @@ class IsolatedMachine:
         for folder in (self.home, self.cwd, self.temporary):
             names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*"))]
             assert names == [], f"left in {folder.name}"
-        log = self.hook / "asked"
+        log = self.hook / "network.log"
         assert not log.exists(), log.read_text()
-        counted = sum(_count_unroutable(path.read_text()) for path in self.hook.glob("counted-*"))
-        assert counted == 0, "native code tried to reach another machine"
+        num_unroutable = sum(_count_unroutable(path.read_text()) for path in self.hook.glob("counters-*"))
+        assert num_unroutable == 0, "native code tried to reach another machine"
 
 
 def _count_unroutable(counters: str) -> int:

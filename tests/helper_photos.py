@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 
 
-def picture(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
+def make_image(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
     """Draws coloured discs on a gradient. Returns RGB, uint8 [height, width, 3]."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(40, 200, width, dtype=np.float32)
@@ -60,13 +60,13 @@ def with_size(data: bytes, height: int, width: int) -> bytes:
     return data[:offset] + struct.pack(">HH", height, width) + data[offset + 4 :]
 
 
-def folder(root: Path, count: int, classes: int = 3) -> Path:
+def make_image_folder(root: Path, count: int, classes: int = 3) -> Path:
     """Fills `root` with `count` JPEGs in class folders like ImageNet's, and returns it."""
     for i in range(count):
         name = f"n{i % classes:08d}"
         path = root / name / f"{name}_{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(jpeg(picture(i)))
+        path.write_bytes(jpeg(make_image(i)))
     return root
 
 

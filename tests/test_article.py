@@ -45,14 +45,14 @@ def reduce_contrast(image, low, high):
     return (low + image / 255 * (high - low)).astype(np.uint8)
 
 
-PICTURE = helper_photos.picture(1, 300, 400)
+PICTURE = helper_photos.make_image(1, 300, 400)
 NOISE = np.random.default_rng(0).integers(0, 256, PICTURE.shape, dtype=np.uint8)
 ALL_VALUES = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(12, axis=0).repeat(12, axis=1)
 KINDS = {
-    "wide": helper_photos.jpeg(helper_photos.picture(2, 150, 700)),
-    "tall": helper_photos.jpeg(helper_photos.picture(3, 700, 150)),
-    "128 px": helper_photos.jpeg(helper_photos.picture(4, 128, 128)),
-    "large": helper_photos.jpeg(helper_photos.picture(5, 1200, 1600)),
+    "wide": helper_photos.jpeg(helper_photos.make_image(2, 150, 700)),
+    "tall": helper_photos.jpeg(helper_photos.make_image(3, 700, 150)),
+    "128 px": helper_photos.jpeg(helper_photos.make_image(4, 128, 128)),
+    "large": helper_photos.jpeg(helper_photos.make_image(5, 1200, 1600)),
     "grey": helper_photos.jpeg(PICTURE[..., 0]),
     "noise": helper_photos.jpeg(NOISE),
     "rotated": helper_photos.with_orientation(helper_photos.jpeg(PICTURE), 6),
@@ -61,7 +61,7 @@ KINDS = {
     "all values": helper_photos.png(ALL_VALUES),
     **{f"contrast {low} to {high}": helper_photos.png(reduce_contrast(PICTURE, low, high))
        for low, high in ((0, 255), (1, 255), (0, 254), (3, 250), (100, 131), (17, 202))},
-    **{f"picture {seed}": helper_photos.jpeg(helper_photos.picture(seed, 200 + 7 * seed, 300))
+    **{f"picture {seed}": helper_photos.jpeg(helper_photos.make_image(seed, 200 + 7 * seed, 300))
        for seed in range(10, 20)},
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ def test_a_report_without_results_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_variant_of_n_epochs_is_measured(tmp_path: Path) -> None:
-    images, results = helper_photos.folder(tmp_path / "images", 70), tmp_path / "epochs.json"
+    images, results = helper_photos.make_image_folder(tmp_path / "images", 70), tmp_path / "epochs.json"
     result = script("bench/epochs.py", "--images", images, "--count", 70, "--json", results)
     assert result.returncode == 0, result.stderr
     rows, variants = json.loads(results.read_text())["rows"], list(epochs.VARIANTS)

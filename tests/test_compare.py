@@ -10,7 +10,7 @@ import pytest
 from helper_hostile import plain_run
 from PIL import Image
 
-from training.compare import MAX_COLUMNS, find_runs, main, table
+from training.compare import MAX_COLUMNS, find_runs, format_table, main
 
 
 def write_run(
@@ -43,7 +43,7 @@ def test_table_shows_differing_settings_and_best_epochs(tmp_path: Path) -> None:
     write_run(tmp_path / "sweep/2", [2.0, 1.0, 1.5])
     write_run(tmp_path / "sweep/10", [3.0, 2.5], rate=0.1, val=False)
     write_run(tmp_path / "sweep/11", [], name="adamw")
-    assert table(find_runs([tmp_path / "sweep"])).splitlines() == [
+    assert format_table(find_runs([tmp_path / "sweep"])).splitlines() == [
         "run  steps  best   loss  accuracy  settings",
         "2    3,600     2  1.000     0.750  optimizer.name=muon  learning_rate=0.01",
         "10   2,400     2  2.500     0.375  optimizer.name=muon  learning_rate=0.1",
@@ -56,7 +56,7 @@ def test_table_fits_80_columns(tmp_path: Path) -> None:
         write_run(tmp_path / "a" / ("long" * 20), [1.0], widths=tuple(range(100, 120))),
         write_run(tmp_path / "b", [123456.0], name="x" * 90, fingerprint="0" * 16),
     ]
-    lines = table(find_runs(runs)).splitlines()
+    lines = format_table(find_runs(runs)).splitlines()
     assert max(map(len, lines)) <= MAX_COLUMNS
     assert lines[1].startswith("…onglong")
     assert "same dataset" in lines[-1]
@@ -64,7 +64,7 @@ def test_table_fits_80_columns(tmp_path: Path) -> None:
 
 def test_equal_runs_have_no_differing_settings(tmp_path: Path) -> None:
     runs = find_runs([write_run(tmp_path / name, [1.0]) for name in ("one", "two")])
-    assert table(runs).splitlines()[1:] == [
+    assert format_table(runs).splitlines()[1:] == [
         "one  1,200     1  1.000     0.750",
         "two  1,200     1  1.000     0.750",
     ]

@@ -11,7 +11,7 @@ compare = partial(run_main, compare_palettes.main)
 
 
 def test_larger_and_learned_palettes_have_smaller_differences(tmp_path):
-    folder = helper_photos.folder(tmp_path / "images", 6)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 6)
     sheet = tmp_path / "palettes.png"
     argv = ("--images", folder, "--palettes", "grid:3", "grid:6", "kmeans:27", "--output", sheet)
     result = run_script("compare_palettes.py", *argv)
@@ -24,6 +24,6 @@ def test_larger_and_learned_palettes_have_smaller_differences(tmp_path):
 
 def test_each_fault_is_one_sentence(tmp_path):
     assert compare("--images", tmp_path).stderr == f"compare_palettes: no usable image in {tmp_path}\n"
-    folder = helper_photos.folder(tmp_path / "images", 1)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 1)
     result = compare("--images", folder, "--palettes", "grid:99")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)

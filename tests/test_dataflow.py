@@ -93,7 +93,7 @@ def cloud(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", env["STORAGE_EMULATOR_HOST"])
         bucket = google_storage.Client.create_anonymous_client().create_bucket(BUCKET)
-        for path in helper_photos.folder(folder / "images", 40).rglob("*.JPEG"):
+        for path in helper_photos.make_image_folder(folder / "images", 40).rglob("*.JPEG"):
             name = f"images/{path.relative_to(folder / 'images').as_posix()}"
             bucket.blob(name).upload_from_filename(path)
         yield Cloud(bucket, handler, env, f"http://localhost:{api.server_port}")
@@ -283,7 +283,7 @@ def test_missing_source_files_are_an_error(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_a_worker_needs_only_the_wheel(tmp_path):
     """A worker runs in an environment with the wheel, without a checkout and without TensorFlow."""
-    images = helper_photos.folder(tmp_path / "images", 60)
+    images = helper_photos.make_image_folder(tmp_path / "images", 60)
     args = ["--input", images, "--image_size", 64, "--num_shards", 4]
     assert preprocess(*args, "--output", tmp_path / "local").returncode == 0
     python = bare_environment(tmp_path / "venv", worker_wheel.build_wheel(str(tmp_path)))

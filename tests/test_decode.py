@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 from preprocess.decode import decode
-from preprocess.jpeg_segments import exif_orientation, jpeg_shape, scans_and_end
+from preprocess.jpeg_segments import count_scans_and_length, exif_orientation, jpeg_shape
 from preprocess.rejects import Rejected
 
-IMAGE = helper_photos.picture(1, height=150, width=200)
+IMAGE = helper_photos.make_image(1, height=150, width=200)
 JPEG = helper_photos.jpeg(IMAGE)
 
 
@@ -58,7 +58,7 @@ def test_sixteen_bit_png_is_scaled_to_eight():
 
 
 def test_reduced_decode_stays_at_or_above_the_smallest_side():
-    large = helper_photos.jpeg(helper_photos.picture(2, height=1000, width=1600))
+    large = helper_photos.jpeg(helper_photos.make_image(2, height=1000, width=1600))
     height, width, _ = pixels(large, reduced=True).shape
     assert 128 <= height < 1000
     assert 128 <= width < 1600
@@ -264,10 +264,10 @@ def test_a_jpeg_without_an_end_marker_is_truncated_also_with_a_tail(kind, tail, 
 
 @pytest.mark.parametrize("kind", JPEGS)
 def test_the_end_of_a_jpeg_is_not_that_of_its_thumbnail(kind):
-    scans, end = scans_and_end(JPEGS[kind] + TAILS["a picture"])
-    assert end == len(JPEGS[kind])
+    scans, length = count_scans_and_length(JPEGS[kind] + TAILS["a picture"])
+    assert length == len(JPEGS[kind])
     assert scans == JPEGS[kind].count(b"\xff\xda") - (kind == "thumbnail")
-    assert scans_and_end(JPEGS[kind][:-2])[1] == 0
+    assert count_scans_and_length(JPEGS[kind][:-2])[1] == 0
 
 
 def test_a_jpeg_of_too_many_scans_or_segments_is_rejected_before_it_is_decoded():

@@ -59,7 +59,7 @@ def test_shard_then_receipt_then_rejects_then_manifest(tmp_path: Path, events: l
         Recipe(image_size=32),
         Sharding(val_fraction=0, num_shards=2),
     )
-    helper_photos.folder(tmp_path / "images", 6)
+    helper_photos.make_image_folder(tmp_path / "images", 6)
     files.make_folder(Path(output))
     shards = make_plan(images([str(tmp_path / "images")], output), sharding, output)
     assert events == [("fsync", ".."), *[("rename", f".work/plan/train-{i:05d}.jsonl") for i in (0, 1)]], (

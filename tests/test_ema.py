@@ -49,4 +49,4 @@ def test_it_is_evaluated_and_saved(shared_dataset: Path, tmp_path: Path) -> None
     saved = keras.models.load_model(tmp_path / "run/checkpoints/last.keras", compile=False)
     plain = compose([f"data.root={shared_dataset}", *SMALL])
     model = CompiledModel.create(saved, dataset.manifest, plain, Replicas.create("one"))
-    assert evaluate(model, dataset, "val", plain.trainer.batch_size) == summary.epochs[-1].val
+    assert evaluate(model, dataset, "val", plain.trainer.batch_size) == summary.history[-1].val

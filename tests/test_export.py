@@ -117,7 +117,7 @@ def test_some_formats_of_the_last_checkpoint(
     assert main(argv) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "look"]
+    assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "written"]
     assert max(map(len, out.splitlines()[:-1])) <= 80
     assert ExportMetadata.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
     assert not (tmp_path / "empty/saved_model").exists()
@@ -358,7 +358,7 @@ def test_a_format_that_differs_from_keras_leaves_no_files(
         error = {"difference": np.eye(8)[0], "nan": np.nan}[wrong]
         return lambda drawings: runner(drawings) + 0.1 * error
 
-    monkeypatch.setitem(parity.OPEN, "keras", opened)
+    monkeypatch.setitem(parity.OPENERS, "keras", opened)
     out = tmp_path / "exports/export"
     stderr = error_of(capsys, 1, f"run={run_dir}", f"out={out}", "formats=keras")
     assert "the keras export differs from Keras: probabilities by up to" in stderr

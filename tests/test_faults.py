@@ -121,7 +121,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> ReferenceJob:
     for i in range(90):
         path = folder / f"images/n{i % 3:08d}/{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(helper_photos.jpeg(helper_photos.picture(i, 600, 900)))
+        path.write_bytes(helper_photos.jpeg(helper_photos.make_image(i, 600, 900)))
     args = ["--input", str(folder / "images"), *LAYOUT, *SLOW_RECIPE]
     assert preprocess(*args, "--output", folder / "first").returncode == 0
     started = time.monotonic()
@@ -349,7 +349,7 @@ def keys_of(root: Path) -> list[str]:
 
 def test_unreadable_files_are_rejected(tmp_path: Path, count: Count) -> None:
     """Root ignores permissions, so these are files that nobody can read. Reading the pipe would never end."""
-    images = helper_photos.folder(tmp_path / "images", 12) / "n00000000"
+    images = helper_photos.make_image_folder(tmp_path / "images", 12) / "n00000000"
     os.mkfifo(images / "pipe.jpg")
     links = {"nowhere": "gone", "itself": "itself.jpg", "endless": "/dev/zero", "torn": "/proc/self/mem"}
     for name, target in {**links, "folder": images.parent}.items():
@@ -522,7 +522,7 @@ def opening_error(root: Path) -> str:
 def small(tmp_path_factory: pytest.TempPathFactory) -> ReferenceJob:
     """A dataset of 16 images in three training shards and one validation shard."""
     folder = tmp_path_factory.mktemp("small")
-    images = helper_photos.folder(folder / "images", 16)
+    images = helper_photos.make_image_folder(folder / "images", 16)
     args = ["--input", str(images), "--num_shards", "3", "--image_size", "32", "--val_fraction", "0.2"]
     assert preprocess(*args, "--output", folder / "dataset").returncode == 0
     assert verification_error(folder / "dataset") == opening_error(folder / "dataset") == ""

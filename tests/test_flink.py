@@ -101,7 +101,7 @@ def job_server(java):
 def job(tmp_path_factory):
     """The flags of a job with 25 shards, and the dataset that the local runner writes."""
     root = tmp_path_factory.mktemp("job")
-    flags = ["--input", str(helper_photos.folder(root / "images", 1200)), "--num_shards", "24"]
+    flags = ["--input", str(helper_photos.make_image_folder(root / "images", 1200)), "--num_shards", "24"]
     command = [sys.executable, "-m", "preprocess", *flags, "--output", str(root / "local")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     return flags, shards(root / "local")

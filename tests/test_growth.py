@@ -28,7 +28,7 @@ SHARDING = Sharding(val_fraction=0, num_shards=20)
 def dataset(tmp_path: Path) -> Path:
     """A dataset of twenty shards, most of them empty, with 1,000 colours."""
     output, recipe = str(tmp_path / "out"), Recipe(image_size=32, palette=Palette.grid(10))
-    helper_photos.folder(tmp_path / "images", 5)
+    helper_photos.make_image_folder(tmp_path / "images", 5)
     for shard in make_plan(images([str(tmp_path / "images")], output), SHARDING, output):
         write_shard(shard, recipe, "none", output)
     receipts.write_manifest(output, receipts.load(output), recipe, SHARDING, ["images"])

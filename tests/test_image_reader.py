@@ -71,16 +71,16 @@ def write(pattern, output, **recipe):
 
 
 def test_remote_images_are_read_in_parallel_and_written_in_order(slow, tmp_path):
-    folder = helper_photos.folder(tmp_path / "images", 60)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 60)
     slow.delay = 0.01
     far, _ = write(f"slow:/{folder}", tmp_path / "far")
     near, _ = write(str(folder), tmp_path / "near")
     assert far == near
-    assert slow.max_at_once >= image_reader.IMAGES_AHEAD / 2
+    assert slow.max_at_once >= image_reader.CONCURRENT_READS / 2
 
 
 def test_a_failed_read_is_repeated(slow, tmp_path):
-    folder = helper_photos.folder(tmp_path / "images", 10)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 10)
     slow.delay = 0
     paths = [f"slow:/{path}" for path in sorted(folder.rglob("*.JPEG"))]
     slow.failures = {paths[0]: image_reader.MAX_ATTEMPTS - 1, paths[1]: image_reader.MAX_ATTEMPTS}
@@ -98,7 +98,7 @@ def test_a_missing_file_is_not_retried(tmp_path, monkeypatch):
 
 
 def test_closing_the_iterator_stops_all_threads(slow, tmp_path):
-    folder = helper_photos.folder(tmp_path / "images", 40)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 40)
     results = image_reader.read_images(
         Image(str(i), f"slow:/{p}") for i, p in enumerate(sorted(folder.rglob("*.JPEG")))
     )

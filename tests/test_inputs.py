@@ -50,8 +50,8 @@ class FarFileSystem(LocalFileSystem):
         return super().open(path.removeprefix("far:/"), *args, **kwargs)
 
 
-JPEG = helper_photos.jpeg(helper_photos.picture(1, 40, 40))
-PNG = helper_photos.png(helper_photos.picture(2, 40, 40))
+JPEG = helper_photos.jpeg(helper_photos.make_image(1, 40, 40))
+PNG = helper_photos.png(helper_photos.make_image(2, 40, 40))
 WEBP = b"RIFF\x20\0\0\0WEBPVP8 "
 BMP = b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0"
 
@@ -214,7 +214,7 @@ def test_the_error_without_images_contains_the_skipped_files(tmp_path):
 
 
 def test_a_job_and_its_rerun_print_the_skipped_files(tmp_path):
-    helper_photos.folder(tmp_path / "photos", 4)
+    helper_photos.make_image_folder(tmp_path / "photos", 4)
     write(
         tmp_path / "photos/n1", {"._x.jpg": b"x", "a.webp": WEBP, "n\u202fm.jpg": JPEG, "\u3000.jfif": JPEG}
     )
@@ -411,8 +411,8 @@ def test_class_tars_in_a_tar_keep_their_folder(tmp_path):
     (tmp_path / "all.tar").write_bytes(tar({"train/n01.tar": inner, "val/n01.tar": inner}))
     assert keys(tmp_path / "all.tar", output=tmp_path / "out") == ["train/n01/1.jpg", "val/n01/1.jpg"]
     sources = images([str(tmp_path / "all.tar")], str(tmp_path / "out"))
-    shards = make_plan(sources, Sharding(split="folder"), str(tmp_path / "out"))
-    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.images} == {
+    shards = make_plan(sources, Sharding(split_by="folder"), str(tmp_path / "out"))
+    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.num_images} == {
         "train": ["n01/1.jpg"],
         "val": ["n01/1.jpg"],
     }
@@ -449,7 +449,7 @@ def test_an_image_found_by_two_inputs_is_an_error(tmp_path):
 def test_names_of_inputs_come_after_the_folder_of_the_split(tmp_path):
     write(tmp_path, {f"{i}/{s}/n01/1.jpg": JPEG for i in "ab" for s in ("train", "val")})
     inputs = images([str(tmp_path / "a"), str(tmp_path / "b")], "nowhere")
-    shards = make_plan(inputs, Sharding(split="folder", keys_with_input=True), str(tmp_path / "out"))
+    shards = make_plan(inputs, Sharding(split_by="folder", keys_with_input=True), str(tmp_path / "out"))
     got = sorted((shard.split, image.key) for shard in shards for image in read_shard_list(shard.list_path))
     assert got == [(s, f"{i}/n01/1.jpg") for s in ("train", "val") for i in "ab"]
 
@@ -467,13 +467,13 @@ def test_names_of_inputs_come_after_the_folder_of_the_split(tmp_path):
 def test_the_error_for_folders_without_a_split_suggests_flags(tmp_path, folders, train, val):
     write(tmp_path, {f"{folder}/1.jpg": JPEG for folder in folders})
     with pytest.raises(SourceError, match=rf"--train_input \S*{train} --val_input \S*{val}$"):
-        planned([str(tmp_path)], tmp_path / "out", split="folder")
+        planned([str(tmp_path)], tmp_path / "out", split_by="folder")
 
 
 def test_split_folders_are_recognized_in_any_case(tmp_path):
     write(tmp_path, {"Train/n01/1.jpg": JPEG, "VAL/n01/1.jpg": JPEG})
-    shards = make_plan(images([str(tmp_path)], "nowhere"), Sharding(split="folder"), str(tmp_path / "out"))
-    assert sorted(shard.split for shard in shards if shard.images) == ["train", "val"]
+    shards = make_plan(images([str(tmp_path)], "nowhere"), Sharding(split_by="folder"), str(tmp_path / "out"))
+    assert sorted(shard.split for shard in shards if shard.num_images) == ["train", "val"]
 
 
 # --------------------------------------------------------------------------------- faults of single files
@@ -706,7 +706,7 @@ def test_the_largest_numbers_are_accepted(tmp_path, seed):
     options = parse(["--input", "x", "--output", "y", *flags])
     write(tmp_path, {"n01/a.jpg": JPEG})
     shards = make_plan(images([str(tmp_path)], ""), options.sharding, str(tmp_path / "out"), options.subset)
-    assert sum(shard.images for shard in shards) == 1
+    assert sum(shard.num_images for shard in shards) == 1
 
 
 @pytest.mark.parametrize("value", [-1, -100, 10**6, 10**30])

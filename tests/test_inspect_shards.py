@@ -21,7 +21,7 @@ inspect = partial(run_main, inspect_shards.main)
 def dataset(request, tmp_path_factory):
     """A small dataset made with the job's functions, without a runner."""
     root = tmp_path_factory.mktemp(request.param)
-    helper_photos.folder(root / "images", 20)
+    helper_photos.make_image_folder(root / "images", 20)
     layout, recipe = Sharding(val_fraction=0.3, compression=request.param), Recipe(image_size=64)
     for shard in make_plan(
         sources.images([str(root / "images")], str(root / "out")), layout, str(root / "out")

@@ -52,7 +52,7 @@ def assert_all_succeed(machine: IsolatedMachine, *commands: list[object]) -> Non
 
 
 def job(machine: IsolatedMachine, *options: object) -> list[object]:
-    helper_photos.folder(machine.output / "photos", 12)
+    helper_photos.make_image_folder(machine.output / "photos", 12)
     paths = ["--input", machine.output / "photos", "--output", machine.output / "made"]
     return ["-m", "preprocess", *paths, "--val_fraction", 0.3, "--image_size", 32, *options]
 
@@ -129,7 +129,7 @@ def test_the_guard_detects_connections_and_files(machine: IsolatedMachine) -> No
         assert "unreachable" in machine.run("-c", code).stderr
         with pytest.raises(AssertionError):
             machine.assert_untouched()
-        (machine.hook / "asked").unlink()
+        (machine.hook / "network.log").unlink()
     machine.run("-c", "from pathlib import Path; Path.home().joinpath('.cache').mkdir()")
     with pytest.raises(AssertionError, match="left in home"):
         machine.assert_untouched()

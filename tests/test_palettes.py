@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from preprocess import oklab, options, palettes
-from preprocess.posterize import NearestTable, grid_values, label_box, nearest_table, to_labels
+from preprocess.posterize import NearestTable, label_box, nearest_table, num_grid_values, to_labels
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import transform
@@ -99,13 +99,13 @@ def test_only_the_part_of_the_table_that_images_need_is_computed():
     table = NearestTable(PALETTES["65,536 colours"])
     rgb = around((32, 64, 96))
     table.look_up(*cv2.split(rgb))
-    assert table.filled == 1
+    assert table.num_filled == 1
     table.look_up(*cv2.split(rgb + np.uint8(16)))  # reaches into the neighbours on all sides
-    assert table.filled == 8
+    assert table.num_filled == 8
 
 
 def test_threads_that_share_a_table_agree():
-    table, rgb = NearestTable(PALETTES["greys"]), helper_photos.picture(1)
+    table, rgb = NearestTable(PALETTES["greys"]), helper_photos.make_image(1)
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: table.look_up(*cv2.split(rgb)), range(16)))
     expected = NearestTable(PALETTES["greys"]).look_up(*cv2.split(rgb))
@@ -119,9 +119,9 @@ def test_palette_colours_keep_their_labels():
 
 
 def test_grid_palettes_are_recognised_by_their_colours():
-    assert [grid_values(Palette.grid(n)) for n in range(2, 17)] == list(range(2, 17))
-    assert grid_values(FLAG) == 0
-    assert grid_values(Palette("same", Palette.grid(3).colors)) == 3
+    assert [num_grid_values(Palette.grid(n)) for n in range(2, 17)] == list(range(2, 17))
+    assert num_grid_values(FLAG) == 0
+    assert num_grid_values(Palette("same", Palette.grid(3).colors)) == 3
 
 
 def test_oklab_values_and_inverse():
@@ -145,7 +145,7 @@ def test_clusters_are_learnt_from_dark_to_light():
     pixels = (centers.repeat(200, axis=0) + np.random.default_rng(0).integers(-3, 4, (800, 3))).astype(
         np.uint8
     )
-    palette = palettes.learn(pixels, 4, seed=0)
+    palette = palettes.learn_from_pixels(pixels, 4, seed=0)
     assert palette.name == "kmeans:4"
     lightness = oklab.to_oklab(palette.rgb)[:, 0]
     assert (np.diff(lightness) > 0).all()
@@ -154,19 +154,19 @@ def test_clusters_are_learnt_from_dark_to_light():
 
 
 def test_learning_depends_only_on_the_seed():
-    pixels = helper_photos.picture(1).reshape(-1, 3)
-    first = palettes.learn(pixels, 12, seed=3)
+    pixels = helper_photos.make_image(1).reshape(-1, 3)
+    first = palettes.learn_from_pixels(pixels, 12, seed=3)
     np.random.seed(5)  # the global state must not matter
-    assert palettes.learn(pixels, 12, seed=3) == first
+    assert palettes.learn_from_pixels(pixels, 12, seed=3) == first
 
 
 def test_too_few_colours_to_learn_from_is_an_error():
     with pytest.raises(palettes.PaletteError, match="fewer than 5 colours"):
-        palettes.learn(np.zeros((100, 3), np.uint8), 5, seed=0)
+        palettes.learn_from_pixels(np.zeros((100, 3), np.uint8), 5, seed=0)
 
 
 def test_a_palette_learnt_from_images_beats_the_grid_of_as_many_colours(tmp_path):
-    paths = sorted(helper_photos.folder(tmp_path, 12).rglob("*.JPEG"))
+    paths = sorted(helper_photos.make_image_folder(tmp_path, 12).rglob("*.JPEG"))
     (tmp_path / "bad.JPEG").write_bytes(b"bad")
     sample = [Image(str(path), str(path)) for path in [*paths, tmp_path / "bad.JPEG"]]
     recipe = Recipe(image_size=64)
@@ -179,7 +179,7 @@ def test_a_palette_learnt_from_images_beats_the_grid_of_as_many_colours(tmp_path
             total += np.sqrt((difference**2).sum(axis=-1)).mean()
         return total
 
-    assert error(palettes.learn_from(sample, recipe, 27, seed=0)) < 0.6 * error(Palette.grid(3))
+    assert error(palettes.learn_from_images(sample, recipe, 27, seed=0)) < 0.6 * error(Palette.grid(3))
 
 
 # ---------------------------------------------------------------------------------------------- files
@@ -256,8 +256,8 @@ def test_a_folder_named_like_a_palette_is_refused(tmp_path):
 
 @pytest.mark.parametrize("seed", [-1, 2**31 - 1, 3_000_000_000, 10**30])
 def test_any_seed_learns_a_palette(seed):
-    pixels = helper_photos.picture(1).reshape(-1, 3)[::20]
-    assert palettes.learn(pixels, 4, seed) == palettes.learn(pixels, 4, seed)
+    pixels = helper_photos.make_image(1).reshape(-1, 3)[::20]
+    assert palettes.learn_from_pixels(pixels, 4, seed) == palettes.learn_from_pixels(pixels, 4, seed)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_the_name_of_a_palette_does_not_change_the_fingerprint():
 
 
 def test_a_recipe_with_a_palette_from_a_file():
-    rgb = helper_photos.picture(5)
+    rgb = helper_photos.make_image(5)
     _, labels = transform(helper_photos.png(rgb), Recipe(palette=FLAG))
     assert labels.max() < len(FLAG)
     assert len(np.unique(labels)) > 2

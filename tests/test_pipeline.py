@@ -15,7 +15,7 @@ from preprocess.shard_writer import write_shard
 
 def test_shards_become_receipts_and_counters(tmp_path):
     folder, output, recipe = (
-        helper_photos.folder(tmp_path / "images", 30),
+        helper_photos.make_image_folder(tmp_path / "images", 30),
         str(tmp_path / "out"),
         Recipe(image_size=32),
     )
@@ -43,7 +43,7 @@ def test_shards_become_receipts_and_counters(tmp_path):
 
 def test_a_finished_shard_is_not_written_again(tmp_path):
     folder, output, recipe = (
-        helper_photos.folder(tmp_path / "images", 6),
+        helper_photos.make_image_folder(tmp_path / "images", 6),
         str(tmp_path / "out"),
         Recipe(image_size=32),
     )

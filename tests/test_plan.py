@@ -151,22 +151,22 @@ def test_a_fraction_and_a_limit_are_chosen_by_key(tmp_path):
 
 def test_the_split_by_folder(tmp_path):
     images = [Image(f"{split}/n1/{i}.JPEG", f"{split}{i}") for split, i in (("train", 1), ("validation", 2))]
-    shards = make_plan(images, Sharding(split="folder"), str(tmp_path))
-    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.images} == {
+    shards = make_plan(images, Sharding(split_by="folder"), str(tmp_path))
+    assert {s.split: [i.key for i in read_shard_list(s.list_path)] for s in shards if s.num_images} == {
         "train": ["n1/1.JPEG"],
         "val": ["n1/2.JPEG"],
     }
     with pytest.raises(SourceError, match=r"below train/CLASS/ or val/CLASS/, but n0/0.JPEG is not"):
-        make_plan(make_images(2), Sharding(split="folder"), str(tmp_path))
+        make_plan(make_images(2), Sharding(split_by="folder"), str(tmp_path))
 
 
 def test_the_split_by_input(tmp_path):
     images = [dataclasses.replace(image, split="val") for image in make_images(30)]
     with pytest.raises(SourceError, match="no image of 30 is in the train split"):
-        make_plan(images, Sharding(split="input"), str(tmp_path))
+        make_plan(images, Sharding(split_by="input"), str(tmp_path))
     images += [Image(f"n9/{i}.JPEG", "", split="train") for i in range(5)]
-    shards = make_plan(images, Sharding(split="input"), str(tmp_path))
-    assert {split: sum(s.images for s in shards if s.split == split) for split in ("train", "val")} == {
+    shards = make_plan(images, Sharding(split_by="input"), str(tmp_path))
+    assert {split: sum(s.num_images for s in shards if s.split == split) for split in ("train", "val")} == {
         "train": 5,
         "val": 30,
     }
@@ -176,9 +176,9 @@ def test_a_key_is_unique_within_its_split(tmp_path):
     by_folder = [Image("train/n1/a.JPEG", "train/a"), Image("val/n1/a.JPEG", "val/a")]
     by_input = [Image("n1/a.JPEG", name, split=name) for name in ("train", "val")]
     for images, split in (by_folder, "folder"), (by_input, "input"):
-        shards = make_plan(images, Sharding(split=split), str(tmp_path))
+        shards = make_plan(images, Sharding(split_by=split), str(tmp_path))
         planned = [(shard.split, image.key) for shard in shards for image in read_shard_list(shard.list_path)]
         assert planned == [("train", "n1/a.JPEG"), ("val", "n1/a.JPEG")]
     clash = [*by_folder, Image("valid/n1/a.JPEG", "valid/a")]
     with pytest.raises(SourceError, match=r"key n1/a.JPEG: val/a and valid/a"):
-        make_plan(clash, Sharding(split="folder"), str(tmp_path))
+        make_plan(clash, Sharding(split_by="folder"), str(tmp_path))

@@ -30,17 +30,17 @@ def records(path):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """60 good images, and one image of each other kind, in class folders."""
-    root = helper_photos.folder(tmp_path_factory.mktemp("images"), 60)
-    good = helper_photos.jpeg(helper_photos.picture(99))
+    root = helper_photos.make_image_folder(tmp_path_factory.mktemp("images"), 60)
+    good = helper_photos.jpeg(helper_photos.make_image(99))
     odd = root / "n99999999"
     odd.mkdir()
     (odd / "empty.JPEG").write_bytes(b"")
     (odd / "truncated.JPEG").write_bytes(good[: len(good) // 2])
     (odd / "text.JPEG").write_bytes(b"not an image")
-    (odd / "dot.JPEG").write_bytes(helper_photos.jpeg(helper_photos.picture(1, 1, 1)))
+    (odd / "dot.JPEG").write_bytes(helper_photos.jpeg(helper_photos.make_image(1, 1, 1)))
     (odd / "constant.JPEG").write_bytes(helper_photos.jpeg(np.full((200, 200, 3), 77, np.uint8)))
     (odd / "wide.JPEG").write_bytes(helper_photos.with_size(good, 65000, 65000))
-    (odd / "png_inside.JPEG").write_bytes(helper_photos.png(helper_photos.picture(98)))
+    (odd / "png_inside.JPEG").write_bytes(helper_photos.png(helper_photos.make_image(98)))
     (odd / "turned.JPEG").write_bytes(helper_photos.with_orientation(good, 6))
     return root
 
@@ -185,7 +185,7 @@ def test_gzip_shards_have_the_same_records(dataset, images, tmp_path):
 @pytest.fixture(scope="session")
 def many(tmp_path_factory):
     """Enough images that a job can be killed while it runs."""
-    return helper_photos.folder(tmp_path_factory.mktemp("many"), 1500)
+    return helper_photos.make_image_folder(tmp_path_factory.mktemp("many"), 1500)
 
 
 @pytest.fixture(scope="session")
@@ -342,7 +342,7 @@ def test_a_dataset_may_contain_other_files(dataset, images):
 
 
 def test_image_folders_named_train_and_val_are_no_dataset(tmp_path):
-    helper_photos.folder(tmp_path / "all/train", 3)
+    helper_photos.make_image_folder(tmp_path / "all/train", 3)
     result = preprocess("--input", tmp_path / "all", "--output", tmp_path / "all")
     assert_one_sentence(result, 2, "train/n00000000", "type the name of a new directory")
 

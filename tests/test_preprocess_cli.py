@@ -175,7 +175,7 @@ def test_an_error_of_the_system_is_one_sentence_and_code_1(
 def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The name of the input folder may contain any bytes, because it is not part of the keys."""
     folder = tmp_path / os.fsdecode(b"p\xff")
-    helper_photos.folder(folder, 1)
+    helper_photos.make_image_folder(folder, 1)
     assert main(["--input", str(folder), "--output", str(tmp_path / "out"), "--val_fraction", "0"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["--input", f"{folder}x", "--output", str(tmp_path / "out")]) == 2
@@ -248,7 +248,7 @@ def test_a_signal_ends_a_job_like_ctrl_c(
     from preprocess.runners import local
     from preprocess.shard_writer import write_shard
 
-    helper_photos.folder(tmp_path / "images", 12)
+    helper_photos.make_image_folder(tmp_path / "images", 12)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     argv = ["--input", str(tmp_path / "images"), "--image_size", "32", "--num_shards", "2"]
@@ -338,7 +338,7 @@ def test_a_job_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_the_output_directory_is_locked(tmp_path: Path) -> None:
     argv = ["--input", tmp_path / "images", "--output", tmp_path / "out", "--val_fraction", 0]
-    helper_photos.folder(tmp_path / "images", 2)
+    helper_photos.make_image_folder(tmp_path / "images", 2)
     with job._output_directory(str(tmp_path / "out")):
         result = preprocess(*argv)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1)
@@ -350,7 +350,7 @@ def test_the_output_directory_is_locked(tmp_path: Path) -> None:
 def test_the_lock_file_of_an_earlier_version_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "out/.work").mkdir(parents=True)
     (tmp_path / "out/.work/lock").touch()
-    helper_photos.folder(tmp_path / "images", 2)
+    helper_photos.make_image_folder(tmp_path / "images", 2)
     argv = ["--input", tmp_path / "images", "--output", tmp_path / "out", "--val_fraction", 0]
     assert preprocess(*argv).returncode == 0
     assert not (tmp_path / "out/.work").exists()

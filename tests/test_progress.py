@@ -32,14 +32,14 @@ def test_a_line_has_the_progress_the_rate_and_the_time_left(images: int, seconds
 def make_shards(tmp_path: Path) -> int:
     """Writes two shards of 9 images, one of which is rejected, and shows progress."""
     output = str(tmp_path / "out")
-    helper_photos.folder(tmp_path / "images", 8)
+    helper_photos.make_image_folder(tmp_path / "images", 8)
     (tmp_path / "images/n00000000/empty.JPEG").write_bytes(b"")
     listed = progress.count_images(images([str(tmp_path / "images")], output), "listing")
     shards = make_plan(listed, Sharding(val_fraction=0, num_shards=2), output)
     with progress.show_progress(output, 9, set()):
         for shard in shards:
             write_shard(shard, Recipe(image_size=32), "none", output)
-    return sum(shard.images for shard in shards)
+    return sum(shard.num_images for shard in shards)
 
 
 def test_a_log_gets_a_line_per_interval(

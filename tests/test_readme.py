@@ -473,10 +473,10 @@ class Reader:
         subprocess.run(stamp, shell=True, cwd=self.checkout, check=True)
 
     def _take_photographs(self) -> None:
-        train = helper_photos.folder(self.checkout / "imagenet/train", 48)
+        train = helper_photos.make_image_folder(self.checkout / "imagenet/train", 48)
         shutil.copytree(train, self.checkout / "imagenette/train")
-        helper_photos.folder(self.checkout / "photos", 24)
-        helper_photos.folder(self.folder / "home/Pictures", 48)
+        helper_photos.make_image_folder(self.checkout / "photos", 24)
+        helper_photos.make_image_folder(self.folder / "home/Pictures", 48)
         (self.checkout / "mine.gpl").write_text("GIMP Palette\n0 0 0 ink\n250 240 220 paper\n200 40 40 red\n")
         self._pack_imagenet(train)
 

@@ -69,7 +69,7 @@ def rewrite(path, **changes):
 def old(tmp_path):
     """A dataset of version 1, whose recipe has no `stretch`."""
     recipe, output = Recipe(image_size=32), str(tmp_path / "old")
-    images = helper_photos.folder(tmp_path / "images", 24)
+    images = helper_photos.make_image_folder(tmp_path / "images", 24)
     shards = make_plan(sources.images([str(images)], output), SHARDING, output)
     for shard in shards:
         write_shard(shard, recipe, "none", output)

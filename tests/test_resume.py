@@ -43,7 +43,6 @@ from training.loop.lock import lock_run_directory
 from training.loop.signals import Interrupted, StopSignals
 from training.loop.train import Summary, train
 from training.metrics.scores import Scores
-from training.run import artifacts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -364,7 +363,7 @@ def test_a_complete_run_is_not_changed(
     stdout = capsys.readouterr().out
     assert "ended with epoch 3: nothing to do; train longer with" in stdout
     assert "trainer.epochs=MORE" in stdout
-    assert [epoch.number for epoch in summary.epochs] == [1, 2, 3]
+    assert [epoch.number for epoch in summary.history] == [1, 2, 3]
     assert snapshot(undisturbed) == before
 
 
@@ -374,14 +373,14 @@ def test_a_run_that_patience_ended_stays_ended(
     losses = iter([3.0, 1.0, 2.0, 1.5, 0.5])
     monkeypatch.setattr(train_module, "evaluate", lambda *args: Scores(next(losses), 0.5, 0.5, 0.5, 20.0))
     settings = ["trainer.epochs=5", "trainer.patience=2"]
-    assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).epochs] == [1, 2, 3, 4]
+    assert [epoch.number for epoch in run(shared_dataset, tmp_path, *settings).history] == [1, 2, 3, 4]
     assert "ended      after epoch 4 of 5: no improvement in trainer.patience=2" in capsys.readouterr().out
     run(shared_dataset, tmp_path, *settings)
     stdout = capsys.readouterr().out
     assert "ended with epoch 4: no improvement in trainer.patience=2 epochs; train longer with" in stdout
     assert "trainer.patience=MORE" in stdout
     more = run(shared_dataset, tmp_path, "trainer.epochs=5", "trainer.patience=4")
-    assert [epoch.number for epoch in more.epochs] == [1, 2, 3, 4, 5]
+    assert [epoch.number for epoch in more.history] == [1, 2, 3, 4, 5]
 
 
 def test_the_length_may_change(shared_dataset: Path, tmp_path: Path) -> None:
@@ -436,7 +435,7 @@ def test_another_dataset_is_refused(undisturbed: Path, shared_dataset: Path) -> 
     dataset = ShardedDataset.open(str(shared_dataset))
     manifest = dataclasses.replace(dataset.manifest, fingerprint="f" * 16)
     other = dataclasses.replace(dataset, manifest=manifest)
-    with pytest.raises(UsageError, match=r"has the fingerprint .* began with"):
+    with pytest.raises(UsageError, match=r"has the dataset fingerprint .* began with"):
         train(configure(shared_dataset), other, undisturbed)
 
 
@@ -567,7 +566,7 @@ def test_a_full_disk_is_reported_with_the_command_to_continue(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifacts.history, "to_csv", full)
+    monkeypatch.setattr("training.run.history.to_csv", full)
     argv = [f"data.root={shared_dataset}", f"hydra.run.dir={tmp_path / 'run'}", *SETTINGS]
     assert main(argv) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()

@@ -225,7 +225,7 @@ def test_the_report_names_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureF
 def test_palettes_are_compared_on_images_with_unusual_suffixes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = helper_photos.folder(tmp_path / "images", 3)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 3)
     for path in sorted(folder.rglob("*.JPEG")):
         path.rename(path.with_suffix(".jfif"))
     sheet = tmp_path / "made" / "palettes.png"
@@ -248,7 +248,7 @@ def test_palettes_are_compared_on_images_with_unusual_suffixes(
 def test_the_errors_of_compare_palettes_are_one_sentence(
     arguments: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = helper_photos.folder(tmp_path / "images", 2)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 2)
     assert call("compare_palettes", "--images", folder, *arguments) == code
     stderr = capsys.readouterr().err
     assert message in stderr

@@ -150,7 +150,7 @@ def tar_of(folder):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """80 images in two class folders and a class tar."""
-    root = helper_photos.folder(tmp_path_factory.mktemp("images"), 80)
+    root = helper_photos.make_image_folder(tmp_path_factory.mktemp("images"), 80)
     last = sorted(root.iterdir())[-1]
     root.joinpath(f"{last.name}.tar").write_bytes(tar_of(last))
     for path in last.iterdir():
@@ -318,7 +318,7 @@ def test_files_of_a_bucket(bucket):
 
 @pytest.mark.slow
 def test_a_killed_job_leaves_whole_shards_and_a_rerun_finishes(bucket, tmp_path):
-    folder = helper_photos.folder(tmp_path / "images", 900)
+    folder = helper_photos.make_image_folder(tmp_path / "images", 900)
     args = ["--input", folder, "--image_size", 64, "--num_shards", 12]
     assert preprocess(*args, "--output", tmp_path / "out").returncode == 0
     expected = file_contents(tmp_path / "out")

@@ -82,7 +82,7 @@ def test_history_has_a_row_per_epoch(finished: Summary) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, 5))
     assert [int(row["step"]) for row in rows] == [12 * number for number in range(1, 5)]
-    assert float(rows[-1]["val_accuracy"]) == finished.epochs[-1].val.accuracy  # type: ignore[union-attr]
+    assert float(rows[-1]["val_accuracy"]) == finished.history[-1].val.accuracy  # type: ignore[union-attr]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
 
 
@@ -115,7 +115,7 @@ def test_a_run_is_deterministic_to_the_bit(shared_dataset: Path, tmp_path: Path)
     first, second = (run(shared_dataset, tmp_path / name, *overrides) for name in ("first", "second"))
     for weight, same_weight in zip(weights(first.net), weights(second.net), strict=True):
         assert np.array_equal(weight, same_weight)
-    assert [epoch.train for epoch in first.epochs] == [epoch.train for epoch in second.epochs]
+    assert [epoch.train for epoch in first.history] == [epoch.train for epoch in second.history]
 
 
 def test_the_directory_of_another_run_is_refused(finished: Summary, shared_dataset: Path) -> None:
@@ -145,7 +145,7 @@ def test_without_a_validation_split(
     tiny_dataset: TinyDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     summary = run(tiny_dataset(val=0), tmp_path / "run")
-    assert all(epoch.val is None for epoch in summary.epochs)
+    assert all(epoch.val is None for epoch in summary.history)
     assert "no validation split" in capsys.readouterr().out
     assert (tmp_path / "run/panel.png").exists()
     with (tmp_path / "run/history.csv").open() as file:
@@ -166,8 +166,8 @@ def test_prints_whether_the_baselines_are_beaten(
 
 def test_minutes_end_a_run_within_an_epoch(shared_dataset: Path, tmp_path: Path) -> None:
     summary = run(shared_dataset, tmp_path, "trainer.epochs=null", "trainer.max_minutes=0.0001")
-    assert len(summary.epochs) == 1
-    assert 1 <= summary.epochs[0].step < 6
+    assert len(summary.history) == 1
+    assert 1 <= summary.history[0].step < 6
     assert (tmp_path / "checkpoints/best.keras").exists()
 
 

@@ -192,7 +192,7 @@ def test_another_dataset_is_refused(run_dir: Path) -> None:
 
     write_dataset(Path("other"), train=9, val=2)
     config = from_run(run_dir, ["data.root=other"])
-    with pytest.raises(UsageError, match=r"fingerprint .* began with .* data.root=WHERE"):
+    with pytest.raises(UsageError, match=r"dataset fingerprint .* began with .* data.root=WHERE"):
         check_same_run(run_dir, config, ShardedDataset.open("other"))
 
 

@@ -21,7 +21,7 @@ GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))
     "recipe", [DEFAULT, ARTICLE, Recipe(image_size=64, palette=Palette.grid(8), fit="crop")]
 )
 def test_maps_have_the_shape_and_range_of_the_recipe(recipe):
-    edges, labels = transform(helper_photos.jpeg(helper_photos.picture(3)), recipe)
+    edges, labels = transform(helper_photos.jpeg(helper_photos.make_image(3)), recipe)
     assert edges.shape == labels.shape == (recipe.image_size, recipe.image_size)
     assert edges.dtype == np.uint8
     assert set(np.unique(edges)) == {0, 1}
@@ -85,7 +85,7 @@ CLEAR = np.full((150, 200, 1), 100)
         helper_photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1), 8, 6),
         helper_photos.raw_png(np.concatenate([ONE_COLOR, CLEAR], axis=-1) * 257, 16, 6),
         helper_photos.raw_png(
-            np.concatenate([helper_photos.picture(1), CLEAR * 0], axis=-1), 8, 6
+            np.concatenate([helper_photos.make_image(1), CLEAR * 0], axis=-1), 8, 6
         ),  # fully transparent
         helper_photos.jpeg(ONE_COLOR.astype(np.uint8)),
     ],

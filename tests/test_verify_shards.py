@@ -21,7 +21,7 @@ from tfrecords_schema import Manifest, decode_example, encode_example, frame_rec
 
 def make(root, **layout):
     """Makes a small dataset with the job's functions, without a runner."""
-    images = helper_photos.folder(root / "images", 24)
+    images = helper_photos.make_image_folder(root / "images", 24)
     recipe, layout = Recipe(image_size=32), Sharding(val_fraction=0.3, num_shards=2, **layout)
     output = str(root / "dataset")
     for shard in make_plan(sources.images([str(images)], output), layout, output):
@@ -153,8 +153,8 @@ def test_both_splits_may_have_the_same_key(tmp_path):
     for split, seed in (("train", 1), ("val", 2)):
         path = tmp_path / "images" / split / "cats/1.jpg"
         path.parent.mkdir(parents=True)
-        path.write_bytes(helper_photos.jpeg(helper_photos.picture(seed)))
-    recipe, layout, output = Recipe(image_size=32), Sharding(split="folder"), str(tmp_path / "dataset")
+        path.write_bytes(helper_photos.jpeg(helper_photos.make_image(seed)))
+    recipe, layout, output = Recipe(image_size=32), Sharding(split_by="folder"), str(tmp_path / "dataset")
     for shard in make_plan(sources.images([str(tmp_path / "images")], output), layout, output):
         write_shard(shard, recipe, layout.compression, output)
     receipts.write_manifest(output, receipts.load(output), recipe, layout, ["images"])

@@ -26,7 +26,7 @@ from preprocess.sources import Image, images
 @pytest.fixture
 def planned(tmp_path: Path) -> list[Shard]:
     """Two shards of eight images in all."""
-    helper_photos.folder(tmp_path / "images", 8)
+    helper_photos.make_image_folder(tmp_path / "images", 8)
     sources = images([str(tmp_path / "images")], str(tmp_path / "out"))
     return make_plan(sources, Sharding(val_fraction=0, num_shards=2), str(tmp_path / "out"))
 
@@ -45,9 +45,9 @@ def test_the_current_image_of_a_process(planned: list[Shard], tmp_path: Path) ->
     current = queue.current_image(os.getpid())
     assert current
     assert current.image
-    assert f"{current.image.path}, image 2 of {shard.images} of {shard.name}" in str(current)
+    assert f"{current.image.path}, image 2 of {shard.num_images} of {shard.name}" in str(current)
     assert queue.current_image(os.getpid() + 1) is None
-    queue.begin(shard, shard.images)  # the shard has no further image
+    queue.begin(shard, shard.num_images)  # the shard has no further image
     assert str(queue.current_image(os.getpid())) == shard.name
     following = next(mine)
     assert str(queue.current_image(os.getpid())) == following.name, "a finished shard has no current image"
@@ -67,7 +67,7 @@ def test_each_image_is_recorded_before_it_is_read(
 
     monkeypatch.setattr(shard_writer, "read_images", watched)
     shard_writer.write_shard(planned[0], DEFAULT, "none", str(tmp_path / "out"), begun.append)
-    assert begun == list(range(planned[0].images + 1))
+    assert begun == list(range(planned[0].num_images + 1))
     assert all(number == noted for number, noted in seen)
 
 
@@ -82,7 +82,7 @@ def test_the_error_without_memory_contains_the_image(
         shard_writer.write_shard(planned[1], DEFAULT, "none", str(tmp_path / "out"))
     message = str(error.value)
     assert str(tmp_path / "images") in message
-    assert f"image 1 of {planned[1].images} of {planned[1].name}: MemoryError" in message
+    assert f"image 1 of {planned[1].num_images} of {planned[1].name}: MemoryError" in message
     assert list((tmp_path / "out/train").glob("*")) == list((tmp_path / "out/.work").glob("*.tmp")) == []
 
 
@@ -186,9 +186,9 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV"])
 def test_a_worker_process_that_is_killed_by_an_image(how: str, tmp_path: Path) -> None:
     """The error contains the image. Without the image, the same command completes the same dataset."""
-    helper_photos.folder(tmp_path / "images", 40)
+    helper_photos.make_image_folder(tmp_path / "images", 40)
     poison = tmp_path / "images/n00000001/poison.jpg"
-    poison.write_bytes(helper_photos.jpeg(helper_photos.picture(99, 333, 222)))
+    poison.write_bytes(helper_photos.jpeg(helper_photos.make_image(99, 333, 222)))
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(

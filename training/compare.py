@@ -18,7 +18,7 @@ from training.errors import UsageError, WorkError
 from training.tf_startup import start_tensorflow
 
 MAX_COLUMNS = 80  # of the table
-MAX_NAME = 24  # characters
+MAX_NAME_LENGTH = 24  # characters
 USAGE = "python -m training.compare RUN_DIR... [out=comparison.png]"
 HELP = f"""\
 Compares runs in a table, and draws their curves into one picture.
@@ -41,13 +41,13 @@ class RunHistory:
     Attributes:
       name: name in the table and in the picture.
       settings: flat, `group.key` to value.
-      fingerprint: fingerprint of the dataset.
+      dataset_fingerprint: two runs with the same one used the same dataset.
       rows: rows of history.csv.
     """
 
     name: str
     settings: dict[str, Any]
-    fingerprint: str
+    dataset_fingerprint: str
     rows: list[dict[str, str]]
 
     def curve(self, score: str) -> list[float]:
@@ -56,7 +56,7 @@ class RunHistory:
         return [float(row[f"{'val' if has_val else 'train'}_{score}"]) for row in self.rows]
 
     @property
-    def best(self) -> int | None:
+    def best_index(self) -> int | None:
         """The index of the row with the lowest loss; None if no epoch has ended."""
         losses = self.curve("loss")
         return losses.index(min(losses)) if losses else None
@@ -86,7 +86,7 @@ def find_runs(directories: list[Path]) -> list[RunHistory]:
     ]
 
 
-def table(runs: list[RunHistory]) -> str:
+def format_table(runs: list[RunHistory]) -> str:
     """Formats one row per run, at most `MAX_COLUMNS` wide, with the settings that are not the same in all."""
     names = [_shorten(run.name) for run in runs]
     steps = [f"{int(run.rows[-1]['step']):,}" if run.rows else "-" for run in runs]
@@ -98,7 +98,7 @@ def table(runs: list[RunHistory]) -> str:
             "  ".join(differing), MAX_COLUMNS, initial_indent=row, subsequent_indent=" " * len(row)
         )
         lines += wrapped or [row.rstrip()]
-    if len({run.fingerprint for run in runs}) > 1:
+    if len({run.dataset_fingerprint for run in runs}) > 1:
         lines.append("The runs did not use the same dataset: their scores cannot be compared.")
     return "\n".join(lines)
 
@@ -109,7 +109,7 @@ def differing_settings(runs: list[RunHistory]) -> list[list[str]]:
     The group of a key is omitted where the rest is unambiguous.
     """
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    if len({run.fingerprint for run in runs}) == 1:  # the same dataset, at whatever path
+    if len({run.dataset_fingerprint for run in runs}) == 1:  # the same dataset, at whatever path
         keys.pop("data.root", None)
     differing = [
         key for key in keys if len({json.dumps(run.settings.get(key, "no such setting")) for run in runs}) > 1
@@ -139,7 +139,7 @@ def compare(argv: Sequence[str]) -> str:
     if not paths or any(path.startswith("-") for path in paths):
         raise UsageError(f"type {USAGE}")
     runs = find_runs([Path(parse_path(path)) for path in paths])
-    print(table(runs), flush=True)
+    print(format_table(runs), flush=True)
     started = {run.name: run for run in runs if run.rows}
     if not started:
         raise WorkError("no epoch has ended in any of these runs: there are no curves to draw yet")
@@ -180,14 +180,14 @@ def _read(run_dir: Path, name: str) -> RunHistory:
 
 
 def _format_scores(run: RunHistory) -> str:
-    if run.best is None:
+    if run.best_index is None:
         return f"{'-':>4}  {'-':>5}  {'-':>8}"
-    loss, accuracy = run.curve("loss")[run.best], run.curve("accuracy")[run.best]
-    return f"{run.rows[run.best]['epoch']:>4}  {loss:5.3f}  {accuracy:8.3f}"
+    loss, accuracy = run.curve("loss")[run.best_index], run.curve("accuracy")[run.best_index]
+    return f"{run.rows[run.best_index]['epoch']:>4}  {loss:5.3f}  {accuracy:8.3f}"
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= MAX_NAME else "…" + name[1 - MAX_NAME :]
+    return name if len(name) <= MAX_NAME_LENGTH else "…" + name[1 - MAX_NAME_LENGTH :]
 
 
 def _as_typed(value: Any) -> str:

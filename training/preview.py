@@ -63,7 +63,7 @@ def preview(
     from training.data.augment import augment
     from training.data.stateless_random import StatelessRandom
     from training.data.unpack import unpack_edges
-    from training.run.sample_grid import INK, draw_sheet
+    from training.run.sample_grid import INK, draw_contact_sheet
 
     packed, labels, ids = next(dataset.eval("train", NUM_EXAMPLES))
     edges = unpack_edges(packed, dataset.manifest.image_size)
@@ -73,7 +73,7 @@ def preview(
         drawings, moved_labels = augment(edges, labels, random, settings)
         sheet[title] = (255 - drawings.numpy() * (255 - np.array(INK))).astype(np.uint8)
     sheet["labels"] = dataset.manifest.palette.to_rgb(moved_labels.numpy())
-    return draw_sheet(sheet)
+    return draw_contact_sheet(sheet)
 
 
 def draw_preview(argv: Sequence[str]) -> str:

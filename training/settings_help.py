@@ -69,12 +69,13 @@ def help_text(
 
 
 def _title(group: str, kind: type) -> str:
+    """Returns the name of a group and the beginning of the docstring of its class."""
     sentence = re.split(r"[:.](?=\s|$)", inspect.getdoc(kind) or "")[0]
     return f"{group}: {sentence[0].lower()}{sentence[1:]}"
 
 
 def _options(folder: Path, choice: Any) -> Iterator[str]:
-    """The options of a group, each with the first comment of its file."""
+    """Yields a line for each option of a group: its name, and the first comment of its file."""
     for path in sorted(folder.glob("*.yaml")):
         comments = [line[2:] for line in path.read_text().splitlines() if line.startswith("# ")]
         star = "*" if path.stem == choice else " "
@@ -83,6 +84,7 @@ def _options(folder: Path, choice: Any) -> Iterator[str]:
 
 
 def _settings(kind: type[Settings], values: DictConfig) -> Iterator[str]:
+    """Yields a line for each setting of a group: its value, what it means, and the allowed values."""
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # every subclass is a dataclass
         is_required = OmegaConf.is_missing(values, field.name)
         value = field.metadata["placeholder"] if is_required else _as_typed(values[field.name])
@@ -100,5 +102,6 @@ def _row(left: str, sentence: str) -> str:
 
 
 def _as_typed(value: Any) -> str:
+    """Returns a value as it is typed on the command line."""
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return plain if isinstance(plain, str) else json.dumps(plain, separators=(",", ":"))

@@ -36,8 +36,8 @@ def canny_thresholds(grey: np.ndarray, spread: float) -> tuple[int, int]:
       spread: fraction of 255 between the median and each threshold.
     """
     cumulative = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().cumsum()
-    half = grey.size // 2
-    upper = int(np.searchsorted(cumulative, half, side="right"))
-    lower = upper if grey.size % 2 else int(np.searchsorted(cumulative, half - 1, side="right"))
-    median = (lower + upper) / 2
+    half = grey.size // 2  # the rank of the upper of the two middle values, if their number is even
+    upper_middle = int(np.searchsorted(cumulative, half, side="right"))
+    lower_middle = upper_middle if grey.size % 2 else int(np.searchsorted(cumulative, half - 1, side="right"))
+    median = (lower_middle + upper_middle) / 2
     return max(0, int(median - 255 * spread)), min(255, int(median + 255 * spread))

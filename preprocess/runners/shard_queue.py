@@ -33,7 +33,7 @@ class CurrentImage:
         if self.image is None:
             return self.shard.name
         location = describe_location(self.image)
-        return f"{location}, image {self.number + 1} of {self.shard.images} of {self.shard.name}"
+        return f"{location}, image {self.number + 1} of {self.shard.num_images} of {self.shard.name}"
 
 
 def describe_location(image: Image) -> str:
@@ -66,12 +66,12 @@ class ShardQueue:
         """Records that this process begins image `number` of a shard that it has taken."""
         self._write(shard, os.getpid(), number)
 
-    def current_image(self, process: int) -> CurrentImage | None:
+    def current_image(self, pid: int) -> CurrentImage | None:
         """Returns the image that the worker with this process id began last; None if it has no shard."""
         for shard in self.shards:
             with contextlib.suppress(OSError, struct.error):  # the shard is not taken yet
                 owner, number = _MARKER.unpack(self._marker(shard).read_bytes())
-                if owner == process:
+                if owner == pid:
                     images = read_shard_list(shard.list_path)
                     return CurrentImage(shard, number, images[number] if 0 <= number < len(images) else None)
         return None
@@ -79,7 +79,7 @@ class ShardQueue:
     def _marker(self, shard: Shard) -> Path:
         return Path(self.folder, shard.name.replace("/", "_"))
 
-    def _write(self, shard: Shard, process: int, number: int) -> None:
+    def _write(self, shard: Shard, pid: int, number: int) -> None:
         """Overwrites a marker in place, which takes some µs and no disk space: it is done for every image."""
         with self._marker(shard).open("r+b", buffering=0) as marker:
-            marker.write(_MARKER.pack(process, number))
+            marker.write(_MARKER.pack(pid, number))

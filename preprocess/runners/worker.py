@@ -36,14 +36,14 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended before its work did, for example because memory ran out.
 
     Args:
-      process: its process id.
+      pid: its process id.
       code: its exit code; -N after signal N.
       current_image: the image that it was processing, if known.
     """
 
-    def __init__(self, process: int, code: int | None, current_image: CurrentImage | None = None) -> None:
-        super().__init__(process, code, current_image)
-        self.process = process
+    def __init__(self, pid: int, code: int | None, current_image: CurrentImage | None = None) -> None:
+        super().__init__(pid, code, current_image)
+        self.pid = pid
         self.code = code
         self.current_image = current_image
 

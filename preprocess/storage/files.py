@@ -131,7 +131,7 @@ def read_each(paths: Iterable[str]) -> Iterator[bytes]:
 # -------------------------------------------------------------------------------------------------- list
 
 
-def listing(pattern: str) -> Iterator[Stored]:
+def list_remote(pattern: str) -> Iterator[Stored]:
     """Yields the remote files that match a glob.
 
     Raises:
@@ -144,7 +144,7 @@ def listing(pattern: str) -> Iterator[Stored]:
 def sizes(root: str, pattern: str) -> dict[str, int]:
     """Returns the name, relative to `root`, and size of each file below it that matches a glob, by name."""
     if is_remote(root):
-        by_path = {stored.path: stored.size for stored in listing(join(root, pattern))}
+        by_path = {stored.path: stored.size for stored in list_remote(join(root, pattern))}
     else:
         by_path = {path.as_posix(): path.stat().st_size for path in Path(root).glob(pattern)}
     return {path.removeprefix(join(root, "")): by_path[path] for path in sorted(by_path)}

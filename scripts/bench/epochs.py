@@ -97,8 +97,8 @@ def shards(inputs: Inputs) -> Epoch:
 def in_python(inputs: Inputs) -> Epoch:
     """Computes edges with OpenCV and the nearest colour of each pixel in Python, as the article does."""
     paths = inputs.paths[: PYTHON_BATCH_SIZE * CORES]
-    few = dataclasses.replace(inputs, paths=paths, batch_size=PYTHON_BATCH_SIZE)
-    return _online(few, _make_batch_in_python)
+    small_inputs = dataclasses.replace(inputs, paths=paths, batch_size=PYTHON_BATCH_SIZE)
+    return _online(small_inputs, _make_batch_in_python)
 
 
 def online(inputs: Inputs) -> Epoch:
@@ -250,7 +250,7 @@ def run_preprocess(folder: Path, dataset: Path, decode: str) -> float:
 
 
 def seconds_to(epochs: int, row: dict[str, Any]) -> float:
-    """Returns the seconds from the start to the end of that many epochs, with preprocessing."""
+    """Returns the seconds from the start to the end of the last of `epochs`, with preprocessing."""
     return float(row["once_s"] + row["images"] * (row["first_ms"] + (epochs - 1) * row["next_ms"]) / 1e3)
 
 
@@ -283,8 +283,8 @@ def compare_variants(folder: Path, model: str | None) -> list[dict[str, Any]]:
             rows.append(row | {f"epochs_{n}_s": seconds_to(n, row) for n in NUM_EPOCHS})
             print(rows[-1], file=sys.stderr, flush=True)
     for row in rows:
-        shards = next(r for r in rows if r["variant"] == "shards" and r["decode"] == row["decode"])
-        row["break_even"] = None if row is shards else break_even(shards, row)
+        shards_row = next(r for r in rows if r["variant"] == "shards" and r["decode"] == row["decode"])
+        row["break_even"] = None if row is shards_row else break_even(shards_row, row)
     return rows
 
 

@@ -34,7 +34,10 @@ def benchmark_parser(prog: str, description: str | None) -> Parser:
 
 
 def run_variant(script: str, variant: str, *arguments: object, stdin: str = "") -> Any:
-    """Runs `script --variant VARIANT ARGUMENTS` and returns the JSON value that it prints.
+    """Runs `script --variant VARIANT ARGUMENTS` and returns the JSON value in the last line that it prints.
+
+    `stdin` is the text on the standard input of the process. It is for arguments that would be too long for a
+    command line.
 
     Raises:
       VariantFailedError: the process ends with another exit code than 0, or prints nothing.

@@ -3,7 +3,8 @@
     python scripts/bench/inference.py
 
 - The network alone: the starter model as ONNX, and a Keras model of the same architecture through predict,
-  through a call, and compiled with tf.function. Each runs in a process of its own.
+  through a call, and compiled with tf.function. The weights of the Keras model are untrained.
+  Each variant runs in a process of its own.
 - One sketch in a running process, as on the page: line extraction, network, and label decoding.
 - The command colorize.py from start to exit, and a script that only loads TensorFlow and a .keras file and
   predicts once.
@@ -41,7 +42,7 @@ MAX_COMMAND_REPEATS = 5
 Predict = Callable[["np.ndarray"], "np.ndarray"]
 
 
-def starter() -> Predict:
+def starter_predict() -> Predict:
     """Returns the prediction of the starter model, as the page and colorize.py use it."""
     from linewash.coloring.model_loader import STARTER, load
 
@@ -49,7 +50,7 @@ def starter() -> Predict:
 
 
 def keras_net() -> Any:
-    """Returns a Keras model of the starter's architecture, with initial weights."""
+    """Returns a Keras model of the starter's architecture with untrained weights."""
     from linewash.coloring.model_loader import STARTER, load
 
     from training.hydra_config import compose
@@ -81,7 +82,7 @@ def keras_function() -> Predict:
 
 
 VARIANTS = {
-    "linewash (ONNX)": starter,
+    "linewash (ONNX)": starter_predict,
     "Keras, predict": keras_predict,
     "Keras, call": keras_call,
     "Keras, tf.function": keras_function,

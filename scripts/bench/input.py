@@ -6,8 +6,9 @@
 Every loader delivers the same examples in shuffled batches of packed edges and labels. Each loader is
 measured with each number of workers, in a process of its own on the same cores: one epoch to warm up, then
 --epochs more. The table shows the best number of workers. Install the loaders with pip install --editable
-'.[bench]'; the table says which are missing. The two loaders of the article have no shards: they compute
-edges and labels in threads.
+'.[bench]'; the table says which are missing. The two loaders "article" have no shards:
+they compute edges and labels from images in threads, as the article's code does, except that "article, by
+table" posterizes with linewash's look-up tables.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from linewash.arguments import Parser, at_least, local_path, run
 from training.errors import UsageError
 
 
-def time_loader(loader: Loader, data: BenchmarkDataset, workers: int, epochs: int) -> dict[str, float]:
+def measure_loader(loader: Loader, data: BenchmarkDataset, workers: int, epochs: int) -> dict[str, float]:
     """Returns images per second and CPU time per image in µs: medians over `epochs`, after one to warm up."""
     epoch = loader.open(data, workers)
     rates, costs = [], []
@@ -100,7 +101,11 @@ def make_parser() -> Parser:
     add("--batch-size", type=at_least(1), default=64, help="examples per batch [64]")
     add("--epochs", type=at_least(1), default=5, help="timed epochs per number of workers [5]")
     add("--cores", type=at_least(1), default=2, help="CPU cores that each loader may use [2]")
-    add("--only", nargs="*", help="loaders to measure, by the last word of their names: linewash dali [all]")
+    add(
+        "--only",
+        nargs="*",
+        help="loaders to measure, by the last word before any comma, in lower case: tf.data dali [all]",
+    )
     for hidden in ("--workers", "--folder"):  # set in the process that measures one loader
         add(hidden, help=argparse.SUPPRESS)
     return parser
@@ -122,7 +127,7 @@ def work(args: argparse.Namespace) -> int:
     if args.variant:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
         data = BenchmarkDataset(args.dataset, Manifest.load(args.dataset), Path(args.folder), args.batch_size)
-        print(json.dumps(time_loader(LOADERS[args.variant], data, int(args.workers), args.epochs)))
+        print(json.dumps(measure_loader(LOADERS[args.variant], data, int(args.workers), args.epochs)))
         return 0
     if args.dataset:
         try:

@@ -1,10 +1,10 @@
-"""Measures how the launcher's planning time and memory grow with the number of images.
+"""Measures how planning time and memory of the launcher grow with the number of images.
 
     python scripts/bench/planning.py --millions 0.25 1 2
 
 The images are synthetic, with keys like ImageNet's in a thousand classes. The job's own functions hash, sort
-and split them and write the shard lists; no pixels are read. Each size runs in a process of its own, because
-peak memory never falls.
+and split them and write the shard lists; no pixels are read. The memory is the peak of the whole process,
+imports included. Each size runs in a process of its own, because a peak never falls.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from bench.processes import own_peak_mb
 from linewash.arguments import Parser, at_least, positive, run
 
 
-def time_plan(count: int) -> dict[str, float]:
-    """Plans a job for `count` images and returns the seconds, peak memory and number of shards."""
+def measure_plan(count: int) -> dict[str, float]:
+    """Plans a job for `count` images. Returns the time, the peak memory of the process, and the shards."""
     from preprocess.plan import Sharding, make_plan
 
-    peak_before = own_peak_mb()
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as output:
         started = time.monotonic()
         shards = make_plan(synthetic_images(count), Sharding(), output)
@@ -39,8 +38,7 @@ def time_plan(count: int) -> dict[str, float]:
     return {
         "images": count,
         "seconds": seconds,
-        "mb": own_peak_mb(),
-        "mb_before": peak_before,
+        "process_peak_mb": own_peak_mb(),
         "shards": len(shards),
     }
 
@@ -49,11 +47,13 @@ def table_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yields the lines of the table."""
     yield f"{'images':>12}{'shards':>9}{'seconds':>9}{'per million':>13}{'peak MB':>9}"
     for row in rows:
-        per_million = row["seconds"] / row["images"] * 1e6
-        yield f"{row['images']:12,}{row['shards']:9,}{row['seconds']:9.1f}{per_million:13.1f}{row['mb']:9.0f}"
+        per_million, peak = row["seconds"] / row["images"] * 1e6, row["process_peak_mb"]
+        yield f"{row['images']:12,}{row['shards']:9,}{row['seconds']:9.1f}{per_million:13.1f}{peak:9.0f}"
     small, large = rows[0], rows[-1]
     if large["images"] > small["images"]:
-        growth = (large["mb"] - small["mb"]) / (large["images"] - small["images"]) * 1e6
+        growth = (
+            (large["process_peak_mb"] - small["process_peak_mb"]) / (large["images"] - small["images"]) * 1e6
+        )
         yield f"each further million: {growth:.1f} MB"
 
 
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
 def work(args: argparse.Namespace) -> int:
     """Measures all sizes, prints the table and writes JSON if --json is given. Returns 0."""
     if args.variant:
-        print(json.dumps(time_plan(args.count)))
+        print(json.dumps(measure_plan(args.count)))
         return 0
     rows = []
     for count in (round(millions * 1e6) for millions in sorted(args.millions)):

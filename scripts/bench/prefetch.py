@@ -1,4 +1,4 @@
-"""Compares reading images from slow storage one at a time with the prefetching of the shard writer.
+"""Compares reading images from slow storage one at a time with `image_reader.read_images`, which reads ahead.
 
     python scripts/bench/prefetch.py --images IMAGES --delay 50
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Prints the two rates and their ratio. Returns 0."""
-    from preprocess.image_reader import IMAGES_AHEAD, read_image, read_images
+    from preprocess.image_reader import CONCURRENT_READS, read_image, read_images
     from preprocess.sources import Image
 
     _register_far_storage(args.delay / 1000)
@@ -54,14 +54,18 @@ def work(args: argparse.Namespace) -> int:
     images = [Image(path.name, f"far:/{path}") for path in paths]
     started = time.monotonic()
     sequential = [read_image(image) for image in images]
-    middle = time.monotonic()
+    prefetch_started = time.monotonic()
     prefetched = [data for _, data in read_images(images)]
     ended = time.monotonic()
     assert prefetched == sequential, "prefetching must keep the images and their order"
-    slow, fast = len(images) / (middle - started), len(images) / (ended - middle)
+    sequential_rate = len(images) / (prefetch_started - started)
+    prefetched_rate = len(images) / (ended - prefetch_started)
     print(f"{len(images)} images, {args.delay:g} ms per request")
-    rates = f"one at a time: {slow:.0f} images/s; {IMAGES_AHEAD} at a time: {fast:.0f} images/s"
-    print(f"{rates}; {fast / slow:.1f} times")
+    print(
+        f"one at a time: {sequential_rate:.0f} images/s; "
+        f"{CONCURRENT_READS} at a time: {prefetched_rate:.0f} images/s; "
+        f"{prefetched_rate / sequential_rate:.1f} times"
+    )
     return 0
 
 

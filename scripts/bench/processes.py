@@ -40,7 +40,7 @@ def run_timed(command: list[str]) -> float:
 
 
 class ProcessFigures(NamedTuple):
-    """Stdout and wall time of a command, and peak memory of it and of its largest descendant."""
+    """Stdout and wall time of a command, and peak memory of it (launcher) and of its largest descendant."""
 
     stdout: str
     wall_s: float
@@ -110,7 +110,7 @@ def usage_of(pid: int) -> Usage | None:
 
 
 def peak_mb_of(pid: int) -> float:
-    """Returns the peak resident memory of a process in MB, or 0 if it has ended."""
+    """Returns the peak resident memory of a process in MiB, or 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -120,7 +120,7 @@ def peak_mb_of(pid: int) -> float:
 
 
 def own_peak_mb() -> float:
-    """Returns the peak resident memory of this process in MB."""
+    """Returns the peak resident memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

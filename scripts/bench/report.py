@@ -142,7 +142,7 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:.2f}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Returns the CPU, its cores, the memory and the operating system."""
     name = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
     memory = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
@@ -154,7 +154,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Returns the versions of Python and of those `PACKAGES` that are installed."""
     installed = {name.lower().replace("_", "-") for name in metadata.packages_distributions()}
     installed |= {d.metadata["Name"].lower().replace("_", "-") for d in metadata.distributions()}
@@ -227,7 +227,8 @@ def work(args: argparse.Namespace) -> int:
             ) from None
     if not results:
         raise WorkError(f"no results in {args.directory}: run ./scripts/bench.sh IMAGES first")
-    report: dict[str, Any] = {"machine": machine(), "versions": versions(), "results": results}
+    report: dict[str, Any] = {"machine": describe_machine(), "versions": installed_versions()}
+    report["results"] = results
     report["tables"] = [table._asdict() for table in tables]
     for name, text in (
         ("bench.json", json.dumps(report, indent=2) + "\n"),

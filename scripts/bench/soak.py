@@ -183,7 +183,7 @@ def count_epochs(history: Path) -> int:
 
 
 def monitor(folder: Path, commands: list[MonitoredCommand], address: str, minutes: float) -> None:
-    """Samples the commands for so many minutes. The time starts when each has finished some work."""
+    """Samples the commands for `minutes`, which begin when each command has finished some work."""
     from tfrecords_schema import RECEIPTS_DIR
 
     preprocessing, training, serving = commands

@@ -114,8 +114,8 @@ def network(data: RandomBatch, model: str) -> tuple[Any, Any]:
 VARIANTS = {"linewash": linewash, "fit, integers": fit_integers, "fit, one-hot": fit_one_hot}
 
 
-def time_variant(variant: str, model: str, batch_size: int, steps: int) -> dict[str, float]:
-    """Returns the median milliseconds of a step, images per second, and peak memory in MB."""
+def measure_variant(variant: str, model: str, batch_size: int, steps: int) -> dict[str, float]:
+    """Returns the median milliseconds of a step, images per second, and the peak memory of the process."""
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as folder:
         step = VARIANTS[variant](RandomBatch(Path(folder), batch_size), model)
         times = []
@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
 def work(args: argparse.Namespace) -> int:
     """Measures all variants, prints the table and writes JSON if --json is given. Returns 0."""
     if args.variant:
-        print(json.dumps(time_variant(args.variant, args.models[0], args.batch_size, args.steps)))
+        print(json.dumps(measure_variant(args.variant, args.models[0], args.batch_size, args.steps)))
         return 0
     rows = []
     for model in args.models:

@@ -221,7 +221,7 @@ class ShardedDataset:
             raise storage.explain_read_error(e, self.root) from e
 
     def _read_compressed(
-        self, batch_size: int, seed: int, epoch: int, skip: int, buffer: int
+        self, batch_size: int, seed: int, epoch: int, skip: int, buffer_records: int
     ) -> tf.data.Dataset:
         """Reads compressed shards: records are shuffled while still encoded, and parsed afterwards."""
         import tensorflow as tf
@@ -233,7 +233,7 @@ class ShardedDataset:
             self._read_shard, cycle_length=SHARDS_AT_ONCE
         )
         records = records.shuffle(
-            buffer, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
+            buffer_records, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
         )
         return self._parse(records.batch(batch_size, drop_remainder=True).skip(skip))
 

@@ -40,11 +40,11 @@ class StatelessRandom:
         Returns:
           float32 [B, count], multiples of 2^-24 in [0, 1).
         """
-        start = _u32((self.seed ^ zlib.crc32(purpose.encode())) & 0xFFFFFFFF)
-        run = _mix(tf.cast(self.epoch, tf.uint32) ^ _mix(start))
-        example = _mix(tf.cast(self.ids, tf.uint32) ^ run)
+        purpose_bits = _u32((self.seed ^ zlib.crc32(purpose.encode())) & 0xFFFFFFFF)
+        epoch_bits = _mix(tf.cast(self.epoch, tf.uint32) ^ _mix(purpose_bits))
+        example_bits = _mix(tf.cast(self.ids, tf.uint32) ^ epoch_bits)
         counters = tf.constant(np.arange(1, count + 1, dtype=np.uint64) * WEYL % 2**32, tf.uint32)
-        bits = tf.bitwise.right_shift(_mix(example[:, None] + counters), _u32(8))
+        bits = tf.bitwise.right_shift(_mix(example_bits[:, None] + counters), _u32(8))
         return tf.cast(tf.cast(bits, tf.int32), tf.float32) / 2**24
 
     def uniform_scalar(self, purpose: str) -> tf.Tensor:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LINE_WIDTHS = (1, 2, 3, 4)  # pixels; 1 leaves the drawing as it is
 HINT_COUNTS = (0, 1, 4, 16, 64)  # hints of 3×3 pixels per example, for networks that take hints
 PRIOR_IMAGES = 10_000  # training images that the position prior is estimated from; they are read in seconds
-NETWORK, COMMONEST, PRIOR, BEST_MAP = (
+NETWORK, COMMONEST, PRIOR, BEST_CONSTANT_PICTURE = (
     "network", "commonest colour", "position prior", "best constant picture",
 )  # fmt: skip
 # The columns of the table: heading, format, field of Scores.
@@ -55,20 +55,21 @@ class Evaluation:
     """The results of evaluating a network on a split.
 
     Attributes:
-      subject: the first fields of evaluation.json: network, root, fingerprint, split and examples.
+      subject: the first fields of evaluation.json: network, root, fingerprint (of the dataset),
+        split and examples.
       dataset: the evaluated dataset.
-      rows: scores of the network, then of the baselines, by name.
-      line_widths: scores of the network by line width in pixels.
-      hints: scores of the network by number of hints; empty if it takes none.
-      tally: counts of the network under normal conditions.
-      sample_grid: uint8 [H, W, 3].
+      scores: scores of the network, then of the baselines, by name.
+      by_line_width: scores of the network by line width in pixels.
+      by_hints: scores of the network by number of hints; empty if it takes none.
+      tally: counts of the network for lines of 1 px and without hints.
+      sample_grid: examples with the predictions of the network, uint8 [H, W, 3].
     """
 
     subject: dict[str, Any]
     dataset: ShardedDataset
-    rows: dict[str, Scores]
-    line_widths: dict[int, Scores]
-    hints: dict[int, Scores]
+    scores: dict[str, Scores]
+    by_line_width: dict[int, Scores]
+    by_hints: dict[int, Scores]
     tally: Tally
     sample_grid: np.ndarray
 
@@ -79,22 +80,24 @@ class Evaluation:
             f"network    {subject['network']}",
             f"dataset    {subject['root']}: {subject['examples']:,} {subject['split']} examples",
             "",
-            table("", self.rows),
+            format_table("", self.scores),
             "",
-            table("network, by line width", {f"{width} px": row for width, row in self.line_widths.items()}),
+            format_table(
+                "network, by line width", {f"{width} px": row for width, row in self.by_line_width.items()}
+            ),
             "",
         ]
-        if self.hints:
-            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.hints.items()}
-            lines += [table("network, by colour hints", rows), ""]
-        loss = self.rows[NETWORK].loss
+        if self.by_hints:
+            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.by_hints.items()}
+            lines += [format_table("network, by colour hints", rows), ""]
+        loss = self.scores[NETWORK].loss
         lines += [
             f"NOT beaten {name}: its loss is lower than that of the network"
-            for name, row in self.rows.items()
+            for name, row in self.scores.items()
             if name != NETWORK and row.loss <= loss
         ]
-        if BEST_MAP not in self.rows:
-            lines.append(f"skipped    {PRIOR}, {BEST_MAP}: too many pixels and colours")
+        if BEST_CONSTANT_PICTURE not in self.scores:
+            lines.append(f"skipped    {PRIOR}, {BEST_CONSTANT_PICTURE}: too many pixels and colours")
         return "\n".join(lines)
 
     def content(self, differences: list[str]) -> dict[str, Any]:
@@ -106,9 +109,9 @@ class Evaluation:
         ]
         return self.subject | {
             "differences": differences,
-            "scores": {name: _score_fields(row) for name, row in self.rows.items()},
-            "line_widths": {str(width): _score_fields(row) for width, row in self.line_widths.items()},
-            "hints": {str(count): _score_fields(row) for count, row in self.hints.items()},
+            "scores": {name: _score_fields(row) for name, row in self.scores.items()},
+            "line_widths": {str(width): _score_fields(row) for width, row in self.by_line_width.items()},
+            "hints": {str(count): _score_fields(row) for count, row in self.by_hints.items()},
             "colors": colors,
         }
 
@@ -180,7 +183,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
     )
 
 
-def table(heading: str, rows: dict[str, Scores]) -> str:
+def format_table(heading: str, rows: dict[str, Scores]) -> str:
     """Formats scores by name, one line each below the headings of the columns; 76 columns wide."""
 
     def width(form: str) -> int:
@@ -227,7 +230,7 @@ def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str
     if size**2 * len(palette) <= MAX_TABLE_SIZE:
         train_counts, split_counts = count("train", PRIOR_IMAGES), count(split, None)
         rows[PRIOR] = score_position_prior(train_counts, split_counts, palette)
-        rows[BEST_MAP] = score_best_constant_picture(split_counts, palette)
+        rows[BEST_CONSTANT_PICTURE] = score_best_constant_picture(split_counts, palette)
     return rows
 
 

@@ -98,7 +98,7 @@ def open_run_dataset(run: RunInfo, root: str | None) -> tuple[ShardedDataset | N
     fingerprint = dataset.manifest.dataset_fingerprint
     if fingerprint == run.dataset.fingerprint:
         return dataset, []
-    problem = f"is another dataset ({fingerprint}) than in training"
+    problem = f"is another dataset (dataset fingerprint {fingerprint}) than in training"
     if root:
         raise UsageError(
             f"data.root={root} {problem} ({run.dataset.fingerprint}): type data.root=WHERE that one is"

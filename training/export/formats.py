@@ -112,7 +112,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
     caption = _write_panel(trained, net, directory)
     details = CardDetails(run, net.count_params(), trained.network.name, evaluation, notes, caption)
     (directory / CARD_NAME).write_text(write_card(metadata, rows, details))
-    return parity.table(rows)
+    return parity.format_table(rows)
 
 
 # -------------------------------------------------------------------------------------------- formats

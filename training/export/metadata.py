@@ -43,7 +43,7 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
       hints: whether the network takes hints.
       palette: label i of the K is `palette.colors[i]`.
       recipe: how the drawings of the dataset were made; empty if the dataset was not there.
-      dataset_fingerprint: fingerprint of the training dataset.
+      dataset_fingerprint: dataset fingerprint of the training dataset.
       files: file name of each format, within the directory.
       scores: scores of the network and the baselines, by name, as in evaluation.json; may be empty.
       linewash_version: version that made the export.

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tfrecords_schema import Palette
 from training.errors import LinewashError
 from training.export.metadata import ExportMetadata
-from training.export.parity import MAX_DIFFERENCE, MIN_EQUAL, Parity
+from training.export.parity import MAX_DIFFERENCE, MIN_EQUAL_FRACTION, Parity
 from training.hydra_config import compose
 from training.run.run_info import RunInfo, Versions, differing_settings, flat_settings
 from training.run.sample_grid import FRAME, INK, PAPER
@@ -200,8 +200,8 @@ def _parity(rows: list[Parity]) -> str:
         [
             f"`{row.format}`",
             f"{row.megabytes:.2f}",
-            f"{row.difference:.1e}",
-            f"{row.equal:.4%}",
+            f"{row.max_difference:.1e}",
+            f"{row.equal_fraction:.4%}",
             f"{row.milliseconds:.1f}",
         ]
         for row in rows
@@ -209,8 +209,8 @@ def _parity(rows: list[Parity]) -> str:
     return (
         _table(["format", "MB", "max abs Δp", "argmax equal", "ms per drawing of 128 px"], cells)
         + f"\nEach file was compared with Keras on drawings of several sizes: no probability may differ by "
-        f"more than {MAX_DIFFERENCE:g}, and at least {MIN_EQUAL:.1%} of the pixels must get the same colour. "
-        "Times are medians on the CPU of the machine that made the export.\n\n"
+        f"more than {MAX_DIFFERENCE:g}, and at least {MIN_EQUAL_FRACTION:.1%} of the pixels must get the "
+        "same colour. Times are medians on the CPU of the machine that made the export.\n\n"
         "All files compute in float32, and accept any batch size and any image size.\n"
     )
 

@@ -17,7 +17,7 @@ from training.metrics.color_spaces import HINT_CHANNELS, hint_table
 
 # Rounding in another order changes probabilities by about 1e-6; a change of 1e-3 is visible in no picture.
 MAX_DIFFERENCE = 1e-3
-MIN_EQUAL = 0.999
+MIN_EQUAL_FRACTION = 0.999
 TIMED_SIDE = 128  # pixels per side of the timed drawing
 TIMED_RUNS = 9
 NUM_HINTS = 12  # per test drawing, for networks that take hints
@@ -33,15 +33,15 @@ class Parity:
     Attributes:
       format: one of `FORMATS`.
       megabytes: size of the file.
-      difference: largest absolute difference of a probability.
-      equal: fraction of pixels with the same most probable colour.
+      max_difference: largest absolute difference of a probability.
+      equal_fraction: fraction of pixels with the same most probable colour.
       milliseconds: median time for one drawing of 128 px, rounded up to a multiple of the stride.
     """
 
     format: str
     megabytes: float
-    difference: float
-    equal: float
+    max_difference: float
+    equal_fraction: float
     milliseconds: float
 
     def check(self) -> Parity:
@@ -51,21 +51,22 @@ class Parity:
           WorkError: the file differs from Keras by more than rounding.
         """
         # Written so that a NaN does not pass.
-        if self.difference <= MAX_DIFFERENCE and self.equal >= MIN_EQUAL:
+        if self.max_difference <= MAX_DIFFERENCE and self.equal_fraction >= MIN_EQUAL_FRACTION:
             return self
         raise WorkError(
-            f"the {self.format} export differs from Keras: probabilities by up to {self.difference:.2g} "
-            f"(allowed: {MAX_DIFFERENCE:g}), and {self.equal:.2%} of the pixels have the same colour "
-            f"(required: {MIN_EQUAL:.1%}). Nothing was written: choose other formats=..., and report this"
+            f"the {self.format} export differs from Keras: probabilities by up to {self.max_difference:.2g} "
+            f"(allowed: {MAX_DIFFERENCE:g}), and {self.equal_fraction:.2%} of the pixels have the same "
+            f"colour (required: {MIN_EQUAL_FRACTION:.1%}). Nothing was written: choose other formats=..., "
+            "and report this"
         )
 
 
-def table(rows: list[Parity]) -> str:
+def format_table(rows: list[Parity]) -> str:
     """Returns one line per format, below the headings of the columns."""
     lines = [f"{'format':13}{'MB':>8}{'max |Δp|':>12}{'argmax equal':>15}{'ms per 128 px':>16}"]
     for row in rows:
         lines.append(
-            f"{row.format:13}{row.megabytes:8.2f}{row.difference:12.1e}{row.equal:15.4%}{row.milliseconds:16.1f}"
+            f"{row.format:13}{row.megabytes:8.2f}{row.max_difference:12.1e}{row.equal_fraction:15.4%}{row.milliseconds:16.1f}"
         )
     return "\n".join(lines)
 
@@ -81,9 +82,9 @@ def compare(
       drawings: batches as `test_drawings` returns them.
       stride: stride of the network.
     """
-    runners = {name: OPEN[name](path) for name, path in files.items()}
+    runners = {name: OPENERS[name](path) for name, path in files.items()}
     differences = dict.fromkeys(files, 0.0)
-    equal = dict.fromkeys(files, 0)
+    equal_pixels = dict.fromkeys(files, 0)
     pixels = 0
     for batch in drawings:
         expected = _probabilities(keras.ops.convert_to_numpy(net(batch, training=False)))
@@ -92,17 +93,17 @@ def compare(
             actual = _probabilities(runner(batch))
             # Not max(), which ignores a NaN.
             differences[name] = float(np.maximum(differences[name], np.abs(actual - expected).max()))
-            equal[name] += int((actual.argmax(-1) == expected.argmax(-1)).sum())
+            equal_pixels[name] += int((actual.argmax(-1) == expected.argmax(-1)).sum())
     drawing = drawings[0][:1]
     repeats = -(-TIMED_SIDE // drawing.shape[1])
-    timed = _pad(np.tile(drawing, (1, repeats, repeats, 1))[:, :TIMED_SIDE, :TIMED_SIDE], stride)
+    timed_drawing = _pad(np.tile(drawing, (1, repeats, repeats, 1))[:, :TIMED_SIDE, :TIMED_SIDE], stride)
     return [
         Parity(
             name,
             _megabytes(path),
             differences[name],
-            equal[name] / pixels,
-            _measure_milliseconds(runners[name], timed),
+            equal_pixels[name] / pixels,
+            _measure_milliseconds(runners[name], timed_drawing),
         )
         for name, path in files.items()
     ]
@@ -211,4 +212,4 @@ def _open_litert(path: Path) -> Runner:
     return lambda drawings: run(drawing=drawings)["logits"]
 
 
-OPEN = {"keras": _open_keras, "saved_model": _open_saved_model, "onnx": _open_onnx, "litert": _open_litert}
+OPENERS = {"keras": _open_keras, "saved_model": _open_saved_model, "onnx": _open_onnx, "litert": _open_litert}

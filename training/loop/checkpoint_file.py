@@ -30,8 +30,8 @@ from training.run.history import Epoch
 
 PROGRESS = "progress.json"
 DIGEST_SIZE = 64  # hexadecimal digits of a SHA-256
-CHUNK = 1 << 20  # bytes read at a time
-MAX_NPY_HEADER = 1_000  # bytes; NumPy writes about 120
+CHUNK_BYTES = 1 << 20  # read at a time
+MAX_NPY_HEADER_BYTES = 1_000  # NumPy writes about 120
 
 
 class DamagedCheckpointError(Exception):
@@ -150,7 +150,7 @@ def _read_variable(archive: zipfile.ZipFile, member: zipfile.ZipInfo, index: int
     with archive.open(member) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(f"{name} is not an .npy file of version 1.0")
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file, MAX_NPY_HEADER)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file, MAX_NPY_HEADER_BYTES)
         if is_fortran or dtype.kind not in "biuf":
             raise ValueError(f"{name} is not an array of numbers in C order")
         content = file.read()
@@ -177,10 +177,10 @@ def _progress_from_json(content: bytes) -> Progress:
 
 
 def _digest(file: BinaryIO) -> bytes:
-    """The SHA-256 of all but the last `DIGEST_SIZE` bytes, where the file's position is afterwards."""
+    """Returns the SHA-256 of all but the last `DIGEST_SIZE` bytes, at which the file is then positioned."""
     remaining, digest = os.fstat(file.fileno()).st_size - DIGEST_SIZE, hashlib.sha256()
     while remaining > 0:
-        chunk = file.read(min(CHUNK, remaining))
+        chunk = file.read(min(CHUNK_BYTES, remaining))
         if not chunk:
             break
         digest.update(chunk)

@@ -48,7 +48,7 @@ class Summary:
     """The result of a run.
 
     Attributes:
-      epochs: all epochs of the run, those of earlier processes included.
+      history: all epochs of the run, those of earlier processes included.
       best: the epoch with the lowest validation loss (training loss if there is no validation split).
       net: the network that was evaluated last, which is the moving average if `trainer.ema` is set.
       interrupted: the number of the signal that ended the run early, otherwise 0.
@@ -56,7 +56,7 @@ class Summary:
 
     run_dir: Path
     baselines: Baselines
-    epochs: list[Epoch]
+    history: list[Epoch]
     best: Epoch | None
     net: keras.Model
     interrupted: int
@@ -118,7 +118,7 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
         artifacts = _start_artifacts(session, run_dir)
 
         if session.is_over:
-            artifacts.repair(session.model.eval_net, epoch_just_ended=True)
+            artifacts.sync_with_checkpoint(session.model.eval_net, epoch_just_ended=True)
             replicas.print_once(console.already_complete_message(artifacts, config))
             return _summarize(session, artifacts)
 
@@ -129,7 +129,9 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
         )
         if resumed:
             replicas.print_once(resumed)
-        artifacts.repair(session.model.eval_net, epoch_just_ended=session.progress.steps_in_epoch == 0)
+        artifacts.sync_with_checkpoint(
+            session.model.eval_net, epoch_just_ended=session.progress.steps_in_epoch == 0
+        )
         replicas.print_once(console.compile_message(config))
 
         interrupted = _train_until_end_or_signal(session, artifacts)
@@ -223,7 +225,7 @@ def _summarize(session: TrainingSession, artifacts: RunArtifacts, interrupted: i
     return Summary(
         artifacts.run_dir,
         artifacts.baselines,
-        artifacts.epochs,
+        artifacts.history,
         artifacts.best,
         session.model.eval_net,
         interrupted,

@@ -16,8 +16,8 @@ from training.atomic_files import atomic_write
 from training.config import TrainConfig
 from training.data.dataset import ShardedDataset
 from training.metrics.baselines import Baselines
-from training.run import history, plots
-from training.run.history import Epoch
+from training.run import plots
+from training.run.history import Epoch, best_of, to_csv, write_csv
 from training.run.run_info import flat_settings, network_path
 from training.run.sample_grid import SampleGrid
 from training.run.tensorboard import TensorBoardWriter
@@ -29,7 +29,7 @@ HISTORY = "history.csv"
 class RunArtifacts:
     """Writes best.keras, last.keras, history.csv, curves.png, panel.png and tensorboard/ of a run.
 
-    `epochs` is the history, which the training loop appends to. Nothing is written unless `is_chief`: of
+    The training loop appends to `history`, the list of ended epochs. Nothing is written unless `is_chief`: of
     several processes that share a run, only the chief writes.
     """
 
@@ -38,7 +38,7 @@ class RunArtifacts:
     baselines: Baselines
     sample_grid: SampleGrid
     tensorboard: TensorBoardWriter
-    epochs: list[Epoch]
+    history: list[Epoch]
     is_chief: bool
 
     @classmethod
@@ -48,7 +48,7 @@ class RunArtifacts:
         config: TrainConfig,
         dataset: ShardedDataset,
         baselines: Baselines,
-        epochs: list[Epoch],
+        history: list[Epoch],
         is_chief: bool,
     ) -> RunArtifacts:
         """Returns the writer for a run, and reads the examples of its sample grid."""
@@ -59,22 +59,22 @@ class RunArtifacts:
         sample_grid = SampleGrid.read(
             dataset, dataset.selection_split, config.trainer.panel_images, config.model.stride
         )
-        return cls(run_dir, title, baselines, sample_grid, tensorboard, epochs, is_chief)
+        return cls(run_dir, title, baselines, sample_grid, tensorboard, history, is_chief)
 
     @property
     def best(self) -> Epoch | None:
         """The best epoch so far; None before the first has ended."""
-        return history.best_of(self.epochs)
+        return best_of(self.history)
 
     def write(self, net: keras.Model) -> None:
-        """Writes all files after an epoch, the last of `epochs`; `net` has the weights of its end.
+        """Writes all files after an epoch, the last of `history`; `net` has the weights of its end.
 
         The networks come first, since they matter most if the disk is full. history.csv comes last: if it
         has the row of an epoch, all other files of the epoch are complete.
         """
         if not self.is_chief:
             return
-        epoch = self.epochs[-1]
+        epoch = self.history[-1]
         save_network(net, network_path(self.run_dir, "last"))
         if self.best is epoch:
             save_network(net, network_path(self.run_dir, "best"))
@@ -82,9 +82,9 @@ class RunArtifacts:
         with atomic_write(self.run_dir / "panel.png") as temporary:
             Image.fromarray(grid).save(temporary)
         self.tensorboard.write(epoch, grid)
-        self._write_history()
+        self._write_history_and_curves()
 
-    def repair(self, net: keras.Model, epoch_just_ended: bool) -> None:
+    def sync_with_checkpoint(self, net: keras.Model, epoch_just_ended: bool) -> None:
         """Makes the files agree with the checkpoint from which the run was resumed.
 
         A killed process may have left files of the last epoch unwritten. They are written now if the
@@ -94,18 +94,18 @@ class RunArtifacts:
         path = self.run_dir / HISTORY
         if not self.is_chief:
             return
-        if not self.epochs:
+        if not self.history:
             path.unlink(missing_ok=True)
-        elif path.exists() and path.read_bytes() == history.to_csv(self.epochs).encode():
+        elif path.exists() and path.read_bytes() == to_csv(self.history).encode():
             return
         elif epoch_just_ended:
             self.write(net)
         else:
-            self._write_history()
+            self._write_history_and_curves()
 
-    def _write_history(self) -> None:
-        plots.write_curves(self.run_dir / "curves.png", self.epochs, self.baselines, self.title)
-        history.write_csv(self.run_dir / HISTORY, self.epochs)
+    def _write_history_and_curves(self) -> None:
+        plots.write_curves(self.run_dir / "curves.png", self.history, self.baselines, self.title)
+        write_csv(self.run_dir / HISTORY, self.history)
 
 
 def save_network(net: keras.Model, path: Path) -> None:

@@ -58,7 +58,7 @@ def end_message(
     best, run_dir = artifacts.best, artifacts.run_dir
     interrupted = (
         f"interrupted after step {step:,}{_of_total_steps(config, dataset)}, in "
-        f"{epoch_title(len(artifacts.epochs) + 1, config)}: continue with {resume_command(run_dir)}"
+        f"{epoch_title(len(artifacts.history) + 1, config)}: continue with {resume_command(run_dir)}"
     )
     if best is None:
         return interrupted
@@ -74,10 +74,10 @@ def end_message(
 
 def already_complete_message(artifacts: RunArtifacts, config: TrainConfig) -> str:
     """Returns the line for a run that had ended before it was resumed, with the setting that prolongs it."""
-    trainer, num_epochs = config.trainer, len(artifacts.epochs)
+    trainer, num_epochs = config.trainer, len(artifacts.history)
     limit = "epochs" if trainer.epochs is not None and num_epochs >= trainer.epochs else "max_minutes"
     reason = "nothing to do"
-    if is_stuck(artifacts.epochs, trainer.patience):
+    if is_stuck(artifacts.history, trainer.patience):
         limit, reason = "patience", _stuck(config)
     command = f"{resume_command(artifacts.run_dir)} trainer.{limit}=MORE"
     return (
@@ -111,9 +111,9 @@ def _of_total_steps(config: TrainConfig, dataset: ShardedDataset) -> str:
 
 
 def _end_reason(artifacts: RunArtifacts, config: TrainConfig, dataset: ShardedDataset) -> str:
-    last, trainer = artifacts.epochs[-1], config.trainer
+    last, trainer = artifacts.history[-1], config.trainer
     title = epoch_title(last.number, config)
-    if is_stuck(artifacts.epochs, trainer.patience):
+    if is_stuck(artifacts.history, trainer.patience):
         return f"ended      after {title}: {_stuck(config)}"
     steps = config.steps_per_epoch(dataset.examples("train"))
     if trainer.epochs and last.step >= steps * trainer.epochs:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RUN_NAME = "run.json"
 MAX_SIZE = 1 << 20  # of an image, a stride or a batch; larger values would exhaust the memory
 # Settings that may differ when a run is resumed; any other change would make it a different run. The dataset
-# may have moved: its fingerprint is compared instead.
+# may have moved: the dataset fingerprint is compared instead.
 MAY_CHANGE = ("data.root", "trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
 # Settings that the run.json of older versions lacks or holds as null. Such runs can be resumed without them.
 ADDED_SETTINGS = ("data.shuffle_megabytes",)
@@ -36,7 +36,7 @@ Versions = dict[str, str]
 
 
 class RunDataset(msgspec.Struct, frozen=True, kw_only=True):
-    """The dataset of a run: its absolute path or URL, fingerprint, and number of examples by split."""
+    """The dataset of a run: its absolute path or URL, dataset fingerprint, and examples by split."""
 
     root: str | None = None
     fingerprint: str
@@ -176,7 +176,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
         if manifest.dataset_fingerprint != self.dataset.fingerprint:
             differences.append(
-                f"another dataset ({manifest.dataset_fingerprint}) than in training "
+                f"another dataset (dataset fingerprint {manifest.dataset_fingerprint}) than in training "
                 f"({self.dataset.fingerprint}): it may contain training examples"
             )
         return differences
@@ -258,7 +258,7 @@ def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) 
     fingerprint = dataset.manifest.dataset_fingerprint
     if run.dataset.fingerprint != fingerprint:
         raise UsageError(
-            f"data.root={dataset.root} has the fingerprint {fingerprint}, but the run "
+            f"data.root={dataset.root} has the dataset fingerprint {fingerprint}, but the run "
             f"in {run_dir} began with {run.dataset.fingerprint}: type data.root=WHERE that dataset is, "
             "or hydra.run.dir=ANOTHER"
         )

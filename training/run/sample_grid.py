@@ -91,7 +91,7 @@ def draw_sample_grid(
     return np.asarray(sheet)
 
 
-def draw_sheet(columns: dict[str, np.ndarray]) -> np.ndarray:
+def draw_contact_sheet(columns: dict[str, np.ndarray]) -> np.ndarray:
     """Draws a contact sheet, uint8 [H, W, 3], of columns by title, each uint8 [N, S, S, 3]."""
     count, size = next(iter(columns.values())).shape[:2]
     side = size * max(1, -(-MIN_SMALL_TILE // size))

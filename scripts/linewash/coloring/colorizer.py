@@ -25,7 +25,8 @@ SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rou
 class Settings:
     """How to colour.
 
-    decode: regions between lines vote, the likeliest colour of each pixel, or the annealed mean.
+    decode: "vote" (the pixels of each region between lines vote on its colour), "argmax" (the likeliest
+      colour of each pixel) or "mean" (the annealed mean).
     size: px; the network sees the drawing with about size x size pixels, or None for the size of its
       training.
     variants: number of different colourings.

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from linewash.coloring.background import flatten
 from linewash.coloring.file_signatures import explain_unreadable, is_svg
 from linewash.coloring.svg_reader import render_svg
-from preprocess.jpeg_segments import MAX_SCANS, scans_and_end
+from preprocess.jpeg_segments import MAX_SCANS, count_scans_and_length
 from preprocess.rejects import Rejected
 from training.errors import WorkError
 
@@ -88,7 +88,7 @@ def _has_too_many_scans(data: bytes) -> bool:
     if data.count(b"\xff\xda") <= MAX_SCANS:  # quick, and never too small
         return False
     try:
-        return scans_and_end(data)[0] > MAX_SCANS
+        return count_scans_and_length(data)[0] > MAX_SCANS
     except Rejected:
         return True
 

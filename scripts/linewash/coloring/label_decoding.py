@@ -175,15 +175,15 @@ def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: n
     """
     height, width = lines.shape
     radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
-    smooth = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
+    smoothed = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
     regions = segment(lines, MAX_GAP * reference_side(lines.shape))
     # Beside a line the scores may belong to the line itself or to its other side.
     scale = max(lines.shape) / max(small_lines.shape)
-    away = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
-    weights = np.where(away, 1.0, 0.02)
-    probabilities = _mean_probabilities(smooth, regions, weights)
+    is_off_lines = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
+    weights = np.where(is_off_lines, 1.0, 0.02)
+    probabilities = _mean_probabilities(smoothed, regions, weights)
     choices = probabilities.argmax(1)
-    by_pixel = smooth.argmax(height, width)
+    by_pixel = smoothed.argmax(height, width)
     sizes = np.bincount(regions.ravel())
     agreement = np.bincount(regions.ravel(), (by_pixel == choices[regions]).ravel()) / sizes
     max_sizes = np.full(len(sizes), MAX_ENCLOSED_REGION * regions.size)
@@ -194,14 +194,14 @@ def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: n
         return Segmentation(regions, choices, probabilities, scores.colors)
     for region in np.flatnonzero(is_split):
         inside = regions == region
-        patches = _split_region(by_pixel, inside & away, regions.size)
+        patches = _split_region(by_pixel, inside & is_off_lines, regions.size)
         regions = np.where(inside, regions.max() + 1 + patches, regions)
     numbers, regions = renumber(regions)
-    probabilities = _mean_probabilities(smooth, regions, weights)
+    probabilities = _mean_probabilities(smoothed, regions, weights)
     new_choices = probabilities.argmax(1)
     # A patch keeps the colour by which it was split off.
     for index in np.flatnonzero(numbers >= len(choices)):
-        counts = np.bincount(by_pixel[(regions == index) & away], minlength=len(scores.colors))
+        counts = np.bincount(by_pixel[(regions == index) & is_off_lines], minlength=len(scores.colors))
         new_choices[index] = counts.argmax()
     return Segmentation(regions, new_choices, probabilities, scores.colors)
 

@@ -75,17 +75,19 @@ class Drawing:
             return np.zeros((height, width), np.float32)
         darkness = remove_shading(to_grey(self.rgb, self.dark_on_light))
         # A little wider than the strokes, so that their rims stay soft.
-        near = cv2.dilate(self.stroke_mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+        near_strokes = cv2.dilate(self.stroke_mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
         # The arrays are modified in place: for a large drawing each takes hundreds of megabytes.
-        near = cv2.resize(near.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        near_strokes = cv2.resize(
+            near_strokes.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+        )
         mask_size = self.stroke_mask.shape[1], self.stroke_mask.shape[0]
         small = cv2.resize(darkness, mask_size, interpolation=cv2.INTER_AREA)
-        full = float(np.percentile(small[self.stroke_mask == 1], 75))
-        faint = 0.2 * full
-        darkness -= faint
-        darkness /= max(full - faint, 1e-3)
+        full_darkness = float(np.percentile(small[self.stroke_mask == 1], 75))
+        faint_darkness = 0.2 * full_darkness
+        darkness -= faint_darkness
+        darkness /= max(full_darkness - faint_darkness, 1e-3)
         opacity = np.clip(darkness, 0, 1, out=darkness)
-        opacity *= near
+        opacity *= near_strokes
         # Within large inked areas there is no paper to compare with: they are opaque by definition.
         depth = cv2.distanceTransform(self.stroke_mask, cv2.DIST_L2, 5) / (
             MIN_FILLED_RADIUS * reference_side(small.shape)
@@ -180,18 +182,18 @@ def line_map_shape(height: int, width: int, max_side: int = LINE_MAP_SIDES[1]) -
 def centre_lines(strokes: np.ndarray) -> np.ndarray:
     """Returns one line per stroke and the outlines of filled areas; both masks are uint8 [H, W] in {0, 1}."""
     distance = cv2.distanceTransform(strokes, cv2.DIST_L2, 5)
-    rough = thin(strokes)
-    pen = max(1.0, float(np.median(distance[rough == 1])))
-    limit = max(FILLED_WIDTH * pen, MIN_FILLED_RADIUS * reference_side(strokes.shape))
-    cores = (distance > limit).astype(np.uint8)
+    thinned = thin(strokes)
+    pen_radius = max(1.0, float(np.median(distance[thinned == 1])))
+    filled_radius = max(FILLED_WIDTH * pen_radius, MIN_FILLED_RADIUS * reference_side(strokes.shape))
+    cores = (distance > filled_radius).astype(np.uint8)
     if cores.any():
         # The filled area is what a disc of that size reaches within the ink (an opening). Its rim is kept as
         # broad as the pen, so that it is thinned like any stroke.
         reach = cv2.distanceTransform(1 - cores, cv2.DIST_L2, 5)
-        filled = ((reach <= limit) & (strokes == 1)).astype(np.uint8)
-        inside = cv2.distanceTransform(filled, cv2.DIST_L2, 5) > min(2 * pen, 0.8 * limit)
-        rough = thin(strokes & ~inside.astype(np.uint8))
-    return thin(prune(rough, max(2, round(1.5 * pen))))
+        filled = ((reach <= filled_radius) & (strokes == 1)).astype(np.uint8)
+        inside = cv2.distanceTransform(filled, cv2.DIST_L2, 5) > min(2 * pen_radius, 0.8 * filled_radius)
+        thinned = thin(strokes & ~inside.astype(np.uint8))
+    return thin(prune(thinned, max(2, round(1.5 * pen_radius))))
 
 
 def resize_lines(lines: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -79,8 +79,10 @@ def _add_enclosed(markers: np.ndarray, lines: np.ndarray) -> None:
     """Adds enclosed regions that are too narrow for any ball to `markers`, in place."""
     free = ((lines == 0) & (markers == 0)).astype(np.uint8)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(free, connectivity=4)
-    beside = cv2.dilate((markers > 0).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    touches_region = cv2.dilate(
+        (markers > 0).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    )
     is_region = stats[:, cv2.CC_STAT_AREA] >= max(2, MIN_REGION * lines.size)
-    is_region[np.unique(parts[beside == 1])] = False
+    is_region[np.unique(parts[touches_region == 1])] = False
     is_region[0] = False
     markers += np.where(is_region[parts], parts + int(markers.max()) + 1, 0).astype(np.int32)

@@ -16,8 +16,11 @@ def _table(rule: Callable[[list[bool]], bool]) -> np.ndarray:
     return np.array([rule([bool(code >> i & 1) for i in range(8)]) for code in range(256)], np.uint8)
 
 
-def _is_removable(p: list[bool], second: bool) -> bool:
-    """Guo and Hall 1989, "Parallel thinning with two-subiteration algorithms", algorithm A1."""
+def _is_removable(p: list[bool], is_second: bool) -> bool:
+    """Returns whether the first or second subiteration removes a pixel with the neighbours `p` (P2 to P9).
+
+    Guo and Hall 1989, "Parallel thinning with two-subiteration algorithms", algorithm A1.
+    """
     north, north_east, east, south_east, south, south_west, west, north_west = p
     ring = [north, north_east, east, south_east, south, south_west, west, north_west]
     crossings = sum(not ring[i] and (ring[i + 1] or ring[(i + 2) % 8]) for i in (0, 2, 4, 6))
@@ -25,7 +28,7 @@ def _is_removable(p: list[bool], second: bool) -> bool:
         sum(ring[i - 1] or ring[i] for i in (0, 2, 4, 6)),
         sum(ring[i] or ring[i + 1] for i in (0, 2, 4, 6)),
     )
-    if second:
+    if is_second:
         protected = (north or north_east or not south_east) and east
     else:
         protected = (south or south_west or not north_west) and west
