@@ -13,7 +13,7 @@ import numpy as np
 
 SMOOTHING = 2.0  # px: standard deviation of the blur along a border, which turns pixel stairs into slopes
 TOLERANCE = 0.6  # px between a smoothed border and its curves; the stairs of a long slope are 0.5 px from it
-FINE_LENGTH = 80  # px: a shorter border is blurred less and fitted more exactly, because dots would vanish
+FINE_LENGTH = 80  # px: a shorter border is blurred less and fitted more exactly, so that dots do not vanish
 REACH = 6  # px along a border over which its direction is measured ...
 MIN_CORNER_COSINE = 0.64  # ... and a turn by more than about 50 degrees is a corner
 
@@ -79,6 +79,7 @@ class _Edges:
         is_junction[[0, 0, -1, -1], [0, -1, 0, -1]] = True
         row, column = np.nonzero(changes_down[:, 1:-1])
         v_row, v_column = np.nonzero(changes_right[1:-1])
+        # In the order of `_STEPS`: the corner at which each edge begins, and the region on its left.
         by_direction = (
             (row, column, padded[row, column + 1]),
             (v_row, v_column, padded[v_row + 1, v_column + 1]),
