@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from skimage.segmentation import watershed
 
-from linewash.coloring.segmentation import renumber
 from linewash.coloring.stroke_detection import reference_side
 
 # Lengths are fractions of the reference side.
@@ -46,7 +45,10 @@ class StrokeEnd:
 def find_ends(lines: np.ndarray) -> list[StrokeEnd]:
     """Returns the ends of the strokes of uint8 [H, W] in {0, 1}, one pixel wide, in the order of the rows."""
     neighbours = cv2.filter2D(
-        lines, cv2.CV_8U, np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8), borderType=cv2.BORDER_CONSTANT
+        lines,
+        cv2.CV_8U,
+        np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8),
+        borderType=cv2.BORDER_CONSTANT,
     )
     ys, xs = np.nonzero((lines == 1) & (neighbours == 1))
     height, width = lines.shape
@@ -78,9 +80,9 @@ def find_ends(lines: np.ndarray) -> list[StrokeEnd]:
 def close_gaps(lines: np.ndarray) -> np.ndarray:
     """Joins the ends of strokes where a person sees a closed outline.
 
-    Two ends are joined if they point at each other; an end is extended to a line or to the border of the image
-    if it points at it from nearby; and the ends of an open outline are joined by a chord if that encloses a
-    figure. A chord between two ends separates something only if they belong to connected lines.
+    Two ends are joined if they point at each other. An end is extended to a line or to the border of the
+    image if it points at it from nearby. The ends of an open outline are joined by a chord if that encloses
+    a figure. A chord between two ends separates something only if they belong to connected lines.
 
     Args:
       lines: uint8 [H, W] in {0, 1}, one pixel wide.
@@ -102,16 +104,20 @@ def close_gaps(lines: np.ndarray) -> np.ndarray:
                 is_joined[first] = is_joined[second] = True
                 blocked[pixels] = 1
     for index, end in enumerate(ends):
-        if not is_joined[index] and (pixels := _junction(blocked, end, MAX_JUNCTION_GAP * side)):
+        if not is_joined[index] and (junction := _junction(blocked, end, MAX_JUNCTION_GAP * side)):
             is_joined[index] = True
-            blocked[pixels] = 1
+            blocked[junction] = 1
     _, component = cv2.connectedComponents(blocked, connectivity=8)
     free_ends = [index for index in range(len(ends)) if not is_joined[index]]
     chords = dict.fromkeys(free_ends, 0)
     num_tests = 0
     for _, _, first, second in pairs:
         a, b = ends[first], ends[second]
-        if chords.get(first, 2) > 1 or chords.get(second, 2) > 1 or component[a.y, a.x] != component[b.y, b.x]:
+        if (
+            chords.get(first, 2) > 1
+            or chords.get(second, 2) > 1
+            or component[a.y, a.x] != component[b.y, b.x]
+        ):
             continue
         pixels = _segment_pixels(lines.shape, a, b.y, b.x)
         if num_tests < MAX_CHORD_TESTS and not _is_blocked(blocked, pixels):
@@ -123,7 +129,7 @@ def close_gaps(lines: np.ndarray) -> np.ndarray:
 
 
 def _pairs(ends: list[StrokeEnd], side: float) -> list[tuple[float, bool, int, int]]:
-    """Returns the pairs of ends that may be joined, the best first: (cost, are they pointing, index, index)."""
+    """Returns the pairs of ends that may be joined, the best first: (cost, is pointing, index, index)."""
     y, x, dy, dx = (np.array([getattr(end, name) for end in ends], float) for name in ("y", "x", "dy", "dx"))
     gap_y, gap_x = y[None] - y[:, None], x[None] - x[:, None]
     distance = np.hypot(gap_y, gap_x)
@@ -168,9 +174,7 @@ def _is_blocked(blocked: np.ndarray, pixels: tuple[np.ndarray, np.ndarray]) -> b
     return bool(blocked[rows[3:-3], columns[3:-3]].any())
 
 
-def _junction(
-    blocked: np.ndarray, end: StrokeEnd, max_gap: float
-) -> tuple[np.ndarray, np.ndarray] | None:
+def _junction(blocked: np.ndarray, end: StrokeEnd, max_gap: float) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns the pixels from an end to the line or border at which it points, or None if none is near."""
     height, width = blocked.shape
     for step in range(3, int(max_gap) + 2):
