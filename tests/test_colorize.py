@@ -242,17 +242,19 @@ def test_a_hint_colours_its_region_but_not_one_that_it_slightly_overlaps() -> No
     regions[:, 60:] = 1
     hints = np.zeros((100, 100), np.int64)
     hints[50:53, 40:62] = 8  # label 7, a little over the border
-    labels = label_decoding.apply_hints(undecided(regions), hints).labels
-    assert (labels[:, :60] == 7).all()
-    assert (labels[:, 60:] == 2).all()
-    for other in label_decoding.apply_hints(undecided(regions), hints).variants(4, seed=0):
+    areas = label_decoding.Areas(regions, np.zeros_like(regions))
+    hinted = label_decoding.apply_hints(undecided(regions), areas, hints)
+    assert (hinted.labels[:, :60] == 7).all()
+    assert (hinted.labels[:, 60:] == 2).all()
+    for other in hinted.variants(4, seed=0):
         assert (other[:, :60] == 7).all()
 
 
 def test_a_region_with_two_hints_is_split_between_them() -> None:
     hints = np.zeros((100, 100), np.int64)
     hints[20:24, 50:54], hints[76:80, 50:54] = 6, 10
-    labels = label_decoding.apply_hints(undecided(np.zeros((100, 100), np.int32)), hints).labels
+    flat = np.zeros((100, 100), np.int32)
+    labels = label_decoding.apply_hints(undecided(flat), label_decoding.Areas(flat, flat), hints).labels
     assert (labels[:48] == 5).all()
     assert (labels[52:] == 9).all()
 
@@ -402,7 +404,7 @@ def test_hints_colour_the_regions_they_lie_on(hinted: Path, house_png: bytes) ->
     drawing, network = read_drawing(house_png), load(hinted)
     strokes = np.zeros((250, 320, 4), np.uint8)
     roof = (slice(138, 146), slice(112, 130))
-    strokes[roof] = (200, 90, 70, 255)  # nearest to PALETTE[3]
+    strokes[roof] = (*PALETTE.colors[3], 255)
     without_hints = colorize(drawing, network)[0].labels
     (hinted_image,) = colorize(drawing, network, hints=strokes)
     assert (hinted_image.labels[roof] == 3).all()
@@ -440,7 +442,7 @@ def test_the_command_writes_all_requested_files(tmp_path: Path, export: Path, ho
         out / "a.ora", "--palette-out", out / "p.gpl",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"written: {out / 'a.png'}\n"
+    assert done.stdout.startswith(f"written: {out / 'a.png'}\nbackground: ")
     assert sorted(p.name for p in out.iterdir()) == ["a.ora", "a.png", "layers", "p.gpl"]
     with Image.open(out / "a.png") as image:
         assert image.size == (320, 250)

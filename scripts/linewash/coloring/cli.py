@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,13 @@ def make_parser() -> Parser:
         "for the palette colour nearest to it",
     )
     add(
+        "--background",
+        choices=["auto", "paper", "paint", "transparent"],
+        default="auto",
+        help="the paper around the figures stays white, is painted, or is left out; auto paints it only "
+        "where the border of the image closes it, as in a landscape [auto]",
+    )
+    add(
         "--from",
         dest="source",
         choices=["drawing", "photo"],
@@ -153,7 +161,7 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     from linewash.coloring.progress import Progress
 
     settings = Settings(
-        args.decode, args.size, args.variants, args.seed, args.temperature, only_colors=args.only_colors
+        args.decode, args.size, args.variants, args.seed, args.temperature, args.background, args.only_colors
     )
     destinations = [Path(path) for path in (args.output, args.layers, args.ora, args.svg) if path]
     inputs = find_drawings(args.drawings, destinations)
@@ -171,22 +179,38 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
         write_palette(args.palette_out, network.palette)
     num_steps = 2 + settings.variants * max((paths.num_steps for paths in outputs), default=0)
     failed = 0
+    backgrounds: Counter[str] = Counter()
     with Progress(command, len(outputs), num_steps) as progress:
         for drawing, paths in zip(inputs.drawings, outputs, strict=True):
             progress.start_drawing(drawing.path)
             try:
-                num_colored = _colorize_file(drawing.path, paths, network, settings, hints, args, progress)
+                num_colored, background = _colorize_file(
+                    drawing.path, paths, network, settings, hints, args, progress
+                )
             except WorkError as e:
                 failed += 1
                 progress.print_line(f"{command}: {drawing.path}: {e}")
                 continue
+            backgrounds[background] += 1
             if num_colored < settings.variants:
                 colorings = f"{num_colored} different colouring{'s' * (num_colored > 1)}"
                 progress.print_line(
                     f"{command}: {drawing.path}: the network gave only {colorings}: type a higher "
                     "--temperature, such as 3"
                 )
-    return _report(command, inputs, outputs, failed, several, args)
+    exit_code = _report(command, inputs, outputs, failed, several, args)
+    if settings.background == "auto" and backgrounds:
+        print(_describe_backgrounds(backgrounds))
+    return exit_code
+
+
+def _describe_backgrounds(backgrounds: Counter[str]) -> str:
+    """Says what --background auto decided for the drawings, counted by decision."""
+    if backgrounds.total() > 1:
+        return "background: " + ", ".join(f"{mode} in {count}" for mode, count in sorted(backgrounds.items()))
+    if "paper" in backgrounds:
+        return "background: paper, because lines close the figures; --background paint colours it"
+    return "background: paint, because no lines close the figures; --background paper keeps it white"
 
 
 def _report(
@@ -214,8 +238,8 @@ def _report(
 def _colorize_file(
     path: Path, output: OutputPaths, network: Network, settings: Settings, hints: np.ndarray | None,
     args: argparse.Namespace, progress: Progress,
-) -> int:  # fmt: skip
-    """Colours one drawing and returns the number of images that were written."""
+) -> tuple[int, str]:  # fmt: skip
+    """Colours one drawing; returns the number of images that were written and their background."""
     import cv2
 
     from linewash.coloring.colorizer import colorize
@@ -236,7 +260,7 @@ def _colorize_file(
         if isinstance(e, cv2.error) and e.code != cv2.Error.StsNoMem:
             raise
         raise WorkError("there is not enough memory to colour the drawing: make it smaller") from None
-    return len(images)
+    return len(images), images[0].background_mode
 
 
 def _read_hints(path: Path, network: Network) -> np.ndarray:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from linewash.coloring import hint_strokes, label_decoding
 from linewash.coloring.background import STRIP_ROWS
 from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import Network
+from linewash.coloring.paper import Background, Ground
+from linewash.coloring.segmentation import renumber
 from tfrecords_schema import Palette
 from training.errors import UsageError
 from training.metrics.color_spaces import to_oklab
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
+PAPER_COLOR = (255, 255, 255)
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
 SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rounded when they are resized
+MARGIN = 4  # px of the line map: the blurred mask of a region ends within this distance of it
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,9 @@ class Settings:
     variants: number of different colourings.
     seed: seed of the variants.
     temperature: of the variants' sampling or of the annealed mean; None for the default of each.
+    background: what becomes of the paper around the figures: "paper" stays white, "paint" is coloured by the
+      network, "transparent" is left out of PNGs; "auto" keeps the paper unless the border of the image closes
+      the figures, as that of a landscape does.
     only_colors: the colours that the network may choose, as indices of its palette or as "#rrggbb" for the
       palette colour nearest to it; None for all. A hint may have any other colour.
 
@@ -44,6 +56,7 @@ class Settings:
     variants: int = 1
     seed: int = 0
     temperature: float | None = None
+    background: Background = "auto"
     only_colors: tuple[int | str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -57,6 +70,9 @@ class Settings:
             raise UsageError(f"--seed must be 0 or above; got {self.seed}")
         if self.temperature is not None and not 0.01 <= self.temperature <= 100:
             raise UsageError(f"--temperature must be 0.01 to 100; got {self.temperature:g}")
+        if self.background not in get_args(Background):
+            choices = ", ".join(get_args(Background))
+            raise UsageError(f"--background must be one of {choices}; got {self.background}")
         if self.only_colors is not None and not self.only_colors:
             raise UsageError("--only-colors must have at least one colour, such as 3,7,#ff8800")
         for color in self.only_colors or ():
@@ -67,17 +83,108 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A region of one colour of a `ColoredImage`.
+
+    number: for `ColoredImage.recolor`.
+    mask: bool [H, W], the pixels of the region.
+    color: RGB.
+    is_fixed: whether a hint or the paper gives the colour.
+    likeliest: RGB colours and what the network believes of each, the likeliest first.
+    """
+
+    number: int
+    mask: np.ndarray
+    color: tuple[int, int, int]
+    is_fixed: bool
+    likeliest: tuple[tuple[tuple[int, int, int], float], ...]
+
+
+@dataclass(frozen=True)
+class RegionMap:
+    """The regions of a coloured drawing at its own size, shared by its variants.
+
+    numbers: int32 [H, W], the region of each pixel.
+    segmentation: the regions at the size of the line map.
+    """
+
+    numbers: np.ndarray
+    segmentation: label_decoding.Segmentation
+
+
+@dataclass(frozen=True)
 class ColoredImage:
     """A coloured drawing.
 
     labels: uint16 [H, W], indices in `palette`, of the drawing's own size.
+    palette: the network's colours, then the other colours of hints and of the paper.
     background: bool [H, W], where the image is transparent, or None if it is opaque.
+    background_mode: "paper", "paint" or "transparent": what `Settings.background` came to.
+    region_map: None if the image was not made by `colorize`.
     """
 
     labels: np.ndarray
     palette: Palette
     drawing: Drawing
     background: np.ndarray | None = None
+    background_mode: Background = "paint"
+    region_map: RegionMap | None = None
+
+    @property
+    def regions(self) -> list[Region]:
+        """The regions, the largest first. Each mask takes a byte a pixel, so read them one at a time."""
+        return list(self.iter_regions())
+
+    def iter_regions(self, num_likeliest: int = 5) -> Iterator[Region]:
+        """Yields the regions, the largest first, with up to `num_likeliest` colours each."""
+        if self.region_map is None:
+            return
+        numbers, segmentation = self.region_map.numbers, self.region_map.segmentation
+        sizes = np.bincount(numbers.ravel(), minlength=len(segmentation.choices))
+        for number in np.argsort(-sizes, kind="stable").tolist():
+            if not sizes[number]:
+                break
+            mask = numbers == number
+            shares = segmentation.probabilities[number]
+            order = np.argsort(-shares, kind="stable")[:num_likeliest]
+            yield Region(
+                number,
+                mask,
+                self.palette.colors[self.labels.ravel()[mask.argmax()]],
+                segmentation.is_fixed is not None and bool(segmentation.is_fixed[number]),
+                tuple(
+                    (self.palette.colors[segmentation.colors[index]], float(shares[index]))
+                    for index in order
+                    if shares[index] > 0
+                ),
+            )
+
+    def recolor(self, colors: Mapping[int, tuple[int, int, int]]) -> ColoredImage:
+        """Returns the image with other colours of some regions.
+
+        Args:
+          colors: RGB by `Region.number`; any colours. On a transparent background they become opaque.
+
+        Raises:
+          ValueError: there is no region of a number.
+        """
+        count = 0 if self.region_map is None else len(self.region_map.segmentation.choices)
+        if self.region_map is None or not all(0 <= number < count for number in colors):
+            raise ValueError(f"expected numbers of regions from 0 to {count - 1}, got {sorted(colors)}")
+        palette = list(self.palette.colors)
+        for color in colors.values():
+            if tuple(color) not in palette:
+                palette.append((color[0], color[1], color[2]))
+        table = np.full(count, -1)
+        table[list(colors)] = [palette.index((c[0], c[1], c[2])) for c in colors.values()]
+        labels = table[self.region_map.numbers]
+        is_new = labels >= 0
+        return dataclasses.replace(
+            self,
+            labels=np.where(is_new, labels, self.labels).astype(np.uint16),
+            palette=hint_strokes.with_colors(self.palette, palette),
+            background=None if self.background is None else self.background & ~is_new,
+        )
 
     def rgb(self, lines: bool = True) -> np.ndarray:
         """Returns the colours, with `lines` under the drawing's lines: uint8 [H, W, 3]."""
@@ -124,25 +231,57 @@ def colorize(
     settings = settings or Settings()
     height, width = network_shape(*drawing.shape, settings.size or network.image_size)
     small_lines = drawing.lines(height, width)
-    hint_labels = small_hints = None
+    areas = label_decoding.Areas.of(drawing.line_map, drawing.stroke_mask)
+    ground = Ground.of(areas.regions)
+    background = _choose_background(settings.background, drawing, ground)
+    palette, hint_map = network.palette, None
     if hints is not None:
         hint_strokes.check_strokes(hints, *drawing.shape)
-        hint_labels = hint_strokes.to_labels(hints, network.palette)
-        small_hints = hint_strokes.resize_strokes(hint_labels, height, width)
-    logits = network.logits(small_lines, small_hints)
-    if settings.only_colors is not None:
-        is_allowed = np.zeros(len(network.palette), bool)
-        is_allowed[find_colors(settings.only_colors, network.palette)] = True
-        logits = np.where(is_allowed, logits, np.float32(-np.inf))
-    scores = label_decoding.ColorProbabilities.from_logits(logits, small_hints)
-    segmentation = _decode(scores, drawing.line_map, small_lines, network.palette, settings)
-    if hint_labels is not None and settings.decode == "vote":
+        hint_labels, palette = hint_strokes.to_labels(hints, network.palette)
         hint_map = hint_strokes.resize_strokes(hint_labels, *drawing.line_map.shape)
-        segmentation = label_decoding.apply_hints(segmentation, hint_map)
+    outside = None
+    if background != "paint":
+        outside = ground.areas
+        if PAPER_COLOR not in palette.colors:
+            palette = hint_strokes.with_colors(palette, [*palette.colors, PAPER_COLOR])
+    # What no hint touches keeps the colour that it has without hints.
+    scores = _color_probabilities(network, small_lines, None, settings)
+    whole = _decided_areas(areas.regions, hint_map, outside)
+    segmentation = _decode(
+        scores, drawing.line_map, small_lines, areas.regions, whole, network.palette, settings
+    )
+    if hints is not None:
+        # The network is told of the hints for the alternatives: the variants and `Region.likeliest`.
+        nearest = np.append(0, hint_strokes.nearest_labels(network.palette, palette) + 1)
+        small_hints = nearest[hint_strokes.resize_strokes(hint_labels, height, width)]
+        guided = _color_probabilities(network, small_lines, small_hints, settings)
+        segmentation = label_decoding.with_probabilities(
+            segmentation, guided, drawing.line_map, small_lines.astype(np.uint8)
+        )
+    segmentation = label_decoding.apply_hints(
+        segmentation,
+        areas,
+        hint_map,
+        outside,
+        palette.colors.index(PAPER_COLOR) if outside is not None else 0,
+        spreads=outside is not None and ground.is_around_figure,
+    )
     temperature = settings.temperature if settings.temperature and settings.decode != "mean" else 1.0
-    label_maps = segmentation.variants(settings.variants, settings.seed, temperature)
+    choices = segmentation.sample_choices(settings.variants, settings.seed, temperature)
+    region_map = RegionMap(resize_labels(segmentation.regions, *drawing.shape), segmentation)
+    is_left_out = None
+    if background == "transparent" and outside is not None:
+        is_left_out = _left_out(segmentation, areas.regions, outside, hint_map)[region_map.numbers]
     return [
-        ColoredImage(resize_labels(labels, *drawing.shape), network.palette, drawing) for labels in label_maps
+        ColoredImage(
+            segmentation.region_labels(choice)[region_map.numbers],
+            palette,
+            drawing,
+            is_left_out,
+            background,
+            region_map,
+        )
+        for choice in choices
     ]
 
 
@@ -166,6 +305,50 @@ def find_colors(colors: tuple[int | str, ...], palette: Palette) -> list[int]:
     return labels
 
 
+def _color_probabilities(
+    network: Network, lines: np.ndarray, hints: np.ndarray | None, settings: Settings
+) -> label_decoding.ColorProbabilities:
+    """Returns the probability of each colour that `settings` allow."""
+    logits = network.logits(lines, hints)
+    if settings.only_colors is not None:
+        is_allowed = np.zeros(logits.shape[-1], bool)
+        is_allowed[find_colors(settings.only_colors, network.palette)] = True
+        logits = np.where(is_allowed, logits, np.float32(-np.inf))
+    return label_decoding.ColorProbabilities.from_logits(logits)
+
+
+def _choose_background(background: Background, drawing: Drawing, ground: Ground) -> Background:
+    """Returns "paper", "paint" or "transparent"."""
+    if background != "auto":
+        return background
+    has_ink = bool(drawing.stroke_mask.any())  # a photo has edges, and no paper between them
+    return "paper" if has_ink and ground.is_paper else "paint"
+
+
+def _decided_areas(
+    regions: np.ndarray, hint_map: np.ndarray | None, outside: np.ndarray | None
+) -> np.ndarray:
+    """Returns the numbers of the areas that the network does not decide on."""
+    hinted = regions[:0, 0] if hint_map is None else np.unique(regions[hint_map > 0])
+    return hinted if outside is None else np.union1d(hinted, outside)
+
+
+def _left_out(
+    segmentation: label_decoding.Segmentation,
+    regions: np.ndarray,
+    outside: np.ndarray,
+    hint_map: np.ndarray | None,
+) -> np.ndarray:
+    """Returns which regions are paper without a hint: bool [R]."""
+    is_paper = np.isin(regions, outside)
+    result = np.zeros(len(segmentation.choices), bool)
+    result[np.unique(segmentation.regions[is_paper])] = True
+    if hint_map is not None:
+        hinted = np.isin(regions, np.unique(regions[hint_map > 0]))
+        result[np.unique(segmentation.regions[is_paper & hinted])] = False
+    return result
+
+
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
     """Returns the size at which the network sees a drawing: its aspect ratio, and about size² pixels.
 
@@ -178,23 +361,74 @@ def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes a label map, integers [h, w], to [height, width] with smooth borders.
 
-    The mask of each label is blurred and resized; each pixel gets the label whose mask is largest there.
+    The mask of each label is blurred and resized; each pixel gets the label whose mask is largest there. Each
+    mask is resized within its own box only, because a map may have hundreds of labels.
     """
     largest = np.zeros((height, width), np.float32)
     resized = np.zeros((height, width), labels.dtype)
-    interpolation = cv2.INTER_AREA if height < labels.shape[0] else cv2.INTER_LINEAR
-    for label in np.unique(labels):
-        mask = cv2.GaussianBlur((labels == label).astype(np.float32), (0, 0), SOFTNESS)
-        mask = cv2.resize(mask, (width, height), interpolation=interpolation)
-        np.copyto(resized, label, where=mask > largest)
-        np.maximum(largest, mask, out=largest)
+    used, numbers = renumber(labels)
+    scale_y, scale_x = height / labels.shape[0], width / labels.shape[1]
+    for index, box in enumerate(find_objects(numbers + 1)):
+        (top, bottom), (left, right) = (
+            (max(side.start - MARGIN, 0), min(side.stop + MARGIN, length))
+            for side, length in zip(box, labels.shape, strict=True)
+        )
+        mask = (numbers[top:bottom, left:right] == index).astype(np.float32)
+        mask = cv2.GaussianBlur(mask, (0, 0), SOFTNESS, borderType=cv2.BORDER_REPLICATE)
+        rows = slice(math.ceil(top * scale_y), math.ceil(bottom * scale_y))
+        columns = slice(math.ceil(left * scale_x), math.ceil(right * scale_x))
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        if 0 in shape:
+            continue
+        if (height, width) != labels.shape:
+            mask = _resize_window(mask, rows.start, columns.start, shape, top, left, scale_y, scale_x)
+        window = largest[rows, columns]
+        np.copyto(resized[rows, columns], used[index].astype(labels.dtype), where=mask > window)
+        np.maximum(window, mask, out=window)
     return resized
+
+
+def _resize_window(
+    mask: np.ndarray,
+    first_row: int,
+    first_column: int,
+    shape: tuple[int, int],
+    top: int,
+    left: int,
+    scale_y: float,
+    scale_x: float,
+) -> np.ndarray:
+    """Samples a window of an image that is `scale` times as large as the one in which a mask lies.
+
+    Args:
+      mask: float32 [h, w], whose first pixel is (top, left).
+      first_row, first_column, shape: the window in pixels of the large image.
+
+    Returns:
+      float32 of `shape`.
+    """
+    # The centre of pixel y of the large image lies at (y + 0.5) / scale - 0.5 of the small one.
+    to_small = np.array(
+        [
+            [1 / scale_x, 0, (first_column + 0.5) / scale_x - 0.5 - left],
+            [0, 1 / scale_y, (first_row + 0.5) / scale_y - 0.5 - top],
+        ]
+    )
+    return cv2.warpAffine(
+        mask,
+        to_small,
+        shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def _decode(
     scores: label_decoding.ColorProbabilities,
     line_map: np.ndarray,
     small_lines: np.ndarray,
+    regions: np.ndarray,
+    whole: np.ndarray,
     palette: Palette,
     settings: Settings,
 ) -> label_decoding.Segmentation:
@@ -204,4 +438,4 @@ def _decode(
     if settings.decode == "mean":
         temperature = settings.temperature or label_decoding.ANNEALED_TEMPERATURE
         return label_decoding.decode_by_mean(scores, palette, height, width, temperature)
-    return label_decoding.decode_by_vote(scores, line_map, small_lines.astype(np.uint8))
+    return label_decoding.decode_by_vote(scores, line_map, small_lines.astype(np.uint8), regions, whole)

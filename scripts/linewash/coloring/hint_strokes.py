@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from linewash.coloring.background import OPAQUE_ALPHA
@@ -12,21 +13,68 @@ from training.metrics.color_spaces import to_oklab
 MAX_ASPECT_ERROR = 0.02  # relative difference from the aspect ratio of the drawing: rounding by about a pixel
 
 
-def to_labels(rgba: np.ndarray, palette: Palette) -> np.ndarray:
-    """Maps each stroke to the nearest palette colour in OKLab.
+def to_labels(rgba: np.ndarray, palette: Palette) -> tuple[np.ndarray, Palette]:
+    """Gives each stroke a label, also if its colour is not in the palette.
+
+    The rim of a soft stroke has mixed colours. They belong to the stroke: only a colour that fills 3 x 3
+    pixels, or is the most frequent one of its strokes, is a colour that a person picked.
 
     Args:
       rgba: uint8 [H, W, 4].
 
     Returns:
-      int64 [H, W], label + 1, or 0 without a stroke.
+      int64 [H, W], label + 1, or 0 without a stroke; and the palette with the foreign colours at its end.
     """
     is_stroke = rgba[..., 3] >= OPAQUE_ALPHA
-    colors, indices = np.unique(rgba[is_stroke][:, :3], axis=0, return_inverse=True)
-    distance = ((to_oklab(colors)[:, None] - to_oklab(palette.rgb)[None]) ** 2).sum(-1)
+    colors, indices, counts = np.unique(
+        rgba[is_stroke][:, :3], axis=0, return_inverse=True, return_counts=True
+    )
+    picked = _picked_colors(is_stroke, indices.ravel(), counts)
+    distance = ((to_oklab(colors)[:, None] - to_oklab(colors[picked])[None]) ** 2).sum(-1)
+    known = {color: label for label, color in enumerate(palette.colors)}
+    for color in colors[picked].tolist():
+        known.setdefault(tuple(color), len(known))
+    picked_labels = np.array([known[tuple(color)] for color in colors[picked].tolist()])
     labels = np.zeros(is_stroke.shape, np.int64)
-    labels[is_stroke] = distance.argmin(1)[indices.ravel()] + 1
-    return labels
+    labels[is_stroke] = picked_labels[distance.argmin(1)][indices.ravel()] + 1
+    return labels, with_colors(palette, list(known))
+
+
+def _picked_colors(is_stroke: np.ndarray, indices: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Returns the indices of the colours that a person picked: int [P].
+
+    Args:
+      is_stroke: bool [H, W].
+      indices: int [S], the index of the colour of each pixel of a stroke.
+      counts: int [C], the number of pixels of each colour.
+    """
+    if len(counts) == 1:
+        return np.zeros(1, int)
+    by_pixel = np.full(is_stroke.shape, -1, np.int32)
+    by_pixel[is_stroke] = indices
+    # Equal to its eight neighbours: minimum and maximum of the neighbourhood agree.
+    block = np.ones((3, 3), np.uint8)
+    as_float = by_pixel.astype(np.float32)  # exact below 2**24 colours
+    is_inner = (cv2.erode(as_float, block) == cv2.dilate(as_float, block)) & is_stroke
+    picked = set(np.unique(by_pixel[is_inner]).tolist())
+    _, parts = cv2.connectedComponents(is_stroke.astype(np.uint8), connectivity=8)
+    pairs, sizes = np.unique(parts[is_stroke].astype(np.int64) * len(counts) + indices, return_counts=True)
+    largest: dict[int, tuple[int, int]] = {}
+    for pair, size in zip(pairs.tolist(), sizes.tolist(), strict=True):
+        part, color = divmod(pair, len(counts))
+        largest[part] = max(largest.get(part, (0, 0)), (size, color))
+    return np.array(sorted(picked | {color for _, color in largest.values()}))
+
+
+def with_colors(palette: Palette, colors: list[tuple[int, int, int]]) -> Palette:
+    """Returns a palette of other colours, or the palette itself if they are the same."""
+    return palette if len(colors) == len(palette) else Palette(palette.name, tuple(colors))
+
+
+def nearest_labels(palette: Palette, extended: Palette) -> np.ndarray:
+    """Returns the label of the colour of `palette` nearest in OKLab to each of `extended`: int64 [K]."""
+    distance = ((to_oklab(extended.rgb)[:, None] - to_oklab(palette.rgb)[None]) ** 2).sum(-1)
+    return distance.argmin(1)
 
 
 def resize_strokes(labels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -6,6 +6,7 @@ whatever its colour. The vote avoids such pixels.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from linewash.coloring import flooding
 from linewash.coloring.segmentation import fill_from_nearest, renumber, segment
 from linewash.coloring.stroke_detection import reference_side
 from tfrecords_schema import Palette
@@ -33,6 +35,7 @@ MIN_STROKE_ON_REGION = 0.2  # a hint stroke with less than this fraction on a re
 MIN_REGION_UNDER_STROKE = 0.02  # ... unless it covers this fraction of the region
 MIN_DIFFERENCE = 0.02  # fraction of the pixels in which two variants differ at least
 ATTEMPTS_PER_VARIANT = 40
+MAX_HEATING = 4.0  # the temperature of the variants rises to at most this many times the given one
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,25 @@ class ColorProbabilities:
 
 
 @dataclass(frozen=True)
+class Areas:
+    """The areas between the lines of a drawing before any of them has a colour.
+
+    regions: int32 [H, W], from 0; gaps in outlines are closed.
+    height: int32 [H, W], `flooding.terrain`.
+    """
+
+    regions: np.ndarray
+    height: np.ndarray
+
+    @classmethod
+    def of(cls, lines: np.ndarray, strokes: np.ndarray) -> Areas:
+        """Finds the areas between thin lines, uint8 [H, W] in {0, 1}; strokes: all pixels that they cover."""
+        joints = flooding.close_gaps(lines)
+        regions = segment(lines | joints, MAX_GAP * reference_side(lines.shape))
+        return cls(regions, flooding.terrain(lines, strokes, joints))
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """A decoded image as regions of one colour each, with the probabilities of the alternatives.
 
@@ -92,37 +114,53 @@ class Segmentation:
     choices: int [R], the index in `colors` of each region's colour.
     probabilities: float [R, C], of each candidate colour in each region.
     colors: int [C], the palette index of each candidate.
+    is_fixed: bool [R], the regions whose colour a person or the paper gives; None for none.
     """
 
     regions: np.ndarray
     choices: np.ndarray
     probabilities: np.ndarray
     colors: np.ndarray
+    is_fixed: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
         """Palette indices, uint16 [H, W]."""
-        return self.colors[self.choices].astype(np.uint16)[self.regions]
+        return self.region_labels(self.choices)[self.regions]
+
+    def region_labels(self, choices: np.ndarray) -> np.ndarray:
+        """Returns the palette index of each region, uint16 [R]."""
+        return self.colors[choices].astype(np.uint16)
 
     def variants(self, count: int, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
         """Returns up to `count` different label maps, uint16 [H, W], the first being `labels`.
 
+        See `sample_choices`.
+        """
+        return [self.region_labels(c)[self.regions] for c in self.sample_choices(count, seed, temperature)]
+
+    def sample_choices(self, count: int, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
+        """Returns up to `count` different choices, int [R] each, the first being `choices`.
+
         Colours are sampled from their probabilities, sharpened (below 1) or flattened (above 1) by the
         temperature. All regions of one colour are sampled together, so that the parts of a sky behind the
-        branches of a tree stay one sky. The temperature rises until the samples differ; fewer maps are
-        returned if they never do.
+        branches of a tree stay one sky. Fixed regions keep their colours. The temperature rises up to
+        `MAX_HEATING` times until the samples differ in enough pixels; fewer are returned if they do not.
         """
         rng = np.random.default_rng(seed)
-        label_maps = [self.labels]
+        sizes = np.bincount(self.regions.ravel(), minlength=len(self.choices))
+        min_pixels = MIN_DIFFERENCE * self.regions.size
+        max_temperature = MAX_HEATING * temperature
+        samples = [self.choices]
         for _ in range(ATTEMPTS_PER_VARIANT * (count - 1)):
-            if len(label_maps) == count:
+            if len(samples) == count:
                 break
-            labels = self.colors[self._sample(rng, temperature)].astype(np.uint16)[self.regions]
-            if all(np.mean(labels != other) >= MIN_DIFFERENCE for other in label_maps):
-                label_maps.append(labels)
+            sample = self._sample(rng, temperature)
+            if all(sizes[sample != other].sum() >= min_pixels for other in samples):
+                samples.append(sample)
             else:
-                temperature *= 1.05
-        return label_maps
+                temperature = min(1.05 * temperature, max_temperature)
+        return samples
 
     def _sample(self, rng: np.random.Generator, temperature: float) -> np.ndarray:
         """Samples a choice for each region, int [R], by the Gumbel-max trick.
@@ -130,8 +168,11 @@ class Segmentation:
         Regions of one colour share the noise.
         """
         noise = rng.gumbel(size=(len(self.colors), len(self.colors)))
-        scores = np.log(self.probabilities + 1e-6) / temperature + noise[self.choices]
-        return scores.argmax(1)
+        is_possible = self.probabilities > 0
+        scores = np.where(is_possible, np.log(self.probabilities + 1e-6) / temperature, -np.inf)
+        sample = (scores + noise[self.choices]).argmax(1)
+        is_kept = ~is_possible.any(1) if self.is_fixed is None else self.is_fixed | ~is_possible.any(1)
+        return np.where(is_kept, self.choices, sample)
 
 
 def decode_by_argmax(scores: ColorProbabilities, height: int, width: int) -> Segmentation:
@@ -164,7 +205,13 @@ def decode_by_mean(
     return _group_by_color(scores, indices)
 
 
-def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray) -> Segmentation:
+def decode_by_vote(
+    scores: ColorProbabilities,
+    lines: np.ndarray,
+    small_lines: np.ndarray,
+    regions: np.ndarray | None = None,
+    whole: np.ndarray | None = None,
+) -> Segmentation:
     """Lets the pixels of each region between lines vote on its colour.
 
     A large region whose pixels disagree is split where their colours change.
@@ -172,15 +219,13 @@ def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: n
     Args:
       lines: uint8 [H, W] in {0, 1}, thin: the borders of the regions.
       small_lines: the same lines at the size of `scores`.
+      regions: int32 [H, W], `Areas.regions`; None to find them.
+      whole: numbers of regions that are not split, because hints or the paper decide on them; None for none.
     """
     height, width = lines.shape
-    radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
-    smoothed = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
-    regions = segment(lines, MAX_GAP * reference_side(lines.shape))
-    # Beside a line the scores may belong to the line itself or to its other side.
-    scale = max(lines.shape) / max(small_lines.shape)
-    is_off_lines = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
-    weights = np.where(is_off_lines, 1.0, 0.02)
+    smoothed, weights, is_off_lines = _smooth(scores, lines, small_lines)
+    if regions is None:
+        regions = Areas.of(lines, lines).regions
     probabilities = _mean_probabilities(smoothed, regions, weights)
     choices = probabilities.argmax(1)
     by_pixel = smoothed.argmax(height, width)
@@ -190,6 +235,8 @@ def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: n
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     max_sizes[border] = MAX_OPEN_REGION * regions.size
     is_split = (agreement < MIN_AGREEMENT) & (sizes > max_sizes)
+    if whole is not None:
+        is_split[whole] = False
     if not is_split.any():
         return Segmentation(regions, choices, probabilities, scores.colors)
     for region in np.flatnonzero(is_split):
@@ -206,28 +253,150 @@ def decode_by_vote(scores: ColorProbabilities, lines: np.ndarray, small_lines: n
     return Segmentation(regions, new_choices, probabilities, scores.colors)
 
 
-def apply_hints(segmentation: Segmentation, hints: np.ndarray) -> Segmentation:
-    """Gives regions the colours of the hint strokes on them.
+def with_probabilities(
+    segmentation: Segmentation, scores: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray
+) -> Segmentation:
+    """Replaces the probabilities of the alternatives, but no choice; arguments as in `decode_by_vote`."""
+    smoothed, weights, _ = _smooth(scores, lines, small_lines)
+    probabilities = _mean_probabilities(smoothed, segmentation.regions, weights)
+    colors = np.union1d(segmentation.colors, scores.colors)
+    columns = np.zeros((len(probabilities), len(colors)))
+    columns[:, np.searchsorted(colors, scores.colors)] = probabilities
+    choices = np.searchsorted(colors, segmentation.colors[segmentation.choices])
+    return Segmentation(segmentation.regions, choices, columns, colors, segmentation.is_fixed)
 
-    A region with strokes of several colours is split: each pixel gets the colour of the nearest stroke.
+
+def apply_hints(
+    segmentation: Segmentation,
+    areas: Areas,
+    hints: np.ndarray | None,
+    outside: np.ndarray | None = None,
+    paper: int = 0,
+    spreads: bool = False,
+) -> Segmentation:
+    """Gives areas the colours of the hint strokes on them, and the paper its own.
+
+    An area with strokes of one colour gets this colour. Strokes of several colours share their area: they
+    flood it together and meet at the narrowest places between its lines. No other area changes, unless
+    `spreads`.
 
     Args:
-      hints: int [H, W], label + 1 or 0 for none.
+      hints: int [H, W], label + 1 or 0 for none; None without any.
+      outside: numbers of the areas that are paper, unless there is a hint on them; None for none.
+      paper: the label of paper.
+      spreads: areas without hints, but not the paper, take the colour that floods over their lines first.
     """
-    strokes = _remove_spills(segmentation.regions, hints)
-    regions, choices = segmentation.regions.copy(), list(segmentation.choices)
-    color_index = np.full(int(max(segmentation.colors.max(), hints.max())) + 2, -1)
-    color_index[segmentation.colors + 1] = np.arange(len(segmentation.colors))
-    for region in np.unique(regions[strokes > 0]):
-        inside = segmentation.regions == region
-        strokes_inside = np.where(inside & (color_index[strokes] >= 0), strokes, 0)
-        nearest_stroke = fill_from_nearest(strokes_inside, strokes_inside > 0)
-        for label in np.unique(strokes_inside[strokes_inside > 0]):
-            regions[inside & (nearest_stroke == label)] = len(choices)
-            choices.append(color_index[label])
-    certain = np.eye(len(segmentation.colors))[choices[len(segmentation.choices) :]]
-    probabilities = np.concatenate([segmentation.probabilities, certain])
-    return Segmentation(regions, np.array(choices), probabilities, segmentation.colors)
+    regions = areas.regions
+    owner = np.zeros(regions.shape, np.int32)
+    is_outside = np.zeros(int(regions.max()) + 1, bool)
+    if outside is not None:
+        is_outside[outside] = True
+    strokes = owner if hints is None else _remove_spills(regions, hints).astype(np.int32)
+    on_stroke = strokes > 0
+    pairs = np.unique(np.stack([regions[on_stroke], strokes[on_stroke]], 1), axis=0)
+    num_colors = np.bincount(pairs[:, 0], minlength=len(is_outside))
+    single = np.zeros(len(is_outside), np.int32)
+    single[pairs[:, 0]] = pairs[:, 1]
+    single[num_colors != 1] = 0
+    single[is_outside & (num_colors == 0)] = paper + 1
+    owner = single[regions]
+    is_shared = (num_colors > 1)[regions]
+    if is_shared.any():
+        shared = flooding.flood(areas.height, np.where(is_shared, strokes, 0), is_shared)
+        owner = np.where(is_shared, shared, owner)
+    result = _fix(segmentation, regions, owner)
+    if not spreads or not num_colors.any():
+        return result
+    return _spread(result, areas, owner, is_outside[regions], num_colors == 0)
+
+
+def _fix(segmentation: Segmentation, regions: np.ndarray, owner: np.ndarray) -> Segmentation:
+    """Adds fixed regions: one for each label + 1 of `owner`, int32 [H, W], in each of `regions`."""
+    inside = owner > 0
+    if not inside.any():
+        return segmentation
+    count = int(owner.max()) + 1
+    keys, numbers = np.unique(regions[inside].astype(np.int64) * count + owner[inside], return_inverse=True)
+    segmentation, indices = _with_candidates(segmentation, keys % count - 1)
+    new_regions = segmentation.regions.copy()
+    new_regions[inside] = len(segmentation.choices) + numbers
+    is_fixed = segmentation.is_fixed
+    if is_fixed is None:
+        is_fixed = np.zeros(len(segmentation.choices), bool)
+    return _compact(
+        new_regions,
+        np.concatenate([segmentation.choices, indices]),
+        np.concatenate([segmentation.probabilities, np.eye(len(segmentation.colors))[indices]]),
+        segmentation.colors,
+        np.concatenate([is_fixed, np.ones(len(keys), bool)]),
+    )
+
+
+def _spread(
+    segmentation: Segmentation, areas: Areas, owner: np.ndarray, outside: np.ndarray, is_unhinted: np.ndarray
+) -> Segmentation:
+    """Gives each area without a hint the colour that floods most of it from the hints on the figure.
+
+    The alternatives keep the network's probabilities, so that variants may still choose another colour.
+
+    Args:
+      owner: int32 [H, W], label + 1 of hinted areas and paper.
+      outside: bool [H, W], the areas that are paper or a hinted ground.
+      is_unhinted: bool, by number of the area.
+    """
+    regions = areas.regions
+    free = is_unhinted[regions] & ~outside
+    sources = np.where(outside, 0, owner)
+    # A hint on the ground colours the figure only if there is no hint on the figure.
+    flooded = flooding.flood(areas.height, sources, ~outside) if sources.any() else owner
+    if not free.any() or not flooded[free].any():
+        return segmentation
+    labels, numbers = np.unique(flooded[free], return_inverse=True)
+    counts = np.zeros((len(is_unhinted), len(labels)))
+    np.add.at(counts, (regions[free], numbers), 1)
+    counts[:, labels == 0] = 0
+    areas_used = np.flatnonzero(counts.any(1))
+    segmentation, indices = _with_candidates(segmentation, labels[counts[areas_used].argmax(1)] - 1)
+    # The probabilities of an area are the means of the regions into which it may have been split.
+    place = np.full(len(is_unhinted), -1)
+    place[areas_used] = np.arange(len(areas_used))
+    inside = free & (place[regions] >= 0)
+    weights = np.zeros((len(areas_used), len(segmentation.choices)))
+    np.add.at(weights, (place[regions[inside]], segmentation.regions[inside]), 1)
+    probabilities = (weights / weights.sum(1, keepdims=True)) @ segmentation.probabilities
+    new_regions = segmentation.regions.copy()
+    new_regions[inside] = len(segmentation.choices) + place[regions[inside]]
+    is_fixed = segmentation.is_fixed
+    assert is_fixed is not None
+    return _compact(
+        new_regions,
+        np.concatenate([segmentation.choices, indices]),
+        np.concatenate([segmentation.probabilities, probabilities]),
+        segmentation.colors,
+        np.concatenate([is_fixed, np.zeros(len(areas_used), bool)]),
+    )
+
+
+def _with_candidates(segmentation: Segmentation, labels: np.ndarray) -> tuple[Segmentation, np.ndarray]:
+    """Adds labels, int [N], to the candidates; returns their indices, int [N], with the new segmentation."""
+    new = np.setdiff1d(labels, segmentation.colors)
+    colors = np.concatenate([segmentation.colors, new])
+    probabilities = np.pad(segmentation.probabilities, ((0, 0), (0, len(new))))
+    order = np.argsort(colors, kind="stable")
+    indices = order[np.searchsorted(colors, labels, sorter=order)]
+    return dataclasses.replace(segmentation, probabilities=probabilities, colors=colors), indices
+
+
+def _compact(
+    regions: np.ndarray,
+    choices: np.ndarray,
+    probabilities: np.ndarray,
+    colors: np.ndarray,
+    is_fixed: np.ndarray,
+) -> Segmentation:
+    """Returns a segmentation without regions that have no pixel."""
+    numbers, regions = renumber(regions)
+    return Segmentation(regions, choices[numbers], probabilities[numbers], colors, is_fixed[numbers])
 
 
 def _remove_spills(regions: np.ndarray, hints: np.ndarray) -> np.ndarray:
@@ -276,6 +445,18 @@ def _filter_columns(values: np.ndarray, blocked: np.ndarray, feedback: float) ->
     for row in range(len(values) - 2, -1, -1):
         values[row] += weights[row] * (values[row + 1] - values[row])
     return values
+
+
+def _smooth(
+    scores: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray
+) -> tuple[ColorProbabilities, np.ndarray, np.ndarray]:
+    """Returns the diffused scores, and of each pixel of the lines its weight and whether it is reliable."""
+    radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
+    smoothed = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
+    # Beside a line the scores may belong to the line itself or to its other side.
+    scale = max(lines.shape) / max(small_lines.shape)
+    is_off_lines = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
+    return smoothed, np.where(is_off_lines, 1.0, 0.02), is_off_lines
 
 
 def _mean_probabilities(scores: ColorProbabilities, regions: np.ndarray, weights: np.ndarray) -> np.ndarray:

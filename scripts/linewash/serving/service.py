@@ -15,6 +15,7 @@ from linewash.coloring.image_io import read_hints
 from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
+from linewash.coloring.paper import Background
 from linewash.coloring.svg_writer import to_svg
 from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
@@ -33,13 +34,14 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A drawing to be coloured.
 
     drawing: an image file, dark lines on white. hints: an image file of the same size, colour strokes on
-    transparency. JSON carries both in base64.
+    transparency. JSON carries both in base64. background: see `Settings`.
     """
 
     drawing: bytes
     hints: bytes | None = None
     variants: Annotated[int, msgspec.Meta(ge=1, le=MAX_VARIANTS)] = 1
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+    background: Background = "auto"
 
 
 class DownloadRequest(ColorizeRequest, frozen=True, forbid_unknown_fields=True):
@@ -150,5 +152,5 @@ def _read(request: ColorizeRequest) -> Drawing:
 
 def _colorize(request: ColorizeRequest, drawing: Drawing, network: Network) -> list[ColoredImage]:
     hints = None if request.hints is None else read_hints(request.hints, MAX_DRAWING_PIXELS)
-    settings = Settings(variants=request.variants, seed=request.seed)
+    settings = Settings(variants=request.variants, seed=request.seed, background=request.background)
     return colorize(drawing, network, settings, hints)
