@@ -24,6 +24,7 @@ from linewash.coloring.model_loader import load
 from linewash.coloring.output_paths import find_drawings
 from linewash.coloring.progress import Progress
 from linewash.samples.sketches import draw, encode_image, home, on_white
+from PIL import Image
 
 from training.errors import UsageError
 
@@ -185,6 +186,26 @@ def test_invalid_arguments_are_rejected(
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
     assert names(tmp_path) == {"a.png"}
+
+
+def test_a_figure_is_cut_out_in_all_files(tmp_path: Path, export: Path, capsys: Capture) -> None:
+    page = np.full((200, 300, 3), 255, np.uint8)
+    cv2.circle(page, (150, 100), 60, (0, 0, 0), 3)
+    (tmp_path / "a.png").write_bytes(encode_image(page))
+    argv = ["--run", str(export), str(tmp_path / "a.png"), "-o", str(tmp_path / "o.png"), "--layers"]
+    argv += [str(tmp_path / "layers"), "--svg", str(tmp_path / "o.svg"), "--background", "transparent"]
+    for flags, line_opacity in (["--no-lines"], 0), ([], 255):
+        assert main([*argv, *flags]) == 0, capsys.readouterr().err
+        with Image.open(tmp_path / "o.png") as image:
+            assert image.size == (300, 200)
+            alpha = np.array(image.convert("RGBA"))[..., 3]
+        assert alpha[5, 5] == 0
+        assert alpha[100, 150] == 255
+        assert alpha[100, 211] == line_opacity  # the outer half of the line lies on the background
+        layers = sorted(names(tmp_path / "layers"))
+        assert len(layers) == 2
+        svg = (tmp_path / "o.svg").read_text()
+        assert svg.count("<path") == (2 if line_opacity else 1)
 
 
 def test_names_that_are_not_utf8_are_read_and_printed(
