@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from training.errors import UsageError
 from training.metrics.color_spaces import to_oklab
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
+ORIGIN_NAMES: tuple[Literal["network", "hint", "paper"], ...] = ("network", "hint", "paper")
 PAPER_COLOR = (255, 255, 255)
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
 SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rounded when they are resized
@@ -89,14 +90,14 @@ class Region:
     number: for `ColoredImage.recolor`.
     mask: bool [H, W], the pixels of the region.
     color: RGB.
-    is_fixed: whether a hint or the paper gives the colour.
+    origin: who decided on the colour: "network", "hint" or "paper".
     likeliest: RGB colours and what the network believes of each, the likeliest first.
     """
 
     number: int
     mask: np.ndarray
     color: tuple[int, int, int]
-    is_fixed: bool
+    origin: Literal["network", "hint", "paper"]
     likeliest: tuple[tuple[tuple[int, int, int], float], ...]
 
 
@@ -151,7 +152,7 @@ class ColoredImage:
                 number,
                 mask,
                 self.palette.colors[self.labels.ravel()[mask.argmax()]],
-                segmentation.is_fixed is not None and bool(segmentation.is_fixed[number]),
+                ORIGIN_NAMES[segmentation.origin_of_regions[number]],
                 tuple(
                     (self.palette.colors[segmentation.colors[index]], float(shares[index]))
                     for index in order
@@ -270,8 +271,8 @@ def colorize(
     choices = segmentation.sample_choices(settings.variants, settings.seed, temperature)
     region_map = RegionMap(resize_labels(segmentation.regions, *drawing.shape), segmentation)
     is_left_out = None
-    if background == "transparent" and outside is not None:
-        is_left_out = _left_out(segmentation, areas.regions, outside, hint_map)[region_map.numbers]
+    if background == "transparent":
+        is_left_out = (segmentation.origin_of_regions == label_decoding.PAPER)[region_map.numbers]
     return [
         ColoredImage(
             segmentation.region_labels(choice)[region_map.numbers],
@@ -331,22 +332,6 @@ def _decided_areas(
     """Returns the numbers of the areas that the network does not decide on."""
     hinted = regions[:0, 0] if hint_map is None else np.unique(regions[hint_map > 0])
     return hinted if outside is None else np.union1d(hinted, outside)
-
-
-def _left_out(
-    segmentation: label_decoding.Segmentation,
-    regions: np.ndarray,
-    outside: np.ndarray,
-    hint_map: np.ndarray | None,
-) -> np.ndarray:
-    """Returns which regions are paper without a hint: bool [R]."""
-    is_paper = np.isin(regions, outside)
-    result = np.zeros(len(segmentation.choices), bool)
-    result[np.unique(segmentation.regions[is_paper])] = True
-    if hint_map is not None:
-        hinted = np.isin(regions, np.unique(regions[hint_map > 0]))
-        result[np.unique(segmentation.regions[is_paper & hinted])] = False
-    return result
 
 
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:

@@ -35,6 +35,8 @@ MIN_STROKE_ON_REGION = 0.2  # a hint stroke with less than this fraction on a re
 MIN_REGION_UNDER_STROKE = 0.02  # ... unless it covers this fraction of the region
 MIN_DIFFERENCE = 0.02  # fraction of the pixels in which two variants differ at least
 ATTEMPTS_PER_VARIANT = 40
+NETWORK, HINT, PAPER = range(3)  # who decides on the colour of a region
+OPEN_LEVELS = 1  # a hint that reaches the border of the image over gaps this much higher lies on the ground
 MAX_HEATING = 4.0  # the temperature of the variants rises to at most this many times the given one
 
 
@@ -114,14 +116,14 @@ class Segmentation:
     choices: int [R], the index in `colors` of each region's colour.
     probabilities: float [R, C], of each candidate colour in each region.
     colors: int [C], the palette index of each candidate.
-    is_fixed: bool [R], the regions whose colour a person or the paper gives; None for none.
+    origins: int [R], who decides on the colour of each region: NETWORK, HINT or PAPER; None for NETWORK.
     """
 
     regions: np.ndarray
     choices: np.ndarray
     probabilities: np.ndarray
     colors: np.ndarray
-    is_fixed: np.ndarray | None = None
+    origins: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -131,6 +133,11 @@ class Segmentation:
     def region_labels(self, choices: np.ndarray) -> np.ndarray:
         """Returns the palette index of each region, uint16 [R]."""
         return self.colors[choices].astype(np.uint16)
+
+    @property
+    def origin_of_regions(self) -> np.ndarray:
+        """`origins` as an array, int [R]."""
+        return np.zeros(len(self.choices), np.int64) if self.origins is None else self.origins
 
     def variants(self, count: int, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
         """Returns up to `count` different label maps, uint16 [H, W], the first being `labels`.
@@ -144,7 +151,7 @@ class Segmentation:
 
         Colours are sampled from their probabilities, sharpened (below 1) or flattened (above 1) by the
         temperature. All regions of one colour are sampled together, so that the parts of a sky behind the
-        branches of a tree stay one sky. Fixed regions keep their colours. The temperature rises up to
+        branches of a tree stay one sky. Hints and paper keep their colours. The temperature rises up to
         `MAX_HEATING` times until the samples differ in enough pixels; fewer are returned if they do not.
         """
         rng = np.random.default_rng(seed)
@@ -171,7 +178,7 @@ class Segmentation:
         is_possible = self.probabilities > 0
         scores = np.where(is_possible, np.log(self.probabilities + 1e-6) / temperature, -np.inf)
         sample = (scores + noise[self.choices]).argmax(1)
-        is_kept = ~is_possible.any(1) if self.is_fixed is None else self.is_fixed | ~is_possible.any(1)
+        is_kept = (self.origin_of_regions != NETWORK) | ~is_possible.any(1)
         return np.where(is_kept, self.choices, sample)
 
 
@@ -263,7 +270,7 @@ def with_probabilities(
     columns = np.zeros((len(probabilities), len(colors)))
     columns[:, np.searchsorted(colors, scores.colors)] = probabilities
     choices = np.searchsorted(colors, segmentation.colors[segmentation.choices])
-    return Segmentation(segmentation.regions, choices, columns, colors, segmentation.is_fixed)
+    return Segmentation(segmentation.regions, choices, columns, colors, segmentation.origins)
 
 
 def apply_hints(
@@ -282,99 +289,117 @@ def apply_hints(
 
     Args:
       hints: int [H, W], label + 1 or 0 for none; None without any.
-      outside: numbers of the areas that are paper, unless there is a hint on them; None for none.
+      outside: numbers of the areas around the figures, which are paper unless there is a hint on them; None
+        if there is no paper.
       paper: the label of paper.
       spreads: areas without hints, but not the paper, take the colour that floods over their lines first.
     """
     regions = areas.regions
-    owner = np.zeros(regions.shape, np.int32)
-    is_outside = np.zeros(int(regions.max()) + 1, bool)
+    num_areas = int(regions.max()) + 1
+    is_outside = np.zeros(num_areas, bool)
     if outside is not None:
         is_outside[outside] = True
-    strokes = owner if hints is None else _remove_spills(regions, hints).astype(np.int32)
+    paper_source = np.int32(np.iinfo(np.int32).max if hints is None else hints.max() + 1)
+    strokes = np.zeros(regions.shape, np.int32)
+    if hints is not None:
+        strokes = _remove_spills(regions, hints).astype(np.int32)
+    is_unhinted = np.ones(num_areas, bool)
+    is_unhinted[regions[strokes > 0]] = False
+    single = np.where(is_outside & is_unhinted, paper_source, 0).astype(np.int32)
+    if outside is not None and not is_unhinted[outside].all():
+        _add_paper(strokes, areas, is_outside & ~is_unhinted, paper_source)
     on_stroke = strokes > 0
     pairs = np.unique(np.stack([regions[on_stroke], strokes[on_stroke]], 1), axis=0)
-    num_colors = np.bincount(pairs[:, 0], minlength=len(is_outside))
-    single = np.zeros(len(is_outside), np.int32)
-    single[pairs[:, 0]] = pairs[:, 1]
-    single[num_colors != 1] = 0
-    single[is_outside & (num_colors == 0)] = paper + 1
+    num_colors = np.bincount(pairs[:, 0], minlength=num_areas)
+    single[pairs[:, 0]] = np.where(num_colors[pairs[:, 0]] == 1, pairs[:, 1], 0)
     owner = single[regions]
     is_shared = (num_colors > 1)[regions]
     if is_shared.any():
         shared = flooding.flood(areas.height, np.where(is_shared, strokes, 0), is_shared)
         owner = np.where(is_shared, shared, owner)
-    result = _fix(segmentation, regions, owner)
-    if not spreads or not num_colors.any():
+    result = _fix(segmentation, regions, owner, paper, paper_source)
+    if not spreads or is_unhinted.all():
         return result
-    return _spread(result, areas, owner, is_outside[regions], num_colors == 0)
+    # The ground does not flood the figures.
+    is_ground = is_outside[regions] & np.isin(owner, owner[[0, 0, -1, -1], [0, -1, 0, -1]])
+    return _spread(result, areas, np.where(is_ground, 0, owner), is_unhinted & ~is_outside)
 
 
-def _fix(segmentation: Segmentation, regions: np.ndarray, owner: np.ndarray) -> Segmentation:
-    """Adds fixed regions: one for each label + 1 of `owner`, int32 [H, W], in each of `regions`."""
+def _add_paper(strokes: np.ndarray, areas: Areas, is_hinted_outside: np.ndarray, source: np.int32) -> None:
+    """Adds the border of the image to the strokes, in place, unless a hint lies on the open ground.
+
+    The outline of a figure may be so open that figure and ground are one area. A hint belongs to the ground
+    if nowhere on its way to the border lines stand much closer than around the hint.
+    """
+    ground = is_hinted_outside[areas.regions]
+    border: np.ndarray = np.zeros(strokes.shape, bool)
+    border[[0, -1]] = border[:, [0, -1]] = True
+    border = border & ground
+    hinted = ground & (strokes > 0) & (areas.height < flooding.BARRIER)
+    for level in np.unique(areas.height[hinted]).tolist():
+        low = (ground & (areas.height <= level + OPEN_LEVELS)).astype(np.uint8)
+        _, parts = cv2.connectedComponents(low, connectivity=4)
+        open_parts = np.setdiff1d(parts[border], [0])
+        if np.isin(parts[hinted & (areas.height == level)], open_parts).any():
+            return
+    strokes[border & (strokes == 0)] = source
+
+
+def _fix(
+    segmentation: Segmentation, regions: np.ndarray, owner: np.ndarray, paper: int, paper_source: np.int32
+) -> Segmentation:
+    """Adds a region for each source of `owner`, int32 [H, W], label + 1 or paper, in each of `regions`."""
     inside = owner > 0
     if not inside.any():
         return segmentation
-    count = int(owner.max()) + 1
-    keys, numbers = np.unique(regions[inside].astype(np.int64) * count + owner[inside], return_inverse=True)
-    segmentation, indices = _with_candidates(segmentation, keys % count - 1)
+    sources, numbers = np.unique(
+        np.stack([regions[inside], owner[inside]], 1).astype(np.int64) @ [1 << 32, 1], return_inverse=True
+    )
+    sources &= (1 << 32) - 1
+    labels = np.where(sources == paper_source, paper, sources - 1)
+    segmentation, indices = _with_candidates(segmentation, labels)
     new_regions = segmentation.regions.copy()
     new_regions[inside] = len(segmentation.choices) + numbers
-    is_fixed = segmentation.is_fixed
-    if is_fixed is None:
-        is_fixed = np.zeros(len(segmentation.choices), bool)
-    return _compact(
+    return _with_regions(
+        segmentation,
         new_regions,
-        np.concatenate([segmentation.choices, indices]),
-        np.concatenate([segmentation.probabilities, np.eye(len(segmentation.colors))[indices]]),
-        segmentation.colors,
-        np.concatenate([is_fixed, np.ones(len(keys), bool)]),
+        indices,
+        np.eye(len(segmentation.colors))[indices],
+        np.where(sources == paper_source, PAPER, HINT),
     )
 
 
 def _spread(
-    segmentation: Segmentation, areas: Areas, owner: np.ndarray, outside: np.ndarray, is_unhinted: np.ndarray
+    segmentation: Segmentation, areas: Areas, sources: np.ndarray, is_free: np.ndarray
 ) -> Segmentation:
-    """Gives each area without a hint the colour that floods most of it from the hints on the figure.
+    """Gives each free area the colour that floods most of it.
 
-    The alternatives keep the network's probabilities, so that variants may still choose another colour.
+    Its alternatives keep the network's probabilities, so that variants may still choose another colour.
 
     Args:
-      owner: int32 [H, W], label + 1 of hinted areas and paper.
-      outside: bool [H, W], the areas that are paper or a hinted ground.
-      is_unhinted: bool, by number of the area.
+      sources: int32 [H, W], label + 1 of the hinted areas of the figures.
+      is_free: bool, by number of the area.
     """
     regions = areas.regions
-    free = is_unhinted[regions] & ~outside
-    sources = np.where(outside, 0, owner)
-    # A hint on the ground colours the figure only if there is no hint on the figure.
-    flooded = flooding.flood(areas.height, sources, ~outside) if sources.any() else owner
-    if not free.any() or not flooded[free].any():
+    free = is_free[regions]
+    if not sources.any() or not free.any():
         return segmentation
+    flooded = flooding.flood(areas.height, sources)
     labels, numbers = np.unique(flooded[free], return_inverse=True)
-    counts = np.zeros((len(is_unhinted), len(labels)))
+    counts = np.zeros((len(is_free), len(labels)))
     np.add.at(counts, (regions[free], numbers), 1)
-    counts[:, labels == 0] = 0
-    areas_used = np.flatnonzero(counts.any(1))
-    segmentation, indices = _with_candidates(segmentation, labels[counts[areas_used].argmax(1)] - 1)
-    # The probabilities of an area are the means of the regions into which it may have been split.
-    place = np.full(len(is_unhinted), -1)
-    place[areas_used] = np.arange(len(areas_used))
+    used = np.flatnonzero(counts.any(1))
+    segmentation, indices = _with_candidates(segmentation, labels[counts[used].argmax(1)] - 1)
+    place = np.full(len(is_free), -1)
+    place[used] = np.arange(len(used))
     inside = free & (place[regions] >= 0)
-    weights = np.zeros((len(areas_used), len(segmentation.choices)))
+    # The probabilities of an area are the means of the regions into which it may have been split.
+    weights = np.zeros((len(used), len(segmentation.choices)))
     np.add.at(weights, (place[regions[inside]], segmentation.regions[inside]), 1)
     probabilities = (weights / weights.sum(1, keepdims=True)) @ segmentation.probabilities
     new_regions = segmentation.regions.copy()
     new_regions[inside] = len(segmentation.choices) + place[regions[inside]]
-    is_fixed = segmentation.is_fixed
-    assert is_fixed is not None
-    return _compact(
-        new_regions,
-        np.concatenate([segmentation.choices, indices]),
-        np.concatenate([segmentation.probabilities, probabilities]),
-        segmentation.colors,
-        np.concatenate([is_fixed, np.zeros(len(areas_used), bool)]),
-    )
+    return _with_regions(segmentation, new_regions, indices, probabilities, np.full(len(used), NETWORK))
 
 
 def _with_candidates(segmentation: Segmentation, labels: np.ndarray) -> tuple[Segmentation, np.ndarray]:
@@ -387,16 +412,22 @@ def _with_candidates(segmentation: Segmentation, labels: np.ndarray) -> tuple[Se
     return dataclasses.replace(segmentation, probabilities=probabilities, colors=colors), indices
 
 
-def _compact(
+def _with_regions(
+    segmentation: Segmentation,
     regions: np.ndarray,
     choices: np.ndarray,
     probabilities: np.ndarray,
-    colors: np.ndarray,
-    is_fixed: np.ndarray,
+    origins: np.ndarray,
 ) -> Segmentation:
-    """Returns a segmentation without regions that have no pixel."""
+    """Adds regions with the next numbers, and removes those that have no pixel in `regions` any more."""
     numbers, regions = renumber(regions)
-    return Segmentation(regions, choices[numbers], probabilities[numbers], colors, is_fixed[numbers])
+    return Segmentation(
+        regions,
+        np.concatenate([segmentation.choices, choices])[numbers],
+        np.concatenate([segmentation.probabilities, probabilities])[numbers],
+        segmentation.colors,
+        np.concatenate([segmentation.origin_of_regions, origins])[numbers],
+    )
 
 
 def _remove_spills(regions: np.ndarray, hints: np.ndarray) -> np.ndarray:
