@@ -13,6 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 from linewash.coloring import flooding
 from linewash.coloring.segmentation import fill_from_nearest, renumber, segment
@@ -230,7 +231,9 @@ def decode_by_vote(
       whole: numbers of regions that are not split, because hints or the paper decide on them; None for none.
     """
     height, width = lines.shape
-    smoothed, weights, is_off_lines = _smooth(scores, lines, small_lines)
+    radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
+    smoothed = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
+    weights, is_off_lines = _weights(lines, small_lines.shape)
     if regions is None:
         regions = Areas.of(lines, lines).regions
     probabilities = _mean_probabilities(smoothed, regions, weights)
@@ -264,8 +267,7 @@ def with_probabilities(
     segmentation: Segmentation, scores: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray
 ) -> Segmentation:
     """Replaces the probabilities of the alternatives, but no choice; arguments as in `decode_by_vote`."""
-    smoothed, weights, _ = _smooth(scores, lines, small_lines)
-    probabilities = _mean_probabilities(smoothed, segmentation.regions, weights)
+    probabilities = _mean_probabilities(scores, segmentation.regions, _weights(lines, small_lines.shape)[0])
     colors = np.union1d(segmentation.colors, scores.colors)
     columns = np.zeros((len(probabilities), len(colors)))
     columns[:, np.searchsorted(colors, scores.colors)] = probabilities
@@ -299,7 +301,7 @@ def apply_hints(
     is_outside = np.zeros(num_areas, bool)
     if outside is not None:
         is_outside[outside] = True
-    paper_source = np.int32(np.iinfo(np.int32).max if hints is None else hints.max() + 1)
+    paper_source = 1 if hints is None else int(hints.max()) + 1
     strokes = np.zeros(regions.shape, np.int32)
     if hints is not None:
         strokes = _remove_spills(regions, hints).astype(np.int32)
@@ -325,16 +327,16 @@ def apply_hints(
     return _spread(result, areas, np.where(is_ground, 0, owner), is_unhinted & ~is_outside)
 
 
-def _add_paper(strokes: np.ndarray, areas: Areas, is_hinted_outside: np.ndarray, source: np.int32) -> None:
+def _add_paper(strokes: np.ndarray, areas: Areas, is_hinted_outside: np.ndarray, source: int) -> None:
     """Adds the border of the image to the strokes, in place, unless a hint lies on the open ground.
 
     The outline of a figure may be so open that figure and ground are one area. A hint belongs to the ground
     if nowhere on its way to the border lines stand much closer than around the hint.
     """
     ground = is_hinted_outside[areas.regions]
-    border: np.ndarray = np.zeros(strokes.shape, bool)
+    border = np.zeros(strokes.shape, bool)
     border[[0, -1]] = border[:, [0, -1]] = True
-    border = border & ground
+    np.logical_and(border, ground, out=border)
     hinted = ground & (strokes > 0) & (areas.height < flooding.BARRIER)
     for level in np.unique(areas.height[hinted]).tolist():
         low = (ground & (areas.height <= level + OPEN_LEVELS)).astype(np.uint8)
@@ -346,16 +348,15 @@ def _add_paper(strokes: np.ndarray, areas: Areas, is_hinted_outside: np.ndarray,
 
 
 def _fix(
-    segmentation: Segmentation, regions: np.ndarray, owner: np.ndarray, paper: int, paper_source: np.int32
+    segmentation: Segmentation, regions: np.ndarray, owner: np.ndarray, paper: int, paper_source: int
 ) -> Segmentation:
     """Adds a region for each source of `owner`, int32 [H, W], label + 1 or paper, in each of `regions`."""
     inside = owner > 0
     if not inside.any():
         return segmentation
-    sources, numbers = np.unique(
-        np.stack([regions[inside], owner[inside]], 1).astype(np.int64) @ [1 << 32, 1], return_inverse=True
-    )
-    sources &= (1 << 32) - 1
+    sources, numbers = renumber(owner)
+    keys, numbers = renumber((regions * len(sources) + numbers)[inside])
+    sources = sources[keys % len(sources)]
     labels = np.where(sources == paper_source, paper, sources - 1)
     segmentation, indices = _with_candidates(segmentation, labels)
     new_regions = segmentation.regions.copy()
@@ -385,20 +386,19 @@ def _spread(
     if not sources.any() or not free.any():
         return segmentation
     flooded = flooding.flood(areas.height, sources)
-    labels, numbers = np.unique(flooded[free], return_inverse=True)
-    counts = np.zeros((len(is_free), len(labels)))
-    np.add.at(counts, (regions[free], numbers), 1)
+    sources_used, numbers = renumber(flooded)
+    keys = regions[free] * len(sources_used) + numbers[free]
+    counts = np.bincount(keys, minlength=len(is_free) * len(sources_used)).reshape(len(is_free), -1)
     used = np.flatnonzero(counts.any(1))
-    segmentation, indices = _with_candidates(segmentation, labels[counts[used].argmax(1)] - 1)
+    segmentation, indices = _with_candidates(segmentation, sources_used[counts[used].argmax(1)] - 1)
     place = np.full(len(is_free), -1)
     place[used] = np.arange(len(used))
-    inside = free & (place[regions] >= 0)
     # The probabilities of an area are the means of the regions into which it may have been split.
-    weights = np.zeros((len(used), len(segmentation.choices)))
-    np.add.at(weights, (place[regions[inside]], segmentation.regions[inside]), 1)
-    probabilities = (weights / weights.sum(1, keepdims=True)) @ segmentation.probabilities
+    shape = len(used), len(segmentation.choices)
+    parts = coo_array((np.ones(free.sum()), (place[regions[free]], segmentation.regions[free])), shape)
+    probabilities = csr_array(parts) @ segmentation.probabilities / parts.sum(1)[:, None]
     new_regions = segmentation.regions.copy()
-    new_regions[inside] = len(segmentation.choices) + place[regions[inside]]
+    new_regions[free] = len(segmentation.choices) + place[regions[free]]
     return _with_regions(segmentation, new_regions, indices, probabilities, np.full(len(used), NETWORK))
 
 
@@ -478,24 +478,30 @@ def _filter_columns(values: np.ndarray, blocked: np.ndarray, feedback: float) ->
     return values
 
 
-def _smooth(
-    scores: ColorProbabilities, lines: np.ndarray, small_lines: np.ndarray
-) -> tuple[ColorProbabilities, np.ndarray, np.ndarray]:
-    """Returns the diffused scores, and of each pixel of the lines its weight and whether it is reliable."""
-    radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
-    smoothed = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
-    # Beside a line the scores may belong to the line itself or to its other side.
-    scale = max(lines.shape) / max(small_lines.shape)
-    is_off_lines = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > scale
-    return smoothed, np.where(is_off_lines, 1.0, 0.02), is_off_lines
+def _weights(lines: np.ndarray, small_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the weight of each pixel in its region, float64 [H, W], and whether it is reliable.
+
+    Beside a line the scores may belong to the line itself or to its other side.
+
+    Args:
+      small_shape: the size of the scores.
+    """
+    is_off_lines = cv2.distanceTransform(1 - lines, cv2.DIST_L2, 5) > max(lines.shape) / max(small_shape)
+    return np.where(is_off_lines, 1.0, 0.02), is_off_lines
 
 
 def _mean_probabilities(scores: ColorProbabilities, regions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the weighted mean probability of each colour in each region: float64 [R, C]."""
-    flat, count = regions.ravel(), int(regions.max()) + 1
-    total = np.bincount(flat, weights.ravel(), count)
-    sums = [np.bincount(flat, (p * weights).ravel(), count) for p in scores.resized(*regions.shape)]
-    return np.stack(sums, 1) / np.maximum(total, 1e-12)[:, None]
+    """Returns the weighted mean probability of each colour in each region: float64 [R, C].
+
+    Each pixel has the probabilities of the cell of `scores` in which it lies. So the weights can be added up
+    by region and cell first, which is much faster than enlarging the probabilities of each colour.
+    """
+    (height, width), (rows, columns) = regions.shape, scores.probabilities.shape[:2]
+    cells = np.add.outer(np.arange(height) * rows // height * columns, np.arange(width) * columns // width)
+    shape = int(regions.max()) + 1, rows * columns
+    by_cell = csr_array(coo_array((weights.ravel(), (regions.ravel(), cells.ravel())), shape))
+    sums = by_cell @ scores.probabilities.reshape(rows * columns, -1).astype(np.float64)
+    return sums / np.maximum(by_cell.sum(1), 1e-12)[:, None]
 
 
 def _split_region(by_pixel: np.ndarray, known: np.ndarray, image_pixels: int) -> np.ndarray:
