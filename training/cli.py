@@ -365,6 +365,20 @@ def _raise_terminated(signum: int, frame: FrameType | None) -> None:
     raise Terminated(signum)
 
 
+def _restore_signals_in_fork() -> None:
+    """Gives forked processes the default actions of the signals that this module handles.
+
+    A `multiprocessing.Pool` ends its workers with SIGTERM. A handler in Python runs only when the interpreter
+    resumes, so a worker that waits for a lock would never end, and the pool would wait for it.
+    """
+    for termination in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(termination) is _raise_terminated:
+            signal.signal(termination, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_restore_signals_in_fork)
+
+
 def _open_closed_streams() -> None:
     """Opens /dev/null for each closed standard stream (`>&-`): otherwise a file could take its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
