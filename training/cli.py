@@ -60,7 +60,7 @@ def run_command(command: str, work: Callable[[], int], extra: str = "train") -> 
         if isinstance(stream, io.TextIOWrapper):  # escape characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        with termination_as_interrupt():
+        with raise_on_termination():
             try:
                 code = work()
             except SystemExit as e:  # argparse has printed the help or the version
@@ -206,7 +206,7 @@ def install_command(extra: str) -> str:
 
 
 @contextmanager
-def termination_as_interrupt() -> Iterator[None]:
+def raise_on_termination() -> Iterator[None]:
     """While entered, SIGTERM and SIGHUP raise `Terminated`, so that files are cleaned up as on Ctrl-C.
 
     An ignored signal stays ignored (nohup ignores SIGHUP).
