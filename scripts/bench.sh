@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every benchmark and writes bench.json and a page of Markdown tables, bench.md. It takes about half an hour
+# Runs every benchmark and writes bench.json and a page of Markdown tables, bench.md. It takes about forty minutes
 # on two quiet cores.
 #
 #   ./scripts/bench.sh IMAGES                  IMAGES is a folder of JPEGs, such as a part of ImageNet

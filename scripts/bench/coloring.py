@@ -15,9 +15,9 @@ unless --exact-colors is given. The scores:
   filled                   fraction of a region with a dab that has exactly the dab's colour (of the object)
   spilled                  fraction of the background that has the colour of a dab on the object
 
-It writes coloring.json, and with OpenMoji worst.png and good.png: for some drawings the drawing with its
-dabs, the wanted picture, linewash and G'MIC. The times are wall times of one process each after the other;
-those of linewash leave out reading the drawing, which is measured apart.
+It writes coloring.json and, with OpenMoji, worst.png and good.png: the drawings with the largest and with the
+smallest difference, each with its dabs, beside the wanted picture and those of linewash and G'MIC. The times
+are wall times; those of linewash leave out reading the drawing, which is measured apart.
 """
 
 from __future__ import annotations
@@ -511,20 +511,22 @@ def _write_sheets(
     drawings: list[dict[str, Any]],
     pictures: dict[str, dict[str, np.ndarray]],
 ) -> None:
-    """Writes the drawings with the largest and the smallest difference on the object."""
+    """Writes the drawings with the largest and the smallest difference to the wanted picture."""
+    keys = {"dabs": SHEET_COUNT, "background_dab": True}
+    differences = {
+        (drawing["name"], row["method"]): row["all"]
+        for drawing in drawings
+        for row in drawing["rows"]
+        if keys.items() <= row.items()
+    }
 
-    def difference(name: str, method: str = LINEWASH) -> float:
-        rows = next(drawing["rows"] for drawing in drawings if drawing["name"] == name)
-        keys = {"method": method, "dabs": SHEET_COUNT, "background_dab": True}
-        return next(row["object"] for row in rows if keys.items() <= row.items())
-
-    names = sorted(cases, key=difference, reverse=True)
+    names = sorted(cases, key=lambda name: differences[name, LINEWASH], reverse=True)
     for file, chosen in (("worst.png", names[:NUM_WORST]), ("good.png", names[: -NUM_GOOD - 1 : -1])):
         sheets = []
         for name in chosen:
             shown = {key: pictures[name][key] for key in (LINEWASH, GMIC) if key in pictures[name]}
             caption = f"{name}: drawing | wanted"
-            caption += "".join(f" | {key} {difference(name, key):.1f}" for key in shown)
+            caption += "".join(f" | {key} {differences[name, key]:.1f}" for key in shown)
             sheets.append((caption, panels(cases[name], shown)))
         write_sheet(folder / file, sheets)
 
