@@ -86,7 +86,7 @@ def test_trivial_drawings_are_coloured_without_npm_and_gmic(tmp_path: Path) -> N
         assert rows[coloring.BUCKET]["filled"] == rows[coloring.WATERSHED]["filled"] == 1
         assert rows[coloring.LINEWASH]["filled"] > 0
         assert drawing["name"] in result.stdout
-    assert "target met: circle filled" in result.stdout
+    assert "target met: circle, two dabs, filled" in result.stdout
     assert not list(tmp_path.glob("*.png"))
     assert script("bench/report.py", tmp_path).returncode == 0
     assert (

@@ -151,7 +151,7 @@ def coloring_table(results: dict[str, Any]) -> Table:
         for row in [*means, *trivial]
     ]
     missed = [
-        f"{target['target']} {target['bound']:.3f}: {target['value']:.3f}"
+        f"{target['target']} {target['bound']:.4g}: {target['value']:.4g}"
         for target in results["targets"]
         if not target["met"]
     ]
