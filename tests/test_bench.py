@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bench import coloring, epochs, report
 from bench.coloring_cases import place_dabs, read_openmoji, trivial_cases, visible_openmoji
-from bench.coloring_methods import fill_by_bucket, flood_by_watershed, white_page
+from bench.coloring_methods import Gmic, fill_by_bucket, flood_by_watershed, white_page
 from bench.coloring_scores import breaks_hint, compare_step, score
 from bench.datasets import fetch_openmoji
 from helper_commands import run_main, run_script
@@ -104,6 +104,23 @@ def test_dabs_lie_in_the_largest_regions_and_rivals_fill_them() -> None:
         assert np.array_equal(np.unique(dabs.rgba[..., 3]), [0, 255])
         for fill in (fill_by_bucket, flood_by_watershed):
             assert score(case, dabs, fill(case, dabs))[:5] == (0, 0, 0, 1, 1), case.name
+
+
+def test_results_of_gmic_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program = tmp_path / "gmic"
+    program.write_text(f"#!/bin/sh\necho $3 >> {tmp_path}/calls\ncp lineart.png out_000002.png\n")
+    program.chmod(0o755)
+    gmic, case = Gmic.find(tmp_path / "cache"), trivial_cases(96, None)[0]
+    assert gmic is not None
+    for count, calls in ((1, 1), (1, 1), (0, 2)):
+        picture = gmic(case, place_dabs(case, count, on_background=True))
+        assert np.array_equal(picture.rgb, case.drawing)
+        assert picture.seconds > 0
+        assert (tmp_path / "calls").read_text().split() == ["fx_colorize_lineart_smart"] * calls
+    program.write_text("#!/bin/sh\necho out of memory >&2\nexit 1\n")
+    with pytest.raises(WorkError, match="out of memory"):
+        gmic(case, place_dabs(case, 1, on_background=False))
 
 
 def test_scores_of_a_hinted_drawing() -> None:

@@ -148,9 +148,12 @@ class Gmic:
             (folder / "lineart.png").write_bytes(encode_png(case.drawing))
             arguments = ["hints.png", "lineart.png", *GMIC_FILTER, "-o", "out.png"]
             started = time.perf_counter()
-            result = subprocess.run(
-                [self.command, *arguments], cwd=folder, capture_output=True, timeout=GMIC_TIMEOUT
-            )
+            try:
+                result = subprocess.run(
+                    [self.command, *arguments], cwd=folder, capture_output=True, timeout=GMIC_TIMEOUT
+                )
+            except subprocess.TimeoutExpired:
+                raise WorkError(f"gmic did not colour {case.name} within {GMIC_TIMEOUT} s") from None
             seconds = time.perf_counter() - started
             path = folder / f"out_{GMIC_COLORS}.png"
             if result.returncode or not path.is_file():
