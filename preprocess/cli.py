@@ -188,6 +188,20 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
 
 
+def _restore_signals_in_fork() -> None:
+    """Gives forked processes the default actions of the signals that this module handles.
+
+    A `multiprocessing.Pool` ends its workers with SIGTERM. A handler in Python runs only when the interpreter
+    resumes, so a worker that waits for a lock would never end, and the pool would wait for it.
+    """
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _raise_terminated:
+            signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_restore_signals_in_fork)
+
+
 def _open_closed_streams() -> None:
     """Opens /dev/null for each standard stream that is closed (`>&-`).
 

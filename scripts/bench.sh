@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every benchmark and writes bench.json and a page of Markdown tables, bench.md. It takes about half an hour
+# Runs every benchmark and writes bench.json and a page of Markdown tables, bench.md. It takes about forty minutes
 # on two quiet cores.
 #
 #   ./scripts/bench.sh IMAGES                  IMAGES is a folder of JPEGs, such as a part of ImageNet
@@ -29,5 +29,11 @@ bench step step
 bench inference inference
 bench epochs epochs --images "$images" --count $((count / 2))
 bench epochs_training epochs --images "$images" --count $((count / 8)) --train unet
+if command -v npm >/dev/null || [ -d "$out/openmoji/package" ]; then
+    echo "== coloring"
+    .venv/bin/python scripts/bench/coloring.py -o "$out" --cache "$out/openmoji" | tee "$out/coloring.txt"
+else
+    echo "== coloring is skipped: its drawings come with npm (apt-get install npm)"
+fi
 .venv/bin/python scripts/bench/report.py "$out"
 echo "== $out/bench.md, $out/bench.json"

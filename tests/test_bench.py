@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import zlib
 from functools import partial
 from pathlib import Path
 
 import helper_photos
+import numpy as np
 import pytest
-from bench import epochs, report
+from bench import coloring, epochs, report
+from bench.coloring_cases import place_dabs, read_openmoji, trivial_cases, visible_openmoji
+from bench.coloring_methods import Gmic, fill_by_bucket, flood_by_watershed, white_page
+from bench.coloring_scores import breaks_hint, compare_step, score
+from bench.datasets import fetch_openmoji
 from helper_commands import run_main, run_script
+
+from tfrecords_schema import Palette
+from training.errors import WorkError
 
 script = partial(run_script, timeout=500)
 
@@ -54,6 +64,136 @@ def test_a_report_without_results_is_one_sentence(tmp_path: Path) -> None:
     result = run_main(report.main, tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "run ./scripts/bench.sh IMAGES first" in result.stderr
+
+
+# ---------------------------------------------------------------------------------------------- hints
+
+
+def test_trivial_drawings_are_coloured_without_npm_and_gmic(tmp_path: Path) -> None:
+    arguments = ["-o", tmp_path, "--cache", tmp_path / "cache", "--size", 128, "--no-large-page"]
+    result = run_main(coloring.main, *arguments, env={**os.environ, "PATH": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    assert "apt-get install npm" in result.stderr
+    assert "apt-get install gmic" in result.stderr
+    results = json.loads((tmp_path / "coloring.json").read_text())
+    assert (results["drawings"], results["means"]) == ([], [])
+    assert [drawing["name"] for drawing in results["trivial"]] == ["circle", "frame", "horizon"]
+    for drawing in results["trivial"]:
+        rows = {row["method"]: row for row in drawing["rows"] if row["background_dab"]}
+        assert set(rows) == {coloring.WATERSHED, coloring.BUCKET, coloring.WHITE} | {
+            method for method in rows if method.startswith(coloring.LINEWASH)
+        }
+        assert rows[coloring.BUCKET]["filled"] == rows[coloring.WATERSHED]["filled"] == 1
+        assert rows[coloring.LINEWASH]["filled"] > 0
+        assert drawing["name"] in result.stdout
+    assert "target met: circle, two dabs, filled" in result.stdout
+    assert not list(tmp_path.glob("*.png"))
+    assert script("bench/report.py", tmp_path).returncode == 0
+    assert (
+        "| horizon: bucket | 1 | 0.00 | 0.00 | 0.00 | 1.000 | 1.000 |" in (tmp_path / "bench.md").read_text()
+    )
+
+
+def test_dabs_lie_in_the_largest_regions_and_rivals_fill_them() -> None:
+    for case in trivial_cases(96, None):
+        dabs = place_dabs(case, 8, on_background=True)
+        assert [region.is_object for region in dabs.regions] == [False, True]
+        assert set(np.unique(dabs.labels)) == {0, 1, 2}
+        for number, region in enumerate(dabs.regions, 1):
+            assert region.mask[dabs.labels == number].all()
+        assert np.array_equal(np.unique(dabs.rgba[..., 3]), [0, 255])
+        for fill in (fill_by_bucket, flood_by_watershed):
+            assert score(case, dabs, fill(case, dabs))[:5] == (0, 0, 0, 1, 1), case.name
+
+
+def test_results_of_gmic_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program = tmp_path / "gmic"
+    program.write_text(f"#!/bin/sh\necho $3 >> {tmp_path}/calls\ncp lineart.png out_000002.png\n")
+    program.chmod(0o755)
+    gmic, case = Gmic.find(tmp_path / "cache"), trivial_cases(96, None)[0]
+    assert gmic is not None
+    for count, calls in ((1, 1), (1, 1), (0, 2)):
+        picture = gmic(case, place_dabs(case, count, on_background=True))
+        assert np.array_equal(picture.rgb, case.drawing)
+        assert picture.seconds > 0
+        assert (tmp_path / "calls").read_text().split() == ["fx_colorize_lineart_smart"] * calls
+    program.write_text("#!/bin/sh\necho out of memory >&2\nexit 1\n")
+    with pytest.raises(WorkError, match="out of memory"):
+        gmic(case, place_dabs(case, 1, on_background=False))
+
+
+def test_scores_of_a_hinted_drawing() -> None:
+    case = trivial_cases(96, Palette("two", ((200, 30, 50), (240, 240, 230))))[0]
+    assert case.paper == (240, 240, 230)
+    dabs = place_dabs(case, 1, on_background=False)
+    assert score(case, dabs, case.truth) == (0, 0, 0, 1, 1, 0)
+    unhinted = score(case, place_dabs(case, 0, on_background=True), case.truth)
+    assert np.isnan([unhinted.filled, unhinted.spilled]).all()
+    white = score(case, dabs, np.full_like(case.truth, 255))  # a page left white is paper
+    assert white == score(case, dabs, white_page(case, dabs))
+    assert (white.background, white.filled, white.spilled) == (0, 0, 0)
+    assert white.object > 40
+    flooded = score(case, dabs, np.full_like(case.truth, (200, 30, 50)))
+    assert (flooded.object, flooded.filled, flooded.spilled) == (0, 1, 1)
+    assert flooded.all == pytest.approx(flooded.background * np.mean(~case.is_object[case.off_lines]))
+
+
+def test_what_later_dabs_and_variants_undo_is_counted() -> None:
+    case = trivial_cases(96, None)[0]
+    dabs, more_dabs = (place_dabs(case, count, on_background=True) for count in (0, 1))
+    picture = case.truth.copy()
+    assert compare_step(case, dabs, picture, more_dabs, picture) == (0, 0, 0)
+    spoilt = picture.copy()
+    spoilt[:48][~case.is_object[:48]] = (0, 0, 255)
+    step = compare_step(case, dabs, picture, more_dabs, spoilt)
+    assert step.lost == step.lost_across_lines == pytest.approx(0.5, abs=0.02)
+    assert step.repainted == 0  # every area has a dab
+    assert breaks_hint(dabs, picture, spoilt)
+    assert not breaks_hint(dabs, spoilt, picture)
+    assert not breaks_hint(place_dabs(case, 1, on_background=False), picture, spoilt)
+
+
+SVG = """<svg viewBox="0 0 72 72" xmlns="http://www.w3.org/2000/svg">
+<circle cx="36" cy="36" r="20" fill="{fill}" stroke="black" stroke-width="2"/></svg>"""
+
+
+def test_only_one_half_of_openmoji_is_used(tmp_path: Path) -> None:
+    codes = [f"1F{number:03X}" for number in range(40)]
+    rows = [{"hexcode": code, "skintone": "", "group": "animals-nature"} for code in codes]
+    rows[0]["skintone"] = "1"
+    rows[1]["group"] = "flags"
+    rows[2]["group"] = "extras-openmoji"
+    (tmp_path / "package/data").mkdir(parents=True)
+    (tmp_path / "package/data/openmoji.json").write_text(json.dumps(rows))
+    for style, fill in (("black", "none"), ("color", "#e03030")):
+        (tmp_path / f"package/{style}/svg").mkdir(parents=True)
+        for code in codes:
+            (tmp_path / f"package/{style}/svg/{code}.svg").write_text(SVG.format(fill=fill))
+    package = fetch_openmoji(tmp_path)
+    expected = [code for code in codes[3:] if zlib.crc32(code.encode()) % 2 == 0]
+    assert visible_openmoji(package) == expected
+    case = read_openmoji(package, expected[0], 128, None)
+    assert [(region.color, region.is_object) for region in case.regions] == [
+        ((255, 255, 255), False),
+        ((0xE0, 0x30, 0x30), True),
+    ]
+    chosen = [[case.name for case in coloring.choose_cases(tmp_path, n, 0, 64, None)] for n in (2, 5)]
+    assert chosen[1][:2] == chosen[0]
+
+
+def test_without_npm_openmoji_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WorkError, match="apt-get install npm"):
+        fetch_openmoji(tmp_path / "cache")
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    npm.chmod(0o755)
+    with pytest.raises(WorkError, match="no network"):
+        fetch_openmoji(tmp_path / "cache")
+
+
+# -------------------------------------------------------------------------------------- whole benchmarks
 
 
 @pytest.mark.slow

@@ -86,6 +86,9 @@ EXCEPTED = {
     "python scripts/bench/epochs.py --images photos --train unet": (
         "test_bench.py::test_every_variant_of_n_epochs_is_measured"
     ),
+    "python scripts/bench/coloring.py -o out/bench/coloring": (
+        "test_bench.py::test_trivial_drawings_are_coloured_without_npm_and_gmic"
+    ),
     "python scripts/bench/soak.py -o out/soak": (
         "an hour: test_bench.py::test_a_short_soak_test_writes_its_figures"
     ),

@@ -36,6 +36,7 @@ SCRIPTS = {
     "bench.inference": "",
     "bench.preprocess": "--images photos",
     "bench.epochs": "--images photos",
+    "bench.coloring": "-o figures",
 }
 
 

@@ -230,3 +230,16 @@ def test_a_mistake_is_reported_before_tensorflow_is_imported(tmp_path: Path) -> 
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", ["training.cli", "preprocess.cli"])
+def test_forked_workers_end_by_signals(module: str) -> None:
+    """A Pool ends its workers by SIGTERM, also a worker that waits for a lock and runs no Python code."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    with importlib.import_module(module).raise_on_termination():
+        assert any(callable(signal.getsignal(number)) for number in numbers)
+        pid = os.fork()
+        if not pid:
+            os._exit(any(callable(signal.getsignal(number)) for number in numbers))
+        status = os.waitpid(pid, 0)[1]
+    assert os.waitstatus_to_exitcode(status) == 0

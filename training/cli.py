@@ -60,7 +60,7 @@ def run_command(command: str, work: Callable[[], int], extra: str = "train") -> 
         if isinstance(stream, io.TextIOWrapper):  # escape characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        with termination_as_interrupt():
+        with raise_on_termination():
             try:
                 code = work()
             except SystemExit as e:  # argparse has printed the help or the version
@@ -206,7 +206,7 @@ def install_command(extra: str) -> str:
 
 
 @contextmanager
-def termination_as_interrupt() -> Iterator[None]:
+def raise_on_termination() -> Iterator[None]:
     """While entered, SIGTERM and SIGHUP raise `Terminated`, so that files are cleaned up as on Ctrl-C.
 
     An ignored signal stays ignored (nohup ignores SIGHUP).
@@ -363,6 +363,20 @@ def _raise_terminated(signum: int, frame: FrameType | None) -> None:
     for termination in (signal.SIGTERM, signal.SIGHUP):  # a second signal must not interrupt the cleanup
         signal.signal(termination, signal.SIG_IGN)
     raise Terminated(signum)
+
+
+def _restore_signals_in_fork() -> None:
+    """Gives forked processes the default actions of the signals that this module handles.
+
+    A `multiprocessing.Pool` ends its workers with SIGTERM. A handler in Python runs only when the interpreter
+    resumes, so a worker that waits for a lock would never end, and the pool would wait for it.
+    """
+    for termination in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(termination) is _raise_terminated:
+            signal.signal(termination, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_restore_signals_in_fork)
 
 
 def _open_closed_streams() -> None:

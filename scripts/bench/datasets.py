@@ -1,15 +1,19 @@
-"""Data for the benchmarks: images from a folder, copies of them, synthetic images, and random datasets."""
+"""Data for the benchmarks: images of a folder, copies of them, synthetic images, datasets, and OpenMoji."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocess.file_types import HEAD_BYTES, JPEG_MAGIC, Kind, is_hidden, is_image, kind_by_name
+from training.atomic_files import atomic_directory
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 RANDOM_SHARD_EXAMPLES = 1000
 RANDOM_IMAGE_SIZE = 128  # px
 NUM_CLASSES = 1000  # as many as ImageNet has
+# Pictograms with outlines, https://openmoji.org, CC BY-SA 4.0: a package of npm with SVGs and a list of them.
+OPENMOJI = "openmoji@17.0.0"
+OPENMOJI_FILES = ("data/openmoji.json", "black/svg/", "color/svg/")
+NPM_TIMEOUT = 600  # seconds
 
 
 def list_images(folder: Path, jpeg_only: bool = False) -> list[Path]:
@@ -132,3 +140,36 @@ def write_random_dataset(folder: Path, count: int) -> None:
         palette=palette, recipe={}, seed=0, val_fraction=0, sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
     (folder / schema.MANIFEST_NAME).write_bytes(manifest.to_json())
+
+
+def fetch_openmoji(cache: Path) -> Path:
+    """Returns the folder with the SVGs of OpenMoji. The first time, npm downloads them to `cache`.
+
+    npm takes the registry that it is configured for, and checks the package's digest.
+
+    Raises:
+      WorkError: npm is not installed, or it cannot download the package.
+    """
+    package = cache / "package"
+    if package.is_dir():
+        return package
+    npm = shutil.which("npm")
+    if npm is None:
+        raise WorkError(f"npm is not installed, so {OPENMOJI} cannot be fetched: apt-get install npm")
+    with tempfile.TemporaryDirectory(prefix="linewash-bench-") as folder:
+        try:
+            result = subprocess.run(
+                [npm, "pack", OPENMOJI], cwd=folder, capture_output=True, timeout=NPM_TIMEOUT
+            )
+            reason = result.stderr.decode(errors="replace").strip().splitlines()[:1]
+        except subprocess.TimeoutExpired:
+            reason = [f"no end after {NPM_TIMEOUT} s"]
+        archives = list(Path(folder).glob("*.tgz"))
+        if not archives:
+            raise WorkError(f"npm pack {OPENMOJI} failed: {' '.join(reason) or 'it wrote no file'}")
+        with atomic_directory(package) as temporary, tarfile.open(archives[0]) as archive:
+            for member in archive:
+                member.name = member.name.removeprefix("package/")
+                if member.name.startswith(OPENMOJI_FILES):
+                    archive.extract(member, temporary, filter="data")
+    return package

@@ -3,7 +3,7 @@
     python scripts/bench/report.py out/bench
 
 It reads DIRECTORY/NAME.json of each benchmark that was run. A ratio above 1 means that linewash is faster.
-Below each table, the report lists the variants that linewash does not beat.
+Below each table, the report lists the variants that linewash does not beat, or the targets that it misses.
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ PACKAGES = (
 
 
 class Table(NamedTuple):
-    """One table of the report. `slower` names the variants that linewash does not beat, with the ratio."""
+    """One table of the report.
+
+    slower: names of the variants that linewash does not beat, with the ratio or the scores.
+    verdict: the words before them.
+    """
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     slower: list[str]
+    verdict: str = "Not faster than"
 
 
 def preprocess_table(results: Any) -> Table:
@@ -127,11 +132,40 @@ def epochs_table(results: dict[str, Any]) -> Table:
     return Table(title, columns, rows, slower)
 
 
+def coloring_table(results: dict[str, Any]) -> Table:
+    """Returns the table of colouring by hints: drawings with a dab on the background, or the trivial ones."""
+    means = [row for row in results["means"] if row["background_dab"]]
+    trivial = [
+        row | {"method": f"{drawing['name']}: {row['method']}"}
+        for drawing in results["trivial"]
+        for row in drawing["rows"]
+        if row["background_dab"]
+    ]
+    rows = [
+        [
+            row["method"],
+            str(row["dabs"]),
+            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("all", "object", "background")),
+            *("" if row[name] is None else f"{row[name]:.3f}" for name in ("exact", "filled")),
+        ]
+        for row in [*means, *trivial]
+    ]
+    missed = [
+        f"{target['target']} {target['bound']:.4g}: {target['value']:.4g}"
+        for target in results["targets"]
+        if not target["met"]
+    ]
+    title = f"Colouring by hints: {len(results['drawings'])} drawings of OpenMoji, ΔE off the lines"
+    columns = ["", "dabs on the object", "all", "object", "background", "exact", "filled"]
+    return Table(title, columns, rows, missed, "Missed targets:")
+
+
 TABLES: dict[str, Callable[[Any], Table]] = {
     "preprocess": preprocess_table,
     "input": input_table,
     "step": step_table,
     "inference": inference_table,
+    "coloring": coloring_table,
     "epochs": epochs_table,
     "epochs_training": epochs_table,
 }
@@ -184,7 +218,7 @@ def markdown(tables: list[Table], machine: dict[str, Any], versions: dict[str, s
         lines += ["", f"## {table.title}", "", _row(table.columns)]
         lines += [_row(["---"] * len(table.columns)), *map(_row, table.rows)]
         if table.slower:
-            lines += ["", "Not faster than " + "; ".join(table.slower) + "."]
+            lines += ["", f"{table.verdict} " + "; ".join(table.slower) + "."]
     return "\n".join(lines) + "\n"
 
 
