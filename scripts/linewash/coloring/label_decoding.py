@@ -38,7 +38,7 @@ MIN_DIFFERENCE = 0.02  # fraction of the pixels in which two variants differ at 
 ATTEMPTS_PER_VARIANT = 40
 NETWORK, HINT, PAPER = range(3)  # who decides on the colour of a region
 OPEN_LEVELS = 1  # a hint that reaches the border of the image over gaps this much higher lies on the ground
-MAX_HEATING = 4.0  # the temperature of the variants rises to at most this many times the given one
+MAX_HEATING = 3.0  # the temperature of the variants rises to at most this many times the given one
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Segmentation:
         """
         noise = rng.gumbel(size=(len(self.colors), len(self.colors)))
         is_possible = self.probabilities > 0
-        scores = np.where(is_possible, np.log(self.probabilities + 1e-6) / temperature, -np.inf)
+        scores = np.where(is_possible, np.log(self.probabilities + 1e-12) / temperature, -np.inf)
         sample = (scores + noise[self.choices]).argmax(1)
         is_kept = (self.origin_of_regions != NETWORK) | ~is_possible.any(1)
         return np.where(is_kept, self.choices, sample)
