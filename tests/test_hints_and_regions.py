@@ -105,7 +105,7 @@ def part(image: np.ndarray, x: int, y: int) -> np.ndarray:
 
 
 def has_color(image: ColoredImage, color: tuple[int, int, int]) -> np.ndarray:
-    return np.asarray((image.rgb() == color).all(-1))
+    return np.asarray((image.rgb(lines=False) == color).all(-1))
 
 
 # ------------------------------------------------------------------------------------------------- hints

@@ -181,7 +181,7 @@ def measure_variants(case: Case, network: Network) -> dict[str, int]:
 
     dabs = place_dabs(case, SHEET_COUNT, True)
     pictures = colorize(read_drawing(case.png), network, Settings(variants=VARIANTS), dabs.rgba)
-    first, *others = (picture.rgb() for picture in pictures)
+    first, *others = (picture.rgb(lines=False) for picture in pictures)
     return {"variants": len(others), "breaking": sum(breaks_hint(dabs, first, other) for other in others)}
 
 
@@ -263,7 +263,7 @@ def measure_speed(cases: list[Case], network: Network) -> dict[str, float]:
         return result
 
     def color(drawing: Drawing, hints: np.ndarray) -> np.ndarray:
-        return colorize(drawing, network, hints=hints)[0].rgb()
+        return colorize(drawing, network, hints=hints)[0].rgb(lines=False)
 
     warm_up(network)
     size = PAGE_SIDE, PAGE_SIDE
@@ -311,7 +311,7 @@ def color_large_page(folder: Path) -> dict[str, float]:
     network = load()
     drawing, hints = (folder / "drawing.png").read_bytes(), (folder / "hints.png").read_bytes()
     started = time.perf_counter()
-    colorize(read_drawing(drawing), network, hints=read_hints(hints))[0].rgb()
+    colorize(read_drawing(drawing), network, hints=read_hints(hints))[0].rgb(lines=False)
     return {"seconds": time.perf_counter() - started, "peak_mb": own_peak_mb()}
 
 

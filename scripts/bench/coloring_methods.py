@@ -69,7 +69,7 @@ class Linewash:
             self._drawings = {case.png: read_drawing(case.png)}
         drawing, hints = self._drawings[case.png], dabs.rgba if dabs.regions else None
         started = time.perf_counter()
-        rgb = colorize(drawing, self.network, self.settings, hints)[0].rgb()
+        rgb = colorize(drawing, self.network, self.settings, hints)[0].rgb(lines=False)
         return Picture(rgb, time.perf_counter() - started)
 
 
