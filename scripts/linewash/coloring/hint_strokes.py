@@ -50,6 +50,8 @@ def _picked_colors(is_stroke: np.ndarray, indices: np.ndarray, counts: np.ndarra
     """
     if len(counts) == 1:
         return np.zeros(1, int)
+    left, top, width, height = cv2.boundingRect(is_stroke.astype(np.uint8))
+    is_stroke = is_stroke[top : top + height, left : left + width]
     by_pixel = np.full(is_stroke.shape, -1, np.int32)
     by_pixel[is_stroke] = indices
     # Equal to its eight neighbours: minimum and maximum of the neighbourhood agree.

@@ -324,7 +324,8 @@ def apply_hints(
         return result
     # The ground does not flood the figures.
     is_ground = is_outside[regions] & np.isin(owner, owner[[0, 0, -1, -1], [0, -1, 0, -1]])
-    return _spread(result, areas, np.where(is_ground, 0, owner), is_unhinted & ~is_outside)
+    on_figure = np.where(is_ground, 0, owner)
+    return _spread(result, areas, on_figure, on_stroke & (on_figure > 0), is_unhinted & ~is_outside)
 
 
 def _add_paper(strokes: np.ndarray, areas: Areas, is_hinted_outside: np.ndarray, source: int) -> None:
@@ -371,14 +372,16 @@ def _fix(
 
 
 def _spread(
-    segmentation: Segmentation, areas: Areas, sources: np.ndarray, is_free: np.ndarray
+    segmentation: Segmentation, areas: Areas, sources: np.ndarray, on_stroke: np.ndarray, is_free: np.ndarray
 ) -> Segmentation:
     """Gives each free area the colour that floods most of it.
 
-    Its alternatives keep the network's probabilities, so that variants may still choose another colour.
+    If no line parts an area from a hint, its colour counts as that of a hint. Otherwise its alternatives keep
+    the network's probabilities, so that variants may still choose another colour.
 
     Args:
       sources: int32 [H, W], label + 1 of the hinted areas of the figures.
+      on_stroke: bool [H, W], the hints on the figures.
       is_free: bool, by number of the area.
     """
     regions = areas.regions
@@ -399,7 +402,14 @@ def _spread(
     probabilities = csr_array(parts) @ segmentation.probabilities / parts.sum(1)[:, None]
     new_regions = segmentation.regions.copy()
     new_regions[free] = len(segmentation.choices) + place[regions[free]]
-    return _with_regions(segmentation, new_regions, indices, probabilities, np.full(len(used), NETWORK))
+    is_paper = areas.height < flooding.RIDGE
+    _, parts = cv2.connectedComponents(is_paper.astype(np.uint8), connectivity=4)
+    is_hinted = np.zeros(int(parts.max()) + 1, bool)
+    is_hinted[parts[on_stroke & is_paper]] = True
+    is_open = np.zeros(len(is_free), bool)
+    is_open[regions[free & is_paper & is_hinted[parts]]] = True
+    origins = np.where(is_open[used], HINT, NETWORK)
+    return _with_regions(segmentation, new_regions, indices, probabilities, origins)
 
 
 def _with_candidates(segmentation: Segmentation, labels: np.ndarray) -> tuple[Segmentation, np.ndarray]:
