@@ -10,11 +10,13 @@
 
 `Settings` chooses the background, the decoding and the number of variants; `read_hints` reads colour strokes
 for the `hints` of `colorize`; `image.regions` are the regions with their likeliest colours, and
-`image.recolor({region.number: (255, 136, 0)})` is the image with another colour of one of them; `STARTER` is the directory of the network that is part of the package.
+`image.recolor({region.number: (255, 136, 0)})` is the image with another colour of one of them; `STARTER` is
+the directory of the network that is part of the package.
 
 The modules in the order of the data flow: `image_io` and `background` (file to pixels), `stroke_detection`,
 `thinning` and `line_extraction` (pixels to lines), `model_loader` (lines to scores), `segmentation`,
-`flooding` and `paper` (lines to areas), `label_decoding` and `hint_strokes` (areas and scores to labels), `colorizer` (all of these), `openraster` and
+`flooding` and `paper` (lines to areas), `label_decoding` and `hint_strokes` (areas and scores to labels),
+`colorizer` (all of these), `openraster` and
 `output_paths` (files), `cli` (the command).
 """
 
