@@ -8,13 +8,16 @@
     image = colorize(drawing, load())[0]  # load(RUN_OR_EXPORT) for a network of your own
     Path("colored.png").write_bytes(to_png(image))
 
-`Settings` chooses the decoding and the number of variants; `read_hints` reads colour strokes for the `hints`
-of `colorize`; `STARTER` is the directory of the network that is part of the package.
+`Settings` chooses the background, the decoding and the number of variants; `read_hints` reads colour strokes
+for the `hints` of `colorize`; `image.regions` are the regions with their likeliest colours, and
+`image.recolor({region.number: (255, 136, 0)})` is the image with another colour of one of them; `STARTER` is
+the directory of the network that is part of the package.
 
 The modules in the order of the data flow: `image_io`, `svg_reader` and `background` (file to pixels),
 `stroke_detection`, `thinning` and `line_extraction` (pixels to lines), `model_loader` (lines to scores),
-`segmentation`, `label_decoding` and `hint_strokes` (scores to labels), `colorizer` (all of these),
-`openraster`, `contours`, `svg_writer` and `output_paths` (files), `cli` (the command).
+`segmentation`, `flooding` and `paper` (lines to areas), `label_decoding` and `hint_strokes` (areas and scores
+to labels), `colorizer` (all of these), `openraster`, `contours`, `svg_writer` and `output_paths` (files),
+`cli` (the command).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from linewash.coloring.colorizer import ColoredImage, Settings, colorize
+    from linewash.coloring.colorizer import ColoredImage, Region, Settings, colorize
     from linewash.coloring.image_io import read_hints
     from linewash.coloring.line_extraction import Drawing, read_drawing
     from linewash.coloring.model_loader import STARTER, Network, load
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from linewash.coloring.svg_writer import to_svg
 
 __all__ = [
-    "STARTER", "ColoredImage", "Drawing", "Network", "Settings", "colorize", "load", "read_drawing",
+    "STARTER", "ColoredImage", "Drawing", "Network", "Region", "Settings", "colorize", "load", "read_drawing",
     "read_hints", "to_ora", "to_png", "to_svg",
 ]  # fmt: skip
 
@@ -40,6 +43,7 @@ _MODULES = {
     "ColoredImage": "colorizer",
     "Drawing": "line_extraction",
     "Network": "model_loader",
+    "Region": "colorizer",
     "Settings": "colorizer",
     "colorize": "colorizer",
     "load": "model_loader",

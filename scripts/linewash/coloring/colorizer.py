@@ -90,8 +90,8 @@ class Region:
     number: for `ColoredImage.recolor`.
     mask: bool [H, W], the pixels of the region.
     color: RGB.
-    origin: who decided on the colour: "network", "hint" or "paper".
-    likeliest: RGB colours and what the network believes of each, the likeliest first.
+    origin: what decided the colour: "network", "hint" or "paper".
+    likeliest: RGB colours and their probabilities, the likeliest first.
     """
 
     number: int
@@ -120,7 +120,7 @@ class ColoredImage:
     labels: uint16 [H, W], indices in `palette`, of the drawing's own size.
     palette: the network's colours, then the other colours of hints and of the paper.
     background: bool [H, W], where the image is transparent, or None if it is opaque.
-    background_mode: "paper", "paint" or "transparent": what `Settings.background` came to.
+    background_mode: the background that was chosen: "paper", "paint" or "transparent".
     region_map: None if the image was not made by `colorize`.
     """
 
