@@ -213,18 +213,18 @@ def test_a_foreign_colour_is_kept_exactly_and_follows_into_all_outputs(network: 
     assert decoded[200, 200].tolist() == list(SKIN)[::-1]
 
 
-def test_the_network_is_told_the_nearest_palette_colour(network: Network) -> None:
-    told: list[np.ndarray] = []
+def test_the_network_gets_the_nearest_palette_colour(network: Network) -> None:
+    inputs: list[np.ndarray] = []
 
     def spy(stack: np.ndarray) -> np.ndarray:
-        told.append(stack)
+        inputs.append(stack)
         return np.zeros((*stack.shape[:3], len(PALETTE)), np.float32)
 
     silent = Network(network.palette, network.image_size, network.stride, True, network.path, spy)
     colors = np.array(PALETTE.colors)
     near = tuple(int(v) for v in np.clip(colors[3] + [2, -1, 1], 0, 255))
     paint(circle(), silent, (200, 200, (near[0], near[1], near[2])))
-    hinted = told[-1][0][told[-1][0][..., 4] > 0]
+    hinted = inputs[-1][0][inputs[-1][0][..., 4] > 0]
     assert len(hinted)
     assert np.allclose(hinted[:, 1:4], colors[3] / 255, atol=1e-6)
 
@@ -352,9 +352,9 @@ def test_regions_can_be_recoloured_and_rendered_again(network: Network) -> None:
     assert (covered == 1).all()
     for region in regions:
         assert has_color(colored, region.color)[region.mask].all()
-        assert 0.99 < sum(share for _, share in region.likeliest) <= 1.01 or len(region.likeliest) == 5
-        shares = [share for _, share in region.likeliest]
-        assert shares == sorted(shares, reverse=True)
+        probabilities = [probability for _, probability in region.likeliest]
+        assert 0.99 < sum(probabilities) <= 1.01 or len(probabilities) == 5
+        assert probabilities == sorted(probabilities, reverse=True)
     by_point = {
         name: next(r for r in regions if r.mask[y, x])
         for name, x, y in (("left", 110, 200), ("right", 290, 200), ("ground", 5, 5))
@@ -380,5 +380,5 @@ def test_a_drawing_of_lines_only_needs_no_ink() -> None:
     lines = np.zeros((128, 160), np.uint8)
     cv2.rectangle(lines, (30, 30), (120, 100), 1, 1)
     drawing = Drawing(np.full((128, 160, 3), 255, np.uint8), lines, np.zeros_like(lines), True)
-    areas = label_decoding.Areas.of(drawing.line_map, drawing.stroke_mask)
+    areas = label_decoding.Areas.find(drawing.line_map, drawing.stroke_mask)
     assert areas.regions.max() == 1

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from linewash.coloring.background import choose_background
 from linewash.coloring.image_io import FORMATS, read_file, read_hints, read_image
 from linewash.coloring.line_extraction import Drawing, line_map_shape, read_drawing, resize_lines
 from linewash.coloring.stroke_detection import remove_shading
 from linewash.coloring.thinning import prune, thin
+from linewash.coloring.transparency import choose_background
 from linewash.samples.sketches import (
     Pen,
     draw,

@@ -14,14 +14,13 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from linewash.coloring import hint_strokes, label_decoding
-from linewash.coloring.background import STRIP_ROWS
 from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.paper import Background, Ground
 from linewash.coloring.segmentation import renumber
+from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
 from training.errors import UsageError
-from training.metrics.color_spaces import to_oklab
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
 ORIGIN_NAMES: tuple[Literal["network", "hint", "paper"], ...] = ("network", "hint", "paper")
@@ -146,17 +145,17 @@ class ColoredImage:
             if not sizes[number]:
                 break
             mask = numbers == number
-            shares = segmentation.probabilities[number]
-            order = np.argsort(-shares, kind="stable")[:num_likeliest]
+            probabilities = segmentation.probabilities[number]
+            order = np.argsort(-probabilities, kind="stable")[:num_likeliest]
             yield Region(
                 number,
                 mask,
                 self.palette.colors[self.labels.ravel()[mask.argmax()]],
                 ORIGIN_NAMES[segmentation.origin_of_regions[number]],
                 tuple(
-                    (self.palette.colors[segmentation.colors[index]], float(shares[index]))
+                    (self.palette.colors[segmentation.colors[index]], float(probabilities[index]))
                     for index in order
-                    if shares[index] > 0
+                    if probabilities[index] > 0
                 ),
             )
 
@@ -232,9 +231,9 @@ def colorize(
     settings = settings or Settings()
     height, width = network_shape(*drawing.shape, settings.size or network.image_size)
     small_lines = drawing.lines(height, width)
-    areas = label_decoding.Areas.of(drawing.line_map, drawing.stroke_mask)
-    ground = Ground.of(areas.regions)
-    background = _choose_background(settings.background, drawing, ground)
+    areas = label_decoding.Areas.find(drawing.line_map, drawing.stroke_mask)
+    ground = Ground.find(areas.regions)
+    background = _resolve_background(settings.background, drawing, ground)
     palette, hint_map = network.palette, None
     if hints is not None:
         hint_strokes.check_strokes(hints, *drawing.shape)
@@ -245,15 +244,15 @@ def colorize(
         outside = ground.areas
         if PAPER_COLOR not in palette.colors:
             palette = hint_strokes.with_colors(palette, [*palette.colors, PAPER_COLOR])
-    # What no hint touches keeps the colour that it has without hints.
+    # The network colours without the hints, so that areas without a hint keep their colours.
     scores = _color_probabilities(network, small_lines, None, settings)
     whole = _decided_areas(areas.regions, hint_map, outside)
     segmentation = _decode(
         scores, drawing.line_map, small_lines, areas.regions, whole, network.palette, settings
     )
     if hints is not None:
-        # The network is told of the hints for the alternatives: the variants and `Region.likeliest`.
-        nearest = np.append(0, hint_strokes.nearest_labels(network.palette, palette) + 1)
+        # It takes the hints only for the alternatives: the variants and `Region.likeliest`.
+        nearest = np.append(0, hint_strokes.nearest_in_oklab(palette.rgb, network.palette.rgb) + 1)
         small_hints = nearest[hint_strokes.resize_strokes(hint_labels, height, width)]
         guided = _color_probabilities(network, small_lines, small_hints, settings)
         segmentation = label_decoding.with_probabilities(
@@ -296,7 +295,7 @@ def find_colors(colors: tuple[int | str, ...], palette: Palette) -> list[int]:
     for color in colors:
         if isinstance(color, str):
             rgb = np.array([[*bytes.fromhex(color[1:])]], np.uint8)
-            labels.append(int(((to_oklab(palette.rgb) - to_oklab(rgb)) ** 2).sum(-1).argmin()))
+            labels.append(int(hint_strokes.nearest_in_oklab(rgb, palette.rgb)[0]))
         elif 0 <= color < len(palette):
             labels.append(color)
         else:
@@ -318,8 +317,8 @@ def _color_probabilities(
     return label_decoding.ColorProbabilities.from_logits(logits)
 
 
-def _choose_background(background: Background, drawing: Drawing, ground: Ground) -> Background:
-    """Returns "paper", "paint" or "transparent"."""
+def _resolve_background(background: Background, drawing: Drawing, ground: Ground) -> Background:
+    """Returns "paper", "paint" or "transparent": decides "auto" by the drawing."""
     if background != "auto":
         return background
     has_ink = bool(drawing.stroke_mask.any())  # a photo has edges, and no paper between them

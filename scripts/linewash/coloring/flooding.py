@@ -15,6 +15,7 @@ import numpy as np
 from skimage.segmentation import watershed
 
 from linewash.coloring.stroke_detection import reference_side
+from linewash.coloring.thinning import find_ends
 
 # Lengths are fractions of the reference side.
 TANGENT = 0.02  # length of the piece of a stroke that gives the direction of its end
@@ -42,15 +43,9 @@ class StrokeEnd:
     dx: float
 
 
-def find_ends(lines: np.ndarray) -> list[StrokeEnd]:
+def find_stroke_ends(lines: np.ndarray) -> list[StrokeEnd]:
     """Returns the ends of the strokes of uint8 [H, W] in {0, 1}, one pixel wide, in the order of the rows."""
-    neighbours = cv2.filter2D(
-        lines,
-        cv2.CV_8U,
-        np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8),
-        borderType=cv2.BORDER_CONSTANT,
-    )
-    ys, xs = np.nonzero((lines == 1) & (neighbours == 1))
+    ys, xs = np.nonzero(find_ends(lines))
     height, width = lines.shape
     length = max(4, round(TANGENT * reference_side(lines.shape)))
     ends = []
@@ -90,7 +85,7 @@ def close_gaps(lines: np.ndarray) -> np.ndarray:
     Returns:
       uint8 [H, W] in {0, 1}, the pixels of the joints, without those of the lines.
     """
-    ends = find_ends(lines)
+    ends = find_stroke_ends(lines)
     if not ends or len(ends) > MAX_ENDS:
         return np.zeros_like(lines)
     side = reference_side(lines.shape)

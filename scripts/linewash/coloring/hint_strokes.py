@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from linewash.coloring.background import OPAQUE_ALPHA
+from linewash.coloring.transparency import OPAQUE_ALPHA
 from tfrecords_schema import Palette
 from training.errors import WorkError
 from training.metrics.color_spaces import to_oklab
@@ -30,13 +30,12 @@ def to_labels(rgba: np.ndarray, palette: Palette) -> tuple[np.ndarray, Palette]:
         rgba[is_stroke][:, :3], axis=0, return_inverse=True, return_counts=True
     )
     picked = _picked_colors(is_stroke, indices.ravel(), counts)
-    distance = ((to_oklab(colors)[:, None] - to_oklab(colors[picked])[None]) ** 2).sum(-1)
     known = {color: label for label, color in enumerate(palette.colors)}
     for color in colors[picked].tolist():
         known.setdefault(tuple(color), len(known))
     picked_labels = np.array([known[tuple(color)] for color in colors[picked].tolist()])
     labels = np.zeros(is_stroke.shape, np.int64)
-    labels[is_stroke] = picked_labels[distance.argmin(1)][indices.ravel()] + 1
+    labels[is_stroke] = picked_labels[nearest_in_oklab(colors, colors[picked])][indices.ravel()] + 1
     return labels, with_colors(palette, list(known))
 
 
@@ -73,10 +72,9 @@ def with_colors(palette: Palette, colors: list[tuple[int, int, int]]) -> Palette
     return palette if len(colors) == len(palette) else Palette(palette.name, tuple(colors))
 
 
-def nearest_labels(palette: Palette, extended: Palette) -> np.ndarray:
-    """Returns the label of the colour of `palette` nearest in OKLab to each of `extended`: int64 [K]."""
-    distance = ((to_oklab(extended.rgb)[:, None] - to_oklab(palette.rgb)[None]) ** 2).sum(-1)
-    return distance.argmin(1)
+def nearest_in_oklab(colors: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Returns the index of the nearest candidate, uint8 [C, 3], for each colour, uint8 [N, 3]: int64 [N]."""
+    return ((to_oklab(colors)[:, None] - to_oklab(candidates)[None]) ** 2).sum(-1).argmin(1)
 
 
 def resize_strokes(labels: np.ndarray, height: int, width: int) -> np.ndarray:

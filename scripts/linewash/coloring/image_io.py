@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from linewash.coloring.background import flatten
 from linewash.coloring.file_signatures import explain_unreadable, is_svg
 from linewash.coloring.svg_reader import render_svg
+from linewash.coloring.transparency import flatten
 from preprocess.jpeg_segments import MAX_SCANS, count_scans_and_length
 from preprocess.rejects import Rejected
 from training.errors import WorkError

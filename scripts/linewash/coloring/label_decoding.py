@@ -36,7 +36,7 @@ MIN_STROKE_ON_REGION = 0.2  # a hint stroke with less than this fraction on a re
 MIN_REGION_UNDER_STROKE = 0.02  # ... unless it covers this fraction of the region
 MIN_DIFFERENCE = 0.02  # fraction of the pixels in which two variants differ at least
 ATTEMPTS_PER_VARIANT = 40
-NETWORK, HINT, PAPER = range(3)  # who decides on the colour of a region
+NETWORK, HINT, PAPER = range(3)  # what decides the colour of a region
 OPEN_LEVELS = 1  # a hint that reaches the border of the image over gaps this much higher lies on the ground
 MAX_HEATING = 3.0  # the temperature of the variants rises to at most this many times the given one
 
@@ -53,19 +53,11 @@ class ColorProbabilities:
     colors: np.ndarray
 
     @classmethod
-    def from_logits(cls, logits: np.ndarray, hints: np.ndarray | None = None) -> ColorProbabilities:
-        """Applies softmax to logits [h, w, K]; hints, label + 1 or 0, [h, w], get probability 1.
-
-        A colour whose logits are all -inf is no candidate, unless it is hinted.
-        """
-        is_candidate = np.asarray((logits > -np.inf).any((0, 1)))
+    def from_logits(cls, logits: np.ndarray) -> ColorProbabilities:
+        """Applies softmax to logits [h, w, K]. A colour whose logits are all -inf is no candidate."""
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities = powers / powers.sum(-1, keepdims=True)
-        if hints is not None:
-            is_hinted = hints > 0
-            probabilities[is_hinted] = np.eye(logits.shape[-1], dtype=np.float32)[hints[is_hinted] - 1]
-            is_candidate[hints[is_hinted] - 1] = True
-        colors = np.flatnonzero(is_candidate)
+        colors = np.flatnonzero((logits > -np.inf).any((0, 1)))
         probabilities = probabilities[..., colors]
         if len(colors) > MAX_COLORS:
             likeliest = np.sort(np.argsort(-probabilities.mean((0, 1)), kind="stable")[:MAX_COLORS])
@@ -102,7 +94,7 @@ class Areas:
     height: np.ndarray
 
     @classmethod
-    def of(cls, lines: np.ndarray, strokes: np.ndarray) -> Areas:
+    def find(cls, lines: np.ndarray, strokes: np.ndarray) -> Areas:
         """Finds the areas between thin lines, uint8 [H, W] in {0, 1}; strokes: all pixels that they cover."""
         joints = flooding.close_gaps(lines)
         regions = segment(lines | joints, MAX_GAP * reference_side(lines.shape))
@@ -117,7 +109,7 @@ class Segmentation:
     choices: int [R], the index in `colors` of each region's colour.
     probabilities: float [R, C], of each candidate colour in each region.
     colors: int [C], the palette index of each candidate.
-    origins: int [R], who decides on the colour of each region: NETWORK, HINT or PAPER; None for NETWORK.
+    origins: int [R], what decides the colour of each region: NETWORK, HINT or PAPER; None for NETWORK.
     """
 
     regions: np.ndarray
@@ -235,7 +227,7 @@ def decode_by_vote(
     smoothed = ColorProbabilities(diffuse(scores.probabilities, small_lines, radius), scores.colors)
     weights, is_off_lines = _weights(lines, small_lines.shape)
     if regions is None:
-        regions = Areas.of(lines, lines).regions
+        regions = Areas.find(lines, lines).regions
     probabilities = _mean_probabilities(smoothed, regions, weights)
     choices = probabilities.argmax(1)
     by_pixel = smoothed.argmax(height, width)
@@ -394,14 +386,14 @@ def _spread(
     counts = np.bincount(keys, minlength=len(is_free) * len(sources_used)).reshape(len(is_free), -1)
     used = np.flatnonzero(counts.any(1))
     segmentation, indices = _with_candidates(segmentation, sources_used[counts[used].argmax(1)] - 1)
-    place = np.full(len(is_free), -1)
-    place[used] = np.arange(len(used))
+    new_numbers = np.full(len(is_free), -1)  # by number of the area, from 0
+    new_numbers[used] = np.arange(len(used))
     # The probabilities of an area are the means of the regions into which it may have been split.
     shape = len(used), len(segmentation.choices)
-    parts = coo_array((np.ones(free.sum()), (place[regions[free]], segmentation.regions[free])), shape)
+    parts = coo_array((np.ones(free.sum()), (new_numbers[regions[free]], segmentation.regions[free])), shape)
     probabilities = csr_array(parts) @ segmentation.probabilities / parts.sum(1)[:, None]
     new_regions = segmentation.regions.copy()
-    new_regions[free] = len(segmentation.choices) + place[regions[free]]
+    new_regions[free] = len(segmentation.choices) + new_numbers[regions[free]]
     is_paper = areas.height < flooding.RIDGE
     _, parts = cv2.connectedComponents(is_paper.astype(np.uint8), connectivity=4)
     is_hinted = np.zeros(int(parts.max()) + 1, bool)

@@ -38,9 +38,7 @@ MAX_MISSED = 0.02  # ... and are detected in another way if this fraction of the
 STRIP_SIDES = 2  # the line map of a long strip has at most the pixels of a square of this many times max_side
 BACKGROUNDS = {"dark": 255, "light": 0}  # for a transparent drawing whose polarity is given
 FILLED_WIDTH = 2.5  # an area this many times as wide as the pen is filled, not drawn ...
-MIN_FILLED_RADIUS = (
-    0.012  # ... if its half-width is this fraction of the reference side; smaller ones are dots
-)
+MIN_FILLED_RADIUS = 0.012  # ... if its half-width is this fraction of the reference side, else it is a dot
 
 
 @dataclass(frozen=True)

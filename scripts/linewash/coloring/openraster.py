@@ -15,8 +15,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image
 
-from linewash.coloring.background import STRIP_ROWS
 from linewash.coloring.colorizer import LINE_COLOR, ColoredImage
+from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
 
 THUMBNAIL_SIDE = 256  # px, the maximum of the OpenRaster specification

@@ -28,7 +28,7 @@ class Ground:
     size: float
 
     @classmethod
-    def of(cls, regions: np.ndarray) -> Ground:
+    def find(cls, regions: np.ndarray) -> Ground:
         """Finds the ground among areas, int32 [H, W]."""
         corners = regions[[0, 0, -1, -1], [0, -1, 0, -1]]
         border = np.concatenate([regions[0], regions[-1], regions[1:-1, 0], regions[1:-1, -1]])

@@ -16,9 +16,7 @@ from linewash.coloring.stroke_detection import (
 )
 from linewash.coloring.thinning import thin
 
-STRIP_ROWS = (
-    512  # rows that are processed at a time, because intermediate results take several times the memory
-)
+STRIP_ROWS = 512  # rows processed at a time, because intermediate results take several times the memory
 OPAQUE_ALPHA = 128  # alpha from which a pixel counts as drawn
 
 COMPARISON_SIDE = 512  # px of the reference side at which white and black backgrounds are compared
