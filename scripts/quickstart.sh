@@ -65,7 +65,7 @@ Colour your own drawings:
       with the starter model
 
 Next:
-  MINUTES=15 $0 $*
+  MINUTES=15 $0${1:+ $(printf %q "$1")}
       trains for 15 minutes on the same dataset
   $0 ~/Pictures
       uses your own images
