@@ -29,7 +29,7 @@ bench step step
 bench inference inference
 bench epochs epochs --images "$images" --count $((count / 2))
 bench epochs_training epochs --images "$images" --count $((count / 8)) --train unet
-if command -v npm >/dev/null || [ -d "$out/openmoji/package" ]; then
+if command -v npm >/dev/null || [ -d "$out/openmoji/art" ]; then
     echo "== coloring"
     .venv/bin/python scripts/bench/coloring.py -o "$out" --cache "$out/openmoji" | tee "$out/coloring.txt"
 else

@@ -16,6 +16,7 @@ from bench.coloring_cases import place_dabs, read_openmoji, trivial_cases, visib
 from bench.coloring_methods import Gmic, fill_by_bucket, flood_by_watershed, white_page
 from bench.coloring_scores import breaks_hint, compare_step, score
 from bench.datasets import fetch_openmoji
+from helper_art import path_without
 from helper_commands import run_main, run_script
 
 from tfrecords_schema import Palette
@@ -70,8 +71,9 @@ def test_a_report_without_results_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_trivial_drawings_are_coloured_without_npm_and_gmic(tmp_path: Path) -> None:
+    programs = path_without("npm", "gmic", folder=tmp_path / "programs")
     arguments = ["-o", tmp_path, "--cache", tmp_path / "cache", "--size", 128, "--no-large-page"]
-    result = run_main(coloring.main, *arguments, env={**os.environ, "PATH": str(tmp_path)})
+    result = run_main(coloring.main, *arguments, env={**os.environ, "PATH": str(programs)})
     assert result.returncode == 0, result.stderr
     assert "apt-get install npm" in result.stderr
     assert "apt-get install gmic" in result.stderr
@@ -164,16 +166,19 @@ def test_only_one_half_of_openmoji_is_used(tmp_path: Path) -> None:
     rows[0]["skintone"] = "1"
     rows[1]["group"] = "flags"
     rows[2]["group"] = "extras-openmoji"
-    (tmp_path / "package/data").mkdir(parents=True)
-    (tmp_path / "package/data/openmoji.json").write_text(json.dumps(rows))
+    art = tmp_path / "art"
     for style, fill in (("black", "none"), ("color", "#e03030")):
-        (tmp_path / f"package/{style}/svg").mkdir(parents=True)
-        for code in codes:
-            (tmp_path / f"package/{style}/svg/{code}.svg").write_text(SVG.format(fill=fill))
-    package = fetch_openmoji(tmp_path)
+        (art / style / "animals-nature").mkdir(parents=True)
+        for code in codes[3:]:
+            (art / style / f"animals-nature/{code}.svg").write_text(SVG.format(fill=fill))
+    (art / "openmoji.json").write_text(json.dumps(rows))
+    (art / "SOURCE.txt").write_text("OpenMoji\n")
+    assert fetch_openmoji(tmp_path) == art
     expected = [code for code in codes[3:] if zlib.crc32(code.encode()) % 2 == 0]
-    assert visible_openmoji(package) == expected
-    case = read_openmoji(package, expected[0], 128, None)
+    names = visible_openmoji(art)
+    assert [name.stem for name in names] == expected
+    case = read_openmoji(art, names[0], 128, None)
+    assert case.name == expected[0]
     assert [(region.color, region.is_object) for region in case.regions] == [
         ((255, 255, 255), False),
         ((0xE0, 0x30, 0x30), True),
@@ -183,13 +188,8 @@ def test_only_one_half_of_openmoji_is_used(tmp_path: Path) -> None:
 
 
 def test_without_npm_openmoji_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(WorkError, match="apt-get install npm"):
-        fetch_openmoji(tmp_path / "cache")
-    npm = tmp_path / "npm"
-    npm.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
-    npm.chmod(0o755)
-    with pytest.raises(WorkError, match="no network"):
+    monkeypatch.setenv("PATH", str(path_without("npm", folder=tmp_path / "programs")))
+    with pytest.raises(WorkError, match="npm is not installed"):
         fetch_openmoji(tmp_path / "cache")
 
 

@@ -111,13 +111,13 @@ def choose_cases(cache: Path, count: int, seed: int, size: int, palette: Any) ->
     """
     from bench.coloring_cases import read_openmoji, visible_openmoji
 
-    package = fetch_openmoji(cache)
-    codes = visible_openmoji(package)
-    codes.sort(key=lambda code: hashlib.sha256(f"{seed}:{code}".encode()).digest())
-    for code in codes:
+    art = fetch_openmoji(cache)
+    names = visible_openmoji(art)
+    names.sort(key=lambda name: hashlib.sha256(f"{seed}:{name.stem}".encode()).digest())
+    for name in names:
         if not count:
             return
-        case = read_openmoji(package, code, size, palette)
+        case = read_openmoji(art, name, size, palette)
         if any(region.is_object and region.color != case.paper for region in case.regions):
             count -= 1
             yield case

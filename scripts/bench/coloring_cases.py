@@ -186,31 +186,27 @@ def _color(color: np.ndarray) -> Color:
 # ----------------------------------------------------------------------------------------------- OpenMoji
 
 
-def visible_openmoji(package: Path) -> list[str]:
-    """Returns the hexcodes of that half of OpenMoji's pictograms that may be looked at, sorted.
+def visible_openmoji(art: Path) -> list[Path]:
+    """Returns the half of OpenMoji that may be looked at: paths GROUP/HEXCODE.svg, sorted by code.
 
     The other half is kept for a final test. Skin tones, flags and OpenMoji's own extras are left out.
     """
-    rows = json.loads((package / "data/openmoji.json").read_text())
-    codes = [
-        row["hexcode"]
+    rows = json.loads((art / "openmoji.json").read_text("utf-8"))
+    names = [
+        Path(row["group"], f"{row['hexcode']}.svg")
         for row in rows
         if not row["skintone"]
         and row["group"] not in ("flags", "extras-openmoji")
         and not row["hexcode"].startswith("1F3F4-E0")
+        and zlib.crc32(row["hexcode"].encode()) % 2 == 0
     ]
-    return sorted(
-        code
-        for code in codes
-        if zlib.crc32(code.encode()) % 2 == 0
-        and all((package / f"{style}/svg/{code}.svg").is_file() for style in ("black", "color"))
-    )
+    return sorted(names, key=lambda name: name.stem)
 
 
-def read_openmoji(package: Path, code: str, size: int, palette: Palette | None) -> Case:
+def read_openmoji(art: Path, name: Path, size: int, palette: Palette | None) -> Case:
     """Renders a pictogram of OpenMoji: its black version is the drawing, its coloured version the truth."""
-    drawing, wanted = (render_svg(package / f"{style}/svg/{code}.svg", size) for style in ("black", "color"))
-    return make_case(code, on_white(drawing), wanted, palette)
+    drawing, wanted = (render_svg(art / style / name, size) for style in ("black", "color"))
+    return make_case(name.stem, on_white(drawing), wanted, palette)
 
 
 def render_svg(path: Path, size: int) -> np.ndarray:

@@ -6,14 +6,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocess.file_types import HEAD_BYTES, JPEG_MAGIC, Kind, is_hidden, is_image, kind_by_name
-from training.atomic_files import atomic_directory
 from training.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
@@ -22,10 +19,7 @@ if TYPE_CHECKING:
 RANDOM_SHARD_EXAMPLES = 1000
 RANDOM_IMAGE_SIZE = 128  # px
 NUM_CLASSES = 1000  # as many as ImageNet has
-# Pictograms with outlines, https://openmoji.org, CC BY-SA 4.0: a package of npm with SVGs and a list of them.
-OPENMOJI = "openmoji@17.0.0"
-OPENMOJI_FILES = ("data/openmoji.json", "black/svg/", "color/svg/")
-NPM_TIMEOUT = 600  # seconds
+FETCH_ART = Path(__file__).resolve().parents[1] / "fetch_art.sh"
 
 
 def list_images(folder: Path, jpeg_only: bool = False) -> list[Path]:
@@ -143,33 +137,14 @@ def write_random_dataset(folder: Path, count: int) -> None:
 
 
 def fetch_openmoji(cache: Path) -> Path:
-    """Returns the folder with the SVGs of OpenMoji. The first time, npm downloads them to `cache`.
-
-    npm takes the registry that it is configured for, and checks the package's digest.
+    """Returns the folder with the SVGs of OpenMoji. scripts/fetch_art.sh downloads them the first time.
 
     Raises:
       WorkError: npm is not installed, or it cannot download the package.
     """
-    package = cache / "package"
-    if package.is_dir():
-        return package
-    npm = shutil.which("npm")
-    if npm is None:
-        raise WorkError(f"npm is not installed, so {OPENMOJI} cannot be fetched: apt-get install npm")
-    with tempfile.TemporaryDirectory(prefix="linewash-bench-") as folder:
-        try:
-            result = subprocess.run(
-                [npm, "pack", OPENMOJI], cwd=folder, capture_output=True, timeout=NPM_TIMEOUT
-            )
-            reason = result.stderr.decode(errors="replace").strip().splitlines()[:1]
-        except subprocess.TimeoutExpired:
-            reason = [f"no end after {NPM_TIMEOUT} s"]
-        archives = list(Path(folder).glob("*.tgz"))
-        if not archives:
-            raise WorkError(f"npm pack {OPENMOJI} failed: {' '.join(reason) or 'it wrote no file'}")
-        with atomic_directory(package) as temporary, tarfile.open(archives[0]) as archive:
-            for member in archive:
-                member.name = member.name.removeprefix("package/")
-                if member.name.startswith(OPENMOJI_FILES):
-                    archive.extract(member, temporary, filter="data")
-    return package
+    folder = cache / "art"
+    result = subprocess.run([FETCH_ART, "openmoji", folder], capture_output=True, text=True, errors="replace")
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or ["it ended without a reason"]
+        raise WorkError(lines[-1].removeprefix(f"{FETCH_ART}: "))
+    return folder

@@ -1,0 +1,189 @@
+#!/usr/bin/env bash
+# Fetches drawings to learn from, as folders of SVGs for python -m preprocess. Needs apt-get or npm, but not root.
+#
+#   ./scripts/fetch_art.sh openclipart DIR            Openclipart, from Debian's package (public domain)
+#   ./scripts/fetch_art.sh openmoji DIR               OpenMoji, from npm's package (CC BY-SA 4.0)
+#   ./scripts/fetch_art.sh openclipart DIR ARCHIVE    takes a package that was downloaded elsewhere
+#
+# DIR appears when it is complete, with its source and licence in SOURCE.txt. Another run says again what it holds.
+set -euo pipefail
+unset CDPATH # with CDPATH, cd prints the folder
+
+openclipart_file=openclipart-svg_0.18+dfsg-19_all.deb # what to download where apt-get is missing
+openmoji_version=17.0.0                               # pinned, because scripts/bench/coloring.py tests on it
+usage="usage: $0 openclipart|openmoji DIR [ARCHIVE]"
+
+fail() { # SENTENCE [CODE]
+    echo "$0: $1" >&2
+    exit "${2:-1}"
+}
+
+quote() { # PATH: as it can be typed in a shell
+    printf %q "$1"
+}
+
+again() { # FILE: the command that takes a downloaded file
+    echo "$0 $art $(quote "$dir") $1"
+}
+
+# ------------------------------------------------------------------------------------------ Openclipart
+
+deb_field() { # NAME: a field of the package's control file
+    if command -v dpkg-deb >/dev/null; then
+        dpkg-deb --field "$archive" "$1"
+    else
+        ar p "$archive" control.tar.xz | tar -xJOf - ./control | sed -n "s/^$1: //p"
+    fi 2>/dev/null || true
+}
+
+unpack_deb() { # FOLDER
+    if command -v dpkg-deb >/dev/null; then
+        dpkg-deb --extract "$archive" "$1"
+    else
+        mkdir "$1"
+        ar p "$archive" data.tar.xz | tar -xJf - -C "$1"
+    fi
+}
+
+download_openclipart() {
+    local advice="download $openclipart_file (25 MB, Debian's package openclipart-svg), then type: $(again "$openclipart_file")"
+    command -v apt-get >/dev/null || fail "apt-get is not installed: $advice"
+    echo "Downloading openclipart-svg (25 MB) with apt-get"
+    if ! (cd "$work" && apt-get --quiet download openclipart-svg) >"$work/log" 2>&1; then
+        fail "apt-get download failed ($(grep -m 1 ^E: "$work/log" || tail -n 1 "$work/log")): run apt-get update, or $advice"
+    fi
+    archive=$(find "$work" -name '*.deb')
+}
+
+fetch_openclipart() {
+    [ -n "$archive" ] || download_openclipart
+    command -v dpkg-deb >/dev/null || command -v ar >/dev/null ||
+        fail "neither dpkg-deb nor ar is installed, and one of them must unpack $archive: install binutils"
+    [ "$(deb_field Package)" = openclipart-svg ] || fail "$archive is not Debian's package openclipart-svg" 2
+    unpack_deb "$work/package"
+    mv "$work/package/usr/share/openclipart/svg" "$work/art"
+    cp "$work/package/usr/share/doc/openclipart-svg/copyright" "$work/art/COPYRIGHT.txt"
+    # A drawing that is there twice could be learnt from in one split and be tested on in the other.
+    local links
+    links=$(find "$work/art" -type l | wc -l)
+    find "$work/art" -type l -delete
+    find "$work/art" -type d -empty -delete
+    cat >"$work/art/SOURCE.txt" <<END
+Openclipart
+source:  Debian's package openclipart-svg $(deb_field Version)
+licence: public domain (COPYRIGHT.txt)
+holds:   $(count_svgs) SVGs in class folders; $((links)) more names in the package are links to the same drawings
+END
+}
+
+next_openclipart() {
+    cat <<END
+Next:
+  python -m preprocess --input $(quote "$dir") --lines drawn,borders,canny --min_colored 0.02 \\
+      --max_reject_fraction 0.9 --output out/openclipart
+END
+}
+
+# --------------------------------------------------------------------------------------------- OpenMoji
+
+download_openmoji() {
+    local file="openmoji-$openmoji_version.tgz"
+    local advice="type npm pack openmoji@$openmoji_version on a machine that has it, copy the file $file here, then type: $(again "$file")"
+    command -v npm >/dev/null || fail "npm is not installed: apt-get install npm, or $advice"
+    echo "Downloading openmoji@$openmoji_version (25 MB) with npm"
+    if ! (cd "$work" && npm pack "openmoji@$openmoji_version") >"$work/log" 2>&1; then
+        fail "npm pack openmoji@$openmoji_version failed ($(grep -m 1 -v '^npm notice' "$work/log" || true)): $advice"
+    fi
+    archive=$work/$file
+}
+
+fetch_openmoji() {
+    command -v "$python" >/dev/null || fail "$python is not installed: install Python 3.11 or newer, or set PYTHON" 2
+    [ -n "$archive" ] || download_openmoji
+    mkdir "$work/art"
+    "$python" - "$archive" "$work/art" >"$work/version" 2>"$work/log" <<'END' ||
+import json, sys, tarfile
+from pathlib import Path
+
+# package/black/svg/1F400.svg is written to black/animals-nature/1F400.svg, so that the class of a drawing is its group.
+archive, art = sys.argv[1], Path(sys.argv[2])
+targets = {"package/data/openmoji.json": "openmoji.json", "package/LICENSE.txt": "COPYRIGHT.txt"}
+with tarfile.open(archive) as package:
+    metadata = {m.name: package.extractfile(m).read() for m in package if m.name.endswith(".json")}
+for row in json.loads(metadata["package/data/openmoji.json"]):
+    for style in ("black", "color"):
+        name = f"{row['hexcode']}.svg"
+        targets[f"package/{style}/svg/{name}"] = f"{style}/{row['group']}/{name}"
+        (art / style / row["group"]).mkdir(parents=True, exist_ok=True)
+with tarfile.open(archive) as package:  # read from front to back, as it is compressed as a whole
+    for member in package:
+        if name := targets.pop(member.name, None):
+            (art / name).write_bytes(package.extractfile(member).read())
+if targets:
+    sys.exit(f"{min(targets)} is missing")
+print(json.loads(metadata["package/package.json"])["version"])
+END
+        fail "$archive is not npm's package openmoji, or it is damaged ($(tail -n 1 "$work/log"))" 2
+    cat >"$work/art/SOURCE.txt" <<END
+OpenMoji
+source:  npm's package openmoji $(cat "$work/version")
+licence: CC BY-SA 4.0 (COPYRIGHT.txt): name OpenMoji as the source, and pass shards of it on under the same licence only
+holds:   $(count_svgs) SVGs: as many drawings in black/ as colourings of the same names in color/, in folders of their groups
+END
+}
+
+next_openmoji() {
+    cat <<END
+Our benchmark of colouring (scripts/bench/coloring.py) tests on OpenMoji: it cannot judge a network that learnt from it.
+Next:
+  python -m preprocess --input $(quote "$dir/color") --drawings $(quote "$dir/black") --lines drawn,borders,canny \\
+      --min_colored 0.02 --max_reject_fraction 0.9 --output out/openmoji
+END
+}
+
+# -------------------------------------------------------------------------------------------------------
+
+count_svgs() {
+    echo $(($(find "$work/art" -type f -name '*.svg' | wc -l)))
+}
+
+is_complete() { # the first line of SOURCE.txt, which is written last, names the art
+    case "$art $(head -n 1 "$dir/SOURCE.txt" 2>/dev/null)" in
+        "openclipart Openclipart" | "openmoji OpenMoji") ;;
+        *) return 1 ;;
+    esac
+}
+
+remove_abandoned() { # what a killed run left beside DIR; the name ends in its process id
+    local folder
+    for folder in "$dir".fetching.*; do
+        if [ -d "$folder" ] && ! kill -0 "${folder##*.}" 2>/dev/null; then rm -rf "$folder"; fi
+    done
+}
+
+art=${1:-} dir=${2:-} archive=${3:-} python=${PYTHON:-python3}
+case "$#$art" in
+    1-h | 1--help) echo "$usage: fetches drawings to learn from, and prints their licence"; exit ;;
+    2openclipart | 2openmoji | 3openclipart | 3openmoji) ;;
+    *) echo "$usage" >&2; exit 2 ;;
+esac
+[ -n "$dir" ] || fail "DIR is empty: type the name of a new folder (a variable of the shell may not be set)" 2
+[ $# -eq 2 ] || [ -f "$archive" ] || fail "there is no file $archive: give the archive that was downloaded" 2
+dir=${dir%/}
+mkdir -p "$(dirname "$dir")"
+[ -z "$archive" ] || archive=$(cd "$(dirname "$archive")" && pwd)/$(basename "$archive")
+if ! is_complete; then
+    if [ -e "$dir" ] && ! rmdir "$dir" 2>/dev/null; then
+        fail "$dir holds something else: type the name of a new folder" 2
+    fi
+    remove_abandoned
+    work=$(cd "$(dirname "$dir")" && pwd)/$(basename "$dir").fetching.$$
+    trap 'rm -rf "$work"' EXIT
+    mkdir "$work"
+    "fetch_$art"
+    mv "$work/art" "$dir"
+fi
+echo "== $dir"
+cat "$dir/SOURCE.txt"
+echo
+"next_$art"
