@@ -15,7 +15,8 @@ from tfrecords_schema import Palette
 # transparency on white, rejects every image of a single colour, ignores bytes after the end of an image, and
 # changes some keys. Datasets of version 1 can be read, trained on and verified, but not extended.
 VERSION = 2
-GRID = Palette.grid(3)
+LINEWASH = Palette.linewash()
+GRID = Palette.grid(3)  # the article's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Recipe:
     """
 
     image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
-    palette: Palette | Learnt = GRID  # the colours of the labels
+    palette: Palette | Learnt = LINEWASH  # the colours of the labels
     fit: Literal["squash", "crop"] = "squash"  # how to make a square: change the aspect, or crop
     decode: Literal["reduced", "full"] = "reduced"  # reduced DCT scale of JPEGs, never below image_size
     resize: Literal["area", "bilinear"] = "area"
@@ -94,5 +95,5 @@ def fingerprint(settings: dict[str, Any], palette: Palette) -> str:
 
 
 DEFAULT = Recipe()
-ARTICLE = Recipe(decode="full", resize="bilinear", stretch="truncate")
+ARTICLE = Recipe(palette=GRID, decode="full", resize="bilinear", stretch="truncate")
 RECIPES = {"default": DEFAULT, "article": ARTICLE}
