@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from preprocess.decode import decode
-from preprocess.lines.canny import to_edges
+from preprocess.lines.styles import line_maps
 from preprocess.posterize import to_labels
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
@@ -20,14 +20,15 @@ def transform(data: bytes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Converts the bytes of an image file to edges and labels.
 
     Returns:
-      edges: uint8 [S, S] in {0, 1}.
+      edges: uint8 [L, S, S] in {0, 1}, one map for each of the recipe's line styles.
       labels: uint8 or uint16 [S, S] in 0..K-1.
 
     Raises:
       Rejected: with reason `constant`, or a reason of `decode`.
     """
     rgb = to_pixels(data, recipe)
-    return to_edges(rgb, recipe), to_labels(rgb, recipe.known_palette)
+    labels = to_labels(rgb, recipe.known_palette)
+    return line_maps(recipe.lines, rgb, labels, None, recipe), labels
 
 
 def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:
