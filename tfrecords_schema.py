@@ -53,6 +53,10 @@ class SchemaError(ValueError):
     """A dataset file does not follow the format. The message names the fault and, where possible, the fix."""
 
 
+class NewerSchemaError(SchemaError):
+    """A dataset file was written by a newer version of linewash."""
+
+
 def user_path(text: str) -> str:
     """Expands a leading `~` or `~NAME` in a path from the command line.
 
@@ -680,14 +684,18 @@ def _from_json(cls: type[T], data: bytes, path: str) -> T:
         if version == 1:
             return msgspec.convert(_from_schema_1(fields), type=cls)
         if version != SCHEMA_VERSION:
-            is_newer = isinstance(version, int) and version > SCHEMA_VERSION
-            needed = "a newer version" if is_newer else "the version that wrote it"
+            known = (
+                f"schema version {version}, but linewash {__version__} reads versions up to {SCHEMA_VERSION}"
+            )
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                raise NewerSchemaError(f"{known}: install a newer version of linewash")
             raise SchemaError(
-                f"schema version {version}, but linewash {__version__} reads versions up to "
-                f"{SCHEMA_VERSION}: install {needed}, or preprocess the images again with "
+                f"{known}: install the version that wrote it, or preprocess the images again with "
                 "python -m preprocess"
             )
         return msgspec.json.decode(data, type=cls)
+    except NewerSchemaError as e:
+        raise NewerSchemaError(f"{path}: {e}") from None
     except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as e:
         raise SchemaError(f"{path}: {e}") from None
 

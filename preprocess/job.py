@@ -88,7 +88,7 @@ def run(options: Options) -> Summary | None:
             options = dataclasses.replace(options, recipe=recipe)
         existing = receipts.load(options.output)
         receipts.check_output(options.output, existing, shards, options.recipe)
-        finished = receipts.finished_shards(options.output, existing, shards)
+        finished = receipts.finished_shards(options.output, existing, shards, options.recipe)
         if options.retry_rejects:
             finished -= receipts.shards_with_unreadable(existing)
         unfinished = [shard for shard in shards if shard.name not in finished]
@@ -168,12 +168,17 @@ def _write_shards(options: Options, unfinished: list[Shard], finished: set[str])
             return _run_with_retries(options, unfinished)
         except Exception as e:  # Beam wraps the errors of workers and services in exceptions of many types
             report = _save_traceback(options.output, e)
-            now_finished = receipts.finished_shards(options.output, receipts.load(options.output), unfinished)
+            now_finished = _load_finished(options, unfinished)
             raise JobError(
                 f"the job failed: {_error_line(e)}. {len(now_finished) + len(finished)} of "
                 f"{len(unfinished) + len(finished)} shards are finished and kept; run the same command again "
                 f"to continue{report}"
             ) from None
+
+
+def _load_finished(options: Options, shards: list[Shard]) -> set[str]:
+    """Returns the names of those shards that are finished."""
+    return receipts.finished_shards(options.output, receipts.load(options.output), shards, options.recipe)
 
 
 def _run_with_retries(options: Options, shards: list[Shard]) -> dict[str, float]:
@@ -193,7 +198,7 @@ def _run_with_retries(options: Options, shards: list[Shard]) -> dict[str, float]
             deaths.append(e)
             if len(deaths) < ATTEMPTS:
                 cli.print_error(f"{e}; starting again with the unfinished shards")
-                finished = receipts.finished_shards(options.output, receipts.load(options.output), shards)
+                finished = _load_finished(options, shards)
                 shards = [shard for shard in shards if shard.name not in finished]
     raise WorkersDiedError(
         f"{deaths[-1]}; workers died in all {ATTEMPTS} attempts{_advice(deaths)}; {DEBUG_ADVICE}"
@@ -293,7 +298,7 @@ def _finish(options: Options, shards: list[Shard]) -> Manifest:
     """Writes rejects.jsonl, checks the fraction of rejects, and writes the manifest."""
     names = {shard.name for shard in shards}
     existing = receipts.load(options.output, names)
-    if missing := names - receipts.finished_shards(options.output, existing, shards):
+    if missing := names - receipts.finished_shards(options.output, existing, shards, options.recipe):
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, existing)
     _check_rejects(options, existing, sum(shard.num_images for shard in shards))
