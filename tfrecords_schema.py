@@ -107,6 +107,18 @@ def unpack_edges(packed: bytes, image_size: int, num_lines: int) -> np.ndarray:
 
 # -------------------------------------------------------------------------------------------- palette
 
+# The built-in palette by name, in the order of its labels: four rows of eight, as the page shows them.
+LINEWASH_COLORS = {
+    "white": "#ffffff", "light grey": "#969696", "orange": "#f09633", "ivory": "#dfcfb9",
+    "beige": "#cbae94", "tan": "#ac8d6b", "brown": "#836241", "dark brown": "#492012",
+    "grey": "#646464", "light red": "#ed9789", "light yellow": "#bcb773", "light green": "#99bc9b",
+    "light cyan": "#9fe5ed", "light blue": "#bcd5fb", "light violet": "#b3abd5", "light pink": "#efc3dc",
+    "dark grey": "#262626", "red": "#cf3727", "yellow": "#f2dc5a", "green": "#419f51",
+    "cyan": "#30b1c5", "blue": "#3171c7", "violet": "#661fc8", "pink": "#ca63a2",
+    "black": "#000000", "dark red": "#68352d", "dark yellow": "#4f4820", "dark green": "#3a633e",
+    "dark cyan": "#00616b", "dark blue": "#385170", "dark violet": "#372560", "dark pink": "#664155",
+}  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
@@ -140,6 +152,12 @@ class Palette:
             raise SchemaError(f"a grid palette has 2 to 16 values per channel, got {num_values}")
         values = [round(i * 255 / num_values) for i in range(num_values)]
         return cls(f"grid:{num_values}", tuple((r, g, b) for r in values for g in values for b in values))
+
+    @classmethod
+    def linewash(cls) -> Palette:
+        """Returns the built-in palette, `LINEWASH_COLORS`."""
+        channels = (bytes.fromhex(color.removeprefix("#")) for color in LINEWASH_COLORS.values())
+        return cls("linewash", tuple((r, g, b) for r, g, b in channels))
 
     def __len__(self) -> int:
         return len(self.colors)

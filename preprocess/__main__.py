@@ -85,6 +85,8 @@ def _summary_text(summary: Summary, output: str) -> str:
         lines.append(f"{summary.num_images:,} images in {summary.seconds:.1f} s ({rate:,.0f} images/s)")
     else:
         lines.append("Nothing to do: the dataset is complete.")
+    if stages := summary.stage_milliseconds:
+        lines.append("per image: " + ", ".join(f"{stage} {ms:.2g} ms" for stage, ms in stages.items()))
     if manifest.rejects:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
         lines.append(f"rejected: {counts} (see {output}/rejects.jsonl)")

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -40,6 +40,9 @@ from tfrecords_schema import (
     ShardReceipt,
 )
 
+if TYPE_CHECKING:
+    from apache_beam.runners.runner import PipelineResult
+
 ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
 DEBUG_ADVICE = "LINEWASH_DEBUG=1 in the environment shows the output of the workers"
 MAX_ERROR_CHARS = 1000  # enough for two long paths
@@ -61,6 +64,7 @@ class Summary:
     num_images: int  # converted or rejected in this run
     seconds: float
     skipped: Skipped = dataclasses.field(default_factory=Skipped)  # files that are not images
+    stage_milliseconds: dict[str, float] = dataclasses.field(default_factory=dict)  # mean time of an image
 
 
 def run(options: Options) -> Summary | None:
@@ -89,14 +93,16 @@ def run(options: Options) -> Summary | None:
             finished -= receipts.shards_with_unreadable(existing)
         unfinished = [shard for shard in shards if shard.name not in finished]
         start = time.monotonic()
+        stage_milliseconds: dict[str, float] = {}
         if unfinished:
-            _write_shards(options, unfinished, finished)
+            stage_milliseconds = _write_shards(options, unfinished, finished)
             if options.template:
                 return None
         seconds = time.monotonic() - start
         manifest = _finish(options, shards)
         files.remove_folder(options.output, files.WORK_DIR)
-        return Summary(manifest, sum(shard.num_images for shard in unfinished), seconds, skipped)
+        num_images = sum(shard.num_images for shard in unfinished)
+        return Summary(manifest, num_images, seconds, skipped, stage_milliseconds)
 
 
 def _find_images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
@@ -147,15 +153,19 @@ def _learn_palette(options: Options, num_colors: int, sample: list[sources.Image
         raise JobError(f"there is not enough memory to learn the palette{current_image}") from None
 
 
-def _write_shards(options: Options, unfinished: list[Shard], finished: set[str]) -> None:
-    """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest."""
+def _write_shards(options: Options, unfinished: list[Shard], finished: set[str]) -> dict[str, float]:
+    """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest.
+
+    Returns:
+      The mean time of an image in each stage, in milliseconds, if the runner reports it.
+    """
     for name in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in unfinished)]:
         files.remove(options.output, name)
     num_images = sum(shard.num_images for shard in unfinished)
     old_receipts = {ShardReceipt.name(name) for name in finished}
     with progress.show_progress(options.output, num_images, old_receipts):
         try:
-            _run_with_retries(options, unfinished)
+            return _run_with_retries(options, unfinished)
         except Exception as e:  # Beam wraps the errors of workers and services in exceptions of many types
             report = _save_traceback(options.output, e)
             now_finished = _load_finished(options, unfinished)
@@ -171,8 +181,11 @@ def _load_finished(options: Options, shards: list[Shard]) -> set[str]:
     return receipts.finished_shards(options.output, receipts.load(options.output), shards, options.recipe)
 
 
-def _run_with_retries(options: Options, shards: list[Shard]) -> None:
+def _run_with_retries(options: Options, shards: list[Shard]) -> dict[str, float]:
     """Runs the pipeline, and runs it again for the unfinished shards when a local worker dies.
+
+    Returns:
+      The mean time of an image in each stage of the last run, in milliseconds.
 
     Raises:
       WorkersDiedError: workers died in all `ATTEMPTS` runs.
@@ -180,8 +193,7 @@ def _run_with_retries(options: Options, shards: list[Shard]) -> None:
     deaths: list[WorkerDiedError] = []
     while len(deaths) < ATTEMPTS:
         try:
-            _run_pipeline(options, shards)
-            return
+            return _run_pipeline(options, shards)
         except WorkerDiedError as e:
             deaths.append(e)
             if len(deaths) < ATTEMPTS:
@@ -207,14 +219,16 @@ def _advice(deaths: list[WorkerDiedError]) -> str:
     return ""
 
 
-def _run_pipeline(options: Options, shards: list[Shard]) -> None:
-    if options.local:
-        _run_locally(options, shards)
-    else:
+def _run_pipeline(options: Options, shards: list[Shard]) -> dict[str, float]:
+    if not options.local:
         _run_on_named_runner(options, shards)
+        return {}
+    from preprocess.pipeline import stage_milliseconds
+
+    return stage_milliseconds(_run_locally(options, shards))
 
 
-def _run_locally(options: Options, shards: list[Shard]) -> None:
+def _run_locally(options: Options, shards: list[Shard]) -> PipelineResult:
     """Runs the pipeline on the cores of this machine."""
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
@@ -228,7 +242,9 @@ def _run_locally(options: Options, shards: list[Shard]) -> None:
     with _temporary_folder() as folder:
         queue = ShardQueue(shards, folder)
         try:
-            local.run(_build_pipeline(options, shards, beam_options, local.runner(beam_options), queue))
+            return local.run(
+                _build_pipeline(options, shards, beam_options, local.runner(beam_options), queue)
+            )
         except WorkerDiedError as e:
             raise WorkerDiedError(e.pid, e.code, queue.current_image(e.pid)) from None
 
