@@ -39,7 +39,7 @@ def xdog_lines(grey: np.ndarray) -> np.ndarray:
     side = max(grey.shape)
     sharpened = _sharpen(grey, SIGMA * side)
     strokes = (sharpened < _brightness_of(FAINT_INK)).astype(np.uint8)
-    lines = prune(thin(strokes), round(MAX_SPUR * side))
+    lines = thin(prune(thin(strokes), round(MAX_SPUR * side)))
     count, parts = cv2.connectedComponents(lines, connectivity=8)
     is_line = np.bincount(parts.ravel(), minlength=count) >= MIN_LENGTH * side
     is_dark = np.zeros(count, bool)
