@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import os
 import re
+import shutil
 import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -25,7 +29,7 @@ from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_shard_list
 from preprocess.recipe import GRID, Learnt
-from preprocess.runners import dataflow
+from preprocess.runners import dataflow, preflight
 from preprocess.runners.shard_queue import ShardQueue, describe_location
 from preprocess.runners.worker import WorkerDiedError
 from preprocess.storage import files, registry
@@ -253,7 +257,8 @@ def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
     """Runs the pipeline on the runner named on the command line, or writes it as a template."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    with _temporary_folder() as folder:
+    # At its exit, Beam stops the job servers that it has started, and needs their files for it.
+    with _temporary_folder(until_exit=True) as folder, _keep_interrupt_handler():
         beam_options = PipelineOptions([*options.beam, *dataflow.extra_flags(options, folder)])
         result = _build_pipeline(options, shards, beam_options).run()
     if options.template:
@@ -267,14 +272,37 @@ def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails."""
-    with tempfile.TemporaryDirectory(prefix="linewash-", ignore_cleanup_errors=True) as folder:
-        before, tempfile.tempdir = tempfile.tempdir, folder
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = before
+def _temporary_folder(until_exit: bool = False) -> Iterator[str]:
+    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails.
+
+    Args:
+      until_exit: keeps the folder until this process ends, and not just until the block does.
+    """
+    folder = tempfile.mkdtemp(prefix="linewash-")
+    remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+    if until_exit:
+        atexit.register(remove)
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        if not until_exit:
+            remove()
+
+
+@contextlib.contextmanager
+def _keep_interrupt_handler() -> Iterator[None]:
+    """Restores the handler of Ctrl-C after the block.
+
+    Beam's handler stops the job server that Beam has started, which then can no longer cancel the job.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # only that one may set signal handlers
+            signal.signal(signal.SIGINT, handler)
 
 
 def _build_pipeline(
@@ -431,7 +459,7 @@ def _error_line(error: Exception) -> str:
     error_lines = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     text = (error_lines or lines or [type(error).__name__])[-1]
     additions = r"^RuntimeError: (?=\w+(Error|Exception):)|([\w.]+\.)?ImageError: |\s*\[while running.*"
-    return re.sub(additions, "", text)[:MAX_ERROR_CHARS]
+    return preflight.explain(re.sub(additions, "", text))[:MAX_ERROR_CHARS].rstrip(".")
 
 
 def _save_traceback(output: str, error: Exception) -> str:
