@@ -134,7 +134,8 @@ def _add_recipe(add: Callable[..., Any]) -> None:
         help="linewash (32 colours), grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or "
              ".hex file [linewash; grid with --recipe article or --num_values]")
     add("--lines", nargs="+", action="extend", metavar="STYLE",
-        help="line styles, separated by commas or spaces: canny; each is stored as a map of its own [canny]")
+        help="line styles, separated by commas or spaces: canny, canny_fine, canny_coarse, xdog, borders, "
+             "drawn; each is stored as a map of its own [canny]")
     add("--num_values", type=int, metavar="N",
         help="values per channel of the grid palette, 2 to 16: N³ colours [3]; means --palette grid")
     add("--fit", choices=["squash", "crop"],

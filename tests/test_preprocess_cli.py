@@ -11,6 +11,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import helper_photos
 import pytest
@@ -326,6 +327,8 @@ def test_a_signal_ends_a_job_like_ctrl_c(
             if received is not None:
                 os.kill(os.getpid(), received)
                 os.kill(os.getpid(), signal.SIGTERM if received == signal.SIGHUP else received)
+            metrics = SimpleNamespace(query=lambda _: {"distributions": []})
+            return SimpleNamespace(metrics=lambda: metrics)
 
         monkeypatch.setattr(job, "_build_pipeline", build)
         monkeypatch.setattr(local, "run", run)

@@ -122,9 +122,10 @@ def test_swapped_shards_are_reported(dataset):
 
 
 def test_a_label_outside_the_palette_is_reported_with_its_key(dataset):
-    rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, b"\x1b" + la[1:] if i == 1 else la))
+    rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, b"\xff" + la[1:] if i == 1 else la))
     forge(dataset)
-    assert_fault(dataset, SHARD, "record 1, key n0000000", "label 27, but the palette has 27 colours")
+    colors = len(Manifest.load(dataset).palette)
+    assert_fault(dataset, SHARD, "record 1, key n0000000", f"label 255, but the palette has {colors} colours")
 
 
 def test_the_histogram_reveals_changed_labels(dataset):
