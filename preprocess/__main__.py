@@ -52,7 +52,8 @@ def _prepare(options: Options) -> None:
     """Sets up logging, starts the server of the local workers, and checks Beam's flags.
 
     Raises:
-      UsageError: a flag is unknown, or a flag that Dataflow needs is missing.
+      UsageError: a flag is unknown, or one that the runner needs is missing or wrong.
+      ConnectionError: a service that the runner needs does not answer.
     """
     from preprocess.options import check_beam_flags
     from preprocess.runners import worker
@@ -63,12 +64,14 @@ def _prepare(options: Options) -> None:
         worker.start_server()
     else:
         logging.basicConfig(level=logging.INFO)  # shows the id, console link and state of a remote job
-        logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+        for logger in ("typehints", "runners.worker", "runners.portability.local_job_service"):
+            logging.getLogger(f"apache_beam.{logger}").setLevel(logging.WARNING)
         logging.getLogger().handlers[0].addFilter(_is_single_line)
     check_beam_flags(options.beam)
-    from preprocess.runners import dataflow
+    from preprocess.runners import dataflow, preflight
 
     dataflow.check(options)
+    preflight.check(options)
 
 
 def _is_single_line(record: logging.LogRecord) -> bool:
@@ -85,6 +88,8 @@ def _summary_text(summary: Summary, output: str) -> str:
         lines.append(f"{summary.num_images:,} images in {summary.seconds:.1f} s ({rate:,.0f} images/s)")
     else:
         lines.append("Nothing to do: the dataset is complete.")
+    if stages := summary.stage_milliseconds:
+        lines.append("per image: " + ", ".join(f"{stage} {ms:.2g} ms" for stage, ms in stages.items()))
     if manifest.rejects:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
         lines.append(f"rejected: {counts} (see {output}/rejects.jsonl)")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import os
 import re
+import shutil
 import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,7 +29,7 @@ from preprocess.file_types import Skipped
 from preprocess.options import Options, has_flag
 from preprocess.plan import Shard, digest_keys, make_plan, read_shard_list
 from preprocess.recipe import GRID, Learnt
-from preprocess.runners import dataflow
+from preprocess.runners import dataflow, preflight
 from preprocess.runners.shard_queue import ShardQueue, describe_location
 from preprocess.runners.worker import WorkerDiedError
 from preprocess.storage import files, registry
@@ -39,6 +43,9 @@ from tfrecords_schema import (
     SchemaError,
     ShardReceipt,
 )
+
+if TYPE_CHECKING:
+    from apache_beam.runners.runner import PipelineResult
 
 ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
 DEBUG_ADVICE = "LINEWASH_DEBUG=1 in the environment shows the output of the workers"
@@ -61,6 +68,7 @@ class Summary:
     num_images: int  # converted or rejected in this run
     seconds: float
     skipped: Skipped = dataclasses.field(default_factory=Skipped)  # files that are not images
+    stage_milliseconds: dict[str, float] = dataclasses.field(default_factory=dict)  # mean time of an image
 
 
 def run(options: Options) -> Summary | None:
@@ -84,19 +92,21 @@ def run(options: Options) -> Summary | None:
             options = dataclasses.replace(options, recipe=recipe)
         existing = receipts.load(options.output)
         receipts.check_output(options.output, existing, shards, options.recipe)
-        finished = receipts.finished_shards(options.output, existing, shards)
+        finished = receipts.finished_shards(options.output, existing, shards, options.recipe)
         if options.retry_rejects:
             finished -= receipts.shards_with_unreadable(existing)
         unfinished = [shard for shard in shards if shard.name not in finished]
         start = time.monotonic()
+        stage_milliseconds: dict[str, float] = {}
         if unfinished:
-            _write_shards(options, unfinished, finished)
+            stage_milliseconds = _write_shards(options, unfinished, finished)
             if options.template:
                 return None
         seconds = time.monotonic() - start
         manifest = _finish(options, shards)
         files.remove_folder(options.output, files.WORK_DIR)
-        return Summary(manifest, sum(shard.num_images for shard in unfinished), seconds, skipped)
+        num_images = sum(shard.num_images for shard in unfinished)
+        return Summary(manifest, num_images, seconds, skipped, stage_milliseconds)
 
 
 def _find_images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
@@ -147,18 +157,22 @@ def _learn_palette(options: Options, num_colors: int, sample: list[sources.Image
         raise JobError(f"there is not enough memory to learn the palette{current_image}") from None
 
 
-def _write_shards(options: Options, unfinished: list[Shard], finished: set[str]) -> None:
-    """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest."""
+def _write_shards(options: Options, unfinished: list[Shard], finished: set[str]) -> dict[str, float]:
+    """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest.
+
+    Returns:
+      The mean time of an image in each stage, in milliseconds, if the runner reports it.
+    """
     for name in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in unfinished)]:
         files.remove(options.output, name)
     num_images = sum(shard.num_images for shard in unfinished)
     old_receipts = {ShardReceipt.name(name) for name in finished}
     with progress.show_progress(options.output, num_images, old_receipts):
         try:
-            _run_with_retries(options, unfinished)
+            return _run_with_retries(options, unfinished)
         except Exception as e:  # Beam wraps the errors of workers and services in exceptions of many types
             report = _save_traceback(options.output, e)
-            now_finished = receipts.finished_shards(options.output, receipts.load(options.output), unfinished)
+            now_finished = _load_finished(options, unfinished)
             raise JobError(
                 f"the job failed: {_error_line(e)}. {len(now_finished) + len(finished)} of "
                 f"{len(unfinished) + len(finished)} shards are finished and kept; run the same command again "
@@ -166,8 +180,16 @@ def _write_shards(options: Options, unfinished: list[Shard], finished: set[str])
             ) from None
 
 
-def _run_with_retries(options: Options, shards: list[Shard]) -> None:
+def _load_finished(options: Options, shards: list[Shard]) -> set[str]:
+    """Returns the names of those shards that are finished."""
+    return receipts.finished_shards(options.output, receipts.load(options.output), shards, options.recipe)
+
+
+def _run_with_retries(options: Options, shards: list[Shard]) -> dict[str, float]:
     """Runs the pipeline, and runs it again for the unfinished shards when a local worker dies.
+
+    Returns:
+      The mean time of an image in each stage of the last run, in milliseconds.
 
     Raises:
       WorkersDiedError: workers died in all `ATTEMPTS` runs.
@@ -175,13 +197,12 @@ def _run_with_retries(options: Options, shards: list[Shard]) -> None:
     deaths: list[WorkerDiedError] = []
     while len(deaths) < ATTEMPTS:
         try:
-            _run_pipeline(options, shards)
-            return
+            return _run_pipeline(options, shards)
         except WorkerDiedError as e:
             deaths.append(e)
             if len(deaths) < ATTEMPTS:
                 cli.print_error(f"{e}; starting again with the unfinished shards")
-                finished = receipts.finished_shards(options.output, receipts.load(options.output), shards)
+                finished = _load_finished(options, shards)
                 shards = [shard for shard in shards if shard.name not in finished]
     raise WorkersDiedError(
         f"{deaths[-1]}; workers died in all {ATTEMPTS} attempts{_advice(deaths)}; {DEBUG_ADVICE}"
@@ -202,14 +223,16 @@ def _advice(deaths: list[WorkerDiedError]) -> str:
     return ""
 
 
-def _run_pipeline(options: Options, shards: list[Shard]) -> None:
-    if options.local:
-        _run_locally(options, shards)
-    else:
+def _run_pipeline(options: Options, shards: list[Shard]) -> dict[str, float]:
+    if not options.local:
         _run_on_named_runner(options, shards)
+        return {}
+    from preprocess.pipeline import stage_milliseconds
+
+    return stage_milliseconds(_run_locally(options, shards))
 
 
-def _run_locally(options: Options, shards: list[Shard]) -> None:
+def _run_locally(options: Options, shards: list[Shard]) -> PipelineResult:
     """Runs the pipeline on the cores of this machine."""
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
@@ -223,7 +246,9 @@ def _run_locally(options: Options, shards: list[Shard]) -> None:
     with _temporary_folder() as folder:
         queue = ShardQueue(shards, folder)
         try:
-            local.run(_build_pipeline(options, shards, beam_options, local.runner(beam_options), queue))
+            return local.run(
+                _build_pipeline(options, shards, beam_options, local.runner(beam_options), queue)
+            )
         except WorkerDiedError as e:
             raise WorkerDiedError(e.pid, e.code, queue.current_image(e.pid)) from None
 
@@ -232,7 +257,8 @@ def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
     """Runs the pipeline on the runner named on the command line, or writes it as a template."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    with _temporary_folder() as folder:
+    # At its exit, Beam stops the job servers that it has started, and needs their files for it.
+    with _temporary_folder(until_exit=True) as folder, _keep_interrupt_handler():
         beam_options = PipelineOptions([*options.beam, *dataflow.extra_flags(options, folder)])
         result = _build_pipeline(options, shards, beam_options).run()
     if options.template:
@@ -246,14 +272,37 @@ def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails."""
-    with tempfile.TemporaryDirectory(prefix="linewash-", ignore_cleanup_errors=True) as folder:
-        before, tempfile.tempdir = tempfile.tempdir, folder
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = before
+def _temporary_folder(until_exit: bool = False) -> Iterator[str]:
+    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails.
+
+    Args:
+      until_exit: keeps the folder until this process ends, and not just until the block does.
+    """
+    folder = tempfile.mkdtemp(prefix="linewash-")
+    remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+    if until_exit:
+        atexit.register(remove)
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        if not until_exit:
+            remove()
+
+
+@contextlib.contextmanager
+def _keep_interrupt_handler() -> Iterator[None]:
+    """Restores the handler of Ctrl-C after the block.
+
+    Beam's handler stops the job server that Beam has started, which then can no longer cancel the job.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # only that one may set signal handlers
+            signal.signal(signal.SIGINT, handler)
 
 
 def _build_pipeline(
@@ -277,7 +326,7 @@ def _finish(options: Options, shards: list[Shard]) -> Manifest:
     """Writes rejects.jsonl, checks the fraction of rejects, and writes the manifest."""
     names = {shard.name for shard in shards}
     existing = receipts.load(options.output, names)
-    if missing := names - receipts.finished_shards(options.output, existing, shards):
+    if missing := names - receipts.finished_shards(options.output, existing, shards, options.recipe):
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, existing)
     _check_rejects(options, existing, sum(shard.num_images for shard in shards))
@@ -410,7 +459,7 @@ def _error_line(error: Exception) -> str:
     error_lines = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     text = (error_lines or lines or [type(error).__name__])[-1]
     additions = r"^RuntimeError: (?=\w+(Error|Exception):)|([\w.]+\.)?ImageError: |\s*\[while running.*"
-    return re.sub(additions, "", text)[:MAX_ERROR_CHARS]
+    return preflight.explain(re.sub(additions, "", text))[:MAX_ERROR_CHARS].rstrip(".")
 
 
 def _save_traceback(output: str, error: Exception) -> str:

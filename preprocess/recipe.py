@@ -18,7 +18,8 @@ from tfrecords_schema import Palette
 VERSION = 3
 # The settings that are new in each version.
 _NEW_SETTINGS = {2: ("stretch",), 3: ("lines",)}
-GRID = Palette.grid(3)
+LINEWASH = Palette.linewash()
+GRID = Palette.grid(3)  # the article's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Recipe:
     """
 
     image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
-    palette: Palette | Learnt = GRID  # the colours of the labels
+    palette: Palette | Learnt = LINEWASH  # the colours of the labels
     lines: tuple[str, ...] = ("canny",)  # names of line styles, see `preprocess.lines.styles`
     fit: Literal["squash", "crop"] = "squash"  # how to make a square: change the aspect, or crop
     decode: Literal["reduced", "full"] = "reduced"  # reduced DCT scale of JPEGs, never below image_size
@@ -102,5 +103,5 @@ def fingerprint(settings: dict[str, Any], palette: Palette) -> str:
 
 
 DEFAULT = Recipe()
-ARTICLE = Recipe(decode="full", resize="bilinear", stretch="truncate")
+ARTICLE = Recipe(palette=GRID, decode="full", resize="bilinear", stretch="truncate")
 RECIPES = {"default": DEFAULT, "article": ARTICLE}
