@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Protocol
 
 from preprocess.cli import install_command
-from preprocess.options import Options, UsageError, has_flag
+from preprocess.options import UsageError, has_flag
 from preprocess.runners import worker_wheel
 from preprocess.storage import files
 
@@ -13,14 +14,30 @@ IMAGE_FLAGS = ("--sdk_container_image", "--worker_harness_container_image")
 THREADS_FLAG = "--number_of_worker_harness_threads"
 
 
-def is_selected(options: Options) -> bool:
+class BeamJob(Protocol):
+    """The options of a command that runs a Beam job."""
+
+    @property
+    def inputs(self) -> dict[str | None, list[str]]:
+        """All input patterns."""
+
+    @property
+    def output(self) -> str:
+        """The output directory."""
+
+    @property
+    def beam(self) -> list[str]:
+        """The flags that are passed to Beam."""
+
+
+def is_selected(options: BeamJob) -> bool:
     """Returns True with --runner DataflowRunner."""
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
     return "dataflow" in (PipelineOptions(options.beam).view_as(StandardOptions).runner or "").lower()
 
 
-def check(options: Options) -> None:
+def check(options: BeamJob) -> None:
     """Checks, before any image is listed, that a job for Dataflow can be submitted. Accepts any other job.
 
     Raises:
@@ -55,7 +72,7 @@ def check(options: Options) -> None:
             raise UsageError(str(e)) from None
 
 
-def extra_flags(options: Options, folder: str) -> list[str]:
+def extra_flags(options: BeamJob, folder: str) -> list[str]:
     """Returns the flags to add to a job for Dataflow; none for any other job.
 
     Unless the job has an image for its workers, linewash is packed as a wheel in `folder`.
