@@ -61,7 +61,8 @@ def prepare(
       own_parser: of the command; that of preprocess by default.
 
     Raises:
-      UsageError: a flag is unknown, or a flag that Dataflow needs is missing.
+      UsageError: a flag is unknown, or one that the runner needs is missing or wrong.
+      ConnectionError: a service that the runner needs does not answer.
     """
     from preprocess.options import check_beam_flags, is_local
     from preprocess.runners import worker
@@ -72,12 +73,14 @@ def prepare(
         worker.start_server(preload or worker.PRELOAD)
     else:
         logging.basicConfig(level=logging.INFO)  # shows the id, console link and state of a remote job
-        logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+        for logger in ("typehints", "runners.worker", "runners.portability.local_job_service"):
+            logging.getLogger(f"apache_beam.{logger}").setLevel(logging.WARNING)
         logging.getLogger().handlers[0].addFilter(_is_single_line)
     check_beam_flags(options.beam, own_parser)
-    from preprocess.runners import dataflow
+    from preprocess.runners import dataflow, preflight
 
     dataflow.check(options)
+    preflight.check(options)
 
 
 def _is_single_line(record: logging.LogRecord) -> bool:
@@ -94,6 +97,8 @@ def _summary_text(summary: Summary, output: str) -> str:
         lines.append(f"{summary.num_images:,} images in {summary.seconds:.1f} s ({rate:,.0f} images/s)")
     else:
         lines.append("Nothing to do: the dataset is complete.")
+    if stages := summary.stage_milliseconds:
+        lines.append("per image: " + ", ".join(f"{stage} {ms:.2g} ms" for stage, ms in stages.items()))
     if manifest.rejects:
         counts = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejects.items())
         lines.append(f"rejected: {counts} (see {output}/rejects.jsonl)")
@@ -104,7 +109,10 @@ def _summary_text(summary: Summary, output: str) -> str:
         lines.append(
             f"{name:>5}: {split.examples:,} examples, {len(split.shards)} shards, {size / 1e6:,.1f} MB"
         )
-    lines.append(f"recipe {manifest.fingerprint}: {manifest.image_size} px, {len(manifest.palette)} colours")
+    lines.append(
+        f"recipe {manifest.fingerprint}: {manifest.image_size} px, {len(manifest.palette)} colours, "
+        f"lines {', '.join(manifest.lines)}"
+    )
     lines.append(f"dataset: {output}")
     return "\n".join(lines)
 

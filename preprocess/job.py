@@ -43,6 +43,7 @@ class Summary:
     num_images: int  # converted or rejected in this run
     seconds: float
     skipped: Skipped = dataclasses.field(default_factory=Skipped)  # files that are not images
+    stage_milliseconds: dict[str, float] = dataclasses.field(default_factory=dict)  # mean time of an image
 
 
 def run(options: Options) -> Summary | None:
@@ -67,19 +68,21 @@ def run(options: Options) -> Summary | None:
             options = dataclasses.replace(options, recipe=recipe)
         existing = receipts.load(options.output)
         receipts.check_output(options.output, existing, shards, options.recipe)
-        finished = receipts.finished_shards(options.output, existing, shards)
+        finished = receipts.finished_shards(options.output, existing, shards, options.recipe)
         if options.retry_rejects:
             finished -= receipts.shards_with_unreadable(existing)
         unfinished = [shard for shard in shards if shard.name not in finished]
         start = time.monotonic()
+        stage_milliseconds: dict[str, float] = {}
         if unfinished:
-            _write_shards(options, unfinished, finished)
+            stage_milliseconds = _write_shards(options, unfinished, finished)
             if options.template:
                 return None
         seconds = time.monotonic() - start
         manifest = _finish(options, shards)
         files.remove_folder(options.output, files.WORK_DIR)
-        return Summary(manifest, sum(shard.num_images for shard in unfinished), seconds, skipped)
+        num_images = sum(shard.num_images for shard in unfinished)
+        return Summary(manifest, num_images, seconds, skipped, stage_milliseconds)
 
 
 def _find_images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
@@ -98,8 +101,7 @@ def _learnt_palette(options: Options, num_colors: int, shards: list[Shard]) -> P
     """
     shard_lists = (read_shard_list(shard.list_path) for shard in shards if shard.split == "train")
     sample = list(islice(chain.from_iterable(shard_lists), palettes.SAMPLE_IMAGES))
-    # The file name depends on the recipe. GRID takes the place of the palette, as in earlier versions, which
-    # saved files under the same names.
+    # The file name depends on the recipe. GRID takes the place of the palette, which is not learnt yet.
     settings = dataclasses.replace(options.recipe, palette=GRID).fingerprint
     digest = digest_keys([settings, *(image.key for image in sample)])
     name = f"{files.INDEX_DIR}/kmeans-{num_colors}-{digest}.json"
@@ -131,23 +133,35 @@ def _learn_palette(options: Options, num_colors: int, sample: list[sources.Image
         raise JobError(f"there is not enough memory to learn the palette{current_image}") from None
 
 
-def _write_shards(options: Options, unfinished: list[Shard], finished: set[str]) -> None:
-    """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest."""
+def _write_shards(options: Options, unfinished: list[Shard], finished: set[str]) -> dict[str, float]:
+    """Runs the pipeline over the unfinished shards, after removing their receipts and the manifest.
+
+    Returns:
+      The mean time of an image in each stage, in milliseconds, if the runner reports it.
+    """
     for name in [MANIFEST_NAME, *(ShardReceipt.name(shard.name) for shard in unfinished)]:
         files.remove(options.output, name)
     num_images = sum(shard.num_images for shard in unfinished)
     old_receipts = {ShardReceipt.name(name) for name in finished}
     with progress.show_progress(options.output, num_images, old_receipts):
         try:
-            _launcher(options).run(unfinished)
+            from preprocess.pipeline import stage_milliseconds
+
+            result = _launcher(options).run(unfinished)
+            return stage_milliseconds(result) if result else {}
         except Exception as e:  # Beam wraps the errors of workers and services in exceptions of many types
             report = save_traceback(options.output, e)
-            now_finished = receipts.finished_shards(options.output, receipts.load(options.output), unfinished)
+            now_finished = _load_finished(options, unfinished)
             raise JobError(
                 f"the job failed: {error_line(e)}. {len(now_finished) + len(finished)} of "
                 f"{len(unfinished) + len(finished)} shards are finished and kept; run the same command again "
                 f"to continue{report}"
             ) from None
+
+
+def _load_finished(options: Options, shards: list[Shard]) -> set[str]:
+    """Returns the names of those shards that are finished."""
+    return receipts.finished_shards(options.output, receipts.load(options.output), shards, options.recipe)
 
 
 def _launcher(options: Options) -> Launcher:
@@ -160,7 +174,7 @@ def _launcher(options: Options) -> Launcher:
         pipeline.build(beam_pipeline, shards, recipe, compression, options.output, queue)
 
     def unfinished(shards: list[Shard]) -> list[Shard]:
-        finished = receipts.finished_shards(options.output, receipts.load(options.output), shards)
+        finished = _load_finished(options, shards)
         return [shard for shard in shards if shard.name not in finished]
 
     return Launcher(options.beam, add_steps, unfinished, lambda folder: dataflow.extra_flags(options, folder))
@@ -170,7 +184,7 @@ def _finish(options: Options, shards: list[Shard]) -> Manifest:
     """Writes rejects.jsonl, checks the fraction of rejects, and writes the manifest."""
     names = {shard.name for shard in shards}
     existing = receipts.load(options.output, names)
-    if missing := names - receipts.finished_shards(options.output, existing, shards):
+    if missing := names - receipts.finished_shards(options.output, existing, shards, options.recipe):
         raise JobError(f"{len(missing)} shards are missing, {min(missing)} first: run the same command again")
     receipts.write_rejects(options.output, existing)
     _check_rejects(options, existing, sum(shard.num_images for shard in shards))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from preprocess.cli import command_name
 from preprocess.image_index import Subset
 from preprocess.plan import Sharding, SplitBy
-from preprocess.recipe import RECIPES, Learnt, Recipe
+from preprocess.recipe import LINEWASH, RECIPES, Learnt, Recipe
 from tfrecords_schema import Palette, __version__, user_path
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 USAGE = "%(prog)s --input PATTERN... --output DATASET [FLAGS]"
 DESCRIPTION = """\
-Converts images to TFRecord shards of Canny edges and posterized labels.
+Converts images to TFRecord shards of line drawings and posterized labels.
 
   %(prog)s --input photos/ --output dataset/
   %(prog)s --input 'imagenet/train/*/*.JPEG' --output dataset/
@@ -130,14 +130,18 @@ def _add_paths(add: Callable[..., Any]) -> None:
 
 def _add_recipe(add: Callable[..., Any]) -> None:
     add("--recipe", choices=RECIPES, default="default",
-        help="base settings: default (reduced decode, area resize) or article (full decode, bilinear resize) "
-             "[default]")
+        help="base settings: default (reduced decode, area resize) or article (full decode, bilinear resize, "
+             "grid palette) [default]")
     add("--image_size", type=int, metavar="PX",
         help="side of the edge and label maps in pixels, a multiple of 8 [128]")
-    add("--palette", default="grid", metavar="PALETTE",
-        help="grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or .hex file [grid]")
+    add("--palette", metavar="PALETTE",
+        help="linewash (32 colours), grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or "
+             ".hex file [linewash; grid with --recipe article or --num_values]")
+    add("--lines", nargs="+", action="extend", metavar="STYLE",
+        help="line styles, separated by commas or spaces: canny, canny_fine, canny_coarse, xdog, borders, "
+             "drawn; each is stored as a map of its own [canny]")
     add("--num_values", type=int, metavar="N",
-        help="values per channel of the grid palette, 2 to 16: N³ colours [3]")
+        help="values per channel of the grid palette, 2 to 16: N³ colours [3]; means --palette grid")
     add("--fit", choices=["squash", "crop"],
         help="how an image becomes square: squash changes its aspect, crop cuts its longer side [squash]")
     add("--max_pixels", type=int, metavar="N", help="reject images with more pixels [67108864]")
@@ -246,32 +250,50 @@ def parse_path(flag: str, path: str) -> str:
 
 def _recipe(flags: argparse.Namespace) -> Recipe:
     """Returns the named recipe with the changes that the flags make."""
-    palette = _palette(flags)
     names = ("image_size", "fit", "max_pixels")
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     if flags.max_pixels is not None and flags.max_pixels > MAX_PIXELS:
         raise UsageError(f"--max_pixels must be at most {MAX_PIXELS}, got {flags.max_pixels}")
-    return dataclasses.replace(RECIPES[flags.recipe], palette=palette, **changes)
+    if (palette := _palette(flags.palette, flags.num_values)) is not None:
+        changes["palette"] = palette
+    if flags.lines is not None:
+        changes["lines"] = _lines(" ".join(flags.lines).replace(",", " ").split())
+    return dataclasses.replace(RECIPES[flags.recipe], **changes)
 
 
-def _palette(flags: argparse.Namespace) -> Palette | Learnt:
-    if flags.num_values is not None and not 2 <= flags.num_values <= 16:
-        raise UsageError(f"--num_values must be from 2 to 16, got {flags.num_values}")
-    kind, _, number = flags.palette.partition(":")
-    if kind != "grid" and flags.num_values is not None:
-        raise UsageError(
-            f"--num_values is for the grid palette, and --palette is {flags.palette}: drop one of them"
-        )
+def _lines(names: list[str]) -> tuple[str, ...]:
+    """Checks the names of line styles and returns them."""
+    from preprocess.lines.styles import LINE_STYLES  # this imports OpenCV
+
+    for name in names:
+        if name not in LINE_STYLES:
+            close = difflib.get_close_matches(name.lower().replace("-", "_"), LINE_STYLES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"--lines: there is no line style {name}, only {', '.join(LINE_STYLES)}{hint}")
+    return tuple(names)
+
+
+def _palette(name: str | None, num_values: int | None) -> Palette | Learnt | None:
+    """Returns the palette that the flags --palette and --num_values name, or None for the recipe's own."""
+    if num_values is not None and not 2 <= num_values <= 16:
+        raise UsageError(f"--num_values must be from 2 to 16, got {num_values}")
+    if name is None and num_values is None:
+        return None
+    if name in ("grid", None):
+        return Palette.grid(num_values or 3)
+    if num_values is not None:
+        raise UsageError(f"--num_values is for the grid palette, and --palette is {name}: drop one of them")
+    if name == "linewash":
+        return LINEWASH
+    kind, _, number = name.partition(":")
     if kind == "kmeans":
         if not re.fullmatch("[0-9]{1,4}", number) or not 2 <= int(number) <= 4096:
-            raise UsageError(f"--palette kmeans:K takes 2 to 4096 colours, got {flags.palette}")
+            raise UsageError(f"--palette kmeans:K takes 2 to 4096 colours, got {name}")
         return Learnt(int(number))
-    if flags.palette == "grid":
-        return Palette.grid(flags.num_values or 3)
     from preprocess import palettes  # this imports OpenCV
 
     try:
-        return palettes.load(parse_path("--palette", flags.palette))
+        return palettes.load(parse_path("--palette", name))
     except palettes.PaletteError as e:
         raise UsageError(str(e)) from None
 

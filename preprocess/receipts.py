@@ -14,7 +14,7 @@ import numpy as np
 from preprocess.image_reader import UNREADABLE
 from preprocess.output_directory import OutputError
 from preprocess.plan import Shard, Sharding, digest_keys
-from preprocess.recipe import Recipe
+from preprocess.recipe import VERSION, Recipe
 from preprocess.storage import files
 from tfrecords_schema import (
     MANIFEST_NAME,
@@ -23,6 +23,7 @@ from tfrecords_schema import (
     SCHEMA_VERSION,
     SPLITS,
     Manifest,
+    NewerSchemaError,
     Reject,
     SchemaError,
     ShardInfo,
@@ -40,7 +41,8 @@ class Receipt:
     shard: ShardInfo
     fingerprint: str
     images_digest: str
-    edge_pixels: int
+    num_colors: int
+    edge_pixels: list[int]
     rejects: list[Reject]
 
 
@@ -67,8 +69,10 @@ class Receipts(dict[str, Receipt]):
             raise SchemaError(f"label_histogram: {e}") from None
         total = self.histograms.setdefault((receipt.split, len(counts)), np.zeros_like(counts))
         total += counts
-        names = [field.name for field in dataclasses.fields(Receipt)]
-        self[receipt.shard.name] = Receipt(**{name: getattr(receipt, name) for name in names})
+        self[receipt.shard.name] = Receipt(
+            receipt.split, receipt.shard, receipt.fingerprint, receipt.images_digest, len(counts),
+            receipt.edge_pixels, receipt.rejects,
+        )  # fmt: skip
 
 
 def load(output: str, shards: Collection[str] | None = None) -> Receipts:
@@ -77,16 +81,23 @@ def load(output: str, shards: Collection[str] | None = None) -> Receipts:
     Args:
       output: the dataset directory.
       shards: names of shards; the receipts of other shards are ignored. None: all receipts are read.
+
+    Raises:
+      OutputError: a newer version of linewash wrote a receipt, and its shard must not be overwritten.
     """
     receipts = Receipts()
     names = files.names(output, f"{RECEIPTS_DIR}/*.json")
     contents = files.read_each(files.join(output, name) for name in names)
     for name, data in zip(names, contents, strict=True):
-        with contextlib.suppress(SchemaError):
+        try:
             receipt = ShardReceipt.from_json(data, name)
             is_selected = shards is None or receipt.shard.name in shards
             if is_selected and ShardReceipt.name(receipt.shard.name) == name:
                 receipts.add(receipt)
+        except NewerSchemaError as e:
+            raise OutputError(f"{output}: {e}, or give another --output") from None
+        except SchemaError:  # damaged
+            continue
     return receipts
 
 
@@ -115,8 +126,9 @@ def check_output(output: str, receipts: Receipts, shards: list[Shard], recipe: R
 
 def _recipe_difference(output: str, fingerprint: str, recipe: Recipe) -> str:
     """Describes how the recipe of a dataset differs from `recipe`; "" if the dataset has no manifest."""
-    if fingerprint == recipe.version_1_fingerprint:
-        return f" (version 1 (now {recipe.version}))"
+    for version in range(1, VERSION):
+        if fingerprint == recipe.earlier_fingerprint(version):
+            return f" (version {version} (now {VERSION}))"
     with contextlib.suppress(SchemaError, OSError):
         manifest = Manifest.from_json(files.read(files.join(output, MANIFEST_NAME)))
         if manifest.fingerprint == fingerprint:
@@ -142,15 +154,21 @@ def first_unknown_file(output: str) -> str | None:
     return min((name for name in unknown if Path(name).name[0] != "."), default=None)
 
 
-def finished_shards(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
-    """Returns the names of the shards that have a receipt and a file of the size in the receipt."""
+def finished_shards(output: str, receipts: Receipts, shards: list[Shard], recipe: Recipe) -> set[str]:
+    """Returns the names of the shards that have a receipt and a file of the size in the receipt.
+
+    A receipt with other numbers of colours or line styles than the recipe is damaged and does not count.
+    """
+    numbers = (len(recipe.known_palette), len(recipe.lines))
     sizes: dict[str, int] = {}
     for split in SPLITS if receipts else ():
         sizes |= files.sizes(output, f"{split}/*")
     return {
         shard.name
         for shard in shards
-        if (receipt := receipts.get(shard.name)) and sizes.get(shard.name) == receipt.shard.bytes
+        if (receipt := receipts.get(shard.name))
+        and sizes.get(shard.name) == receipt.shard.bytes
+        and (receipt.num_colors, len(receipt.edge_pixels)) == numbers
     }
 
 
@@ -191,20 +209,21 @@ def write_manifest(
         images_digest=digest_keys(receipt.images_digest for _, receipt in sorted(receipts.items())),
         image_size=recipe.image_size,
         label_dtype="uint8" if palette.label_dtype.itemsize == 1 else "uint16",
+        lines=list(recipe.lines),
         compression=sharding.compression,
         palette=palette,
         recipe=recipe.as_dict(),
         seed=sharding.seed,
         val_fraction=sharding.val_fraction,
         sources=sources,
-        splits=dict(_splits(receipts, len(palette))),
+        splits=dict(_splits(receipts, len(palette), len(recipe.lines))),
         rejects=dict(count_rejects(receipts)),
     )
     files.write(output, MANIFEST_NAME, manifest.to_json())
     return manifest
 
 
-def _splits(receipts: Receipts, num_colors: int) -> Iterator[tuple[str, Split]]:
+def _splits(receipts: Receipts, num_colors: int, num_lines: int) -> Iterator[tuple[str, Split]]:
     """Yields the name and the totals of both splits, also of an empty one."""
     for name in SPLITS:
         split_receipts = [receipt for _, receipt in sorted(receipts.items()) if receipt.split == name]
@@ -214,7 +233,9 @@ def _splits(receipts: Receipts, num_colors: int) -> Iterator[tuple[str, Split]]:
             Split(
                 examples=sum(receipt.shard.examples for receipt in split_receipts),
                 label_histogram=histogram.tolist(),
-                edge_pixels=sum(receipt.edge_pixels for receipt in split_receipts),
+                edge_pixels=[
+                    sum(receipt.edge_pixels[line] for receipt in split_receipts) for line in range(num_lines)
+                ],
                 shards=[receipt.shard for receipt in split_receipts],
             ),
         )

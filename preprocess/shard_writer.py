@@ -18,6 +18,7 @@ from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
 from preprocess.runners.shard_queue import CurrentImage
 from preprocess.sources import Image
+from preprocess.stage_timer import StageTimer
 from preprocess.storage import files
 from preprocess.transform import transform
 from tfrecords_schema import (
@@ -42,9 +43,9 @@ class ImageError(RuntimeError):
 class _Totals:
     """The totals of a shard, counted while its records are written."""
 
-    histogram: np.ndarray
+    histogram: np.ndarray  # int64 [K]
+    edge_pixels: np.ndarray  # int64 [L]
     examples: int = 0
-    edge_pixels: int = 0
     rejects: list[Reject] = dataclasses.field(default_factory=list)
 
 
@@ -54,6 +55,7 @@ def write_shard(
     compression: Compression,
     output: str,
     begin: Callable[[int], None] = lambda number: None,
+    timer: StageTimer | None = None,
 ) -> ShardReceipt:
     """Converts the images of `shard`, writes the shard below `output`, and then its receipt.
 
@@ -66,6 +68,7 @@ def write_shard(
       compression: of the shard.
       output: the dataset directory.
       begin: called with the number of each image before it is read, and with their count after the last.
+      timer: measures the stages of the conversion; it has no effect on the bytes.
 
     Raises:
       OSError: the output cannot be written. (An image that cannot be read is rejected, which is no error.)
@@ -74,12 +77,12 @@ def write_shard(
     if receipt := _read_finished_receipt(shard, recipe, output):
         return receipt
     cv2.setNumThreads(1)  # the runner starts one process per core
-    totals = _Totals(np.zeros(len(recipe.known_palette), np.int64))
+    totals = _Totals(np.zeros(len(recipe.known_palette), np.int64), np.zeros(len(recipe.lines), np.int64))
     with files.atomic_write(output, shard.name) as file:
         hashing_file = _HashingFile(file)
         # The gzip header has neither name nor time, so that the same images give the same bytes.
         gzip_file = gzip.GzipFile("", "wb", 6, hashing_file, mtime=0) if compression == "gzip" else None
-        for record in _records(shard, recipe, totals, begin):
+        for record in _records(shard, recipe, totals, begin, timer or StageTimer()):
             (gzip_file or hashing_file).write(record)
         if gzip_file:
             gzip_file.close()
@@ -103,18 +106,25 @@ def _read_finished_receipt(shard: Shard, recipe: Recipe, output: str) -> ShardRe
     return receipt if actual == expected and is_whole else None
 
 
-def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int], None]) -> Iterator[bytes]:
+def _records(
+    shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int], None], timer: StageTimer
+) -> Iterator[bytes]:
     """Yields the framed records of the images, in order, and adds them and the rejects to `totals`."""
     images = read_shard_list(shard.list_path)
     number = 0
     begin(number)
+    timer.restart()
     try:
         for image, data in read_images(images, recipe.max_pixels):
-            record = _record(image, data, shard.key_bytes, recipe, totals)
+            timer.end("read")
+            record = _record(image, data, shard.key_bytes, recipe, totals, timer)
             number += 1
             begin(number)  # before the yield, because the next image is read after it
             if record:
-                yield record
+                yield record  # the caller writes it before the next line runs
+                timer.end("write")
+            else:
+                timer.restart()
     except Exception as e:
         current = CurrentImage(shard, number, images[number] if number < len(images) else None)
         cause = " ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":")
@@ -122,18 +132,23 @@ def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int
 
 
 def _record(
-    image: Image, data: bytes | Rejected, key_bytes: int, recipe: Recipe, totals: _Totals
+    image: Image,
+    data: bytes | Rejected,
+    key_bytes: int,
+    recipe: Recipe,
+    totals: _Totals,
+    timer: StageTimer,
 ) -> bytes | None:
     """Returns the framed record of an image and adds it to `totals`; None if the image is rejected."""
     try:
         if isinstance(data, Rejected):
             raise data
-        edges, labels = transform(data, recipe)
+        edges, labels = transform(data, recipe, timer.end)
     except Rejected as e:
         totals.rejects.append(Reject(image.key, e.reason, e.detail))
         return None
     totals.examples += 1
-    totals.edge_pixels += int(np.count_nonzero(edges))
+    totals.edge_pixels += [np.count_nonzero(line_map) for line_map in edges]
     totals.histogram += label_histogram(labels, len(totals.histogram))
     key = image.key.encode().ljust(key_bytes, b"\0")
     labels = labels.astype(recipe.known_palette.label_dtype, copy=False)
@@ -165,8 +180,10 @@ class _HashingFile:
 def _receipt(
     shard: Shard, recipe: Recipe, compression: Compression, totals: _Totals, file: _HashingFile
 ) -> ShardReceipt:
-    labels_bytes = recipe.image_size**2 * recipe.known_palette.label_dtype.itemsize
-    layout = RecordLayout.from_sizes(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
+    pixels = recipe.image_size**2
+    edges_bytes = len(recipe.lines) * pixels // 8
+    labels_bytes = pixels * recipe.known_palette.label_dtype.itemsize
+    layout = RecordLayout.from_sizes(shard.key_bytes, edges_bytes, labels_bytes)
     return ShardReceipt(
         schema_version=SCHEMA_VERSION,
         split=shard.split,
@@ -180,6 +197,6 @@ def _receipt(
         fingerprint=recipe.fingerprint,
         images_digest=shard.images_digest,
         label_histogram=totals.histogram.tolist(),
-        edge_pixels=totals.edge_pixels,
+        edge_pixels=totals.edge_pixels.tolist(),
         rejects=totals.rejects,
     )

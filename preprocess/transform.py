@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from preprocess.decode import decode
-from preprocess.lines.canny import to_edges
+from preprocess.lines.styles import line_maps
 from preprocess.posterize import to_labels
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
@@ -16,18 +17,30 @@ from preprocess.rejects import Rejected
 _INTERPOLATION = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
 
 
-def transform(data: bytes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def transform(
+    data: bytes, recipe: Recipe, end_stage: Callable[[str], None] = lambda stage: None
+) -> tuple[np.ndarray, np.ndarray]:
     """Converts the bytes of an image file to edges and labels.
 
+    Args:
+      data: the bytes of the file.
+      recipe: how it is converted.
+      end_stage: called at the end of each stage with its name, see `stage_timer.STAGES`.
+
     Returns:
-      edges: uint8 [S, S] in {0, 1}.
+      edges: uint8 [L, S, S] in {0, 1}, one map for each of the recipe's line styles.
       labels: uint8 or uint16 [S, S] in 0..K-1.
 
     Raises:
       Rejected: with reason `constant`, or a reason of `decode`.
     """
     rgb = to_pixels(data, recipe)
-    return to_edges(rgb, recipe), to_labels(rgb, recipe.known_palette)
+    end_stage("decode")
+    labels = to_labels(rgb, recipe.known_palette)
+    end_stage("labels")
+    edges = line_maps(recipe.lines, rgb, labels, None, recipe)
+    end_stage("lines")
+    return edges, labels
 
 
 def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:

@@ -41,6 +41,29 @@ def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
     assert {(r, g, b) for r in (0, 85, 170) for g in (0, 85, 170) for b in (0, 85, 170)} < colours
 
 
+@pytest.mark.parametrize("num_lines", [1, 3])
+def test_each_line_style_has_a_row_beside_the_colouring(tiny_dataset, tmp_path, num_lines):
+    """The drawing of each style is beside the colours; of several, each has its name as a caption."""
+    root = tiny_dataset(lines=("canny", "xdog", "borders")[:num_lines], size=64)
+    argv = (root, "--output", tmp_path / "sheet.png", "--count", 2, "--columns", 1)
+    result = inspect(*argv)
+    assert result.returncode == 0, result.stderr
+    sheet = np.array(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    tile, block, top = 192, num_lines * 194 + 28, 112
+    assert sheet.shape[0] == top + 2 * block + inspect_shards.GAP
+    left, caption = inspect_shards.GAP, 24  # px
+    for number in range(num_lines):
+        row = sheet[top + number * (tile + 2) :][:tile]
+        drawing, coloring = row[:, left : left + tile], row[:, left + tile + 2 :][:, :tile]
+        assert np.array_equal(coloring, sheet[top : top + tile, left + tile + 2 :][:, :tile])
+        # A style of these datasets is the first one, moved down by a pixel of the map, three of the sheet.
+        first = sheet[top : top + tile, left : left + tile]
+        expected = np.roll(first, 3 * number, axis=0)[caption + 3 * number :]
+        assert np.array_equal(drawing[caption + 3 * number :], expected)
+        is_text = ~np.isin(drawing[:caption, :80], [0, 255])  # lines are black on white
+        assert is_text.any() == (num_lines > 1)
+
+
 def test_a_key_selects_its_example(dataset, tmp_path):
     result = inspect(dataset, "--output", tmp_path / "sheet.png", "--key", "n00000001/n00000001_1.JPEG")
     assert result.stdout.startswith("1 examples")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import helper_photos
 import pytest
@@ -19,6 +20,7 @@ from helper_jobs import file_contents, preprocess
 
 from preprocess import cli, job, options, output_directory
 from preprocess.__main__ import main
+from preprocess.lines import styles
 from preprocess.runners.launcher import Launcher
 from preprocess.storage import files
 from tfrecords_schema import __version__
@@ -97,6 +99,63 @@ def test_dashes_in_flags_of_beam_and_in_values_stay() -> None:
     assert parsed.beam == ["--temp_location=gs://a-b/c-d", "--temp-location", "x"]
     with pytest.raises(options.UsageError, match="--temp-location; did you mean --temp_location"):
         options.check_beam_flags(parsed.beam)
+
+
+# --------------------------------------------------------------------------------------- line styles
+
+
+@pytest.fixture
+def two_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("canny", "mirrored_lines"):
+        monkeypatch.setitem(styles.LINE_STYLES, name, styles.LINE_STYLES["canny"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--lines", "canny,mirrored_lines"],
+        ["--lines", "canny", "mirrored_lines"],
+        ["--lines=canny mirrored_lines,"],
+        ["--lines", " canny , mirrored_lines "],
+        ["--lines", "canny", "--lines", "mirrored_lines"],
+    ],
+)
+@pytest.mark.usefixtures("two_styles")
+def test_line_styles_are_separated_by_commas_or_spaces(arguments: list[str]) -> None:
+    parsed = options.parse(["--input", "a", *arguments, "--output", "b"])
+    assert parsed.recipe.lines == ("canny", "mirrored_lines")
+    assert parsed.beam == []
+
+
+def test_the_default_line_style_is_that_of_the_article() -> None:
+    for recipe in ([], ["--recipe", "article"]):
+        assert options.parse(["--input", "a", "-o", "b", *recipe]).recipe.lines == ("canny",)
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        ("sobel", ["--lines", "no line style sobel", "canny"]),
+        ("canny,mirorred-Lines", ["no line style mirorred-Lines", "did you mean mirrored_lines?"]),
+        ("Canny", ["no line style Canny", "did you mean canny?"]),
+        ("canny,mirrored_lines,canny", ["--lines", "canny twice"]),
+        ("", ["--lines is empty", "canny"]),
+        (" , ", ["--lines is empty"]),
+    ],
+)
+@pytest.mark.usefixtures("two_styles")
+def test_wrong_line_styles_are_one_sentence(
+    value: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--input", "x", "--output", "y", "--lines", value]) == 2
+    error = sentence(capsys)
+    assert all(part in error for part in parts), error
+
+
+def test_the_help_names_every_line_style(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    words = set(capsys.readouterr().out.replace(",", " ").replace(";", " ").split())
+    assert set(styles.LINE_STYLES) <= words
 
 
 # ----------------------------------------------------------------------------------------- packages
@@ -268,6 +327,8 @@ def test_a_signal_ends_a_job_like_ctrl_c(
             if received is not None:
                 os.kill(os.getpid(), received)
                 os.kill(os.getpid(), signal.SIGTERM if received == signal.SIGHUP else received)
+            metrics = SimpleNamespace(query=lambda _: {"distributions": []})
+            return SimpleNamespace(metrics=lambda: metrics)
 
         monkeypatch.setattr(Launcher, "_build_pipeline", build)
         monkeypatch.setattr(local, "run", run)

@@ -5,23 +5,31 @@ A local run is repeated for the unfinished shards when a worker process dies.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import re
+import shutil
 import signal
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preprocess import cli
 from preprocess.cores import available_cores
 from preprocess.options import has_flag, is_local, is_template
 from preprocess.plan import Shard
+from preprocess.runners import preflight
 from preprocess.runners.shard_queue import ShardQueue, describe_location
 from preprocess.runners.worker import WorkerDiedError
 from preprocess.storage import files
+
+if TYPE_CHECKING:
+    from apache_beam.runners.runner import PipelineResult
 
 ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
 DEBUG_ADVICE = "LINEWASH_DEBUG=1 in the environment shows the output of the workers"
@@ -48,8 +56,11 @@ class Launcher:
     unfinished: Callable[[list[Shard]], list[Shard]]
     extra_flags: Callable[[str], list[str]]
 
-    def run(self, shards: list[Shard]) -> None:
+    def run(self, shards: list[Shard]) -> PipelineResult | None:
         """Runs the pipeline, and runs it again for the unfinished shards when a local worker dies.
+
+        Returns:
+          The result of the last run if it was local, with its metrics.
 
         Raises:
           WorkersDiedError: workers died in all `ATTEMPTS` runs.
@@ -58,8 +69,7 @@ class Launcher:
         deaths: list[WorkerDiedError] = []
         while len(deaths) < ATTEMPTS:
             try:
-                self.run_once(shards)
-                return
+                return self.run_once(shards)
             except WorkerDiedError as e:
                 deaths.append(e)
                 if len(deaths) < ATTEMPTS:
@@ -69,18 +79,21 @@ class Launcher:
             f"{deaths[-1]}; workers died in all {ATTEMPTS} attempts{_advice(deaths)}; {DEBUG_ADVICE}"
         )
 
-    def run_once(self, shards: list[Shard]) -> None:
+    def run_once(self, shards: list[Shard]) -> PipelineResult | None:
         """Runs the pipeline once; on Dataflow, it may only be written as a template.
+
+        Returns:
+          The result if the run was local.
 
         Raises:
           WorkerDiedError: a local worker process ended early.
         """
         if is_local(self.beam_flags):
-            self._run_locally(shards)
-        else:
-            self._run_on_named_runner(shards)
+            return self._run_locally(shards)
+        self._run_on_named_runner(shards)
+        return None
 
-    def _run_locally(self, shards: list[Shard]) -> None:
+    def _run_locally(self, shards: list[Shard]) -> PipelineResult:
         """Runs the pipeline on the cores of this machine."""
         from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
@@ -91,10 +104,12 @@ class Launcher:
         direct = beam_options.view_as(DirectOptions)
         if not has_flag(self.beam_flags, "--direct_num_workers") or not direct.direct_num_workers:
             direct.direct_num_workers = available_cores()  # Beam's default is 1
-        with _temporary_folder() as folder:
+        with temporary_folder() as folder:
             queue = ShardQueue(shards, folder)
             try:
-                local.run(self._build_pipeline(shards, beam_options, local.runner(beam_options), queue))
+                return local.run(
+                    self._build_pipeline(shards, beam_options, local.runner(beam_options), queue)
+                )
             except WorkerDiedError as e:
                 raise WorkerDiedError(e.pid, e.code, queue.current_image(e.pid)) from None
 
@@ -102,7 +117,8 @@ class Launcher:
         """Runs the pipeline on the runner named on the command line, or writes it as a template."""
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        with _temporary_folder() as folder:
+        # At its exit, Beam stops the job servers that it has started, and needs their files for it.
+        with temporary_folder(until_exit=True) as folder, keep_interrupt_handler():
             beam_options = PipelineOptions([*self.beam_flags, *self.extra_flags(folder)])
             result = self._build_pipeline(shards, beam_options).run()
         if is_template(self.beam_flags):
@@ -140,14 +156,37 @@ def _advice(deaths: list[WorkerDiedError]) -> str:
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails."""
-    with tempfile.TemporaryDirectory(prefix="linewash-", ignore_cleanup_errors=True) as folder:
-        before, tempfile.tempdir = tempfile.tempdir, folder
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = before
+def temporary_folder(until_exit: bool = False) -> Iterator[str]:
+    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails.
+
+    Args:
+      until_exit: keeps the folder until this process ends, and not just until the block does.
+    """
+    folder = tempfile.mkdtemp(prefix="linewash-")
+    remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+    if until_exit:
+        atexit.register(remove)
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        if not until_exit:
+            remove()
+
+
+@contextlib.contextmanager
+def keep_interrupt_handler() -> Iterator[None]:
+    """Restores the handler of Ctrl-C after the block.
+
+    Beam's handler stops the job server that Beam has started, which then can no longer cancel the job.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # only that one may set signal handlers
+            signal.signal(signal.SIGINT, handler)
 
 
 # ------------------------------------------------------------------------------------------------- errors
@@ -161,7 +200,7 @@ def error_line(error: Exception) -> str:
     error_lines = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     text = (error_lines or lines or [type(error).__name__])[-1]
     additions = r"^RuntimeError: (?=\w+(Error|Exception):)|([\w.]+\.)?ImageError: |\s*\[while running.*"
-    return re.sub(additions, "", text)[:MAX_ERROR_CHARS]
+    return preflight.explain(re.sub(additions, "", text))[:MAX_ERROR_CHARS].rstrip(".")
 
 
 def save_traceback(output: str, error: Exception) -> str:
