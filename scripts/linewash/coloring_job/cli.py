@@ -9,6 +9,7 @@ from preprocess import cli
 
 if TYPE_CHECKING:
     from linewash.coloring_job.job import Summary
+    from linewash.coloring_job.options import Options
 
 PROGRAM = "colorize_bucket.py"
 STOPPED = "stopped; finished pictures are kept, run the same command again to continue"
@@ -29,6 +30,7 @@ def _run(argv: list[str]) -> int:
     try:
         parsed = options.parse(argv)
         prepare(parsed, "linewash.coloring_job.preload", options.build_parser())
+        _check_workers(parsed)
     except UsageError as e:
         cli.print_error(str(e))
         return 2
@@ -51,6 +53,17 @@ def _run(argv: list[str]) -> int:
         return 1
     cli.print_text(_summary_text(summary, parsed.output))
     return 0
+
+
+def _check_workers(options: Options) -> None:
+    """Refuses Dataflow's own image for workers: it gets linewash's preprocess, but not the colouring."""
+    from preprocess.options import UsageError, has_flag
+    from preprocess.runners import dataflow
+
+    if dataflow.is_selected(options) and not has_flag(options.beam, *dataflow.IMAGE_FLAGS):
+        raise UsageError(
+            "on Dataflow, give --sdk_container_image an image that has linewash[preprocess,onnx]"
+        )
 
 
 def _summary_text(summary: Summary, output: str) -> str:
