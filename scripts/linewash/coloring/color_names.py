@@ -17,7 +17,7 @@ def color_names(palette: Palette) -> list[str]:
 
 
 def layer_name(palette: Palette, label: int) -> str:
-    """Returns a sortable name of a colour without spaces, such as 13-light-blue-8cc8f0."""
+    """Returns a sortable name of a colour without spaces, such as 13-light-blue-8cacd4."""
     digits = len(str(len(palette) - 1))
     name = color_names(palette)[label].replace(" ", "-")
     return f"{label:0{digits}d}-{name}-{bytes(palette.colors[label]).hex()}"

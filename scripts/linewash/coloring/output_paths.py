@@ -31,7 +31,7 @@ EXTENSIONS = frozenset([
     ".tif", ".tiff", ".svg", *([".avif"] if "AVIF" in FORMATS else []),
 ])  # fmt: skip
 OWN_OUTPUT = "coloured by this command"
-_LAYER_NAME = re.compile(r"(lines|\d+-[0-9a-f]{6})\.png")
+_LAYER_NAME = re.compile(r"(lines|\d+(-[a-z]+)*-[0-9a-f]{6})\.png")
 
 
 class DrawingFile(NamedTuple):
