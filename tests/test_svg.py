@@ -25,6 +25,7 @@ from linewash.coloring.svg_writer import to_svg
 from linewash.samples.sketches import draw, encode_image, home, on_white, sea
 from PIL import Image
 
+from preprocess import svg
 from training.errors import WorkError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -265,7 +266,7 @@ def test_the_longer_side_does_not_depend_on_the_units(attributes: str) -> None:
 
 
 def test_without_resvg_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svg_reader, "find_spec", lambda name: None)
+    monkeypatch.setattr(svg, "find_spec", lambda name: None)
     with pytest.raises(WorkError, match=r"resvg-py reads: run .*pip install .*\[art\]"):
         read_drawing(document(CIRCLE))
 
@@ -312,7 +313,7 @@ ENTITIES = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12
         document(CIRCLE)[:-30],
         b"<svg",
         b"<svg xmlns='http://www.w3.org/2000/svg'>\xff\xfe</svg>",
-        document(CIRCLE + " " * svg_reader.MAX_BYTES),
+        document(CIRCLE + " " * svg.MAX_BYTES),
     ],
     ids=["deep", "uses", "entities", "nothing", "cut", "short", "bytes", "large"],
 )
@@ -328,17 +329,16 @@ def test_hostile_files_get_one_sentence(data: bytes) -> None:
 def test_an_endless_svg_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     turbulence = '<feTurbulence baseFrequency="0.1" numOctaves="1000000"/>'
     data = document(f'<filter id="f">{turbulence}</filter><path d="M0 0h60v40z" filter="url(#f)"/>')
-    monkeypatch.setattr(svg_reader, "MAX_SECONDS", 1)
+    monkeypatch.setattr(svg_reader, "LIMITS", svg.Limits(seconds=0.5))
     with pytest.raises(WorkError, match="too complex"):
         read_image(data)
-    monkeypatch.setattr(svg_reader, "MAX_SECONDS", 60)
-    monkeypatch.setattr(svg_reader, "MAX_WAIT", 1)
+    monkeypatch.setattr(svg_reader, "LIMITS", svg.Limits(seconds=60, wait=1))
     with pytest.raises(WorkError, match="too complex"):
         read_image(data)
 
 
 def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svg_reader, "MAX_MEMORY", 24 << 20)
+    monkeypatch.setattr(svg_reader, "LIMITS", svg.Limits(memory=24 << 20))
     with pytest.raises(WorkError, match="too complex"):
         read_image(document(CIRCLE))
 
