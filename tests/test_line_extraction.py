@@ -14,9 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from linewash.coloring.image_io import FORMATS, read_file, read_hints, read_image
-from linewash.coloring.line_extraction import Drawing, line_map_shape, read_drawing, resize_lines
-from linewash.coloring.stroke_detection import remove_shading
-from linewash.coloring.thinning import prune, thin
+from linewash.coloring.line_extraction import Drawing, read_drawing
 from linewash.coloring.transparency import choose_background
 from linewash.samples.sketches import (
     Pen,
@@ -33,6 +31,9 @@ from linewash.samples.sketches import (
 )
 from PIL import Image
 
+from preprocess.lines.drawn import drawing_lines, line_map_shape, resize_lines
+from preprocess.lines.stroke_detection import remove_shading
+from preprocess.lines.thinning import prune, thin
 from training.errors import WorkError
 
 
@@ -66,6 +67,40 @@ def test_thinning_preserves_connectivity_and_is_idempotent(mask: np.ndarray) -> 
     count, parts = cv2.connectedComponents(mask, connectivity=8)
     assert set(np.unique(parts[lines == 1])) == set(range(1, count))  # no part vanishes
     assert cv2.connectedComponents(lines, connectivity=8)[0] == count  # and none breaks
+
+
+def is_removed(mask: np.ndarray, y: int, x: int, is_second: bool) -> bool:
+    """The rule of Guo and Hall 1989, algorithm A1, for one pixel inside the border."""
+    ring = [bool(mask[y + dy, x + dx]) for dy, dx in RING]
+    north, north_east, east, south_east, south, south_west, west, north_west = ring
+    crossings = sum(not ring[i] and (ring[i + 1] or ring[(i + 2) % 8]) for i in (0, 2, 4, 6))
+    pairs = min(
+        sum(ring[i - 1] or ring[i] for i in (0, 2, 4, 6)), sum(ring[i] or ring[i + 1] for i in (0, 2, 4, 6))
+    )
+    first = (south or south_west or not north_west) and west
+    second = (north or north_east or not south_east) and east
+    return crossings == 1 and 2 <= pairs <= 3 and not (second if is_second else first)
+
+
+RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 65, 130])
+def test_thinning_follows_guo_and_hall_pixel_by_pixel(width: int) -> None:
+    rng = np.random.default_rng(width)
+    noise = cv2.GaussianBlur(rng.random((24, width), np.float32), (0, 0), 1.5)
+    mask = (noise > np.median(noise) - 0.02).astype(np.uint8)
+    expected = np.pad(mask, 1)
+    removed = [(0, 0)]
+    while removed:
+        removed = []
+        for is_second in (False, True):
+            pixels = list(zip(*np.nonzero(expected), strict=True))
+            removable = [(y, x) for y, x in pixels if is_removed(expected, y, x, is_second)]
+            for pixel in removable:
+                expected[pixel] = 0
+            removed += removable
+    np.testing.assert_array_equal(thin(mask), expected[1:-1, 1:-1])
 
 
 def test_a_bar_becomes_its_centre_line_and_a_ring_stays_a_ring() -> None:
@@ -453,3 +488,8 @@ def test_a_jpeg_with_too_many_scans_is_rejected() -> None:
     many = photo[:scan] + photo[scan:-2] * 101 + photo[-2:]
     with pytest.raises(WorkError, match="over 100 scans"):
         read_image(many)
+
+
+def test_the_lines_of_a_pair_are_those_that_colouring_finds(plain: Drawing) -> None:
+    for size in (64, 128, 600):
+        np.testing.assert_array_equal(drawing_lines(plain.rgb, size), plain.lines(size, size))

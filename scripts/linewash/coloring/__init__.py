@@ -14,7 +14,7 @@ for the `hints` of `colorize`; `image.regions` are the regions with their likeli
 the directory of the network that is part of the package.
 
 The modules in the order of the data flow: `image_io`, `svg_reader` and `transparency` (file to pixels),
-`stroke_detection`, `thinning` and `line_extraction` (pixels to lines), `model_loader` (lines to scores),
+`line_extraction` (pixels to lines, by `preprocess.lines.drawn`), `model_loader` (lines to scores),
 `segmentation`, `flooding` and `paper` (lines to areas), `label_decoding` and `hint_strokes` (areas and scores
 to labels), `colorizer` (all of these), `openraster`, `contours`, `svg_writer` and `output_paths` (files),
 `cli` (the command).

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from skimage.segmentation import watershed
 
-from linewash.coloring.stroke_detection import reference_side
-from linewash.coloring.thinning import find_ends
+from preprocess.lines.stroke_detection import reference_side
+from preprocess.lines.thinning import find_ends
 
 # Lengths are fractions of the reference side.
 TANGENT = 0.02  # length of the piece of a stroke that gives the direction of its end

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csr_array
 
 from linewash.coloring import flooding
 from linewash.coloring.segmentation import fill_from_nearest, renumber, segment
-from linewash.coloring.stroke_detection import reference_side
+from preprocess.lines.stroke_detection import reference_side
 from tfrecords_schema import Palette
 from training.metrics.color_spaces import to_oklab
 

@@ -7,14 +7,14 @@ import numpy as np
 from PIL import Image
 
 from linewash.coloring.segmentation import fill_from_nearest
-from linewash.coloring.stroke_detection import (
+from preprocess.lines.stroke_detection import (
     find_strokes,
     reference_side,
     remove_shading,
     resize_grey,
     to_grey,
 )
-from linewash.coloring.thinning import thin
+from preprocess.lines.thinning import thin
 
 STRIP_ROWS = 512  # rows processed at a time, because intermediate results take several times the memory
 OPAQUE_ALPHA = 128  # alpha from which a pixel counts as drawn
