@@ -21,7 +21,7 @@ from types import FrameType
 STOPPED = "stopped; finished shards are kept, run the same command again to continue"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _OWN_PACKAGES = {"conf", "linewash", "preprocess", "tfrecords_schema", "training"}
-_EXTRAS = {"boto3": "aws", "botocore": "aws", "google": "gcp"}
+_EXTRAS = {"boto3": "aws", "botocore": "aws", "google": "gcp", "resvg_py": "preprocess,art"}
 
 
 class Terminated(KeyboardInterrupt):

@@ -19,14 +19,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from preprocess.rejects import NO_COLOR, NO_DRAWING
 from preprocess.sources import Image, Location, SourceError
 from preprocess.text_files import read_text
 from tfrecords_schema import user_path
 
 HASH_BITS = 64
-# The reject reasons of an image without its drawing, and of a drawing without its image.
-NO_DRAWING = "no_drawing"
-NO_COLOR = "no_color"
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val"}  # in lower case
 
 
@@ -85,7 +83,8 @@ class ImageIndex:
         query = """SELECT hash, key, path, offset, size, fault, NULL, NULL, NULL, NULL FROM images
           WHERE split = ? ORDER BY hash, key"""
         if self._has_drawings:
-            query = """SELECT hash, i.key, i.path, i.offset, i.size, i.fault, d.path, d.offset, d.size, d.fault
+            query = """SELECT hash, i.key, i.path, i.offset, i.size, i.fault,
+                d.path, d.offset, d.size, d.fault
               FROM images AS i LEFT JOIN drawings AS d USING (stem) WHERE split = ? ORDER BY hash, i.key"""
         for digest, key, path, offset, size, fault, *drawing in self._database.execute(query, (split,)):
             location = None
@@ -121,8 +120,8 @@ def open_image_index(
         drawing, and a drawing without an image, are given a `fault`. None: the images have no drawings.
 
     Raises:
-      SourceError: two images of a split have the same key, two images or drawings have the same stem, a class does not exist, or a folder is neither
-        train nor val.
+      SourceError: two images of a split have the same key, two images or drawings have the same stem, a class
+        does not exist, or a folder is neither train nor val.
       OSError: the folder for temporary files is full.
     """
     with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
@@ -265,18 +264,22 @@ def _check_stems(database: sqlite3.Connection, table: str) -> None:
         else:
             location = f"{first} and {last}"
         noun = {"drawings": "drawings", "images": "images of --input"}[table]
-        raise SourceError(f"two {noun} make a pair with the same name, {stem}: {location}; rename or move one")
+        raise SourceError(
+            f"two {noun} make a pair with the same name, {stem}: {location}; rename or move one"
+        )
 
 
 def _explain_no_pair(database: sqlite3.Connection) -> str:
     """Returns a message for drawings of which none has the stem of an image."""
-    stems = [database.execute(f"SELECT min(stem) FROM {table}").fetchone()[0] for table in ("images", "drawings")]
+    stems = [
+        database.execute(f"SELECT min(stem) FROM {table}").fetchone()[0] for table in ("images", "drawings")
+    ]
     if None in stems:
         return "there is no image, or no drawing, to make a pair of"
     return (
-        f"no drawing has the name of an image: the first image is {stems[0]}, and the first drawing {stems[1]}. "
-        "Below the paths of --input and of --drawings, both need the same folders and names, but for the "
-        "extension"
+        f"no drawing has the name of an image: the first image is {stems[0]}, and the first drawing is "
+        f"{stems[1]}. Below the paths of --input and of --drawings, both need the same folders and names, "
+        "but for the extension"
     )
 
 

@@ -16,7 +16,7 @@ from preprocess import svg
 from preprocess.decode import decode
 from preprocess.file_types import is_svg
 from preprocess.oklab import to_oklab
-from preprocess.recipe import Recipe
+from preprocess.recipe import SIDE_BY_SIDE, Recipe
 from preprocess.rejects import Rejected
 
 _INTERPOLATION = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
@@ -55,7 +55,7 @@ def read_pixels(data: bytes, recipe: Recipe, drawing: bytes | None = None) -> Pi
     """
     if drawing is not None:
         pixels = _from_two_files(data, drawing, recipe)
-    elif recipe.pairs in ("drawing,color", "color,drawing"):
+    elif recipe.pairs in SIDE_BY_SIDE:
         pixels = _from_two_halves(data, recipe)
     elif is_svg(data):
         pixels = _from_svg(data, recipe)

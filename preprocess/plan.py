@@ -15,13 +15,12 @@ from typing import Literal
 
 from preprocess.image_index import (
     HASH_BITS,
-    NO_COLOR,
-    NO_DRAWING,
     Entry,
     ImageIndex,
     Subset,
     open_image_index,
 )
+from preprocess.rejects import NO_COLOR, NO_DRAWING
 from preprocess.sources import Image, Location, SourceError
 from preprocess.storage import files
 from tfrecords_schema import SPLITS, Compression, shard_name

@@ -15,6 +15,7 @@ from tfrecords_schema import Palette
 # transparency on white, rejects every image of a single colour, ignores bytes after the end of an image, and
 # changes some keys. Datasets of version 1 can be read, trained on and verified, but not extended.
 VERSION = 2
+SIDE_BY_SIDE = ("drawing,color", "color,drawing")  # the halves of a file, from left to right
 GRID = Palette.grid(3)
 
 
@@ -39,10 +40,16 @@ class Recipe:
 
     image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
     palette: Palette | Learnt = GRID  # the colours of the labels
+    # Where the drawing of an image is: there is none; in a file of its own; in the left or the right half. An
+    # SVG is its own drawing, unless it has a file of its own.
+    pairs: Literal["none", "files", "drawing,color", "color,drawing"] = "none"
     fit: Literal["squash", "crop"] = "squash"  # how to make a square: change the aspect, or crop
     decode: Literal["reduced", "full"] = "reduced"  # reduced DCT scale of JPEGs, never below image_size
     resize: Literal["area", "bilinear"] = "area"
     stretch: Literal["round", "truncate"] = "round"  # to integers, when pixels are stretched to 0..255
+    # Images are rejected if a smaller fraction of their pixels has a colour; None: 0.02 of pairs and of SVGs,
+    # and 0 of photographs.
+    min_colored: float | None = None
     max_pixels: int = 1 << 26  # width × height, checked in the header before decoding
     bilateral_diameter: int = 3  # pixels
     bilateral_sigma_color: float = 60.0
@@ -55,6 +62,10 @@ class Recipe:
             raise ValueError(f"image_size must be a multiple of 8 from 16 to 2048, got {self.image_size}")
         if self.fit not in ("squash", "crop"):
             raise ValueError(f"fit must be squash or crop, got {self.fit}")
+        if self.pairs not in ("none", "files", *SIDE_BY_SIDE):
+            raise ValueError(f"side_by_side must be {' or '.join(SIDE_BY_SIDE)}, got {self.pairs}")
+        if self.min_colored is not None and not 0 <= self.min_colored <= 1:
+            raise ValueError(f"min_colored must be from 0 to 1, got {self.min_colored}")
         if self.max_pixels < self.image_size**2:
             raise ValueError(f"max_pixels must be at least image_size², got {self.max_pixels}")
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from preprocess.image_reader import read_images
+from preprocess.image_reader import ImageBytes, read_images
 from preprocess.plan import Shard, read_shard_list
 from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
@@ -122,13 +122,13 @@ def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int
 
 
 def _record(
-    image: Image, data: bytes | Rejected, key_bytes: int, recipe: Recipe, totals: _Totals
+    image: Image, data: ImageBytes | Rejected, key_bytes: int, recipe: Recipe, totals: _Totals
 ) -> bytes | None:
     """Returns the framed record of an image and adds it to `totals`; None if the image is rejected."""
     try:
         if isinstance(data, Rejected):
             raise data
-        edges, labels = transform(data, recipe)
+        edges, labels = transform(data.image, recipe, data.drawing)
     except Rejected as e:
         totals.rejects.append(Reject(image.key, e.reason, e.detail))
         return None

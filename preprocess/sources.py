@@ -7,10 +7,13 @@ import errno
 import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
+from preprocess import cli, svg
 from preprocess.file_types import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
+    SVG_SUFFIXES,
     TAR_SUFFIX,
     Kind,
     Skipped,
@@ -56,7 +59,7 @@ class Image:
       split: `train` or `val` if the command line assigns one, else None.
       fault: why it is rejected unread, as "reason: detail"; empty for others.
       input: the name of its input, which differs from the names of the other inputs.
-      stem: what its path has in common with that of its drawing, or of its colouring; empty if none is needed.
+      stem: what its path has in common with that of its drawing or colouring; empty if it needs none.
       drawing: where the drawing is whose colouring the image is.
     """
 
@@ -93,8 +96,8 @@ def images(
     key, `class/name.JPEG`. How a path is typed (`.`, `..`, doubled slashes) makes no difference.
 
     Files with the usual extensions of JPEG, PNG and SVG are taken. Files with no extension or an unknown one
-    are taken if their first bytes are those of a JPEG, PNG or SVG. Hidden and system files and folders are skipped
-    unless the pattern names them. The dataset itself is skipped.
+    are taken if their first bytes are those of a JPEG, PNG or SVG. Hidden and system files and folders are
+    skipped unless the pattern names them. The dataset itself is skipped.
 
     Args:
       patterns: the arguments of --input.
@@ -115,6 +118,8 @@ def images(
         is_empty = True
         for relative, path, member in _locate_images(pattern, output, pattern_skipped):
             is_empty = False
+            if relative.lower().endswith(SVG_SUFFIXES):
+                _check_svg(relative)
             image = _image(pattern.root, relative, path, member, names[pattern.root], split)
             if stem_prefixes is not None:
                 stem = stem_prefixes[number] + _stem(pattern, relative, path, member)
@@ -123,6 +128,17 @@ def images(
         if is_empty:
             raise SourceError(_explain_no_images(pattern, pattern_skipped))
         skipped.add(pattern_skipped)
+
+
+@cache
+def _is_svg_available() -> bool:
+    return svg.is_available()
+
+
+def _check_svg(name: str) -> None:
+    if not _is_svg_available():
+        install = cli.install_command("preprocess,art")
+        raise SourceError(f"{name} is an SVG, which resvg-py reads: run {install}")
 
 
 def _parse(text: str) -> InputPattern:

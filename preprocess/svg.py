@@ -50,7 +50,7 @@ def is_available() -> bool:
     return find_spec("resvg_py") is not None
 
 
-def draw_picture(data: bytes, side: int, limits: Limits = Limits()) -> bytes:  # noqa: B008 -- it is frozen
+def draw_picture(data: bytes, side: int, limits: Limits = Limits()) -> bytes:
     """Draws an SVG or SVGZ as a PNG with transparency whose longer side has `side` pixels.
 
     Text and pictures in other files are left out.
@@ -62,7 +62,11 @@ def draw_picture(data: bytes, side: int, limits: Limits = Limits()) -> bytes:  #
 
 
 def draw_pair(
-    data: bytes, fit: str, drawing_side: int, color_side: int, limits: Limits = Limits()  # noqa: B008
+    data: bytes,
+    fit: str,
+    drawing_side: int,
+    color_side: int,
+    limits: Limits = Limits(),
 ) -> tuple[bytes, bytes]:
     """Draws the outlines of an SVG or SVGZ and its colours; see `svg_drawing` for what an outline is.
 
@@ -112,6 +116,8 @@ class _Renderer:
         return pictures[0], pictures[1]
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if not is_available():
+            raise ModuleNotFoundError("No module named 'resvg_py'", name="resvg_py")
         # -P: a file in the working directory cannot take the place of a package.
         program = str(Path(__file__).with_name("svg_process.py"))
         command = [sys.executable, "-P", program, str(self._limits.memory)]

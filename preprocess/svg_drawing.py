@@ -19,7 +19,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError, SubElement, XMLParser, tostring
 
 PEN_WIDTH = 0.01  # of the outlines, as a fraction of the longer side of the picture
@@ -90,7 +89,7 @@ def separate(data: bytes, fit: str) -> tuple[str, str]:
 
 def _parse(data: bytes) -> Element:
     """Parses the XML. Expat never opens external entities and limits the growth of internal ones."""
-    parser = XMLParser()  # noqa: S314 -- see the docstring
+    parser = XMLParser()
     try:
         parser.feed(data)
         root = parser.close()
@@ -232,7 +231,9 @@ class _Document:
     def _is_blurred(self, reference: str) -> bool:
         """Returns True if a filter only blurs. (Others, for example, add a shadow.)"""
         element = self._by_id.get(_referenced_id(reference))
-        names = {str(child.tag).removeprefix(_NAMESPACE) for child in element} if element is not None else set()
+        names = (
+            {str(child.tag).removeprefix(_NAMESPACE) for child in element} if element is not None else set()
+        )
         return "feGaussianBlur" in names and not names & {"feMerge", "feComposite", "feBlend", "feOffset"}
 
     def _colored(self, source: Element, style: _Style) -> Element:
@@ -264,7 +265,9 @@ class _Document:
 
     def _is_ink(self, paint: str) -> bool:
         colors = [color for color, _ in self._stops(paint)]
-        return bool(colors) and max(sum(values) / len(colors) for values in zip(*colors, strict=True)) <= MAX_INK
+        return (
+            bool(colors) and max(sum(values) / len(colors) for values in zip(*colors, strict=True)) <= MAX_INK
+        )
 
     def _opacity(self, paint: str) -> float:
         """Returns the opacity of a paint; of a gradient, the mean of its stops. Patterns are opaque."""
@@ -287,7 +290,10 @@ class _Document:
             if stops:
                 return [self._stop(stop) for stop in stops]
             # A gradient without stops has those of the gradient that it refers to.
-            gradient, visited = self._by_id.get(gradient.get("href", gradient.get(_XLINK, ""))[1:]), visited + 1
+            gradient, visited = (
+                self._by_id.get(gradient.get("href", gradient.get(_XLINK, ""))[1:]),
+                visited + 1,
+            )
         return []
 
     def _stop(self, stop: Element) -> tuple[tuple[float, ...], float]:

@@ -24,7 +24,17 @@ from preprocess.svg import ANSWER, MAX_BYTES, REQUEST
 from preprocess.svg_drawing import SvgError, separate
 
 # Encodings that an SVG may declare. Python reads each from a file when it is first used.
-ENCODINGS = ("ascii", "utf-8-sig", "utf-16", "latin-1", "iso8859-2", "iso8859-15", "cp1250", "cp1251", "cp1252")
+ENCODINGS = (
+    "ascii",
+    "utf-8-sig",
+    "utf-16",
+    "latin-1",
+    "iso8859-2",
+    "iso8859-15",
+    "cp1250",
+    "cp1251",
+    "cp1252",
+)
 MAX_RESIDENT = 384 << 20  # bytes that the process has needed, above which it ends after an answer
 
 

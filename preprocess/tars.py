@@ -13,7 +13,16 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from preprocess.file_types import HEAD_BYTES, TAR_SUFFIX, Kind, Skipped, describe, is_image, is_tar, kind_by_name
+from preprocess.file_types import (
+    HEAD_BYTES,
+    TAR_SUFFIX,
+    Kind,
+    Skipped,
+    describe,
+    is_image,
+    is_tar,
+    kind_by_name,
+)
 from preprocess.keys import to_utf8
 
 MAX_DEPTH = 8  # levels of tars within tars; ImageNet's tar of class tars has 2
