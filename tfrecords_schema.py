@@ -1,8 +1,11 @@
 """The dataset format, byte for byte: the contract between `preprocess`, which writes it, and `training`.
 
 Neither half imports the other. A dataset is a directory of TFRecord shards, one JSON receipt per shard and a
-manifest. Each record holds a key, an edge map (values {0, 1}) and a label map (values 0..K-1). TensorFlow is
-imported only inside the functions that need it, because Beam workers must start without it.
+manifest. Each record holds a key, an edge map (values {0, 1}) for each of L line styles, and a label map
+(values 0..K-1). TensorFlow is imported only inside the functions that need it, because Beam workers must
+start without it.
+
+Datasets of schema version 1, which had one line style, are converted to version 2 when they are read.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "val")
 MANIFEST_NAME = "manifest.json"
 RECEIPTS_DIR = "receipts"
@@ -37,7 +40,8 @@ REJECTS_NAME = "rejects.jsonl"
 # The features of one tf.train.Example. Each is a bytes feature with exactly one value.
 FEATURES = {
     "key": "relative path of the image (class/file name), UTF-8, padded with NULs to the shard's longest key",
-    "edges": "S*S/8 bytes: one bit per pixel, row-major, most significant bit first; 1 is a line",
+    "edges": "L maps of S*S/8 bytes, in the order of the manifest's line styles: one bit per pixel, "
+    "row-major, most significant bit first; 1 is a line",
     "labels": "S*S palette indices, row-major: uint8, or little-endian uint16 above 256 colours",
 }
 
@@ -70,21 +74,31 @@ def user_path(text: str) -> str:
 
 
 def pack_edges(edges: np.ndarray) -> bytes:
-    """Packs `edges`, uint8 [S, S] in {0, 1}, into S*S/8 bytes. S must be a multiple of 8."""
+    """Packs `edges`, uint8 [L, S, S] in {0, 1}, into L*S*S/8 bytes. S must be a multiple of 8."""
     return np.packbits(edges).tobytes()
 
 
-def unpack_edges(packed: bytes, image_size: int) -> np.ndarray:
-    """Inverse of `pack_edges`. Returns uint8 [S, S] in {0, 1}, where S is `image_size`.
+def unpack_edges(packed: bytes, image_size: int, num_lines: int) -> np.ndarray:
+    """Inverse of `pack_edges`.
+
+    Args:
+      packed: the edges of one record.
+      image_size: S, from the manifest.
+      num_lines: L, the number of the manifest's line styles.
+
+    Returns:
+      uint8 [L, S, S] in {0, 1}.
 
     Raises:
-      SchemaError: the length of `packed` is not S*S/8.
+      SchemaError: the length of `packed` is not L*S*S/8.
     """
-    if len(packed) * 8 != image_size**2:
+    num_bytes = num_lines * image_size**2 // 8
+    if len(packed) != num_bytes:
         raise SchemaError(
-            f"edges: expected {image_size**2 // 8} bytes for {image_size} px, got {len(packed)}"
+            f"edges: expected {num_bytes} bytes for {num_lines} line styles of {image_size} px, "
+            f"got {len(packed)}"
         )
-    return np.unpackbits(np.frombuffer(packed, np.uint8)).reshape(image_size, image_size)
+    return np.unpackbits(np.frombuffer(packed, np.uint8)).reshape(num_lines, image_size, image_size)
 
 
 # -------------------------------------------------------------------------------------------- palette
@@ -138,11 +152,15 @@ class Palette:
     @property
     def label_dtype(self) -> np.dtype:
         """The dtype of label maps: uint8 up to 256 colours, little-endian uint16 above."""
-        return np.dtype("u1") if len(self) <= 256 else np.dtype("<u2")
+        return _label_dtype(len(self))
 
     def to_rgb(self, labels: np.ndarray) -> np.ndarray:
         """Returns the colours of `labels`, integers [...] in 0..K-1, as uint8 [..., 3]."""
-        return self.rgb[labels]
+        return np.take(self.rgb, labels, axis=0)  # three times as fast as indexing
+
+
+def _label_dtype(num_colors: int) -> np.dtype:
+    return np.dtype("u1") if num_colors <= 256 else np.dtype("<u2")
 
 
 # -------------------------------------------------------------------------------------------- example
@@ -220,7 +238,9 @@ def decode_example(record: bytes) -> tuple[str, bytes, bytes]:
         raise SchemaError(f"not a linewash record ({type(e).__name__}: {e})") from None
 
 
-def parse(serialized: tf.Tensor, image_size: int, label_dtype: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def parse(
+    serialized: tf.Tensor, image_size: int, label_dtype: str, num_lines: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Parses a batch of serialized Examples inside tf.data.
 
     Parsing whole batches is several times faster than parsing one record at a time.
@@ -229,9 +249,10 @@ def parse(serialized: tf.Tensor, image_size: int, label_dtype: str) -> tuple[tf.
       serialized: string [B].
       image_size: S, from the manifest.
       label_dtype: "uint8" or "uint16", from the manifest.
+      num_lines: L, the number of the manifest's line styles.
 
     Returns:
-      The keys, string [B], still padded with NULs; the packed edges, uint8 [B, S*S/8]; and the labels,
+      The keys, string [B], still padded with NULs; the packed edges, uint8 [B, L, S*S/8]; and the labels,
       `label_dtype` [B, S, S].
 
     Raises:
@@ -246,7 +267,7 @@ def parse(serialized: tf.Tensor, image_size: int, label_dtype: str) -> tuple[tf.
     edges = tf.io.decode_raw(example["edges"], tf.uint8)
     labels = tf.io.decode_raw(example["labels"], dtype, little_endian=True)
     # decode_raw with a fixed length pads or truncates silently; here a wrong length must be an error.
-    edges = tf.ensure_shape(edges, [None, pixels // 8])
+    edges = tf.reshape(tf.ensure_shape(edges, [None, num_lines * pixels // 8]), [-1, num_lines, pixels // 8])
     labels = tf.reshape(tf.ensure_shape(labels, [None, pixels]), [-1, image_size, image_size])
     return example["key"], edges, labels
 
@@ -409,11 +430,11 @@ class ShardReceipt:
       fingerprint: the recipe fingerprint, a digest of the recipe.
       images_digest: digest of the keys planned for the shard, including those later rejected.
       label_histogram: number of pixels per label, [K].
-      edge_pixels: number of ones in all edge maps.
+      edge_pixels: number of ones in the edge maps of each line style, [L].
       rejects: the planned images that have no record.
 
     Raises:
-      SchemaError: the histogram does not match the number of examples.
+      SchemaError: the histogram or the layout does not match the number of examples or of line styles.
     """
 
     schema_version: int
@@ -422,13 +443,21 @@ class ShardReceipt:
     fingerprint: str
     images_digest: str
     label_histogram: list[int]
-    edge_pixels: int
+    edge_pixels: list[int]
     rejects: list[Reject]
 
     def __post_init__(self) -> None:
         layout, examples = self.shard.layout, self.shard.examples
-        if layout and sum(self.label_histogram) != examples * layout.edges_bytes * 8:
+        if not layout:
+            return
+        pixels = layout.labels_bytes // _label_dtype(len(self.label_histogram)).itemsize
+        if sum(self.label_histogram) != examples * pixels:
             raise SchemaError(f"the label histogram does not match the pixels of {examples} examples")
+        if layout.edges_bytes * 8 != len(self.edge_pixels) * pixels:
+            raise SchemaError(
+                f"the layout has {layout.edges_bytes} bytes of edges, which are not those of "
+                f"{len(self.edge_pixels)} line styles"
+            )
 
     @staticmethod
     def name(shard: str) -> str:
@@ -452,11 +481,18 @@ class ShardReceipt:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a dataset. `label_histogram` is the number of pixels per label, [K]."""
+    """One split of a dataset.
+
+    Attributes:
+      examples: number of examples.
+      label_histogram: number of pixels per label, [K].
+      edge_pixels: number of ones in the edge maps of each line style, [L].
+      shards: the shards, in the order of their names.
+    """
 
     examples: int
     label_histogram: list[int]
-    edge_pixels: int
+    edge_pixels: list[int]
     shards: list[ShardInfo]
 
 
@@ -471,6 +507,7 @@ class Manifest:
       images_digest: digest of all planned keys, including those later rejected.
       image_size: S, the side of all maps in pixels; a multiple of 8.
       label_dtype: dtype of the label maps; uint16 is little-endian.
+      lines: names of the L line styles, in the order of the edge maps in each record.
       compression: compression of all shards.
       palette: the colours of the labels.
       recipe: all fields of the recipe as JSON values.
@@ -490,6 +527,7 @@ class Manifest:
     images_digest: str
     image_size: int
     label_dtype: Literal["uint8", "uint16"]
+    lines: list[str]
     compression: Compression
     palette: Palette
     recipe: dict[str, Any]
@@ -507,7 +545,17 @@ class Manifest:
                 f"expected {self.palette.label_dtype.name} labels for {len(self.palette)} colours, "
                 f"got {self.label_dtype}"
             )
+        if not self.lines or not all(re.fullmatch("[a-z_]+", name) for name in self.lines):
+            raise SchemaError(f"lines: expected names of line styles (a-z and _), got {self.lines}")
+        if len(set(self.lines)) != len(self.lines):
+            raise SchemaError(f"lines: expected distinct line styles, got {self.lines}")
         for name, split in self.splits.items():
+            self._check_layouts(split.shards)
+            if len(split.edge_pixels) != len(self.lines):
+                raise SchemaError(
+                    f"{name}: expected edge_pixels of {len(self.lines)} line styles, "
+                    f"got {len(split.edge_pixels)}"
+                )
             if len(split.label_histogram) != len(self.palette):
                 raise SchemaError(
                     f"{name}: expected a label histogram of {len(self.palette)} entries, "
@@ -518,6 +566,19 @@ class Manifest:
             if sum(split.label_histogram) != split.examples * self.image_size**2:
                 raise SchemaError(
                     f"{name}: the label histogram does not match the pixels of {split.examples} examples"
+                )
+
+    def _check_layouts(self, shards: list[ShardInfo]) -> None:
+        """Checks that the edges and labels of each layout are those of the image size and line styles."""
+        pixels = self.image_size**2
+        sizes = (len(self.lines) * pixels // 8, pixels * np.dtype(self.label_dtype).itemsize)
+        for shard in shards:
+            layout = shard.layout
+            if layout and (layout.edges_bytes, layout.labels_bytes) != sizes:
+                raise SchemaError(
+                    f"{shard.name}: the layout has {layout.edges_bytes} bytes of edges and "
+                    f"{layout.labels_bytes} of labels, but {len(self.lines)} line styles and labels of "
+                    f"{self.image_size} px have {sizes[0]} and {sizes[1]}"
                 )
 
     @property
@@ -614,12 +675,40 @@ def _to_json(value: Any) -> bytes:
 def _from_json(cls: type[T], data: bytes, path: str) -> T:
     """Decodes and validates JSON. It checks the version first, because the fields depend on it."""
     try:
-        version = msgspec.json.decode(data, type=dict[str, Any]).get("schema_version")
+        fields = msgspec.json.decode(data, type=dict[str, Any])
+        version = fields.get("schema_version")
+        if version == 1:
+            return msgspec.convert(_from_schema_1(fields), type=cls)
         if version != SCHEMA_VERSION:
+            is_newer = isinstance(version, int) and version > SCHEMA_VERSION
+            needed = "a newer version" if is_newer else "the version that wrote it"
             raise SchemaError(
-                f"schema version {version}, but linewash {__version__} reads {SCHEMA_VERSION}: install the "
-                "version that wrote it, or preprocess the images again with python -m preprocess"
+                f"schema version {version}, but linewash {__version__} reads versions up to "
+                f"{SCHEMA_VERSION}: install {needed}, or preprocess the images again with "
+                "python -m preprocess"
             )
         return msgspec.json.decode(data, type=cls)
     except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as e:
         raise SchemaError(f"{path}: {e}") from None
+
+
+def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """Converts a receipt or manifest of schema version 1, which had the line style `canny` and no other.
+
+    Raises:
+      SchemaError: a field that version 1 did not have.
+    """
+    if "lines" in fields:
+        raise SchemaError("schema version 1 has no line styles, but there is a field `lines`")
+    fields = _list_edge_pixels(fields) | {"schema_version": SCHEMA_VERSION}
+    if isinstance(splits := fields.get("splits"), dict):
+        fields["lines"] = ["canny"]
+        fields["splits"] = {name: _list_edge_pixels(split) for name, split in splits.items()}
+    return fields
+
+
+def _list_edge_pixels(fields: Any) -> Any:
+    """Converts `edge_pixels` from a number to a list of numbers, one for each line style."""
+    if not isinstance(fields, dict) or "edge_pixels" not in fields:
+        return fields
+    return fields | {"edge_pixels": [fields["edge_pixels"]]}

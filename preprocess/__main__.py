@@ -95,7 +95,10 @@ def _summary_text(summary: Summary, output: str) -> str:
         lines.append(
             f"{name:>5}: {split.examples:,} examples, {len(split.shards)} shards, {size / 1e6:,.1f} MB"
         )
-    lines.append(f"recipe {manifest.fingerprint}: {manifest.image_size} px, {len(manifest.palette)} colours")
+    lines.append(
+        f"recipe {manifest.fingerprint}: {manifest.image_size} px, {len(manifest.palette)} colours, "
+        f"lines {', '.join(manifest.lines)}"
+    )
     lines.append(f"dataset: {output}")
     return "\n".join(lines)
 

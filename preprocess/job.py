@@ -134,8 +134,7 @@ def _learnt_palette(options: Options, num_colors: int, shards: list[Shard]) -> P
     """
     shard_lists = (read_shard_list(shard.list_path) for shard in shards if shard.split == "train")
     sample = list(islice(chain.from_iterable(shard_lists), palettes.SAMPLE_IMAGES))
-    # The file name depends on the recipe. GRID takes the place of the palette, as in earlier versions, which
-    # saved files under the same names.
+    # The file name depends on the recipe. GRID takes the place of the palette, which is not learnt yet.
     settings = dataclasses.replace(options.recipe, palette=GRID).fingerprint
     digest = digest_keys([settings, *(image.key for image in sample)])
     name = f"{files.INDEX_DIR}/kmeans-{num_colors}-{digest}.json"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 USAGE = "%(prog)s --input PATTERN... --output DATASET [FLAGS]"
 DESCRIPTION = """\
-Converts images to TFRecord shards of Canny edges and posterized labels.
+Converts images to TFRecord shards of line drawings and posterized labels.
 
   %(prog)s --input photos/ --output dataset/
   %(prog)s --input 'imagenet/train/*/*.JPEG' --output dataset/
@@ -136,6 +136,8 @@ def _add_recipe(add: Callable[..., Any]) -> None:
         help="side of the edge and label maps in pixels, a multiple of 8 [128]")
     add("--palette", default="grid", metavar="PALETTE",
         help="grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or .hex file [grid]")
+    add("--lines", nargs="+", action="extend", metavar="STYLE",
+        help="line styles, separated by commas or spaces: canny; each is stored as a map of its own [canny]")
     add("--num_values", type=int, metavar="N",
         help="values per channel of the grid palette, 2 to 16: N³ colours [3]")
     add("--fit", choices=["squash", "crop"],
@@ -261,7 +263,21 @@ def _recipe(flags: argparse.Namespace) -> Recipe:
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     if flags.max_pixels is not None and flags.max_pixels > MAX_PIXELS:
         raise UsageError(f"--max_pixels must be at most {MAX_PIXELS}, got {flags.max_pixels}")
+    if flags.lines is not None:
+        changes["lines"] = _lines(" ".join(flags.lines).replace(",", " ").split())
     return dataclasses.replace(RECIPES[flags.recipe], palette=palette, **changes)
+
+
+def _lines(names: list[str]) -> tuple[str, ...]:
+    """Checks the names of line styles and returns them."""
+    from preprocess.lines.styles import LINE_STYLES  # this imports OpenCV
+
+    for name in names:
+        if name not in LINE_STYLES:
+            close = difflib.get_close_matches(name.lower().replace("-", "_"), LINE_STYLES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"--lines: there is no line style {name}, only {', '.join(LINE_STYLES)}{hint}")
+    return tuple(names)
 
 
 def _palette(flags: argparse.Namespace) -> Palette | Learnt:

@@ -13,7 +13,7 @@ import numpy as np
 
 from preprocess.image_reader import UNREADABLE
 from preprocess.plan import Shard, Sharding, digest_keys
-from preprocess.recipe import Recipe
+from preprocess.recipe import VERSION, Recipe
 from preprocess.storage import files
 from tfrecords_schema import (
     MANIFEST_NAME,
@@ -43,7 +43,7 @@ class Receipt:
     shard: ShardInfo
     fingerprint: str
     images_digest: str
-    edge_pixels: int
+    edge_pixels: list[int]
     rejects: list[Reject]
 
 
@@ -118,8 +118,9 @@ def check_output(output: str, receipts: Receipts, shards: list[Shard], recipe: R
 
 def _recipe_difference(output: str, fingerprint: str, recipe: Recipe) -> str:
     """Describes how the recipe of a dataset differs from `recipe`; "" if the dataset has no manifest."""
-    if fingerprint == recipe.version_1_fingerprint:
-        return f" (version 1 (now {recipe.version}))"
+    for version in range(1, VERSION):
+        if fingerprint == recipe.earlier_fingerprint(version):
+            return f" (version {version} (now {VERSION}))"
     with contextlib.suppress(SchemaError, OSError):
         manifest = Manifest.from_json(files.read(files.join(output, MANIFEST_NAME)))
         if manifest.fingerprint == fingerprint:
@@ -194,20 +195,21 @@ def write_manifest(
         images_digest=digest_keys(receipt.images_digest for _, receipt in sorted(receipts.items())),
         image_size=recipe.image_size,
         label_dtype="uint8" if palette.label_dtype.itemsize == 1 else "uint16",
+        lines=list(recipe.lines),
         compression=sharding.compression,
         palette=palette,
         recipe=recipe.as_dict(),
         seed=sharding.seed,
         val_fraction=sharding.val_fraction,
         sources=sources,
-        splits=dict(_splits(receipts, len(palette))),
+        splits=dict(_splits(receipts, len(palette), len(recipe.lines))),
         rejects=dict(count_rejects(receipts)),
     )
     files.write(output, MANIFEST_NAME, manifest.to_json())
     return manifest
 
 
-def _splits(receipts: Receipts, num_colors: int) -> Iterator[tuple[str, Split]]:
+def _splits(receipts: Receipts, num_colors: int, num_lines: int) -> Iterator[tuple[str, Split]]:
     """Yields the name and the totals of both splits, also of an empty one."""
     for name in SPLITS:
         split_receipts = [receipt for _, receipt in sorted(receipts.items()) if receipt.split == name]
@@ -217,7 +219,9 @@ def _splits(receipts: Receipts, num_colors: int) -> Iterator[tuple[str, Split]]:
             Split(
                 examples=sum(receipt.shard.examples for receipt in split_receipts),
                 label_histogram=histogram.tolist(),
-                edge_pixels=sum(receipt.edge_pixels for receipt in split_receipts),
+                edge_pixels=[
+                    sum(receipt.edge_pixels[line] for receipt in split_receipts) for line in range(num_lines)
+                ],
                 shards=[receipt.shard for receipt in split_receipts],
             ),
         )

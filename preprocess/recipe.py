@@ -13,8 +13,12 @@ from tfrecords_schema import Palette
 # To be raised when the same settings produce other pixels, or the same images other keys.
 # Version 2 truncates while stretching in the article's recipe (the setting `stretch` is new), composites
 # transparency on white, rejects every image of a single colour, ignores bytes after the end of an image, and
-# changes some keys. Datasets of version 1 can be read, trained on and verified, but not extended.
-VERSION = 2
+# changes some keys. Version 3 has line styles (`lines`), drawings with their colourings (`pairs`), SVGs, and
+# rejects art without colour (`min_colored`).
+# Datasets of earlier versions can be read, trained on and verified, but not extended.
+VERSION = 3
+# The settings that are new in each version.
+_NEW_SETTINGS = {2: ("stretch",), 3: ("lines", "pairs", "min_colored")}
 SIDE_BY_SIDE = ("drawing,color", "color,drawing")  # the halves of a file, from left to right
 GRID = Palette.grid(3)
 
@@ -40,6 +44,7 @@ class Recipe:
 
     image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
     palette: Palette | Learnt = GRID  # the colours of the labels
+    lines: tuple[str, ...] = ("canny",)  # names of line styles, see `preprocess.lines.styles`
     # Where the drawing of an image is: there is none; in a file of its own; in the left or the right half. An
     # SVG is its own drawing, unless it has a file of its own.
     pairs: Literal["none", "files", "drawing,color", "color,drawing"] = "none"
@@ -68,6 +73,10 @@ class Recipe:
             raise ValueError(f"min_colored must be from 0 to 1, got {self.min_colored}")
         if self.max_pixels < self.image_size**2:
             raise ValueError(f"max_pixels must be at least image_size², got {self.max_pixels}")
+        if not self.lines:
+            raise ValueError("lines is empty: name at least one line style, such as canny")
+        if repeated := [name for i, name in enumerate(self.lines) if name in self.lines[:i]]:
+            raise ValueError(f"lines has {repeated[0]} twice: name each line style once")
 
     @property
     def known_palette(self) -> Palette:
@@ -83,19 +92,19 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values for the manifest, with the name of the palette."""
         names = (field.name for field in dataclasses.fields(self))
-        return {name: getattr(self, name) for name in names} | {"palette": self.known_palette.name}
+        settings = {name: getattr(self, name) for name in names}
+        return settings | {"palette": self.known_palette.name, "lines": list(self.lines)}
 
     @cached_property
     def fingerprint(self) -> str:
         """The recipe fingerprint: 16 hex digits that change with every setting but the palette's name."""
         return fingerprint(self.as_dict(), self.known_palette)
 
-    @property
-    def version_1_fingerprint(self) -> str:
-        """The recipe fingerprint of these settings in version 1, which had no `stretch`."""
-        settings = self.as_dict() | {"version": 1}
-        del settings["stretch"]
-        return fingerprint(settings, self.known_palette)
+    def earlier_fingerprint(self, version: int) -> str:
+        """Returns the recipe fingerprint of these settings in an earlier version, without newer settings."""
+        newer = {name for number in range(version + 1, VERSION + 1) for name in _NEW_SETTINGS[number]}
+        settings = {name: value for name, value in self.as_dict().items() if name not in newer}
+        return fingerprint(settings | {"version": version}, self.known_palette)
 
 
 def fingerprint(settings: dict[str, Any], palette: Palette) -> str:

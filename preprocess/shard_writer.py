@@ -42,9 +42,9 @@ class ImageError(RuntimeError):
 class _Totals:
     """The totals of a shard, counted while its records are written."""
 
-    histogram: np.ndarray
+    histogram: np.ndarray  # int64 [K]
+    edge_pixels: np.ndarray  # int64 [L]
     examples: int = 0
-    edge_pixels: int = 0
     rejects: list[Reject] = dataclasses.field(default_factory=list)
 
 
@@ -74,7 +74,7 @@ def write_shard(
     if receipt := _read_finished_receipt(shard, recipe, output):
         return receipt
     cv2.setNumThreads(1)  # the runner starts one process per core
-    totals = _Totals(np.zeros(len(recipe.known_palette), np.int64))
+    totals = _Totals(np.zeros(len(recipe.known_palette), np.int64), np.zeros(len(recipe.lines), np.int64))
     with files.atomic_write(output, shard.name) as file:
         hashing_file = _HashingFile(file)
         # The gzip header has neither name nor time, so that the same images give the same bytes.
@@ -133,7 +133,7 @@ def _record(
         totals.rejects.append(Reject(image.key, e.reason, e.detail))
         return None
     totals.examples += 1
-    totals.edge_pixels += int(np.count_nonzero(edges))
+    totals.edge_pixels += [np.count_nonzero(line_map) for line_map in edges]
     totals.histogram += label_histogram(labels, len(totals.histogram))
     key = image.key.encode().ljust(key_bytes, b"\0")
     labels = labels.astype(recipe.known_palette.label_dtype, copy=False)
@@ -165,8 +165,10 @@ class _HashingFile:
 def _receipt(
     shard: Shard, recipe: Recipe, compression: Compression, totals: _Totals, file: _HashingFile
 ) -> ShardReceipt:
-    labels_bytes = recipe.image_size**2 * recipe.known_palette.label_dtype.itemsize
-    layout = RecordLayout.from_sizes(shard.key_bytes, recipe.image_size**2 // 8, labels_bytes)
+    pixels = recipe.image_size**2
+    edges_bytes = len(recipe.lines) * pixels // 8
+    labels_bytes = pixels * recipe.known_palette.label_dtype.itemsize
+    layout = RecordLayout.from_sizes(shard.key_bytes, edges_bytes, labels_bytes)
     return ShardReceipt(
         schema_version=SCHEMA_VERSION,
         split=shard.split,
@@ -180,6 +182,6 @@ def _receipt(
         fingerprint=recipe.fingerprint,
         images_digest=shard.images_digest,
         label_histogram=totals.histogram.tolist(),
-        edge_pixels=totals.edge_pixels,
+        edge_pixels=totals.edge_pixels.tolist(),
         rejects=totals.rejects,
     )

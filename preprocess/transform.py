@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from preprocess.flats import flats, thin_ink
-from preprocess.lines.canny import to_edges
 from preprocess.lines.drawn import NoLinesError, find_lines, resize_lines
 from preprocess.lines.stroke_detection import is_dark_on_light
+from preprocess.lines.styles import line_maps
 from preprocess.pixels import read_pixels
 from preprocess.posterize import to_labels
 from preprocess.recipe import Recipe
-from preprocess.rejects import Rejected
+from preprocess.rejects import NO_DRAWING, Rejected
 
 
 def transform(data: bytes, recipe: Recipe, drawing: bytes | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +23,7 @@ def transform(data: bytes, recipe: Recipe, drawing: bytes | None = None) -> tupl
       drawing: the bytes of the drawing whose colouring the image is.
 
     Returns:
-      edges: uint8 [S, S] in {0, 1}.
+      edges: uint8 [L, S, S] in {0, 1}, one map for each of the recipe's line styles.
       labels: uint8 or uint16 [S, S] in 0..K-1. The labels of a drawing are flats, without its ink.
 
     Raises:
@@ -34,7 +34,9 @@ def transform(data: bytes, recipe: Recipe, drawing: bytes | None = None) -> tupl
     drawing_lines = None
     if pixels.drawing is not None:
         drawing_lines, labels = _read_drawing(pixels.drawing, labels)
-    return to_edges(pixels.rgb, recipe), labels
+    elif "drawn" in recipe.lines:
+        raise Rejected(NO_DRAWING, "the line style drawn needs a drawing, and this is a picture alone")
+    return line_maps(recipe.lines, pixels.rgb, labels, drawing_lines, recipe), labels
 
 
 def _read_drawing(rgb: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -88,7 +88,7 @@ def records(data: bytes) -> None:
 
 def shard(data: bytes) -> None:
     """Reads a shard of 8 px and two colours with TensorFlow, as an evaluation does."""
-    from tfrecords_schema import Manifest, Palette, ShardInfo, Split
+    from tfrecords_schema import SCHEMA_VERSION, Manifest, Palette, ShardInfo, Split
     from training.data.dataset import ShardedDataset
     from training.errors import WorkError
 
@@ -97,9 +97,10 @@ def shard(data: bytes) -> None:
     info = ShardInfo("train/shard.tfrecord", 1, len(data), "", None)
     (root / info.name).write_bytes(data)
     manifest = Manifest(
-        schema_version=1, tool="", fingerprint="", images_digest="", image_size=8, label_dtype="uint8",
-        compression="none", palette=Palette("two", ((0, 0, 0), (9, 9, 9))), recipe={}, seed=0,
-        val_fraction=0, sources=[], splits={"train": Split(1, [64, 0], 0, [info])}, rejects={},
+        schema_version=SCHEMA_VERSION, tool="", fingerprint="", images_digest="", image_size=8,
+        label_dtype="uint8", lines=["canny"], compression="none",
+        palette=Palette("two", ((0, 0, 0), (9, 9, 9))), recipe={}, seed=0, val_fraction=0, sources=[],
+        splits={"train": Split(1, [64, 0], [0], [info])}, rejects={},
     )  # fmt: skip
     with contextlib.suppress(WorkError):
         for _ in ShardedDataset(str(root), manifest).eval("train", batch_size=2):

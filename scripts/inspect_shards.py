@@ -1,5 +1,7 @@
 """Draws a contact sheet of a dataset: edges beside labels, the palette, and how often each colour occurs.
 
+Each example has a row for each line style.
+
 python scripts/inspect_shards.py DATASET -o sheet.png
 """
 
@@ -34,7 +36,7 @@ INK = (40, 40, 46)
 FAINT = (120, 120, 128)
 PAPER = (250, 249, 246)
 
-# The key, edges uint8 [S, S] in {0, 1} and labels [S, S] of the palette's label_dtype.
+# The key, edges uint8 [L, S, S] in {0, 1} and labels [S, S] of the palette's label_dtype.
 Example = tuple[str, "np.ndarray", "np.ndarray"]
 
 
@@ -51,7 +53,7 @@ def read_examples(root: Path, manifest: Manifest, split: Split) -> Iterator[Exam
             for record in read_records(file):
                 key, packed_edges, label_bytes = decode_example(record)
                 labels = np.frombuffer(label_bytes, manifest.palette.label_dtype).reshape(size, size)
-                yield key, unpack_edges(packed_edges, size), labels
+                yield key, unpack_edges(packed_edges, size, len(manifest.lines)), labels
 
 
 def draw_sheet(manifest: Manifest, split: str, examples: list[Example], columns: int) -> Image.Image:
@@ -60,7 +62,6 @@ def draw_sheet(manifest: Manifest, split: str, examples: list[Example], columns:
     Raises:
       UsageError: the sheet would be larger than `MAX_PIXELS`.
     """
-    import numpy as np
     from PIL import Image, ImageDraw
 
     columns = min(columns, len(examples))
@@ -69,7 +70,8 @@ def draw_sheet(manifest: Manifest, split: str, examples: list[Example], columns:
     pair = 2 * tile + 2
     width = max(columns * (pair + GAP) + GAP, 640)
     top = 112
-    height = top + rows * (tile + 30) + GAP
+    block = len(manifest.lines) * (tile + 2) + 28
+    height = top + rows * block + GAP
     if width * height > MAX_PIXELS:
         raise UsageError(
             f"a sheet of {len(examples)} examples would be {width} x {height} pixels: type a smaller --count"
@@ -80,22 +82,47 @@ def draw_sheet(manifest: Manifest, split: str, examples: list[Example], columns:
     _draw_palette(draw, manifest, split, width)
     for i, (key, edges, labels) in enumerate(examples):
         x = GAP + (i % columns) * (pair + GAP)
-        y = top + (i // columns) * (tile + 30)
-        image.paste(_tile(np.where(edges[..., None], 0, 255).repeat(3, axis=2), tile), (x, y))
-        image.paste(_tile(manifest.palette.to_rgb(labels), tile), (x + tile + 2, y))
-        draw.rectangle((x - 1, y - 1, x + pair, y + tile), outline=(216, 214, 208))
-        draw.text((x, y + tile + 4), _truncate_left(draw, key, pair, _font(12)), FAINT, _font(12))
+        y = top + (i // columns) * block
+        coloring = _tile(manifest.palette.to_rgb(labels), tile)
+        for line_map, name in zip(edges, manifest.lines, strict=True):
+            _draw_pair(image, (x, y), line_map, coloring, name if len(edges) > 1 else "")
+            y += tile + 2
+        draw.text((x, y + 2), _truncate_left(draw, key, pair, _font(12)), FAINT, _font(12))
     return image
+
+
+def _draw_pair(
+    image: Image.Image, corner: tuple[int, int], line_map: np.ndarray, coloring: Image.Image, caption: str
+) -> None:
+    """Draws an edge map, uint8 [S, S] in {0, 1}, beside the colouring, with the caption on the map."""
+    import numpy as np
+    from PIL import ImageDraw
+
+    x, y = corner
+    tile = coloring.width
+    draw = ImageDraw.Draw(image)
+    image.paste(_tile(np.where(line_map[..., None], 0, 255).repeat(3, axis=2), tile), (x, y))
+    image.paste(coloring, (x + tile + 2, y))
+    draw.rectangle((x - 1, y - 1, x + 2 * tile + 2, y + tile), outline=(216, 214, 208))
+    if caption:
+        left, top, right, bottom = draw.textbbox((x + 4, y + 3), caption, _font(12))
+        draw.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill=PAPER)
+        draw.text((x + 4, y + 3), caption, INK, _font(12))
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, manifest: Manifest, split: str) -> None:
     examples, edge_pixels = manifest.splits[split].examples, manifest.splits[split].edge_pixels
-    density = edge_pixels / max(1, examples * manifest.image_size**2)
+    pixels = max(1, examples * manifest.image_size**2)
+    densities = [f"{count / pixels:.1%}" for count in edge_pixels]
+    if len(densities) > 1:
+        pairs = zip(manifest.lines, densities, strict=True)
+        densities = [f"{name} {density}" for name, density in pairs]
     title = f"{examples:,} {split} examples · {manifest.image_size} px · {len(manifest.palette)} colours"
     draw.text((GAP, 10), title, INK, _font(20))
     draw.text(
         (GAP, 38),
-        f"recipe {manifest.fingerprint} · lines on {density:.1%} of the pixels · frequency of each colour:",
+        f"recipe {manifest.fingerprint} · lines on {', '.join(densities)} of the pixels · "
+        "frequency of each colour:",
         FAINT,
         _font(13),
     )

@@ -66,6 +66,7 @@ class ExpectedFormat:
 
     fingerprint: str
     image_size: int
+    num_lines: int
     num_colors: int
     label_dtype: np.dtype
 
@@ -76,13 +77,13 @@ class ShardContent:
 
     Attributes:
       label_histogram: number of pixels per label, int64 [K].
-      edge_pixels: number of ones in all edge maps.
+      edge_pixels: number of ones in the edge maps of each line style, int64 [L].
       keys: 64-bit digests of the keys, uint64 [N].
       images_digest: the digest of the planned keys, from the receipt.
     """
 
     label_histogram: np.ndarray
-    edge_pixels: int
+    edge_pixels: np.ndarray
     keys: np.ndarray
     images_digest: str
 
@@ -90,9 +91,9 @@ class ShardContent:
 class Totals:
     """Sums over the shards of one split."""
 
-    def __init__(self, num_colors: int) -> None:
+    def __init__(self, num_colors: int, num_lines: int) -> None:
         self.label_histogram = np.zeros(num_colors, np.int64)
-        self.edge_pixels = 0
+        self.edge_pixels = np.zeros(num_lines, np.int64)
 
     def add(self, content: ShardContent) -> None:
         """Adds the counts of a shard."""
@@ -112,9 +113,11 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
     _check_equal(
         f"{MANIFEST_NAME}: fingerprint", manifest.fingerprint, fingerprint(manifest.recipe, manifest.palette)
     )
-    palette = manifest.palette
-    expected = ExpectedFormat(manifest.fingerprint, manifest.image_size, len(palette), palette.label_dtype)
-    totals = {name: Totals(len(palette)) for name in manifest.splits}
+    palette, num_lines = manifest.palette, len(manifest.lines)
+    expected = ExpectedFormat(
+        manifest.fingerprint, manifest.image_size, num_lines, len(palette), palette.label_dtype
+    )
+    totals = {name: Totals(len(palette), num_lines) for name in manifest.splits}
     keys, digests = [], {}
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
         contents = pool.map(functools.partial(_check_shard, root, expected), *zip(*shards, strict=True))
@@ -124,9 +127,9 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
             keys.append(content.keys)
             digests[shard.name] = content.images_digest
     for name, split in manifest.splits.items():
-        histogram = totals[name].label_histogram.tolist()
-        _check_equal(f"{MANIFEST_NAME}: {name}.label_histogram", split.label_histogram, histogram)
-        _check_equal(f"{MANIFEST_NAME}: {name}.edge_pixels", split.edge_pixels, totals[name].edge_pixels)
+        histogram, edge_pixels = totals[name].label_histogram, totals[name].edge_pixels
+        _check_equal(f"{MANIFEST_NAME}: {name}.label_histogram", split.label_histogram, histogram.tolist())
+        _check_equal(f"{MANIFEST_NAME}: {name}.edge_pixels", split.edge_pixels, edge_pixels.tolist())
     digest = digest_keys(digests[name] for name in sorted(digests))
     _check_equal(f"{MANIFEST_NAME}: images_digest", manifest.images_digest, digest)
     _check_keys(root, keys, [shard for _, shard in shards])
@@ -153,7 +156,7 @@ def _check_shard(root: Path, expected: ExpectedFormat, split: str, shard: ShardI
             _check_equal("size in records", shard.layout.stride * shard.examples, shard.bytes)
         histogram = content.label_histogram.tolist()
         _check_equal("label_histogram in the receipt", receipt.label_histogram, histogram)
-        _check_equal("edge_pixels in the receipt", receipt.edge_pixels, content.edge_pixels)
+        _check_equal("edge_pixels in the receipt", receipt.edge_pixels, content.edge_pixels.tolist())
     except (SchemaError, OSError, EOFError, zlib.error) as e:
         raise SchemaError(f"{shard.name}: {e}") from None
     return content
@@ -183,10 +186,10 @@ def _read_shard(path: Path, shard: ShardInfo) -> Iterator[bytes]:
 def _check_records(
     path: Path, expected: ExpectedFormat, shard: ShardInfo, images_digest: str
 ) -> ShardContent:
-    num_colors = expected.num_colors
+    num_colors, num_lines = expected.num_colors, expected.num_lines
     pixels = expected.image_size**2
-    histogram = np.zeros(num_colors, np.int64)
-    edge_pixels = number = 0
+    histogram, edge_pixels = np.zeros(num_colors, np.int64), np.zeros(num_lines, np.int64)
+    number = 0
     keys = array("Q")  # grows with the records: the number in the manifest may be wrong and huge
     for number, record in enumerate(_read_shard(path, shard), 1):
         context = f"record {number - 1}"
@@ -196,7 +199,7 @@ def _check_records(
             raise SchemaError(
                 f"{context}: expected {shard.examples} records as in {MANIFEST_NAME}, found more"
             )
-        _check_equal(f"{context}: bytes of edges", pixels // 8, len(edges))
+        _check_equal(f"{context}: bytes of edges", num_lines * pixels // 8, len(edges))
         _check_equal(f"{context}: bytes of labels", pixels * expected.label_dtype.itemsize, len(labels))
         values = np.frombuffer(labels, expected.label_dtype)
         counts = label_histogram(values, 256**values.itemsize)
@@ -204,7 +207,9 @@ def _check_records(
             label = num_colors + int(np.flatnonzero(counts[num_colors:])[0])
             raise SchemaError(f"{context}: label {label}, but the palette has {num_colors} colours")
         histogram += counts[:num_colors]
-        edge_pixels += int.from_bytes(edges, "big").bit_count()
+        for line in range(num_lines):
+            line_map = edges[line * pixels // 8 : (line + 1) * pixels // 8]
+            edge_pixels[line] += int.from_bytes(line_map, "big").bit_count()
         keys.append(_digest(key))
     _check_equal("records", shard.examples, number)
     return ShardContent(histogram, edge_pixels, np.array(keys, np.uint64), images_digest)

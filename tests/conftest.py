@@ -62,12 +62,18 @@ def write_dataset(
     shards: int = 3,
     num_values: int = 2,
     compression: schema.Compression = "none",
+    lines: tuple[str, ...] = ("canny",),
 ) -> Path:
-    """Writes a complete dataset directory and returns it. The same arguments give the same bytes."""
-    palette = schema.Palette.grid(num_values)
+    """Writes a complete dataset directory and returns it. The same arguments give the same bytes.
+
+    Of several line styles, number i shows the drawing moved down by i pixels.
+    """
+    palette, num_lines = schema.Palette.grid(num_values), len(lines)
     splits = {
-        "train": _write_split(root, "train", range(train), shards, size, palette, compression),
-        "val": _write_split(root, "val", range(10_000, 10_000 + val), 1, size, palette, compression),
+        "train": _write_split(root, "train", range(train), shards, size, palette, num_lines, compression),
+        "val": _write_split(
+            root, "val", range(10_000, 10_000 + val), 1, size, palette, num_lines, compression
+        ),
     }
     manifest = schema.Manifest(
         schema_version=schema.SCHEMA_VERSION,
@@ -76,6 +82,7 @@ def write_dataset(
         images_digest="0" * 16,
         image_size=size,
         label_dtype="uint8" if len(palette) <= 256 else "uint16",
+        lines=list(lines),
         compression=compression,
         palette=palette,
         recipe={},
@@ -96,18 +103,20 @@ def _write_split(
     shards: int,
     size: int,
     palette: schema.Palette,
+    num_lines: int,
     compression: schema.Compression,
 ) -> schema.Split:
     (root / split).mkdir(parents=True)
-    histogram, edge_pixels, infos = np.zeros(len(palette), int), 0, []
+    histogram, edge_pixels, infos = np.zeros(len(palette), int), np.zeros(num_lines, int), []
     for index in range(shards):
         frames, key = [], b""
         for seed in seeds[index::shards]:
             edges, labels = draw_example(seed, size, palette)
             histogram += np.bincount(labels.ravel(), minlength=len(palette))
-            edge_pixels += int(edges.sum())
+            maps = np.stack([np.roll(edges, line, axis=0) for line in range(num_lines)])
+            edge_pixels += maps.sum(axis=(1, 2), dtype=int)
             key = f"scene/{seed:06d}.png".encode()
-            record = schema.encode_example(key, schema.pack_edges(edges), labels.tobytes())
+            record = schema.encode_example(key, schema.pack_edges(maps), labels.tobytes())
             frames.append(schema.frame_record(record))
         content = b"".join(frames)
         if compression == "gzip":
@@ -115,20 +124,20 @@ def _write_split(
         name = schema.shard_name(split, index, shards, compression)
         (root / name).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        sizes = (len(key), size**2 // 8, size**2 * palette.label_dtype.itemsize)
+        sizes = (len(key), num_lines * size**2 // 8, size**2 * palette.label_dtype.itemsize)
         layout = schema.RecordLayout.from_sizes(*sizes) if compression == "none" else None
         infos.append(schema.ShardInfo(name, len(frames), len(content), digest, layout))
-    return schema.Split(len(seeds), histogram.tolist(), edge_pixels, infos)
+    return schema.Split(len(seeds), histogram.tolist(), edge_pixels.tolist(), infos)
 
 
 def make_manifest(size: int) -> schema.Manifest:
     """Returns a manifest of one example with `size` px and a palette of five greys."""
     palette = schema.Palette("greys", tuple((value, value, value) for value in range(0, 250, 50)))
-    split = schema.Split(1, [size * size - 4, 1, 1, 1, 1], 0, [schema.ShardInfo("train", 1, 0, "", None)])
+    split = schema.Split(1, [size * size - 4, 1, 1, 1, 1], [0], [schema.ShardInfo("train", 1, 0, "", None)])
     return schema.Manifest(
-        schema_version=1, tool="tests", fingerprint="", images_digest="", image_size=size,
-        label_dtype="uint8", compression="none", palette=palette, recipe={}, seed=0, val_fraction=0.0,
-        sources=[], splits={"train": split}, rejects={},
+        schema_version=schema.SCHEMA_VERSION, tool="tests", fingerprint="", images_digest="",
+        image_size=size, label_dtype="uint8", lines=["canny"], compression="none", palette=palette,
+        recipe={}, seed=0, val_fraction=0.0, sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
 
 

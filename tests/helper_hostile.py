@@ -370,8 +370,8 @@ def plain_receipt() -> dict:
     """Returns the receipt of a shard with one record."""
     shard = plain_manifest()["splits"]["train"]["shards"][0]
     return {
-        "schema_version": 1, "split": "train", "shard": shard, "fingerprint": "", "images_digest": "",
-        "label_histogram": [64, 0], "edge_pixels": 0, "rejects": [],
+        "schema_version": schema.SCHEMA_VERSION, "split": "train", "shard": shard, "fingerprint": "",
+        "images_digest": "", "label_histogram": [64, 0], "edge_pixels": [0], "rejects": [],
     }  # fmt: skip
 
 

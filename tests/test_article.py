@@ -36,7 +36,8 @@ def article_maps(data):
 
 def differing_fractions(data):
     """Returns the fractions of edges and of labels that differ from the article's."""
-    pairs = zip(transform(data, ARTICLE), article_maps(data), strict=True)
+    (edges,), labels = transform(data, ARTICLE)
+    pairs = zip((edges, labels), article_maps(data), strict=True)
     return [float(np.mean(actual != expected)) for actual, expected in pairs]
 
 

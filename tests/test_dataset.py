@@ -113,7 +113,7 @@ def test_not_a_directory() -> None:
 
 
 def _other_version(manifest: bytes) -> bytes:
-    return manifest.replace(b'"schema_version": 1', b'"schema_version": 99')
+    return manifest.replace(b'"schema_version": 2', b'"schema_version": 99')
 
 
 @pytest.mark.parametrize(

@@ -481,7 +481,8 @@ DAMAGE = [
     (RECEIPT, edit("shard", "bytes", to=1), SHARD, REPAIRED, None),
     (RECEIPT, edit("label_histogram", 0, to=1), RECEIPT, REPAIRED, None),
     (RECEIPT, edit("shard", "sha256", to="0" * 64), SHARD, UNNOTICED, None),
-    (RECEIPT, edit("edge_pixels", to=1), SHARD, UNNOTICED, None),
+    (RECEIPT, edit("edge_pixels", to=[1]), SHARD, UNNOTICED, None),
+    (RECEIPT, edit("edge_pixels", to=[1, 1]), SHARD, REPAIRED, None),
     (RECEIPT, edit("fingerprint", to="0" * 16), SHARD, REFUSED, None),
     (RECEIPT, edit("images_digest", to="0" * 16), "images_digest", REFUSED, None),
     ("manifest.json", truncate, "manifest.json", REPAIRED, "manifest.json"),
@@ -490,7 +491,9 @@ DAMAGE = [
     ("manifest.json", edit("splits", "train", "examples", to=1), "manifest.json", REPAIRED, "manifest.json"),
     ("manifest.json", edit("splits", "train", "label_histogram", 0, to=1), "manifest.json", REPAIRED,
      "manifest.json"),
-    ("manifest.json", edit("splits", "train", "edge_pixels", to=1), "manifest.json", REPAIRED, None),
+    ("manifest.json", edit("splits", "train", "edge_pixels", to=[1]), "manifest.json", REPAIRED, None),
+    ("manifest.json", edit("lines", to=["canny", "xdog"]), "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("lines", to=[]), "manifest.json", REPAIRED, "manifest.json"),
     ("manifest.json", edit("splits", "train", "shards", 0, "bytes", to=1), SHARD, REPAIRED, SHARD),
     ("manifest.json", edit("splits", "train", "shards", 0, "sha256", to="0" * 64), SHARD, REPAIRED, None),
     ("manifest.json", edit("fingerprint", to="0" * 16), "manifest.json", REPAIRED, None),
@@ -498,7 +501,8 @@ DAMAGE = [
     ("manifest.json", edit("palette", "colors", 0, 0, to=1), "manifest.json", REPAIRED, None),
     ("manifest.json", edit("palette", "colors", 0, 0, to=256), "manifest.json", REPAIRED, "manifest.json"),
     ("manifest.json", edit("image_size", to=72), "manifest.json", REPAIRED, "manifest.json"),
-    ("manifest.json", edit("schema_version", to=2), "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("schema_version", to=1), "manifest.json", REPAIRED, "manifest.json"),
+    ("manifest.json", edit("schema_version", to=3), "manifest.json", REPAIRED, "manifest.json"),
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def test_every_setting_changes_the_fingerprint():
         "decode": "full",
         "resize": "bilinear",
         "stretch": "truncate",
+        "lines": ("xdog",),
     }
     other |= {"max_pixels": 1 << 20, "bilateral_diameter": 5, "bilateral_sigma_color": 1.0}
     other |= {"bilateral_sigma_space": 1.0, "canny_spread": 0.5, "version": 99}
@@ -34,9 +35,18 @@ def test_every_setting_changes_the_fingerprint():
     assert len(prints | {DEFAULT.fingerprint}) == len(other) + 1
 
 
-@pytest.mark.parametrize(("recipe", "known"), [(DEFAULT, "5ca0c9b5b5fdb741"), (ARTICLE, "f1a48ad9594096f7")])
-def test_fingerprints_of_version_1_are_known(recipe, known):
-    assert recipe.version_1_fingerprint == known
+@pytest.mark.parametrize(
+    ("recipe", "version", "known"),
+    [
+        (DEFAULT, 1, "5ca0c9b5b5fdb741"),
+        (ARTICLE, 1, "f1a48ad9594096f7"),
+        (DEFAULT, 2, "be865414c0cf7e93"),
+        (ARTICLE, 2, "cef26f4bbac92ccc"),
+    ],
+)
+def test_fingerprints_of_earlier_versions_are_known(recipe, version, known):
+    recipe = dataclasses.replace(recipe, palette=Palette.grid(3))
+    assert recipe.earlier_fingerprint(version) == known
     assert recipe.fingerprint != known
 
 
@@ -58,60 +68,73 @@ def test_a_palette_that_is_still_to_be_learnt_has_no_fingerprint():
     assert learnt.fingerprint == Recipe(palette=Palette.grid(2)).fingerprint
 
 
-# -------------------------------------------------------------------------------- datasets of version 1
+# ----------------------------------------------------------------------------- datasets of earlier versions
 
 
-def rewrite(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def rewrite(path, version, **changes):
+    """Changes fields of a receipt or manifest, and converts it to the schema of the recipe's version."""
+    fields = json.loads(path.read_text()) | changes
+    if version < 3:  # schema 1
+        fields["schema_version"] = 1
+        fields.pop("lines", None)
+        for part in (fields, *fields.get("splits", {}).values()):
+            if "edge_pixels" in part:
+                (part["edge_pixels"],) = part["edge_pixels"]
+    path.write_text(json.dumps(fields))
 
 
-@pytest.fixture
-def old(tmp_path):
-    """A dataset of version 1, whose recipe has no `stretch`."""
+@pytest.fixture(params=[1, 2])
+def old(request, tmp_path):
+    """A dataset of an earlier version, whose recipe has fewer settings. Both were written with schema 1."""
+    version = request.param
     recipe, output = Recipe(image_size=32), str(tmp_path / "old")
     images = helper_photos.make_image_folder(tmp_path / "images", 24)
     shards = make_plan(sources.images([str(images)], output), SHARDING, output)
     for shard in shards:
         write_shard(shard, recipe, "none", output)
     receipts.write_manifest(output, receipts.load(output), recipe, SHARDING, ["images"])
-    settings = recipe.as_dict() | {"version": 1}
-    del settings["stretch"]
+    settings = recipe.as_dict() | {"version": version}
+    del settings["lines"]
+    if version == 1:
+        del settings["stretch"]
+    fingerprint = recipe.earlier_fingerprint(version)
     for path in Path(output, "receipts").iterdir():
-        rewrite(path, fingerprint=recipe.version_1_fingerprint)
-    rewrite(Path(output, "manifest.json"), fingerprint=recipe.version_1_fingerprint, recipe=settings)
-    return Path(output), shards, recipe
+        rewrite(path, version, fingerprint=fingerprint)
+    rewrite(Path(output, "manifest.json"), version, fingerprint=fingerprint, recipe=settings)
+    return Path(output), shards, recipe, version
 
 
-def test_a_dataset_of_version_1_can_be_verified(old, monkeypatch, capsys):
+def test_a_dataset_of_an_earlier_version_can_be_verified(old, monkeypatch, capsys):
     import verify_shards
 
     monkeypatch.setattr(sys, "argv", ["verify_shards", str(old[0]), "--workers", "1"])
     assert verify_shards.main() == 0, capsys.readouterr().err
 
 
-def test_a_dataset_of_version_1_can_be_trained_on(old):
+def test_a_dataset_of_an_earlier_version_can_be_trained_on(old):
     from training.data.dataset import ShardedDataset
 
     manifest = ShardedDataset.open(str(old[0])).manifest
-    assert manifest.recipe["version"] == 1
-    assert "stretch" not in manifest.recipe
+    assert manifest.recipe["version"] == old[3]
+    assert "lines" not in manifest.recipe
+    assert manifest.lines == ["canny"]
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_shards_of_version_1_are_not_mixed_with_others(old, complete):
-    output, shards, recipe = old
+def test_shards_of_an_earlier_version_are_not_mixed_with_others(old, complete):
+    output, shards, recipe, version = old
     if not complete:
         (output / "manifest.json").unlink()
     with pytest.raises(
-        receipts.OutputError, match=rf"\(version 1 \(now {VERSION}\)\): give another --output"
+        receipts.OutputError, match=rf"\(version {version} \(now {VERSION}\)\): give another --output"
     ):
         receipts.check_output(str(output), receipts.load(str(output)), shards, recipe)
 
 
-def test_the_error_names_other_differences_to_a_dataset_of_version_1(old):
-    output, shards, recipe = old
+def test_the_error_names_other_differences_to_a_dataset_of_an_earlier_version(old):
+    output, shards, recipe, version = old
     other = dataclasses.replace(recipe, fit="crop", image_size=64)
     with pytest.raises(
-        receipts.OutputError, match=r"image_size 32 \(now 64\), .*fit squash \(now crop\).*version 1"
+        receipts.OutputError, match=rf"image_size 32 \(now 64\), .*fit squash \(now crop\).*version {version}"
     ):
         receipts.check_output(str(output), receipts.load(str(output)), shards, other)

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,9 +17,9 @@ from tfrecords_schema import Manifest, Palette, RecordLayout, SchemaError, Shard
 BYTES = st.binary(min_size=1, max_size=300)
 
 
-def record(seed=0, size=16, key="n01/a.JPEG"):
+def record(seed=0, size=16, key="n01/a.JPEG", num_lines=1):
     rng = np.random.default_rng(seed)
-    edges = rng.integers(0, 2, (size, size), dtype=np.uint8)
+    edges = rng.integers(0, 2, (num_lines, size, size), dtype=np.uint8)
     labels = rng.integers(0, 27, (size, size), dtype=np.uint8)
     return key.encode() + b"\0\0", edges, labels
 
@@ -33,34 +33,50 @@ def manifest():
     shard = ShardInfo(
         "train/train-00000-of-00001.tfrecord", 2, 100, "ab", RecordLayout.from_sizes(12, 32, 256)
     )
-    train = Split(2, [512] + [0] * 26, 40, [shard])
+    train = Split(2, [512] + [0] * 26, [40], [shard])
     return Manifest(
         schema_version=schema.SCHEMA_VERSION, tool="test", fingerprint="f", images_digest="d", image_size=16,
-        label_dtype="uint8", compression="none", palette=Palette.grid(3), recipe={"image_size": 16}, seed=0,
-        val_fraction=0.0, sources=["photos [ 1 ]"], splits={"train": train, "val": Split(0, [0] * 27, 0, [])},
-        rejects={},
+        label_dtype="uint8", lines=["canny"], compression="none", palette=Palette.grid(3),
+        recipe={"image_size": 16}, seed=0, val_fraction=0.0, sources=["photos [ 1 ]"],
+        splits={"train": train, "val": Split(0, [0] * 27, [0], [])}, rejects={},
     )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- edges
 
 
-@given(st.integers(1, 8).flatmap(lambda n: hnp.arrays(np.uint8, (8 * n, 8 * n), elements=st.integers(0, 1))))
+# L and S: the number of line styles and the image size.
+SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6).map(lambda n: 8 * n))
+EDGES = SHAPES.flatmap(
+    lambda shape: hnp.arrays(np.uint8, (shape[0], shape[1], shape[1]), elements=st.integers(0, 1))
+)
+
+
+@given(EDGES)
 def test_unpack_edges_inverts_pack_edges(edges):
     packed = schema.pack_edges(edges)
     assert len(packed) == edges.size // 8
-    np.testing.assert_array_equal(schema.unpack_edges(packed, edges.shape[0]), edges)
+    num_lines, size, _ = edges.shape
+    np.testing.assert_array_equal(schema.unpack_edges(packed, size, num_lines), edges)
+
+
+@given(EDGES)
+def test_packed_maps_stand_one_after_the_other(edges):
+    assert schema.pack_edges(edges) == b"".join(schema.pack_edges(line_map[None]) for line_map in edges)
 
 
 def test_the_first_pixel_is_the_most_significant_bit():
-    edges = np.zeros((8, 8), np.uint8)
-    edges[0, 0] = edges[1, 7] = 1
-    assert schema.pack_edges(edges) == bytes([0x80, 0x01, 0, 0, 0, 0, 0, 0])
+    edges = np.zeros((2, 8, 8), np.uint8)
+    edges[0, 0, 0] = edges[0, 1, 7] = edges[1, 7, 7] = 1
+    assert schema.pack_edges(edges) == bytes([0x80, 0x01, 0, 0, 0, 0, 0, 0]) + bytes([0, 0, 0, 0, 0, 0, 0, 1])
 
 
-def test_unpack_edges_refuses_another_length():
-    with pytest.raises(SchemaError, match="expected 32 bytes for 16 px, got 31"):
-        schema.unpack_edges(b"\0" * 31, 16)
+@pytest.mark.parametrize(("num_bytes", "num_lines"), [(31, 1), (32, 2), (64, 1), (0, 1)])
+def test_unpack_edges_refuses_another_length(num_bytes, num_lines):
+    with pytest.raises(
+        SchemaError, match=f"expected {32 * num_lines} bytes for {num_lines} .* 16 px, got {num_bytes}"
+    ):
+        schema.unpack_edges(b"\0" * num_bytes, 16, num_lines)
 
 
 # -------------------------------------------------------------------------------------------- palette
@@ -119,15 +135,21 @@ def test_decoding_random_bytes_is_a_schema_error(noise):
         schema.decode_example(noise)
 
 
-def test_parse_reads_a_batch():
+@settings(max_examples=30)
+@given(SHAPES, st.integers(1, 3))
+def test_parse_inverts_encode_example(shape, count):
     import tensorflow as tf
 
-    examples = [record(seed, key=f"n01/{seed}.JPEG") for seed in range(3)]
-    serialized = [encoded(seed, key=f"n01/{seed}.JPEG") for seed in range(3)]
-    keys, edges, labels = schema.parse(tf.constant(serialized), 16, "uint8")
-    assert [key.rstrip(b"\0") for key in keys.numpy()] == [f"n01/{i}.JPEG".encode() for i in range(3)]
+    num_lines, size = shape
+    options = [{"size": size, "num_lines": num_lines, "key": f"n01/{i}.JPEG"} for i in range(count)]
+    examples = [record(i, **options[i]) for i in range(count)]
+    serialized = [encoded(i, **options[i]) for i in range(count)]
+    keys, edges, labels = schema.parse(tf.constant(serialized), size, "uint8", num_lines)
+    assert [key.rstrip(b"\0") for key in keys.numpy()] == [f"n01/{i}.JPEG".encode() for i in range(count)]
+    assert edges.shape == (count, num_lines, size**2 // 8)
     np.testing.assert_array_equal(
-        np.unpackbits(edges.numpy(), axis=1).reshape(3, 16, 16), [e for _, e, _ in examples]
+        np.unpackbits(edges.numpy(), axis=2).reshape(count, num_lines, size, size),
+        [e for _, e, _ in examples],
     )
     np.testing.assert_array_equal(labels.numpy(), [la for _, _, la in examples])
 
@@ -137,15 +159,20 @@ def test_parse_reads_sixteen_bit_labels():
 
     labels = np.arange(256, dtype="<u2").reshape(16, 16) * 16
     serialized = schema.encode_example(b"k", b"\0" * 32, labels.tobytes())
-    np.testing.assert_array_equal(schema.parse(tf.constant([serialized]), 16, "uint16")[2][0].numpy(), labels)
+    parsed = schema.parse(tf.constant([serialized]), 16, "uint16", 1)[2]
+    np.testing.assert_array_equal(parsed[0].numpy(), labels)
 
 
-def test_parse_refuses_records_of_another_size():
+@pytest.mark.parametrize(
+    ("size", "num_lines"), [(32, 1), (16, 2), (16, 3)], ids=["size", "fewer maps", "incomplete map"]
+)
+def test_parse_refuses_records_of_another_size(size, num_lines):
     import tensorflow as tf
 
-    serialized = tf.constant([encoded(size=32)])
-    with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
-        schema.parse(serialized, 16, "uint8")
+    serialized = tf.constant([encoded(size=size, num_lines=num_lines)])
+    for expected in {1, 4} - {num_lines if size == 16 else 0}:
+        with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
+            schema.parse(serialized, 16, "uint8", expected)
 
 
 # -------------------------------------------------------------------------------------------- framing
@@ -189,11 +216,12 @@ def test_a_record_with_a_length_of_gigabytes_is_not_read():
         list(schema.read_records(stream))
 
 
-@given(st.integers(3, 300), st.sampled_from([16, 64, 128]), st.sampled_from([1, 2]))
-def test_the_layout_matches_an_encoded_record(key_bytes, size, itemsize):
-    layout = RecordLayout.from_sizes(key_bytes, size**2 // 8, size**2 * itemsize)
+@given(st.integers(3, 300), st.sampled_from([16, 64, 128]), st.sampled_from([1, 2]), st.integers(1, 9))
+def test_the_layout_matches_an_encoded_record(key_bytes, size, itemsize, num_lines):
+    sizes = (key_bytes, num_lines * size**2 // 8, size**2 * itemsize)
+    layout = RecordLayout.from_sizes(*sizes)
     rng = np.random.default_rng(key_bytes)
-    key, edges, labels = rng.bytes(key_bytes), rng.bytes(size**2 // 8), rng.bytes(size**2 * itemsize)
+    key, edges, labels = map(rng.bytes, sizes)
     frame = schema.frame_record(schema.encode_example(key, edges, labels))
     assert len(frame) == layout.stride
     assert frame[layout.key_offset :][: layout.key_bytes] == key
@@ -215,14 +243,21 @@ def test_from_json_inverts_to_json():
     assert Manifest.from_json(original.to_json()) == original
     shard = original.splits["train"].shards[0]
     rejects = [schema.Reject("a/b", "corrupt", 'quotes " and\nlines')]
-    receipt = ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [500, 12], 3, rejects)
+    receipt = ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [500, 12], [3], rejects)
     assert ShardReceipt.from_json(receipt.to_json(), "r") == receipt
 
 
 def test_a_receipt_with_another_shards_histogram_is_refused():
     shard = manifest().splits["train"].shards[0]
     with pytest.raises(SchemaError, match="histogram does not match the pixels of 2 examples"):
-        ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [511], 3, [])
+        ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [511], [3], [])
+
+
+@pytest.mark.parametrize("edge_pixels", [[], [3, 3]])
+def test_a_receipt_with_other_line_styles_than_its_layout_is_refused(edge_pixels):
+    shard = manifest().splits["train"].shards[0]
+    with pytest.raises(SchemaError, match=f"32 bytes of edges, .* {len(edge_pixels)} line styles"):
+        ShardReceipt(schema.SCHEMA_VERSION, "train", shard, "f", "d", [512], edge_pixels, [])
 
 
 def test_manifest_json_is_readable_and_deterministic():
@@ -235,8 +270,16 @@ def test_manifest_json_is_readable_and_deterministic():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema version 2, but linewash"),
+        ({"schema_version": 3}, "schema version 3, but linewash .* up to 2: install a newer version"),
+        ({"schema_version": 0}, "schema version 0, but linewash .* install the version that wrote it"),
         ({"schema_version": None}, "schema version None"),
+        ({"lines": []}, r"lines: expected names .* got \[\]"),
+        ({"lines": [""]}, r"lines: expected names .* got \[''\]"),
+        ({"lines": ["../canny"]}, "lines: expected names"),
+        ({"lines": ["canny", "canny"]}, "lines: expected distinct"),
+        ({"lines": ["canny", "xdog"]}, "train-00000-of-00001.tfrecord: the layout has 32 bytes of edges"),
+        ({"lines": "canny"}, r"Expected `array`, got `str` - at `\$.lines`"),
+        ({"schema_version": 1}, "schema version 1 has no line styles"),
         ({"image_size": "128"}, r"Expected `int`, got `str` - at `\$.image_size`"),
         ({"image_size": 20}, "multiple of 8"),
         ({"label_dtype": "uint16"}, "expected uint8 labels for 27 colours, got uint16"),
@@ -244,10 +287,18 @@ def test_manifest_json_is_readable_and_deterministic():
         (
             {
                 "splits": {
-                    "train": {"examples": 3, "label_histogram": [0] * 27, "edge_pixels": 0, "shards": []}
+                    "train": {"examples": 3, "label_histogram": [0] * 27, "edge_pixels": [0], "shards": []}
                 }
             },
             "train: expected 3 examples in all shards, got 0",
+        ),
+        (
+            {
+                "splits": {
+                    "val": {"examples": 0, "label_histogram": [0] * 27, "edge_pixels": [0, 0], "shards": []}
+                }
+            },
+            "val: expected edge_pixels of 1 line styles, got 2",
         ),
     ],
 )

@@ -33,7 +33,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, n
     write_storybook(folder, 120, 1, 2)
     metadata = ExportMetadata.load(STARTER)
     recipe = dataclasses.replace(DEFAULT, image_size=metadata.image_size, palette=metadata.palette)
-    return [transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.JPEG"))]
+    examples = (transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.JPEG")))
+    return [(edges, labels) for (edges,), labels in examples]
 
 
 def test_its_accuracy_is_as_measured(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:

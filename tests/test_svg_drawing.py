@@ -90,8 +90,10 @@ def test_a_broad_stroke_in_colour_is_an_area_and_a_narrow_one_a_line() -> None:
     "shape",
     [
         '<g transform="scale(10)"><rect x="4" y="2" width="4" height="6" fill="red"/></g>',
-        '<g transform="matrix(.01 0 0 .01 0 0)"><rect x="4000" y="2000" width="4000" height="6000" fill="red"/></g>',
-        '<svg width="100" height="100" viewBox="0 0 1 1"><rect x=".4" y=".2" width=".4" height=".6" fill="red"/></svg>',
+        '<g transform="matrix(.01 0 0 .01 0 0)">'
+        '<rect x="4000" y="2000" width="4000" height="6000" fill="red"/></g>',
+        '<svg width="100" height="100" viewBox="0 0 1 1">'
+        '<rect x=".4" y=".2" width=".4" height=".6" fill="red"/></svg>',
         '<defs><rect id="a" width="4" height="6" /></defs><g fill="red">'
         '<use xlink:href="#a" x="4" y="2" transform="scale(10)"/></g>',
         '<symbol id="s" viewBox="0 0 4 6" overflow="visible"><rect width="4" height="6" fill="red"/></symbol>'

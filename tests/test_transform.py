@@ -23,7 +23,8 @@ GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))
 )
 def test_maps_have_the_shape_and_range_of_the_recipe(recipe):
     edges, labels = transform(helper_photos.jpeg(helper_photos.make_image(3)), recipe)
-    assert edges.shape == labels.shape == (recipe.image_size, recipe.image_size)
+    assert edges.shape == (1, recipe.image_size, recipe.image_size)
+    assert labels.shape == (recipe.image_size, recipe.image_size)
     assert edges.dtype == np.uint8
     assert set(np.unique(edges)) == {0, 1}
     assert labels.dtype == recipe.palette.label_dtype

@@ -116,7 +116,7 @@ def write_random_dataset(folder: Path, count: int) -> None:
         numbers = range(index * RANDOM_SHARD_EXAMPLES, min(count, (index + 1) * RANDOM_SHARD_EXAMPLES))
         content = bytearray()
         for number in numbers:
-            edges = (generator.random((size, size)) < 0.1).astype(np.uint8)
+            edges = (generator.random((1, size, size)) < 0.1).astype(np.uint8)
             labels = generator.integers(0, len(palette), (size, size), np.uint8)
             histogram += np.bincount(labels.ravel(), minlength=len(palette))
             edge_pixels += int(edges.sum())
@@ -127,10 +127,10 @@ def write_random_dataset(folder: Path, count: int) -> None:
         (folder / name).write_bytes(content)
         layout = schema.RecordLayout.from_sizes(len(key), size**2 // 8, size**2)
         shards.append(schema.ShardInfo(name, len(numbers), len(content), digest, layout))
-    split = schema.Split(count, histogram.tolist(), edge_pixels, shards)
+    split = schema.Split(count, histogram.tolist(), [edge_pixels], shards)
     manifest = schema.Manifest(
         schema_version=schema.SCHEMA_VERSION, tool="bench/input", fingerprint="0" * 16,
-        images_digest="0" * 16, image_size=size, label_dtype="uint8", compression="none",
+        images_digest="0" * 16, image_size=size, label_dtype="uint8", lines=["noise"], compression="none",
         palette=palette, recipe={}, seed=0, val_fraction=0, sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
     (folder / schema.MANIFEST_NAME).write_bytes(manifest.to_json())

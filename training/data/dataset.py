@@ -8,7 +8,7 @@ reported before TensorFlow starts.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,7 +34,8 @@ class Batch(NamedTuple):
     """A batch of packed examples.
 
     Attributes:
-      edges: uint8 [B, S*S/8], one bit per pixel, most significant bit first; see `unpack_edges`.
+      edges: uint8 [B, S*S/8], the map of one line style per example: one bit per pixel, most significant bit
+        first; see `unpack_edges`.
       labels: uint8 or uint16 [B, S, S], indices into the palette.
       ids: int32 [B], hashes of the examples' keys. They seed the augmentation of each example.
     """
@@ -59,11 +60,42 @@ class ShuffleBuffer(NamedTuple):
         if megabytes is None:
             return cls(records, fixed_length_reader.RANGE_RECORDS)
         pixels = manifest.image_size**2
-        record_bytes = pixels // 8 + pixels * np.dtype(manifest.label_dtype).itemsize
+        edges_bytes = len(manifest.lines) * pixels // 8
+        record_bytes = edges_bytes + pixels * np.dtype(manifest.label_dtype).itemsize
         fitting = max(1, megabytes * 1_000_000 // record_bytes)
         range_records = max(1, min(fixed_length_reader.RANGE_RECORDS, fitting // SHARDS_AT_ONCE))
         # Ranges are read whole, so that the last one may exceed the number by all its records but one.
         return cls(min(records, fitting - range_records + 1), range_records)
+
+
+# Takes the packed edges of a batch, uint8 [B, L, S*S/8], and the ids of its examples, int32 [B].
+# Returns the map of one line style per example, uint8 [B, S*S/8].
+ChooseLines = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
+
+
+def draw_lines(edges: tf.Tensor, ids: tf.Tensor, seed: int, epoch: int) -> tf.Tensor:
+    """Draws one of the L line styles for each example, with equal probability.
+
+    The style is a function of (seed, epoch, id), and so does not depend on the batch or on resuming.
+
+    Args:
+      edges: packed edges, uint8 [B, L, S*S/8].
+      ids: int32 [B].
+      seed: the seed of the run.
+      epoch: the number of the epoch.
+
+    Returns:
+      uint8 [B, S*S/8].
+    """
+    import tensorflow as tf
+
+    from training.data.stateless_random import StatelessRandom
+
+    num_lines = edges.shape[1]
+    if num_lines == 1:
+        return tf.squeeze(edges, 1)
+    uniform = StatelessRandom(seed, tf.constant(epoch), ids).uniform_scalar("lines")
+    return tf.gather(edges, tf.cast(uniform * num_lines, tf.int32), batch_dims=1)
 
 
 @dataclass(frozen=True)
@@ -146,7 +178,8 @@ class ShardedDataset:
         """Yields one epoch of shuffled batches of the training split.
 
         The order is a function of (seed, epoch) and of the shuffle buffer. All batches have `batch_size`
-        examples: the remainder, a different one in each epoch, is dropped.
+        examples: the remainder, a different one in each epoch, is dropped. If the dataset has several line
+        styles, one is drawn for each example; see `draw_lines`.
 
         Args:
           batch_size: examples per batch.
@@ -168,19 +201,31 @@ class ShardedDataset:
             return self._read_fixed_length(batch_size, seed, epoch, skip, buffer)
         return read_batches(self._read_compressed(batch_size, seed, epoch, skip, buffer.records), self.root)
 
-    def eval(self, split: str, batch_size: int = 16) -> Iterator[Batch]:
+    def eval(self, split: str, batch_size: int = 16, lines: str | None = None) -> Iterator[Batch]:
         """Yields every example of a split once, in the order of the shards; the last batch may be smaller.
 
         Args:
           split: train or val.
           batch_size: examples per batch.
+          lines: name of the line style, by default the first of the manifest.
 
         Raises:
-          UsageError: the split has no examples.
+          UsageError: the split has no examples, or the dataset does not have the line style.
           WorkError: a record is damaged or differs from the manifest, or the storage failed.
         """
         self._require_examples(split)
-        return read_batches(self._read_in_order(split, batch_size), self.root)
+        line = self._line_index(lines)
+        return read_batches(
+            self._read_in_order(split, batch_size, lambda edges, _: edges[:, line]), self.root
+        )
+
+    def _line_index(self, lines: str | None) -> int:
+        names = self.manifest.lines
+        if lines is not None and lines not in names:
+            raise UsageError(
+                f"data.root={self.root}: there is no line style {lines}, only {', '.join(names)}"
+            )
+        return names.index(lines) if lines else 0
 
     def _require_examples(self, split: str) -> None:
         if not self.examples(split):
@@ -214,7 +259,9 @@ class ShardedDataset:
                 skip=skip,
             ):
                 labels = labels.view(dtype).reshape(batch_size, size, size)
-                yield Batch(*map(_to_tensor, (edges, labels, ids)))
+                maps = edges.reshape(batch_size, len(self.manifest.lines), -1)
+                batch = Batch(*map(_to_tensor, (maps, labels, ids)))
+                yield batch._replace(edges=draw_lines(batch.edges, batch.ids, seed, epoch))
         except schema.SchemaError as e:
             raise _damaged(self.root, e) from e
         except OSError as e:
@@ -235,14 +282,17 @@ class ShardedDataset:
         records = records.shuffle(
             buffer_records, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
         )
-        return self._parse(records.batch(batch_size, drop_remainder=True).skip(skip))
+        return self._parse(
+            records.batch(batch_size, drop_remainder=True).skip(skip),
+            lambda edges, ids: draw_lines(edges, ids, seed, epoch),
+        )
 
-    def _read_in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
+    def _read_in_order(self, split: str, batch_size: int, choose_lines: ChooseLines) -> tf.data.Dataset:
         import tensorflow as tf
 
         paths = [self._path(shard) for shard in self._shards(split)]
         records = tf.data.Dataset.from_tensor_slices(paths).flat_map(self._read_shard)
-        return self._parse(records.batch(batch_size))
+        return self._parse(records.batch(batch_size), choose_lines)
 
     def _read_shard(self, path: tf.Tensor) -> tf.data.Dataset:
         import tensorflow as tf
@@ -250,15 +300,17 @@ class ShardedDataset:
         compression = "GZIP" if self.manifest.compression == "gzip" else ""
         return tf.data.TFRecordDataset(path, compression_type=compression)
 
-    def _parse(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+    def _parse(self, batches: tf.data.Dataset, choose_lines: ChooseLines) -> tf.data.Dataset:
         import tensorflow as tf
 
         def parse(serialized: tf.Tensor) -> Batch:
+            manifest = self.manifest
             keys, edges, labels = schema.parse(
-                serialized, self.manifest.image_size, self.manifest.label_dtype
+                serialized, manifest.image_size, manifest.label_dtype, len(manifest.lines)
             )
             # The padding of a key depends on its shard, and an id must not.
-            return Batch(edges, labels, _hash_keys(tf.strings.regex_replace(keys, r"\x00+$", "")))
+            ids = _hash_keys(tf.strings.regex_replace(keys, r"\x00+$", ""))
+            return Batch(choose_lines(edges, ids), labels, ids)
 
         parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return parsed.prefetch(tf.data.AUTOTUNE)

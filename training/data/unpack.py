@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def unpack_edges(packed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Inverse of `tfrecords_schema.pack_edges`, for a batch.
+    """Inverse of `tfrecords_schema.pack_edges`, for a batch of one line style per example.
 
     Args:
       packed: uint8 [B, S*S/8], one bit per pixel, most significant bit first.

@@ -43,7 +43,7 @@ class SampleGrid:
         """Reads the first examples of a split. They are a random sample, since shards are in hash order."""
         packed, labels, _ = next(dataset.eval(split, max_examples))
         size = dataset.manifest.image_size
-        edges = np.stack([unpack_edges(row.tobytes(), size) for row in packed.numpy()])
+        edges = unpack_edges(packed.numpy().tobytes(), size, len(packed))
         return cls(edges, labels.numpy(), dataset.manifest.palette, stride)
 
     def draw(self, net: keras.Model) -> np.ndarray:

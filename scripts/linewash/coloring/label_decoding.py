@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 from scipy.sparse import coo_array, csr_array
 
 from linewash.coloring import flooding
@@ -55,10 +57,11 @@ class ColorProbabilities:
     @classmethod
     def from_logits(cls, logits: np.ndarray) -> ColorProbabilities:
         """Applies softmax to logits [h, w, K]. A colour whose logits are all -inf is no candidate."""
-        powers = np.exp(logits - logits.max(-1, keepdims=True))
-        probabilities = powers / powers.sum(-1, keepdims=True)
-        colors = np.flatnonzero((logits > -np.inf).any((0, 1)))
-        probabilities = probabilities[..., colors]
+        probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+        probabilities /= probabilities.sum(-1, keepdims=True)
+        colors = np.flatnonzero(logits.max((0, 1)) > -np.inf)
+        if len(colors) < logits.shape[-1]:
+            probabilities = probabilities[..., colors]
         if len(colors) > MAX_COLORS:
             likeliest = np.sort(np.argsort(-probabilities.mean((0, 1)), kind="stable")[:MAX_COLORS])
             colors, probabilities = colors[likeliest], probabilities[..., likeliest] + 1e-9
@@ -230,15 +233,17 @@ def decode_by_vote(
         regions = Areas.find(lines, lines).regions
     probabilities = _mean_probabilities(smoothed, regions, weights)
     choices = probabilities.argmax(1)
-    by_pixel = smoothed.argmax(height, width)
     sizes = np.bincount(regions.ravel())
-    agreement = np.bincount(regions.ravel(), (by_pixel == choices[regions]).ravel()) / sizes
     max_sizes = np.full(len(sizes), MAX_ENCLOSED_REGION * regions.size)
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     max_sizes[border] = MAX_OPEN_REGION * regions.size
-    is_split = (agreement < MIN_AGREEMENT) & (sizes > max_sizes)
+    is_split = sizes > max_sizes
     if whole is not None:
         is_split[whole] = False
+    if is_split.any():  # the colours of the pixels are expensive, and most drawings do not need them
+        by_pixel = smoothed.argmax(height, width)
+        agreement = np.bincount(regions.ravel(), (by_pixel == choices[regions]).ravel()) / sizes
+        is_split &= agreement < MIN_AGREEMENT
     if not is_split.any():
         return Segmentation(regions, choices, probabilities, scores.colors)
     for region in np.flatnonzero(is_split):
@@ -436,14 +441,16 @@ def _remove_spills(regions: np.ndarray, hints: np.ndarray) -> np.ndarray:
     """Removes the parts of strokes that only slightly overlap a region, for example across a line."""
     strokes = hints.copy()
     sizes = np.bincount(regions.ravel())
-    for label in np.unique(hints[hints > 0]):
-        count, parts = cv2.connectedComponents((hints == label).astype(np.uint8), connectivity=8)
+    for label, box in enumerate(find_objects(hints), 1):
+        if box is None:
+            continue
+        count, parts = cv2.connectedComponents((hints[box] == label).astype(np.uint8), connectivity=8)
         for part in range(1, count):
             stroke = parts == part
-            overlap = np.bincount(regions[stroke], minlength=len(sizes))
+            overlap = np.bincount(regions[box][stroke], minlength=len(sizes))
             is_small_part = overlap < MIN_STROKE_ON_REGION * stroke.sum()
             is_spill = is_small_part & (overlap < MIN_REGION_UNDER_STROKE * sizes)
-            strokes[stroke & is_spill[regions]] = 0
+            strokes[box][stroke & is_spill[regions[box]]] = 0
     return strokes
 
 
@@ -473,10 +480,14 @@ def _filter_columns(values: np.ndarray, blocked: np.ndarray, feedback: float) ->
     """Filters down and up the first axis; blocked pixels neither pass nor receive anything."""
     values = np.ascontiguousarray(values)
     weights = np.where(blocked[1:] | blocked[:-1], 0.0, feedback).astype(np.float32)[..., None]
-    for row in range(1, len(values)):
-        values[row] += weights[row - 1] * (values[row - 1] - values[row])
-    for row in range(len(values) - 2, -1, -1):
-        values[row] += weights[row] * (values[row + 1] - values[row])
+    weights = np.repeat(weights, values.shape[2], axis=2)  # one shape for all: numpy is slow to broadcast
+    difference = np.empty_like(values[0])
+    down = zip(values[:-1], values[1:], weights, strict=True)
+    up = zip(values[:0:-1], values[-2::-1], weights[::-1], strict=True)
+    for neighbour, row, weight in chain(down, up):
+        np.subtract(neighbour, row, out=difference)
+        np.multiply(difference, weight, out=difference)
+        np.add(row, difference, out=row)
     return values
 
 
@@ -496,12 +507,18 @@ def _mean_probabilities(scores: ColorProbabilities, regions: np.ndarray, weights
     """Returns the weighted mean probability of each colour in each region: float64 [R, C].
 
     Each pixel has the probabilities of the cell of `scores` in which it lies. So the weights can be added up
-    by region and cell first, which is much faster than enlarging the probabilities of each colour.
+    by region and cell first, which is much faster than enlarging the probabilities of each colour. They are
+    added up along the rows even before that, because sorting all pixels by region and cell takes time.
     """
     (height, width), (rows, columns) = regions.shape, scores.probabilities.shape[:2]
-    cells = np.add.outer(np.arange(height) * rows // height * columns, np.arange(width) * columns // width)
+    cell_columns = np.arange(width) * columns // width
+    is_start = np.ones(regions.shape, bool)
+    is_start[:, 1:] = (regions[:, 1:] != regions[:, :-1]) | (cell_columns[1:] != cell_columns[:-1])
+    starts = np.flatnonzero(is_start)
+    cells = starts // width * rows // height * columns + cell_columns[starts % width]
+    sums_of_runs = np.add.reduceat(weights.ravel(), starts)
     shape = int(regions.max()) + 1, rows * columns
-    by_cell = csr_array(coo_array((weights.ravel(), (regions.ravel(), cells.ravel())), shape))
+    by_cell = csr_array(coo_array((sums_of_runs, (regions.ravel()[starts], cells)), shape))
     sums = by_cell @ scores.probabilities.reshape(rows * columns, -1).astype(np.float64)
     return sums / np.maximum(by_cell.sum(1), 1e-12)[:, None]
 
