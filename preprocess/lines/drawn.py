@@ -118,26 +118,43 @@ def _detect_strokes(grey: np.ndarray, height: int, width: int) -> np.ndarray:
 def centre_lines(strokes: np.ndarray) -> np.ndarray:
     """Returns one line per stroke and the outlines of filled areas; both masks are uint8 [H, W] in {0, 1}."""
     distance = cv2.distanceTransform(strokes, cv2.DIST_L2, 5)
-    thinned = thin(strokes)
+    outlines = strokes & ~_inside_of_filled(strokes, distance)
+    thinned = thin(outlines)
     pen_radius = max(1.0, float(np.median(distance[thinned == 1])))
+    return thin(prune(thinned, max(2, round(1.5 * pen_radius))))
+
+
+def _inside_of_filled(strokes: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Returns the filled areas without their rims, so that the outlines are left.
+
+    Args:
+      strokes: uint8 [H, W] in {0, 1}.
+      distance: float32 [H, W], distance in pixels to the nearest pixel without ink.
+
+    Returns:
+      uint8 [H, W] in {0, 1}.
+    """
+    # The distance is largest in the middle of a stroke. Thinning would take longer.
+    is_middle = (strokes == 1) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
+    pen_radius = max(1.0, float(np.median(distance[is_middle])))
     filled_radius = max(FILLED_WIDTH * pen_radius, MIN_FILLED_RADIUS * reference_side(strokes.shape))
     cores = (distance > filled_radius).astype(np.uint8)
-    if cores.any():
-        # The filled area is what a disc of that size reaches within the ink (an opening). Its rim is kept as
-        # broad as the pen, so that it is thinned like any stroke.
-        reach = cv2.distanceTransform(1 - cores, cv2.DIST_L2, 5)
-        filled = ((reach <= filled_radius) & (strokes == 1)).astype(np.uint8)
-        inside = cv2.distanceTransform(filled, cv2.DIST_L2, 5) > min(2 * pen_radius, 0.8 * filled_radius)
-        thinned = thin(strokes & ~inside.astype(np.uint8))
-    return thin(prune(thinned, max(2, round(1.5 * pen_radius))))
+    if not cores.any():
+        return cores
+    # The filled area is what a disc of that size reaches within the ink (an opening). Its rim is kept as
+    # broad as the pen, so that it is thinned like any stroke.
+    reach = cv2.distanceTransform(1 - cores, cv2.DIST_L2, 5)
+    filled = ((reach <= filled_radius) & (strokes == 1)).astype(np.uint8)
+    inside = cv2.distanceTransform(filled, cv2.DIST_L2, 5) > min(2 * pen_radius, 0.8 * filled_radius)
+    return inside.astype(np.uint8)
 
 
 def resize_lines(lines: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes thin lines, uint8 [H, W] in {0, 1}, so that they are thin and unbroken at the new size."""
-    rows, columns = np.nonzero(lines)
     if lines.shape[0] < height:  # interpolated first: enlarged pixel by pixel, lines would break into dots
         large = cv2.resize(lines, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
         return thin((large > 0).astype(np.uint8))
+    rows, columns = np.divmod(np.flatnonzero(lines.view(bool)), lines.shape[1])
     small = np.zeros((height, width), np.uint8)
     small[rows * height // lines.shape[0], columns * width // lines.shape[1]] = 1
     return thin(small)

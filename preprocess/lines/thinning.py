@@ -83,9 +83,14 @@ def _removable(words: np.ndarray, indices: np.ndarray, stride: int, is_second: b
     Returns:
       uint64 [M].
     """
-    north_west, north, north_east = _row(words, indices - stride)
-    west, pixels, east = _row(words, indices)
-    south_west, south, south_east = _row(words, indices + stride)
+    west_of = np.left_shift(words, 1)
+    west_of[1:] |= words[:-1] >> (_WORD - 1)
+    east_of = np.right_shift(words, 1)
+    east_of[:-1] |= words[1:] << (_WORD - 1)
+    rows = (indices - stride, indices, indices + stride)
+    north, pixels, south = (words[row] for row in rows)
+    north_west, west, south_west = (west_of[row] for row in rows)
+    north_east, east, south_east = (east_of[row] for row in rows)
     if is_second:
         protected = (north | north_east | ~south_east) & east
     else:
@@ -97,14 +102,6 @@ def _removable(words: np.ndarray, indices: np.ndarray, stride: int, is_second: b
     second_at_least_two, second_all = _at_least_two_and_all(*second)
     is_border = first_at_least_two & second_at_least_two & ~(first_all & second_all)
     return pixels & is_border & ~protected & _exactly_one(*crossings)
-
-
-def _row(words: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the western neighbours of the pixels in some words, the pixels, and the eastern neighbours."""
-    pixels = words[indices]
-    west = (pixels << 1) | (words[indices - 1] >> (_WORD - 1))
-    east = (pixels >> 1) | (words[indices + 1] << (_WORD - 1))
-    return west, pixels, east
 
 
 def _exactly_one(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:

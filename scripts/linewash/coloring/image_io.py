@@ -123,16 +123,22 @@ def _decode(data: bytes, max_pixels: int) -> np.ndarray:
         data = render_svg(data, max_pixels)
     image = _to_upright(_open(data, max_pixels))
     if not _has_alpha(image):
-        return np.array(_to_eight_bits(image).convert("RGB"))
-    return np.array(image if image.mode == "RGBA" else image.convert("RGBA"))
+        return np.array(_with_mode(_to_eight_bits(image), "RGB"))
+    return np.array(_with_mode(image, "RGBA"))
 
 
 def _to_upright(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
     except Exception as e:  # as in `_open`
         raise WorkError(f"the image is damaged ({e}): save it again") from None
+
+
+def _with_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Converts an image; one that has the mode already is not copied."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _has_alpha(image: Image.Image) -> bool:
