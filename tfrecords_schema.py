@@ -53,6 +53,10 @@ class SchemaError(ValueError):
     """A dataset file does not follow the format. The message names the fault and, where possible, the fix."""
 
 
+class NewerSchemaError(SchemaError):
+    """A dataset file was written by a newer version of linewash."""
+
+
 def user_path(text: str) -> str:
     """Expands a leading `~` or `~NAME` in a path from the command line.
 
@@ -103,6 +107,25 @@ def unpack_edges(packed: bytes, image_size: int, num_lines: int) -> np.ndarray:
 
 # -------------------------------------------------------------------------------------------- palette
 
+# The built-in palette by name, in the order of its labels: four rows of eight, as the page shows them. The
+# first row has orange and five skin tones, which are light and dark oranges. The other rows have seven hues
+# in a light, a vivid and a dark colour. The first column goes from white to black. Hues are 45 degrees of
+# OKLab apart, moved by up to 10 to what their names make one expect.
+#
+# The vivid colours were chosen by eye. `python scripts/design_palette.py --images IMAGES`, with 297
+# photographs of ImageNet, searched the lightness and chroma of the others for the smallest mean CIEDE2000.
+# A light blue had to stay light and blue, and all distances in OKLab at least 0.055. It prints this table.
+LINEWASH_COLORS = {
+    "white": "#ffffff", "light grey": "#b2b2b2", "orange": "#f6922e", "cream": "#ead5bd",
+    "beige": "#cdae8f", "tan": "#a5825f", "brown": "#7e5229", "dark brown": "#4a2c17",
+    "grey": "#868686", "salmon": "#ec9589", "khaki": "#bbb471", "light green": "#99bb9d",
+    "light cyan": "#b1e1e7", "light blue": "#8cacd4", "lilac": "#dad1f4", "light pink": "#ffc5ed",
+    "dark grey": "#343434", "red": "#e2352e", "yellow": "#efdf46", "green": "#37a953",
+    "cyan": "#1fbdcb", "blue": "#1e76d8", "violet": "#7637c8", "pink": "#df60ae",
+    "black": "#000000", "dark red": "#8d453d", "olive": "#625f41", "dark green": "#1e3c23",
+    "teal": "#3e656a", "dark blue": "#1e3654", "grey violet": "#605873", "plum": "#472739",
+}  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
@@ -136,6 +159,12 @@ class Palette:
             raise SchemaError(f"a grid palette has 2 to 16 values per channel, got {num_values}")
         values = [round(i * 255 / num_values) for i in range(num_values)]
         return cls(f"grid:{num_values}", tuple((r, g, b) for r in values for g in values for b in values))
+
+    @classmethod
+    def linewash(cls) -> Palette:
+        """Returns the built-in palette, `LINEWASH_COLORS`."""
+        channels = (bytes.fromhex(color.removeprefix("#")) for color in LINEWASH_COLORS.values())
+        return cls("linewash", tuple((r, g, b) for r, g, b in channels))
 
     def __len__(self) -> int:
         return len(self.colors)
@@ -680,14 +709,18 @@ def _from_json(cls: type[T], data: bytes, path: str) -> T:
         if version == 1:
             return msgspec.convert(_from_schema_1(fields), type=cls)
         if version != SCHEMA_VERSION:
-            is_newer = isinstance(version, int) and version > SCHEMA_VERSION
-            needed = "a newer version" if is_newer else "the version that wrote it"
+            known = (
+                f"schema version {version}, but linewash {__version__} reads versions up to {SCHEMA_VERSION}"
+            )
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                raise NewerSchemaError(f"{known}: install a newer version of linewash")
             raise SchemaError(
-                f"schema version {version}, but linewash {__version__} reads versions up to "
-                f"{SCHEMA_VERSION}: install {needed}, or preprocess the images again with "
+                f"{known}: install the version that wrote it, or preprocess the images again with "
                 "python -m preprocess"
             )
         return msgspec.json.decode(data, type=cls)
+    except NewerSchemaError as e:
+        raise NewerSchemaError(f"{path}: {e}") from None
     except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as e:
         raise SchemaError(f"{path}: {e}") from None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from preprocess.cli import command_name
 from preprocess.image_index import Subset
 from preprocess.plan import Sharding, SplitBy
-from preprocess.recipe import RECIPES, SIDE_BY_SIDE, Learnt, Recipe
+from preprocess.recipe import LINEWASH, RECIPES, SIDE_BY_SIDE, Learnt, Recipe
 from tfrecords_schema import Palette, __version__, user_path
 
 if TYPE_CHECKING:
@@ -69,16 +69,19 @@ class Options:
     @property
     def local(self) -> bool:
         """True if the command line names no runner, so that the job runs on all cores of this machine."""
-        return not has_flag(self.beam, "--runner", "--direct_running_mode")
+        return is_local(self.beam)
 
     @property
     def template(self) -> bool:
         """True if the job is written as a template (Dataflow's Flex Templates do so) instead of being run."""
-        return has_flag(self.beam, "--template_location")
+        return is_template(self.beam)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are raised as `UsageError`."""
+
     def error(self, message: str) -> NoReturn:
+        """Raises the message as a `UsageError`."""
         raise UsageError(message)
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
@@ -86,17 +89,18 @@ class _Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)
 
 
-class _PrintVersion(argparse.Action):
+class PrintVersion(argparse.Action):
     """`--version`. Unlike argparse's own action, raises OSError if stdout cannot be written."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Prints the name of the command and the version, and exits."""
         print(f"{parser.prog} {__version__}")
         parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of linewash's own flags."""
-    parser = _Parser(
+    parser = Parser(
         prog=command_name(),
         usage=USAGE,
         description=DESCRIPTION,
@@ -104,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="show the version and exit")
     _add_paths(parser.add_argument)
     _add_recipe(parser.add_argument_group("recipe (settings that change pixels)").add_argument)
     _add_subset(parser.add_argument_group("subset (which images are used)").add_argument)
@@ -130,16 +134,18 @@ def _add_paths(add: Callable[..., Any]) -> None:
 
 def _add_recipe(add: Callable[..., Any]) -> None:
     add("--recipe", choices=RECIPES, default="default",
-        help="base settings: default (reduced decode, area resize) or article (full decode, bilinear resize) "
-             "[default]")
+        help="base settings: default (reduced decode, area resize) or article (full decode, bilinear resize, "
+             "grid palette) [default]")
     add("--image_size", type=int, metavar="PX",
         help="side of the edge and label maps in pixels, a multiple of 8 [128]")
-    add("--palette", default="grid", metavar="PALETTE",
-        help="grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or .hex file [grid]")
+    add("--palette", metavar="PALETTE",
+        help="linewash (32 colours), grid, kmeans:K (K colours learnt from the images), or a .json, .gpl or "
+             ".hex file [linewash; grid with --recipe article or --num_values]")
     add("--lines", nargs="+", action="extend", metavar="STYLE",
-        help="line styles, separated by commas or spaces: canny; each is stored as a map of its own [canny]")
+        help="line styles, separated by commas or spaces: canny, canny_fine, canny_coarse, xdog, borders, "
+             "drawn; each is stored as a map of its own [canny]")
     add("--num_values", type=int, metavar="N",
-        help="values per channel of the grid palette, 2 to 16: N³ colours [3]")
+        help="values per channel of the grid palette, 2 to 16: N³ colours [3]; means --palette grid")
     add("--fit", choices=["squash", "crop"],
         help="how an image becomes square: squash changes its aspect, crop cuts its longer side [squash]")
     add("--max_pixels", type=int, metavar="N", help="reject images with more pixels [67108864]")
@@ -180,8 +186,8 @@ def _add_rejects(add: Callable[..., Any]) -> None:
 # fmt: on
 
 
-def _with_underscores(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    """Replaces dashes in linewash's own flags: `--image-size=64` becomes `--image_size=64`."""
+def with_underscores(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Replaces dashes in the flags of `parser`: `--image-size=64` becomes `--image_size=64`."""
     own_flags = {name for action in parser._actions for name in action.option_strings}
 
     def spell(argument: str) -> str:
@@ -199,7 +205,7 @@ def parse(argv: list[str]) -> Options:
       UsageError: a flag is missing, unknown or out of range.
     """
     parser = build_parser()
-    flags, beam_flags = parser.parse_known_args(_with_underscores(argv, parser))
+    flags, beam_flags = parser.parse_known_args(with_underscores(argv, parser))
     try:
         recipe = _recipe(flags)
         subset = Subset(flags.classes, flags.fraction, flags.limit)
@@ -214,7 +220,7 @@ def parse(argv: list[str]) -> Options:
     return Options(
         inputs=_inputs(flags),
         drawings=_paths("--drawings", flags.drawings),
-        output=_path("--output", flags.output).rstrip("/") or "/",
+        output=parse_path("--output", flags.output).rstrip("/") or "/",
         recipe=recipe,
         sharding=sharding,
         subset=subset,
@@ -239,10 +245,10 @@ def _inputs(flags: argparse.Namespace) -> dict[str | None, list[str]]:
 
 
 def _paths(flag: str, paths: Iterable[str]) -> list[str]:
-    return [_path(flag, path) for path in paths]
+    return [parse_path(flag, path) for path in paths]
 
 
-def _path(flag: str, path: str) -> str:
+def parse_path(flag: str, path: str) -> str:
     """Returns the value of a flag as a path, with `~` expanded."""
     if not path:
         raise UsageError(f"{flag} is empty: give a path (a variable of the shell may not be set)")
@@ -254,7 +260,6 @@ def _path(flag: str, path: str) -> str:
 
 def _recipe(flags: argparse.Namespace) -> Recipe:
     """Returns the named recipe with the changes that the flags make."""
-    palette = _palette(flags)
     if flags.drawings and flags.pairs:
         raise UsageError("give either --drawings or --side_by_side: a drawing is in a file of its own or not")
     if flags.drawings:
@@ -263,9 +268,11 @@ def _recipe(flags: argparse.Namespace) -> Recipe:
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     if flags.max_pixels is not None and flags.max_pixels > MAX_PIXELS:
         raise UsageError(f"--max_pixels must be at most {MAX_PIXELS}, got {flags.max_pixels}")
+    if (palette := _palette(flags.palette, flags.num_values)) is not None:
+        changes["palette"] = palette
     if flags.lines is not None:
         changes["lines"] = _lines(" ".join(flags.lines).replace(",", " ").split())
-    return dataclasses.replace(RECIPES[flags.recipe], palette=palette, **changes)
+    return dataclasses.replace(RECIPES[flags.recipe], **changes)
 
 
 def _lines(names: list[str]) -> tuple[str, ...]:
@@ -280,24 +287,27 @@ def _lines(names: list[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _palette(flags: argparse.Namespace) -> Palette | Learnt:
-    if flags.num_values is not None and not 2 <= flags.num_values <= 16:
-        raise UsageError(f"--num_values must be from 2 to 16, got {flags.num_values}")
-    kind, _, number = flags.palette.partition(":")
-    if kind != "grid" and flags.num_values is not None:
-        raise UsageError(
-            f"--num_values is for the grid palette, and --palette is {flags.palette}: drop one of them"
-        )
+def _palette(name: str | None, num_values: int | None) -> Palette | Learnt | None:
+    """Returns the palette that the flags --palette and --num_values name, or None for the recipe's own."""
+    if num_values is not None and not 2 <= num_values <= 16:
+        raise UsageError(f"--num_values must be from 2 to 16, got {num_values}")
+    if name is None and num_values is None:
+        return None
+    if name in ("grid", None):
+        return Palette.grid(num_values or 3)
+    if num_values is not None:
+        raise UsageError(f"--num_values is for the grid palette, and --palette is {name}: drop one of them")
+    if name == "linewash":
+        return LINEWASH
+    kind, _, number = name.partition(":")
     if kind == "kmeans":
         if not re.fullmatch("[0-9]{1,4}", number) or not 2 <= int(number) <= 4096:
-            raise UsageError(f"--palette kmeans:K takes 2 to 4096 colours, got {flags.palette}")
+            raise UsageError(f"--palette kmeans:K takes 2 to 4096 colours, got {name}")
         return Learnt(int(number))
-    if flags.palette == "grid":
-        return Palette.grid(flags.num_values or 3)
     from preprocess import palettes  # this imports OpenCV
 
     try:
-        return palettes.load(_path("--palette", flags.palette))
+        return palettes.load(parse_path("--palette", name))
     except palettes.PaletteError as e:
         raise UsageError(str(e)) from None
 
@@ -307,21 +317,35 @@ def has_flag(flags: list[str], *names: str) -> bool:
     return any(flag.split("=")[0] in names for flag in flags)
 
 
-def check_beam_flags(flags: list[str]) -> None:
+def is_local(beam_flags: list[str]) -> bool:
+    """Returns True if Beam's flags name no runner, so that the job runs on all cores of this machine."""
+    return not has_flag(beam_flags, "--runner", "--direct_running_mode")
+
+
+def is_template(beam_flags: list[str]) -> bool:
+    """Returns True if the job is written as a template instead of being run."""
+    return has_flag(beam_flags, "--template_location")
+
+
+def check_beam_flags(flags: list[str], own_parser: argparse.ArgumentParser | None = None) -> None:
     """Checks that Beam has all of `flags`, because Beam itself ignores unknown flags.
+
+    Args:
+      flags: all flags that are not of `own_parser`.
+      own_parser: of the command, that of preprocess by default; its flags are suggested too.
 
     Raises:
       UsageError: a flag is unknown; the message suggests a similar one.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    parser = Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
     known, unknown = parser.parse_known_args(flags)
     _check_range("--direct_num_workers", known.direct_num_workers, MAX_WORKERS)
     _check_range("--direct_runner_bundle_repeat", known.direct_runner_bundle_repeat, MAX_WORKERS)
-    actions = [*build_parser()._actions, *parser._actions]
+    actions = [*(own_parser or build_parser())._actions, *parser._actions]
     names = [name for action in actions for name in action.option_strings]
     # The job servers of Flink and Spark have flags of their own, which Beam asks them for when it submits the
     # job. For these runners, only a flag that is likely to be misspelt is refused.

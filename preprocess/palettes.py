@@ -101,7 +101,9 @@ def load(path: str) -> Palette:
     readers = {".json": _from_json, ".gpl": _from_gpl, ".hex": _from_hex}
     read = readers.get(Path(path).suffix.lower())
     if read is None:
-        raise PaletteError(f"--palette {path}: expected grid, kmeans:K, or a file .json, .gpl or .hex")
+        raise PaletteError(
+            f"--palette {path}: expected linewash, grid, kmeans:K, or a file .json, .gpl or .hex"
+        )
     try:
         file = Path(user_path(path))
         colors = list(islice(read(read_text(file)), MAX_COLORS + 1))

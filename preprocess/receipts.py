@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from preprocess.image_reader import UNREADABLE
+from preprocess.output_directory import OutputError
 from preprocess.plan import Shard, Sharding, digest_keys
 from preprocess.recipe import VERSION, Recipe
 from preprocess.storage import files
@@ -22,6 +23,7 @@ from tfrecords_schema import (
     SCHEMA_VERSION,
     SPLITS,
     Manifest,
+    NewerSchemaError,
     Reject,
     SchemaError,
     ShardInfo,
@@ -29,10 +31,6 @@ from tfrecords_schema import (
     Split,
     __version__,
 )
-
-
-class OutputError(ValueError):
-    """An output directory that this job must not write to. The message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Receipt:
     shard: ShardInfo
     fingerprint: str
     images_digest: str
+    num_colors: int
     edge_pixels: list[int]
     rejects: list[Reject]
 
@@ -70,8 +69,10 @@ class Receipts(dict[str, Receipt]):
             raise SchemaError(f"label_histogram: {e}") from None
         total = self.histograms.setdefault((receipt.split, len(counts)), np.zeros_like(counts))
         total += counts
-        names = [field.name for field in dataclasses.fields(Receipt)]
-        self[receipt.shard.name] = Receipt(**{name: getattr(receipt, name) for name in names})
+        self[receipt.shard.name] = Receipt(
+            receipt.split, receipt.shard, receipt.fingerprint, receipt.images_digest, len(counts),
+            receipt.edge_pixels, receipt.rejects,
+        )  # fmt: skip
 
 
 def load(output: str, shards: Collection[str] | None = None) -> Receipts:
@@ -80,16 +81,23 @@ def load(output: str, shards: Collection[str] | None = None) -> Receipts:
     Args:
       output: the dataset directory.
       shards: names of shards; the receipts of other shards are ignored. None: all receipts are read.
+
+    Raises:
+      OutputError: a newer version of linewash wrote a receipt, and its shard must not be overwritten.
     """
     receipts = Receipts()
     names = files.names(output, f"{RECEIPTS_DIR}/*.json")
     contents = files.read_each(files.join(output, name) for name in names)
     for name, data in zip(names, contents, strict=True):
-        with contextlib.suppress(SchemaError):
+        try:
             receipt = ShardReceipt.from_json(data, name)
             is_selected = shards is None or receipt.shard.name in shards
             if is_selected and ShardReceipt.name(receipt.shard.name) == name:
                 receipts.add(receipt)
+        except NewerSchemaError as e:
+            raise OutputError(f"{output}: {e}, or give another --output") from None
+        except SchemaError:  # damaged
+            continue
     return receipts
 
 
@@ -146,15 +154,21 @@ def first_unknown_file(output: str) -> str | None:
     return min((name for name in unknown if Path(name).name[0] != "."), default=None)
 
 
-def finished_shards(output: str, receipts: Receipts, shards: list[Shard]) -> set[str]:
-    """Returns the names of the shards that have a receipt and a file of the size in the receipt."""
+def finished_shards(output: str, receipts: Receipts, shards: list[Shard], recipe: Recipe) -> set[str]:
+    """Returns the names of the shards that have a receipt and a file of the size in the receipt.
+
+    A receipt with other numbers of colours or line styles than the recipe is damaged and does not count.
+    """
+    numbers = (len(recipe.known_palette), len(recipe.lines))
     sizes: dict[str, int] = {}
     for split in SPLITS if receipts else ():
         sizes |= files.sizes(output, f"{split}/*")
     return {
         shard.name
         for shard in shards
-        if (receipt := receipts.get(shard.name)) and sizes.get(shard.name) == receipt.shard.bytes
+        if (receipt := receipts.get(shard.name))
+        and sizes.get(shard.name) == receipt.shard.bytes
+        and (receipt.num_colors, len(receipt.edge_pixels)) == numbers
     }
 
 

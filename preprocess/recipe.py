@@ -20,7 +20,8 @@ VERSION = 3
 # The settings that are new in each version.
 _NEW_SETTINGS = {2: ("stretch",), 3: ("lines", "pairs", "min_colored")}
 SIDE_BY_SIDE = ("drawing,color", "color,drawing")  # the halves of a file, from left to right
-GRID = Palette.grid(3)
+LINEWASH = Palette.linewash()
+GRID = Palette.grid(3)  # the article's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Recipe:
     """
 
     image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
-    palette: Palette | Learnt = GRID  # the colours of the labels
+    palette: Palette | Learnt = LINEWASH  # the colours of the labels
     lines: tuple[str, ...] = ("canny",)  # names of line styles, see `preprocess.lines.styles`
     # Where the drawing of an image is: there is none; in a file of its own; in the left or the right half. An
     # SVG is its own drawing, unless it has a file of its own.
@@ -114,5 +115,5 @@ def fingerprint(settings: dict[str, Any], palette: Palette) -> str:
 
 
 DEFAULT = Recipe()
-ARTICLE = Recipe(decode="full", resize="bilinear", stretch="truncate")
+ARTICLE = Recipe(palette=GRID, decode="full", resize="bilinear", stretch="truncate")
 RECIPES = {"default": DEFAULT, "article": ARTICLE}

@@ -18,6 +18,7 @@ from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
 from preprocess.runners.shard_queue import CurrentImage
 from preprocess.sources import Image
+from preprocess.stage_timer import StageTimer
 from preprocess.storage import files
 from preprocess.transform import transform
 from tfrecords_schema import (
@@ -54,6 +55,7 @@ def write_shard(
     compression: Compression,
     output: str,
     begin: Callable[[int], None] = lambda number: None,
+    timer: StageTimer | None = None,
 ) -> ShardReceipt:
     """Converts the images of `shard`, writes the shard below `output`, and then its receipt.
 
@@ -66,6 +68,7 @@ def write_shard(
       compression: of the shard.
       output: the dataset directory.
       begin: called with the number of each image before it is read, and with their count after the last.
+      timer: measures the stages of the conversion; it has no effect on the bytes.
 
     Raises:
       OSError: the output cannot be written. (An image that cannot be read is rejected, which is no error.)
@@ -79,7 +82,7 @@ def write_shard(
         hashing_file = _HashingFile(file)
         # The gzip header has neither name nor time, so that the same images give the same bytes.
         gzip_file = gzip.GzipFile("", "wb", 6, hashing_file, mtime=0) if compression == "gzip" else None
-        for record in _records(shard, recipe, totals, begin):
+        for record in _records(shard, recipe, totals, begin, timer or StageTimer()):
             (gzip_file or hashing_file).write(record)
         if gzip_file:
             gzip_file.close()
@@ -103,18 +106,25 @@ def _read_finished_receipt(shard: Shard, recipe: Recipe, output: str) -> ShardRe
     return receipt if actual == expected and is_whole else None
 
 
-def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int], None]) -> Iterator[bytes]:
+def _records(
+    shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int], None], timer: StageTimer
+) -> Iterator[bytes]:
     """Yields the framed records of the images, in order, and adds them and the rejects to `totals`."""
     images = read_shard_list(shard.list_path)
     number = 0
     begin(number)
+    timer.restart()
     try:
         for image, data in read_images(images, recipe.max_pixels):
-            record = _record(image, data, shard.key_bytes, recipe, totals)
+            timer.end("read")
+            record = _record(image, data, shard.key_bytes, recipe, totals, timer)
             number += 1
             begin(number)  # before the yield, because the next image is read after it
             if record:
-                yield record
+                yield record  # the caller writes it before the next line runs
+                timer.end("write")
+            else:
+                timer.restart()
     except Exception as e:
         current = CurrentImage(shard, number, images[number] if number < len(images) else None)
         cause = " ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":")
@@ -122,13 +132,18 @@ def _records(shard: Shard, recipe: Recipe, totals: _Totals, begin: Callable[[int
 
 
 def _record(
-    image: Image, data: ImageBytes | Rejected, key_bytes: int, recipe: Recipe, totals: _Totals
+    image: Image,
+    data: ImageBytes | Rejected,
+    key_bytes: int,
+    recipe: Recipe,
+    totals: _Totals,
+    timer: StageTimer,
 ) -> bytes | None:
     """Returns the framed record of an image and adds it to `totals`; None if the image is rejected."""
     try:
         if isinstance(data, Rejected):
             raise data
-        edges, labels = transform(data.image, recipe, data.drawing)
+        edges, labels = transform(data.image, recipe, data.drawing, timer.end)
     except Rejected as e:
         totals.rejects.append(Reject(image.key, e.reason, e.detail))
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from preprocess.flats import flats, thin_ink
@@ -14,13 +16,19 @@ from preprocess.recipe import Recipe
 from preprocess.rejects import NO_DRAWING, Rejected
 
 
-def transform(data: bytes, recipe: Recipe, drawing: bytes | None = None) -> tuple[np.ndarray, np.ndarray]:
+def transform(
+    data: bytes,
+    recipe: Recipe,
+    drawing: bytes | None = None,
+    end_stage: Callable[[str], None] = lambda stage: None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Converts the bytes of an image file to edges and labels.
 
     Args:
       data: the bytes of the image.
       recipe: how it is converted.
       drawing: the bytes of the drawing whose colouring the image is.
+      end_stage: called at the end of each stage with its name, see `stage_timer.STAGES`.
 
     Returns:
       edges: uint8 [L, S, S] in {0, 1}, one map for each of the recipe's line styles.
@@ -30,13 +38,17 @@ def transform(data: bytes, recipe: Recipe, drawing: bytes | None = None) -> tupl
       Rejected: with reason `no_lines` or `no_drawing`, or a reason of `read_pixels`.
     """
     pixels = read_pixels(data, recipe, drawing)
+    end_stage("decode")
     labels = to_labels(pixels.rgb, recipe.known_palette)
+    end_stage("labels")
     drawing_lines = None
     if pixels.drawing is not None:
         drawing_lines, labels = _read_drawing(pixels.drawing, labels)
     elif "drawn" in recipe.lines:
         raise Rejected(NO_DRAWING, "the line style drawn needs a drawing, and this is a picture alone")
-    return line_maps(recipe.lines, pixels.rgb, labels, drawing_lines, recipe), labels
+    edges = line_maps(recipe.lines, pixels.rgb, labels, drawing_lines, recipe)
+    end_stage("lines")
+    return edges, labels
 
 
 def _read_drawing(rgb: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

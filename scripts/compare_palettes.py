@@ -1,6 +1,6 @@
 """Compares palettes by the mean CIEDE2000 between images and their posterized copies.
 
-python scripts/compare_palettes.py --images IMAGES --palettes grid:3 kmeans:27 kmeans:64 -o palettes.png
+python scripts/compare_palettes.py --images IMAGES --palettes linewash grid:3 kmeans:27 -o palettes.png
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_pixels(paths: list[Path]) -> Iterator[np.ndarray]:
 
 
 def make_palette(name: str, paths: list[Path]) -> Palette:
-    """Returns the palette `name`: grid:N, kmeans:K, or a file.
+    """Returns the palette `name`: linewash, grid:N, kmeans:K, or a file.
 
     Raises:
       UsageError: N or K is not a number.
@@ -54,7 +54,11 @@ def make_palette(name: str, paths: list[Path]) -> Palette:
 
     kind, _, number = name.partition(":")
     if kind in ("grid", "kmeans") and not (number.isascii() and number.isdecimal()) and name != "grid":
-        raise UsageError(f"--palettes {name}: expected grid:N, kmeans:K or a file; type for example grid:3")
+        raise UsageError(
+            f"--palettes {name}: expected linewash, grid:N, kmeans:K or a file; type for example grid:3"
+        )
+    if name == "linewash":
+        return Palette.linewash()
     if kind == "grid":
         return Palette.grid(int(number or 3))
     if kind == "kmeans":
@@ -116,7 +120,7 @@ def draw_sheet(images: list[np.ndarray], comparisons: dict[str, tuple[Palette, f
 
 def _palette_name(text: str) -> str:
     """The `type` of --palettes: expands `~` in the name of a file."""
-    return text if text.partition(":")[0] in ("grid", "kmeans") else local_path_text(text)
+    return text if text.partition(":")[0] in ("linewash", "grid", "kmeans") else local_path_text(text)
 
 
 def make_parser() -> Parser:
@@ -125,8 +129,8 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("--images", type=local_path, required=True, help="folder of images")
     add(
-        "--palettes", type=_palette_name, nargs="+", default=["grid:3", "kmeans:27", "kmeans:64"],
-        metavar="PALETTE", help="grid:N, kmeans:K, or a palette file [grid:3 kmeans:27 kmeans:64]",
+        "--palettes", type=_palette_name, nargs="+", default=["linewash", "grid:3", "kmeans:27"],
+        metavar="PALETTE", help="linewash, grid:N, kmeans:K, or a palette file [linewash grid:3 kmeans:27]",
     )  # fmt: skip
     add("-o", "--output", type=local_path, metavar="SHEET.png", help="sheet of images and posterized copies")
     add("--rows", type=at_least(1), default=3, help="images on the sheet [3]")

@@ -113,6 +113,8 @@ def check_dataset(root: Path, workers: int) -> tuple[int, int]:
     _check_equal(
         f"{MANIFEST_NAME}: fingerprint", manifest.fingerprint, fingerprint(manifest.recipe, manifest.palette)
     )
+    # Recipes of earlier versions have no `lines`.
+    _check_equal(f"{MANIFEST_NAME}: lines", manifest.recipe.get("lines", ["canny"]), manifest.lines)
     palette, num_lines = manifest.palette, len(manifest.lines)
     expected = ExpectedFormat(
         manifest.fingerprint, manifest.image_size, num_lines, len(palette), palette.label_dtype

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import TinyDataset
 from helper_commands import ROOT, run_main, run_module
 from PIL import Image
 
 from training import preview
 from training.config import AugmentConfig
 from training.data.augment import augment, drop_specks, flip
+from training.data.dataset import ShardedDataset
 from training.data.stateless_random import StatelessRandom
 from training.hydra_config import compose
 from training.preview import columns
+from training.run.sample_grid import GAP, HEADING_HEIGHT, MARGIN
 
 NONE, HANDS = (compose(["data.root=x", f"augment={name}"]).augment for name in ("none", "hands"))
 SETTINGS = columns(HANDS, NONE, HANDS)
@@ -120,6 +123,26 @@ def test_preview_draws_a_sheet(shared_dataset: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
     assert Image.open(tmp_path / "sheet.png").width > 10 * 128
+
+
+def test_preview_has_a_column_for_each_line_style(tiny_dataset: TinyDataset) -> None:
+    """The column of a style shows that style alone, and `drawing` the one that is drawn in epoch 1."""
+    config = compose(["data.root=x"])
+    dataset = ShardedDataset.open(str(tiny_dataset(lines=("canny", "xdog"), size=128)))
+    sheet = preview.preview(config, dataset, NONE, NONE)
+    count = preview.NUM_EXAMPLES
+    left, side = MARGIN, 128 + GAP
+
+    def column(number: int) -> np.ndarray:
+        top = HEADING_HEIGHT + MARGIN // 2
+        rows = [sheet[top + row * side :][:128, left + number * side :][:, :128] for row in range(count)]
+        return np.stack(rows)
+
+    canny, xdog, drawing = column(0), column(1), column(2)
+    assert np.array_equal(np.roll(canny, 1, axis=1), xdog)
+    is_xdog = [np.array_equal(drawing[row], xdog[row]) for row in range(count)]
+    assert is_xdog == [not np.array_equal(drawing[row], canny[row]) for row in range(count)]
+    assert 0 < sum(is_xdog) < count
 
 
 def test_preview_reports_an_error_in_one_sentence(tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ import pytest
 from helper_networks import PALETTE, STRIDE, write_export
 from linewash.coloring import label_decoding
 from linewash.coloring.cli import main
+from linewash.coloring.color_names import layer_name
 from linewash.coloring.colorizer import ColoredImage, Settings, colorize, network_shape, resize_labels
 from linewash.coloring.hint_strokes import resize_strokes
 from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import load
-from linewash.coloring.openraster import color_name, layers, to_ora, to_png
+from linewash.coloring.openraster import layers, to_ora, to_png
 from linewash.coloring.segmentation import segment
 from linewash.samples.sketches import draw, encode_image, hint_strokes, home, on_white
 from PIL import Image
@@ -332,7 +333,7 @@ def test_each_pixel_is_in_exactly_one_colour_layer(colored: ColoredImage) -> Non
     merged = sum(layer.rgba[..., :3].astype(int) * (layer.rgba[..., 3:] // 255) for layer in colors)
     assert np.array_equal(merged, colored.rgb(lines=False))
     assert [layer.name for layer in colors] == [
-        color_name(PALETTE, int(label))
+        layer_name(PALETTE, int(label))
         for label in sorted(np.unique(colored.labels), key=lambda k: np.sum(colored.labels == k))
     ]
 
@@ -446,7 +447,7 @@ def test_the_command_writes_all_requested_files(tmp_path: Path, export: Path, ho
     assert sorted(p.name for p in out.iterdir()) == ["a.ora", "a.png", "layers", "p.gpl"]
     with Image.open(out / "a.png") as image:
         assert image.size == (320, 250)
-    assert (out / "p.gpl").read_text().splitlines()[4].split() == ["24", "104", "186", "1868ba"]
+    assert (out / "p.gpl").read_text().splitlines()[4].split() == ["24", "104", "186", "blue", "1868ba"]
     assert (out / "layers" / "lines.png").is_file()
     before = {p: p.read_bytes() for p in out.rglob("*.*")}
     assert run_script("--run", export, house, "-o", out / "a.png").returncode == 0
@@ -488,6 +489,7 @@ def test_layers_of_an_earlier_image_are_removed(
     folder.mkdir()
     (folder / "5-1c161e.png").write_bytes(b"old")
     (folder / "4-000000.png").write_bytes(b"old")
+    (folder / "13-light-blue-8cacd4.png").write_bytes(b"old")
     argv = ("--run", export, house, "-o", tmp_path / "x.png", "--layers", folder)
     assert run_main(capsys, 0, *argv) == ""
     assert not any(p.read_bytes() == b"old" for p in folder.iterdir())

@@ -25,8 +25,8 @@ from google.cloud import storage as google_storage
 from helper_commands import ROOT, run_main, run_module
 
 from preprocess.__main__ import main
-from preprocess.options import build_parser
-from preprocess.runners import worker_wheel
+from preprocess.options import build_parser, parse
+from preprocess.runners import dataflow, worker_wheel
 
 BUCKET = "linewash-tests"
 
@@ -179,6 +179,29 @@ def test_the_request_contains_the_values_of_the_flags(job):
     assert pool["numThreadsPerWorker"] == 1, "there is one process per core already"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert f"beam_python{version}_sdk" in pool["workerHarnessContainerImage"]
+
+
+def test_the_request_asks_for_the_memory_of_the_largest_image(cloud, job):
+    environments = pipeline_of(cloud, job).components.environments
+    assert len(environments) == 1, "steps with other hints would get machines of their own"
+    (environment,) = environments.values()
+    assert environment.resource_hints["beam:resources:min_ram_bytes:v1"] == b"3000000000"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], "min_ram=3GB"),
+        (["--max_pixels", 1 << 30], "min_ram=35GB"),
+        (["--resource_hints", "min_ram=8GB"], None),
+        (["--flexrs_goal", "COST_OPTIMIZED"], None),
+    ],
+)
+def test_the_resource_hint_follows_max_pixels(flags, expected, tmp_path):
+    given = [item for pair in GOOD.items() for item in pair]
+    given += ["--runner", "DataflowRunner", "--sdk_container_image", "a-project/linewash:1"]
+    added = dataflow.extra_flags(parse([*given, *map(str, flags)]), str(tmp_path))
+    assert [value for value in added if value.startswith("min_ram")] == ([expected] if expected else [])
 
 
 def test_workers_get_the_wheel_and_no_pickled_session(cloud, job, tmp_path):
@@ -397,6 +420,8 @@ GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-projec
         ({"--project": None}, ["DataflowRunner needs --project"]),
         ({"--region": None}, ["DataflowRunner needs --region"]),
         ({"--temp_location": None}, ["DataflowRunner needs --temp_location", "gs://BUCKET/tmp"]),
+        ({"--temp_location": "/tmp/x"}, ["--temp_location", "/tmp/x"]),
+        ({"--temp_location": "gs://"}, ["--temp_location", "gs://"]),
         ({"--input": "photos"}, ["cannot read photos", "gs://BUCKET"]),
         ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
     ],

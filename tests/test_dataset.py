@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import tfrecords_schema as schema
 from training.data import fixed_length_reader
-from training.data.dataset import ShardedDataset
+from training.data.dataset import ShardedDataset, ShuffleBuffer
 from training.errors import UsageError, WorkError
 from training.hydra_config import compose
 
@@ -190,6 +191,96 @@ def test_both_readers_give_the_same_examples(tiny_dataset: TinyDataset, num_valu
     fixed_length = by_id(dataset)
     assert len(fixed_length) == 48
     assert fixed_length == by_id(without_layouts(dataset))
+
+
+# -------------------------------------------------------------------------------------------- line styles
+
+
+LINES = ("canny", "xdog", "borders")
+
+
+def stored_maps(root: Path, split: str) -> dict[int, list[bytes]]:
+    """Returns the packed map of each line style of every example, by id."""
+    dataset = ShardedDataset.open(str(root))
+    by_style = [list(dataset.eval(split, 5, style)) for style in dataset.manifest.lines]
+    maps: dict[int, list[bytes]] = {}
+    for batches in by_style:
+        for edges, _, ids in batches:
+            for row, number in zip(edges.numpy(), ids.numpy(), strict=True):
+                maps.setdefault(int(number), []).append(row.tobytes())
+    return maps
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_an_evaluation_reads_the_style_that_is_named(tiny_dataset: TinyDataset, compression: str) -> None:
+    dataset = ShardedDataset.open(str(tiny_dataset(lines=LINES, compression=compression)))
+    drawing, _ = draw_example(10_000, 32, schema.Palette.grid(2))
+    for number, style in enumerate([None, *LINES]):
+        edges = next(dataset.eval("val", 4, style)).edges.numpy()
+        assert edges.shape == (4, 128)
+        moved = np.roll(drawing, max(0, number - 1), axis=0)
+        assert np.array_equal(np.unpackbits(edges[0]).reshape(32, 32), moved)
+    with pytest.raises(UsageError, match=r"lines=sobel: .* only canny, xdog, borders"):
+        dataset.eval("val", 4, "sobel")
+
+
+def drawn_styles(root: Path, seed: int, epoch: int, **options: Any) -> dict[int, int]:
+    """Returns the number of the line style that training shows of each example, by id."""
+    maps = stored_maps(root, "train")
+    batches = ShardedDataset.open(str(root)).train(seed=seed, epoch=epoch, shuffle_buffer=16, **options)
+    return {
+        int(number): maps[int(number)].index(row.tobytes())
+        for edges, _, ids in batches
+        for row, number in zip(edges.numpy(), ids.numpy(), strict=True)
+    }
+
+
+def test_training_draws_every_style_equally_often(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(lines=LINES, val=0)
+    epochs = [drawn_styles(root, 0, epoch, batch_size=8) for epoch in range(1, 41)]
+    counts = np.bincount([style for epoch in epochs for style in epoch.values()])
+    assert counts.sum() == 48 * 40
+    assert ((counts - 640) ** 2 / 640).sum() < 18.4  # chi-squared of 2 degrees: p < 0.0001
+    assert epochs[0] != epochs[1] != drawn_styles(root, 1, 2, batch_size=8)
+    # Each example is shown in every style sooner or later.
+    assert all({epoch[number] for epoch in epochs} == {0, 1, 2} for number in epochs[0])
+
+
+def test_the_style_depends_on_seed_epoch_and_example_only(tiny_dataset: TinyDataset) -> None:
+    root = tiny_dataset(lines=LINES, val=0)
+    first = drawn_styles(root, 5, 3, batch_size=8)
+    assert drawn_styles(root, 5, 3, batch_size=48) == first
+    resumed = drawn_styles(root, 5, 3, batch_size=8, skip=4)
+    assert len(resumed) == 16
+    assert resumed.items() <= first.items()
+
+
+@pytest.mark.parametrize("num_lines", [1, 2, 3])
+def test_both_readers_draw_the_same_styles(tiny_dataset: TinyDataset, num_lines: int) -> None:
+    dataset = ShardedDataset.open(str(tiny_dataset(lines=LINES[:num_lines])))
+    fixed_length = by_id(dataset)
+    assert len(fixed_length) == 48
+    assert fixed_length == by_id(without_layouts(dataset))
+
+
+def test_the_shuffle_buffer_counts_the_bytes_of_all_styles(tiny_dataset: TinyDataset) -> None:
+    manifest = ShardedDataset.open(str(tiny_dataset(lines=LINES, size=128, train=3, val=0))).manifest
+    record_bytes = 3 * 128**2 // 8 + 128**2
+    assert ShuffleBuffer.from_limits(manifest, 10_000, 1).records <= 1_000_000 // record_bytes
+
+
+def test_records_with_fewer_maps_than_the_manifest_has_styles(tiny_dataset: TinyDataset) -> None:
+    """Neither reader gives the bytes of one style for those of another."""
+    root = tiny_dataset(lines=LINES[:1], compression="gzip")
+    path = root / schema.MANIFEST_NAME
+    content = json.loads(path.read_bytes()) | {"lines": ["canny", "xdog"]}
+    for split in content["splits"].values():
+        split["edge_pixels"] *= 2
+    path.write_text(json.dumps(content))
+    dataset = ShardedDataset.open(str(root))
+    for batches in (dataset.train(8, shuffle_buffer=16), dataset.eval("val", 8)):
+        with pytest.raises(WorkError, match=r"a shard of .* is damaged"):
+            next(batches)
 
 
 def test_tf_data_finds_damage_too(tiny_dataset: TinyDataset) -> None:

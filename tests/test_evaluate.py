@@ -85,6 +85,27 @@ def test_another_dataset_and_the_last_checkpoint(
     assert "3 train examples" in stdout
 
 
+def test_a_line_style_is_chosen_by_name(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    styles = ("canny", "xdog")
+    dataset = write_dataset(tmp_path / "styles", lines=styles)
+    argv, losses = [f"run={finished}", f"data.root={dataset}"], {}
+    for style in (None, *styles):
+        assert main([*argv, *([f"lines={style}"] if style else [])]) == 0
+        stdout = capsys.readouterr().out
+        assert f"16 val examples, lines {style or 'canny'}\n" in stdout
+        report = json.loads((finished / "evaluation.json").read_text())
+        assert report["lines"] == style or "canny"
+        losses[style] = report["scores"]["network"]["loss"]
+    assert losses[None] == losses["canny"] != losses["xdog"]
+    assert main([*argv, "lines=sobel"]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert "lines=sobel: " in stderr
+    assert "canny, xdog" in stderr
+
+
 def test_baselines_too_large_for_memory_are_skipped(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

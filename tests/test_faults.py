@@ -483,6 +483,7 @@ DAMAGE = [
     (RECEIPT, edit("shard", "sha256", to="0" * 64), SHARD, UNNOTICED, None),
     (RECEIPT, edit("edge_pixels", to=[1]), SHARD, UNNOTICED, None),
     (RECEIPT, edit("edge_pixels", to=[1, 1]), SHARD, REPAIRED, None),
+    (RECEIPT, edit("schema_version", to=3), RECEIPT, REFUSED, None),
     (RECEIPT, edit("fingerprint", to="0" * 16), SHARD, REFUSED, None),
     (RECEIPT, edit("images_digest", to="0" * 16), "images_digest", REFUSED, None),
     ("manifest.json", truncate, "manifest.json", REPAIRED, "manifest.json"),

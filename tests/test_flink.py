@@ -54,6 +54,25 @@ def task_managers():
         return json.load(response)["taskmanagers"]
 
 
+def jobs():
+    """Returns the jobs of the cluster, the newest first."""
+    with urllib.request.urlopen(f"http://localhost:{PORT}/jobs/overview", timeout=5) as response:
+        return sorted(json.load(response)["jobs"], key=lambda job: -job["start-time"])
+
+
+def job_servers():
+    """Returns the process ids of Beam's job servers for the cluster."""
+    pids = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    return [pid for pid in pids if f"--flink-master\0http://localhost:{PORT}" in command_line(pid)]
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def eventually(condition, seconds=30):
     for _ in range(seconds * 10):
         if condition():
@@ -115,7 +134,25 @@ def test_flink_writes_the_same_bytes(job_server, job, tmp_path):
     result = flink_local("run", *flags, "--output", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert "1,200 images" in result.stdout
+    assert "Traceback" not in result.stderr
     assert shards(tmp_path / "out") == expected
+    assert job_servers() == [], "the job server outlives the job"
+
+
+def test_ctrl_c_cancels_the_job_on_flink(job_server, state, job, tmp_path):
+    if flink_local("status").returncode:
+        assert flink_local("start").returncode == 0
+    command = [SCRIPT, "run", *job[0], "--output", tmp_path / "out"]
+    env = {**os.environ, "FLINK_LOCAL_PORT": str(PORT)}
+    with (tmp_path / "log").open("w") as log:
+        running = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        assert eventually(lambda: list(tmp_path.glob("out/receipts/*.json")), 120)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(timeout=60) == 130, (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert eventually(lambda: not {"RUNNING", "CANCELLING"} & {job["state"] for job in jobs()})
+    assert jobs()[0]["state"] == "CANCELED"
+    assert job_servers() == []
 
 
 def test_a_killed_task_manager_changes_nothing(job_server, state, job, tmp_path):

@@ -74,7 +74,7 @@ def test_receipts_are_loaded_without_their_histograms(dataset: Path) -> None:
 
 def receipt(name: str, histogram: list[int]) -> ShardReceipt:
     shard = ShardInfo(name, 1, 10, "", None)
-    return ShardReceipt(SCHEMA_VERSION, "train", shard, "f", "d", histogram, 0, [])
+    return ShardReceipt(SCHEMA_VERSION, "train", shard, "f", "d", histogram, [0], [])
 
 
 def test_histograms_of_different_lengths_are_summed_separately() -> None:

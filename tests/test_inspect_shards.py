@@ -13,6 +13,7 @@ from preprocess import receipts, sources
 from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
+from tfrecords_schema import Manifest
 
 inspect = partial(run_main, inspect_shards.main)
 
@@ -38,7 +39,30 @@ def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
     assert result.stdout == f"4 examples of {dataset} in {tmp_path / 'made/sheet.png'}\n"
     pixels = np.array(Image.open(tmp_path / "made/sheet.png").convert("RGB")).reshape(-1, 3)
     colours = set(map(tuple, np.unique(pixels, axis=0).tolist()))
-    assert {(r, g, b) for r in (0, 85, 170) for g in (0, 85, 170) for b in (0, 85, 170)} < colours
+    assert set(Manifest.load(dataset).palette.colors) < colours
+
+
+@pytest.mark.parametrize("num_lines", [1, 3])
+def test_each_line_style_has_a_row_beside_the_colouring(tiny_dataset, tmp_path, num_lines):
+    """The drawing of each style is beside the colours; of several, each has its name as a caption."""
+    root = tiny_dataset(lines=("canny", "xdog", "borders")[:num_lines], size=64)
+    argv = (root, "--output", tmp_path / "sheet.png", "--count", 2, "--columns", 1)
+    result = inspect(*argv)
+    assert result.returncode == 0, result.stderr
+    sheet = np.array(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    tile, block, top = 192, num_lines * 194 + 28, 112
+    assert sheet.shape[0] == top + 2 * block + inspect_shards.GAP
+    left, caption = inspect_shards.GAP, 24  # px
+    for number in range(num_lines):
+        row = sheet[top + number * (tile + 2) :][:tile]
+        drawing, coloring = row[:, left : left + tile], row[:, left + tile + 2 :][:, :tile]
+        assert np.array_equal(coloring, sheet[top : top + tile, left + tile + 2 :][:, :tile])
+        # A style of these datasets is the first one, moved down by a pixel of the map, three of the sheet.
+        first = sheet[top : top + tile, left : left + tile]
+        expected = np.roll(first, 3 * number, axis=0)[caption + 3 * number :]
+        assert np.array_equal(drawing[caption + 3 * number :], expected)
+        is_text = ~np.isin(drawing[:caption, :80], [0, 255])  # lines are black on white
+        assert is_text.any() == (num_lines > 1)
 
 
 def test_a_key_selects_its_example(dataset, tmp_path):

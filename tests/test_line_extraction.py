@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,7 @@ from linewash.samples.sketches import (
 )
 from PIL import Image
 
+from preprocess.lines import thinning
 from preprocess.lines.drawn import drawing_lines, line_map_shape, resize_lines
 from preprocess.lines.stroke_detection import remove_shading
 from preprocess.lines.thinning import prune, thin
@@ -58,12 +60,13 @@ def plain(ink: np.ndarray) -> Drawing:
 # ----------------------------------------------------------------------------------------------- thinning
 
 
-@given(arrays(np.uint8, (20, 24), elements=st.integers(0, 1)))
-def test_thinning_preserves_connectivity_and_is_idempotent(mask: np.ndarray) -> None:
-    lines = thin(mask)
+@pytest.mark.parametrize("method", [thinning._thin_by_tables, thinning._thin_words])
+@given(mask=arrays(np.uint8, (20, 24), elements=st.integers(0, 1)))
+def test_thinning_preserves_connectivity_and_is_idempotent(method: Callable, mask: np.ndarray) -> None:
+    lines = method(mask)
     assert (lines <= mask).all()
     assert set(np.unique(lines)) <= {0, 1}
-    assert np.array_equal(thin(lines), lines)
+    assert np.array_equal(method(lines), lines)
     count, parts = cv2.connectedComponents(mask, connectivity=8)
     assert set(np.unique(parts[lines == 1])) == set(range(1, count))  # no part vanishes
     assert cv2.connectedComponents(lines, connectivity=8)[0] == count  # and none breaks
@@ -85,8 +88,9 @@ def is_removed(mask: np.ndarray, y: int, x: int, is_second: bool) -> bool:
 RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
 
+@pytest.mark.parametrize("method", [thinning._thin_by_tables, thinning._thin_words])
 @pytest.mark.parametrize("width", [1, 63, 64, 65, 130])
-def test_thinning_follows_guo_and_hall_pixel_by_pixel(width: int) -> None:
+def test_thinning_follows_guo_and_hall_pixel_by_pixel(width: int, method: Callable) -> None:
     rng = np.random.default_rng(width)
     noise = cv2.GaussianBlur(rng.random((24, width), np.float32), (0, 0), 1.5)
     mask = (noise > np.median(noise) - 0.02).astype(np.uint8)
@@ -100,7 +104,7 @@ def test_thinning_follows_guo_and_hall_pixel_by_pixel(width: int) -> None:
             for pixel in removable:
                 expected[pixel] = 0
             removed += removable
-    np.testing.assert_array_equal(thin(mask), expected[1:-1, 1:-1])
+    np.testing.assert_array_equal(method(mask), expected[1:-1, 1:-1])
 
 
 def test_a_bar_becomes_its_centre_line_and_a_ring_stays_a_ring() -> None:

@@ -236,7 +236,7 @@ def test_a_palette_file_may_be_in_the_home_folder_and_have_any_name(tmp_path, mo
     ("flags", "message"),
     [
         (["--palette", "nothere.json"], r"--palette nothere.json cannot be read: No such file"),
-        (["--palette", "."], r"--palette .: expected grid, kmeans:K, or a file"),
+        (["--palette", "."], r"--palette .: expected linewash, grid, kmeans:K, or a file"),
         (["--palette", "kmeans:1"], r"--palette kmeans:K takes 2 to 4096 colours"),
         (["--palette", "kmeans:8", "--num_values", "3"], r"--num_values is for the grid palette"),
         (["--num_values", "17"], r"--num_values must be from 2 to 16"),
@@ -295,7 +295,7 @@ def test_any_seed_learns_a_palette(seed):
         ("a.json", "[[", "is not a palette"),
         ("a.hex", "ff8800 orange", "'orange' is not a colour like #ff8800"),
         ("a.gpl", "255 136 0", 'the first line is not "GIMP Palette"'),
-        ("a.act", "", "expected grid, kmeans:K, or a file .json, .gpl or .hex"),
+        ("a.act", "", "expected linewash, grid, kmeans:K, or a file .json, .gpl or .hex"),
     ],
 )
 def test_a_file_that_is_no_palette_is_refused_with_a_reason(tmp_path, name, text, message):

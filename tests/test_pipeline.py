@@ -7,13 +7,14 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
 
 from preprocess import receipts, sources
-from preprocess.pipeline import build
+from preprocess.pipeline import build, stage_milliseconds
 from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
+from preprocess.stage_timer import STAGES, StageTimer
 
 
-def test_shards_become_receipts_and_counters(tmp_path):
+def test_shards_become_receipts_counters_and_distributions(tmp_path):
     folder, output, recipe = (
         helper_photos.make_image_folder(tmp_path / "images", 30),
         str(tmp_path / "out"),
@@ -31,7 +32,8 @@ def test_shards_become_receipts_and_counters(tmp_path):
     assert_that(build(pipeline, shards, recipe, "none", output), check)
     result = pipeline.run()
     result.wait_until_finish()
-    counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("linewash"))["counters"]
+    metrics = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("linewash"))
+    counters = metrics["counters"]
     written = sum(receipt.shard.bytes for receipt in receipts.load(output).values())
     assert {counter.key.metric.name: counter.committed for counter in counters} == {
         "images": 30,
@@ -39,6 +41,33 @@ def test_shards_become_receipts_and_counters(tmp_path):
         "rejects_format": 1,
         "rejects_empty": 1,
     }
+    distributions = {each.key.metric.name: each.committed for each in metrics["distributions"]}
+    assert (distributions["shard_bytes"].count, distributions["shard_bytes"].sum) == (len(shards), written)
+    assert distributions["shard_milliseconds"].count == len(shards)
+    # An image that is rejected has no time in the stage that rejects it.
+    images = {name: value.count for name, value in distributions.items() if name.endswith("_microseconds")}
+    assert images == {
+        "read_microseconds": 32,
+        "decode_microseconds": 30,
+        "labels_microseconds": 30,
+        "lines_microseconds": 30,
+        "write_microseconds": 30,
+    }
+    means = stage_milliseconds(result)
+    assert list(means) == list(STAGES)
+    in_stages = sum(means[stage] * distributions[f"{stage}_microseconds"].count for stage in STAGES)
+    assert 0 < in_stages <= distributions["shard_milliseconds"].sum + len(shards)  # each is rounded
+
+
+def test_the_time_of_a_rejected_image_belongs_to_no_stage(monkeypatch):
+    times = iter([0, 100, 130, 500, 507])
+    monkeypatch.setattr("time.perf_counter_ns", lambda: next(times))
+    timer = StageTimer()
+    timer.end("read")
+    timer.end("decode")
+    timer.restart()  # 370 ns are not assigned
+    timer.end("read")
+    assert timer.nanoseconds == {"read": [100, 7], "decode": [30], "labels": [], "lines": [], "write": []}
 
 
 def test_a_finished_shard_is_not_written_again(tmp_path):

@@ -76,13 +76,13 @@ def test_records_are_the_transformed_images(dataset, images):
     manifest = Manifest.load(dataset)
     seen = []
     for split in manifest.splits.values():
-        histogram = np.zeros(27, int)
+        histogram = np.zeros(32, int)
         for shard in split.shards:
             for key, edges, labels in records(dataset / shard.name):
                 expected_edges, expected_labels = transform((images / key).read_bytes(), DEFAULT)
                 np.testing.assert_array_equal(unpack_edges(edges, 128, 1), expected_edges)
                 assert labels == expected_labels.tobytes()
-                histogram += np.bincount(expected_labels.ravel(), minlength=27)
+                histogram += np.bincount(expected_labels.ravel(), minlength=32)
                 seen.append(key)
         assert histogram.tolist() == split.label_histogram
     assert len(seen) == len(set(seen)) == 62
@@ -428,7 +428,7 @@ def test_a_palette_from_a_file(many, tmp_path):
     [
         (["--palette", "kmeans:1"], "2 to 4096 colours"),
         (["--palette", "kmeans:many"], "2 to 4096 colours"),
-        (["--palette", "rainbow"], "expected grid, kmeans:K, or a file"),
+        (["--palette", "rainbow"], "expected linewash, grid, kmeans:K, or a file"),
         (["--palette", "none.hex"], "none.hex cannot be read"),
         (["--palette", "kmeans:9", "--num_values", "4"], "drop one"),
     ],

@@ -11,14 +11,17 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import helper_photos
 import pytest
 from helper_commands import ROOT
 from helper_jobs import file_contents, preprocess
 
-from preprocess import cli, job, options
+from preprocess import cli, job, options, output_directory
 from preprocess.__main__ import main
+from preprocess.lines import styles
+from preprocess.runners.launcher import Launcher
 from preprocess.storage import files
 from tfrecords_schema import __version__
 
@@ -96,6 +99,63 @@ def test_dashes_in_flags_of_beam_and_in_values_stay() -> None:
     assert parsed.beam == ["--temp_location=gs://a-b/c-d", "--temp-location", "x"]
     with pytest.raises(options.UsageError, match="--temp-location; did you mean --temp_location"):
         options.check_beam_flags(parsed.beam)
+
+
+# --------------------------------------------------------------------------------------- line styles
+
+
+@pytest.fixture
+def two_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("canny", "mirrored_lines"):
+        monkeypatch.setitem(styles.LINE_STYLES, name, styles.LINE_STYLES["canny"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--lines", "canny,mirrored_lines"],
+        ["--lines", "canny", "mirrored_lines"],
+        ["--lines=canny mirrored_lines,"],
+        ["--lines", " canny , mirrored_lines "],
+        ["--lines", "canny", "--lines", "mirrored_lines"],
+    ],
+)
+@pytest.mark.usefixtures("two_styles")
+def test_line_styles_are_separated_by_commas_or_spaces(arguments: list[str]) -> None:
+    parsed = options.parse(["--input", "a", *arguments, "--output", "b"])
+    assert parsed.recipe.lines == ("canny", "mirrored_lines")
+    assert parsed.beam == []
+
+
+def test_the_default_line_style_is_that_of_the_article() -> None:
+    for recipe in ([], ["--recipe", "article"]):
+        assert options.parse(["--input", "a", "-o", "b", *recipe]).recipe.lines == ("canny",)
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        ("sobel", ["--lines", "no line style sobel", "canny"]),
+        ("canny,mirorred-Lines", ["no line style mirorred-Lines", "did you mean mirrored_lines?"]),
+        ("Canny", ["no line style Canny", "did you mean canny?"]),
+        ("canny,mirrored_lines,canny", ["--lines", "canny twice"]),
+        ("", ["--lines is empty", "canny"]),
+        (" , ", ["--lines is empty"]),
+    ],
+)
+@pytest.mark.usefixtures("two_styles")
+def test_wrong_line_styles_are_one_sentence(
+    value: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--input", "x", "--output", "y", "--lines", value]) == 2
+    error = sentence(capsys)
+    assert all(part in error for part in parts), error
+
+
+def test_the_help_names_every_line_style(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    words = set(capsys.readouterr().out.replace(",", " ").replace(";", " ").split())
+    assert set(styles.LINE_STYLES) <= words
 
 
 # ----------------------------------------------------------------------------------------- packages
@@ -253,23 +313,24 @@ def test_a_signal_ends_a_job_like_ctrl_c(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     argv = ["--input", str(tmp_path / "images"), "--image_size", "32", "--num_shards", "2"]
     argv += ["--val_fraction", "0"]
+    recipe = options.parse([*argv, "--output", "x"]).recipe
 
     def run_job(output: str, received: int | None):
         """Runs the command without Beam: writes all shards, or one and then sends the signal."""
 
-        def build(job_options, shards, beam_options, runner, queue):
-            if received is None:
-                return [(shard, job_options) for shard in queue.take()]
-            return shards[0], job_options
+        def build(launcher, shards, beam_options, runner, queue):
+            return list(queue.take()) if received is None else shards[:1]
 
         def run(pipeline):
-            for shard, job_options in pipeline if received is None else [pipeline]:
-                write_shard(shard, job_options.recipe, "none", output)
+            for shard in pipeline:
+                write_shard(shard, recipe, "none", output)
             if received is not None:
                 os.kill(os.getpid(), received)
                 os.kill(os.getpid(), signal.SIGTERM if received == signal.SIGHUP else received)
+            metrics = SimpleNamespace(query=lambda _: {"distributions": []})
+            return SimpleNamespace(metrics=lambda: metrics)
 
-        monkeypatch.setattr(job, "_build_pipeline", build)
+        monkeypatch.setattr(Launcher, "_build_pipeline", build)
         monkeypatch.setattr(local, "run", run)
         return main([*argv, "--output", output])
 
@@ -319,9 +380,9 @@ def test_a_remote_job_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
             self.cancelled = True
 
     running = Running()
-    monkeypatch.setattr(job, "_build_pipeline", lambda *args: running)
+    monkeypatch.setattr(Launcher, "_build_pipeline", lambda *args: running)
     parsed = options.parse(["--input", "x", "--output", "y", "--runner", "DirectRunner"])
-    assert cli.run_command(lambda: job._run_pipeline(parsed, []) or 0) == 143
+    assert cli.run_command(lambda: job._launcher(parsed).run_once([]) or 0) == 143
     assert running.cancelled
 
 
@@ -339,7 +400,7 @@ def test_a_job_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
 def test_the_output_directory_is_locked(tmp_path: Path) -> None:
     argv = ["--input", tmp_path / "images", "--output", tmp_path / "out", "--val_fraction", 0]
     helper_photos.make_image_folder(tmp_path / "images", 2)
-    with job._output_directory(str(tmp_path / "out")):
+    with output_directory.output_directory(str(tmp_path / "out"), lambda output: None):
         result = preprocess(*argv)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1)
         assert f"another job is writing to {tmp_path / 'out'}" in result.stderr
@@ -359,8 +420,8 @@ def test_the_lock_file_of_an_earlier_version_is_ignored(tmp_path: Path) -> None:
 def test_a_directory_that_was_removed_before_it_was_locked_is_refused(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert not job._try_lock(descriptor, str(tmp_path / "removed"))
-        assert job._try_lock(descriptor, str(tmp_path))
+        assert not output_directory.try_lock(descriptor, str(tmp_path / "removed"))
+        assert output_directory.try_lock(descriptor, str(tmp_path))
     finally:
         os.close(descriptor)
 

@@ -83,6 +83,15 @@ NAMES = [
         "glob patterns cannot be matched in buckets", ("pattern",),
     ),
     Private(
+        f"{BEAM}.runners.runner:create_runner", "preprocess/runners/preflight.py",
+        "an unknown runner is found only after the images are listed", ("runner_name",),
+    ),
+    Private(
+        f"{BEAM}.options.pipeline_options_validator:PipelineOptionsValidator.validate",
+        "preprocess/runners/preflight.py",
+        "wrong flags of a runner are found only after the images are listed",
+    ),
+    Private(
         f"{BEAM}.options.pipeline_options:PipelineOptions._add_argparse_args", "preprocess/options.py",
         "misspelt flags of Beam are ignored silently", ("parser",),
     ),

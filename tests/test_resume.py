@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import TinyDataset
 from helper_runs import SETTINGS, assert_same_end, flip_a_bit, rows
 from hypothesis import given
 from hypothesis import strategies as st
@@ -291,6 +292,16 @@ def test_exact_with_other_settings(shared_dataset: Path, tmp_path: Path, overrid
     interrupted_run(shared_dataset, tmp_path / "run", 7, *overrides)
     run(shared_dataset, tmp_path / "run", *overrides)
     assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_exact_with_several_line_styles(tiny_dataset: TinyDataset, tmp_path: Path, compression: str) -> None:
+    """The style that is drawn for an example does not depend on where the run was interrupted."""
+    root = tiny_dataset(lines=("canny", "xdog", "borders"), compression=compression)
+    whole = run(root, tmp_path / "whole").run_dir
+    interrupted_run(root, tmp_path / "run", 9)
+    run(root, tmp_path / "run")
+    assert_same_end(tmp_path / "run", whole)
 
 
 VALUES = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.zeros((0, 2)), np.array(True)]

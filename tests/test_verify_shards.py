@@ -1,5 +1,6 @@
 """Verifying datasets through the command: a dataset without faults passes, and every fault is reported."""
 
+import gzip
 import json
 import shutil
 import sys
@@ -13,16 +14,17 @@ from helper_commands import run_script
 from helper_jobs import verify
 
 from preprocess import receipts, sources
+from preprocess.lines import styles
 from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 from tfrecords_schema import Manifest, decode_example, encode_example, frame_record, read_records
 
 
-def make(root, **layout):
+def make(root, lines=("canny",), **layout):
     """Makes a small dataset with the job's functions, without a runner."""
     images = helper_photos.make_image_folder(root / "images", 24)
-    recipe, layout = Recipe(image_size=32), Sharding(val_fraction=0.3, num_shards=2, **layout)
+    recipe, layout = Recipe(image_size=32, lines=lines), Sharding(val_fraction=0.3, num_shards=2, **layout)
     output = str(root / "dataset")
     for shard in make_plan(sources.images([str(images)], output), layout, output):
         write_shard(shard, recipe, layout.compression, output)
@@ -52,12 +54,14 @@ RECEIPT = "receipts/train-00000-of-00002.json"
 
 def rewrite(path, change):
     """Replaces each record by `change(number, key, edges, labels)` and frames it again."""
-    with path.open("rb") as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
         records = [decode_example(record) for record in read_records(file)]
     longest = max(len(key) for key, _, _ in records)
     padded = [(k.encode().ljust(longest, b"\0"), e, la) for k, e, la in records]
     framed = [frame_record(encode_example(*change(i, *record))) for i, record in enumerate(padded)]
-    path.write_bytes(b"".join(framed))
+    with opened(path, "wb") as file:
+        file.write(b"".join(framed))
 
 
 def forge(root):
@@ -118,9 +122,10 @@ def test_swapped_shards_are_reported(dataset):
 
 
 def test_a_label_outside_the_palette_is_reported_with_its_key(dataset):
-    rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, b"\x1b" + la[1:] if i == 1 else la))
+    rewrite(dataset / SHARD, lambda i, k, e, la: (k, e, b"\xff" + la[1:] if i == 1 else la))
     forge(dataset)
-    assert_fault(dataset, SHARD, "record 1, key n0000000", "label 27, but the palette has 27 colours")
+    colors = len(Manifest.load(dataset).palette)
+    assert_fault(dataset, SHARD, "record 1, key n0000000", f"label 255, but the palette has {colors} colours")
 
 
 def test_the_histogram_reveals_changed_labels(dataset):
@@ -133,6 +138,59 @@ def test_the_number_of_edge_pixels_reveals_changed_edges(dataset):
     rewrite(dataset / SHARD, lambda i, k, e, la: (k, b"\xff" * len(e) if i == 1 else e, la))
     forge(dataset)
     assert_fault(dataset, SHARD, "edge_pixels in the receipt")
+
+
+@pytest.fixture(scope="module", params=["none", "gzip"])
+def several_styles(request, tmp_path_factory):
+    """A dataset of two line styles: canny, and the same lines upside down."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            styles.LINE_STYLES, "turned", lambda rgb, *others: styles.LINE_STYLES["canny"](rgb, *others)[::-1]
+        )
+        root = tmp_path_factory.mktemp("styles")
+        return make(root, ("canny", "turned"), compression=request.param)
+
+
+def test_a_dataset_of_several_styles_passes(several_styles):
+    result = verify(several_styles)
+    assert result.returncode == 0, result.stderr
+    manifest = Manifest.load(several_styles)
+    assert manifest.lines == manifest.recipe["lines"] == ["canny", "turned"]
+    first, second = manifest.splits["train"].edge_pixels
+    assert first == second > 0
+
+
+def test_changed_edges_of_the_second_style_are_reported(plain, several_styles, tmp_path):
+    """The number of edge pixels is compared for each style: a pixel that moves to another map is noticed."""
+    root = shutil.copytree(several_styles, tmp_path / "dataset")
+    name = Manifest.load(root).splits["train"].shards[0].name
+    half = 32 * 32 // 8
+
+    def move_pixels(i, k, e, la):
+        total = int.from_bytes(e, "big").bit_count()
+        first = ((1 << total) - 1).to_bytes(half, "little")
+        return k, first + bytes(half) if i == 1 else e, la
+
+    rewrite(root / name, move_pixels)
+    forge(root)
+    assert_fault(root, name, "edge_pixels in the receipt: expected [")
+
+
+@pytest.mark.parametrize("fault", ["fewer maps", "more maps", "empty maps"])
+def test_another_number_of_maps_is_reported_with_its_key(several_styles, tmp_path, fault):
+    root = shutil.copytree(several_styles, tmp_path / "dataset")
+    (name,) = {shard.name for shard in Manifest.load(root).splits["train"].shards[:1]}
+    size = {"fewer maps": 128, "more maps": 384, "empty maps": 0}[fault]
+    rewrite(root / name, lambda i, k, e, la: (k, (e + e)[:size], la))
+    forge(root)
+    assert_fault(root, name, "record 0, key n0000000", f"bytes of edges: expected 256, found {size}")
+
+
+def test_a_manifest_with_styles_in_another_order_is_reported(several_styles, tmp_path):
+    root = shutil.copytree(several_styles, tmp_path / "dataset")
+    path = root / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lines": ["turned", "canny"]}))
+    assert_fault(root, "manifest.json", "lines")
 
 
 def test_short_edges_are_reported_with_their_key(dataset):

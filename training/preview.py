@@ -56,22 +56,39 @@ def columns(config: AugmentConfig, none: AugmentConfig, hands: AugmentConfig) ->
 def preview(
     config: TrainConfig, dataset: ShardedDataset, none: AugmentConfig, hands: AugmentConfig
 ) -> np.ndarray:
-    """Draws the first training examples as they are augmented in epoch 1: uint8 [H, W, 3]."""
+    """Draws the first training examples as they are augmented in epoch 1: uint8 [H, W, 3].
+
+    If the dataset has several line styles, each has a column of its own. They stand before those of the
+    augmentations, which show the style that is drawn for each example in epoch 1.
+    """
     import numpy as np
     import tensorflow as tf
 
     from training.data.augment import augment
+    from training.data.dataset import draw_lines
     from training.data.stateless_random import StatelessRandom
     from training.data.unpack import unpack_edges
     from training.run.sample_grid import INK, draw_contact_sheet
 
-    packed, labels, ids = next(dataset.eval("train", NUM_EXAMPLES))
-    edges = unpack_edges(packed, dataset.manifest.image_size)
-    random = StatelessRandom(config.trainer.seed, tf.constant(1), ids)
+    def in_ink(drawings: tf.Tensor) -> np.ndarray:
+        return (255 - drawings.numpy() * (255 - np.array(INK))).astype(np.uint8)
+
+    size, styles = dataset.manifest.image_size, dataset.manifest.lines
+    batches = [next(dataset.eval("train", NUM_EXAMPLES, style)) for style in styles]
     sheet = {}
+    if len(styles) > 1:
+        sheet = {
+            style: in_ink(unpack_edges(batch.edges, size))
+            for style, batch in zip(styles, batches, strict=True)
+        }
+    _, labels, ids = batches[0]
+    seed = config.trainer.seed
+    maps = tf.stack([batch.edges for batch in batches], axis=1)
+    edges = unpack_edges(draw_lines(maps, ids, seed, 1), size)
+    random = StatelessRandom(seed, tf.constant(1), ids)
     for title, settings in columns(config.augment, none, hands).items():
         drawings, moved_labels = augment(edges, labels, random, settings)
-        sheet[title] = (255 - drawings.numpy() * (255 - np.array(INK))).astype(np.uint8)
+        sheet[title] = in_ink(drawings)
     sheet["labels"] = dataset.manifest.palette.to_rgb(moved_labels.numpy())
     return draw_contact_sheet(sheet)
 

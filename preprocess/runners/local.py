@@ -17,14 +17,15 @@ from apache_beam.portability.api import beam_provision_api_pb2, endpoints_pb2
 from apache_beam.runners.job.utils import dict_to_struct
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
+from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from google.protobuf import json_format, text_format
 
 from preprocess.runners import worker
 
 
-def run(graph: beam.Pipeline) -> None:
-    """Runs a pipeline to its end.
+def run(graph: beam.Pipeline) -> PipelineResult:
+    """Runs a pipeline to its end and returns its result, which has the metrics.
 
     The pipeline runs in a thread: if a worker process dies, Beam's runner waits for it for ever, whereas this
     function raises an error.
@@ -33,13 +34,14 @@ def run(graph: beam.Pipeline) -> None:
       WorkerDiedError: a worker process ended early. Its current shard is lost; finished shards are kept.
       Exception: any error that Beam raises.
     """
-    results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue[PipelineResult | BaseException] = queue.SimpleQueue()
     workers: list[_Worker] = []
 
     def run_graph() -> None:
         try:
-            graph.run().wait_until_finish()
-            results.put(None)
+            result = graph.run()
+            result.wait_until_finish()
+            results.put(result)
         except BaseException as e:
             results.put(e)
 
@@ -48,8 +50,10 @@ def run(graph: beam.Pipeline) -> None:
     threading.excepthook = _ignore_broken_connections
     threading.Thread(target=run_graph, daemon=True).start()
     try:
-        if error := results.get():
-            raise error
+        result = results.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result
     except BaseException:  # also Ctrl-C: Beam's threads would print long reports of closed connections
         threading.excepthook = lambda _: None
         raise

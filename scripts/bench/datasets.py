@@ -98,8 +98,8 @@ def synthetic_images(count: int) -> Iterator[Image]:
         )
 
 
-def write_random_dataset(folder: Path, count: int) -> None:
-    """Writes a dataset of `count` random training examples of 128 px and 64 colours.
+def write_random_dataset(folder: Path, count: int, num_lines: int = 1) -> None:
+    """Writes a dataset of `count` random training examples of 128 px, 64 colours and `num_lines` line styles.
 
     The maps are noise, because no benchmark of the input or of a training step depends on the pixels.
     """
@@ -109,28 +109,30 @@ def write_random_dataset(folder: Path, count: int) -> None:
 
     size = RANDOM_IMAGE_SIZE
     generator, palette = np.random.default_rng(0), schema.Palette.grid(4)
-    histogram, edge_pixels, shards = np.zeros(len(palette), np.int64), 0, []
+    histogram, edge_pixels = np.zeros(len(palette), np.int64), np.zeros(num_lines, np.int64)
+    shards = []
     num_shards = -(-count // RANDOM_SHARD_EXAMPLES)
     (folder / "train").mkdir(parents=True)
     for index in range(num_shards):
         numbers = range(index * RANDOM_SHARD_EXAMPLES, min(count, (index + 1) * RANDOM_SHARD_EXAMPLES))
         content = bytearray()
         for number in numbers:
-            edges = (generator.random((1, size, size)) < 0.1).astype(np.uint8)
+            edges = (generator.random((num_lines, size, size)) < 0.1).astype(np.uint8)
             labels = generator.integers(0, len(palette), (size, size), np.uint8)
             histogram += np.bincount(labels.ravel(), minlength=len(palette))
-            edge_pixels += int(edges.sum())
+            edge_pixels += edges.sum(axis=(1, 2), dtype=np.int64)
             key = f"n{number % 1000:08d}/{number:08d}.JPEG".encode()
             record = schema.encode_example(key, schema.pack_edges(edges), labels.tobytes())
             content += schema.frame_record(record)
         name, digest = schema.shard_name("train", index, num_shards), hashlib.sha256(content).hexdigest()
         (folder / name).write_bytes(content)
-        layout = schema.RecordLayout.from_sizes(len(key), size**2 // 8, size**2)
+        layout = schema.RecordLayout.from_sizes(len(key), num_lines * size**2 // 8, size**2)
         shards.append(schema.ShardInfo(name, len(numbers), len(content), digest, layout))
-    split = schema.Split(count, histogram.tolist(), [edge_pixels], shards)
+    split = schema.Split(count, histogram.tolist(), edge_pixels.tolist(), shards)
+    lines = [f"noise_{chr(ord('a') + line)}" for line in range(num_lines)]
     manifest = schema.Manifest(
         schema_version=schema.SCHEMA_VERSION, tool="bench/input", fingerprint="0" * 16,
-        images_digest="0" * 16, image_size=size, label_dtype="uint8", lines=["noise"], compression="none",
+        images_digest="0" * 16, image_size=size, label_dtype="uint8", lines=lines, compression="none",
         palette=palette, recipe={}, seed=0, val_fraction=0, sources=[], splits={"train": split}, rejects={},
     )  # fmt: skip
     (folder / schema.MANIFEST_NAME).write_bytes(manifest.to_json())

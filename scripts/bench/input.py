@@ -98,6 +98,7 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("--dataset", type=local_path, help="dataset directory [random examples]")
     add("--count", type=at_least(1), default=10_000, help="number of random examples [10000]")
+    add("--line-styles", type=at_least(1), default=1, metavar="N", help="line styles of random examples [1]")
     add("--batch-size", type=at_least(1), default=64, help="examples per batch [64]")
     add("--epochs", type=at_least(1), default=5, help="timed epochs per number of workers [5]")
     add("--cores", type=at_least(1), default=2, help="CPU cores that each loader may use [2]")
@@ -137,7 +138,7 @@ def work(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="linewash-bench-") as temporary:
         folder, root = Path(temporary), args.dataset or Path(temporary, "dataset")
         if not args.dataset:
-            write_random_dataset(root, args.count)
+            write_random_dataset(root, args.count, args.line_styles)
         table = compare_loaders(root, folder, args)
     print(f"batches of {args.batch_size}, {args.cores} cores, medians of {args.epochs} epochs")
     write_results(table_lines(table), table, args.json)

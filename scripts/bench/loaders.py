@@ -1,8 +1,9 @@
 """The loaders that bench/input.py compares: how each opens a dataset and delivers an epoch in batches.
 
-Every loader delivers the same examples in shuffled batches of packed edges and labels. A loader with a format
-of its own first writes a copy of the dataset in that format. The functions of the article have no shards:
-they start from images of 500 × 375 px and deliver edges and labels as float32, as the article's code does.
+Every loader delivers the same examples in shuffled batches of packed edges and labels. Of several line
+styles, linewash's loader delivers one for each example, and the others deliver all. A loader with a format of
+its own first writes a copy of the dataset in that format. The functions of the article have no shards: they
+start from images of 500 × 375 px and deliver edges and labels as float32, as the article's code does.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def grain(data: BenchmarkDataset, workers: int) -> Epoch:
             sink.write(edges + labels)
         sink.close()
     source = pygrain.ArrayRecordDataSource([str(copy / "train.array_record")])
-    edges_bytes = data.manifest.image_size**2 // 8
+    edges_bytes = len(data.manifest.lines) * data.manifest.image_size**2 // 8
 
     def split(records: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
         rows = _stack_rows(records)

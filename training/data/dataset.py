@@ -214,18 +214,23 @@ class ShardedDataset:
           WorkError: a record is damaged or differs from the manifest, or the storage failed.
         """
         self._require_examples(split)
-        line = self._line_index(lines)
+        line = self.line_index(lines)
         return read_batches(
             self._read_in_order(split, batch_size, lambda edges, _: edges[:, line]), self.root
         )
 
-    def _line_index(self, lines: str | None) -> int:
-        names = self.manifest.lines
-        if lines is not None and lines not in names:
-            raise UsageError(
-                f"data.root={self.root}: there is no line style {lines}, only {', '.join(names)}"
-            )
-        return names.index(lines) if lines else 0
+    def line_index(self, lines: str | None) -> int:
+        """Returns the index of a line style among those of the manifest; 0 if `lines` is None.
+
+        Raises:
+          UsageError: the dataset does not have this line style.
+        """
+        if lines is None:
+            return 0
+        if lines not in self.manifest.lines:
+            names = ", ".join(self.manifest.lines)
+            raise UsageError(f"lines={lines}: {self.root} has no such line style, only {names}")
+        return self.manifest.lines.index(lines)
 
     def _require_examples(self, split: str) -> None:
         if not self.examples(split):
@@ -241,6 +246,15 @@ class ShardedDataset:
         self, batch_size: int, seed: int, epoch: int, skip: int, buffer: ShuffleBuffer
     ) -> Iterator[Batch]:
         """Reads uncompressed shards without tf.data, which would spend most of its time on copies."""
+        import tensorflow as tf
+
+        def choose_lines(edges: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+            return draw_lines(edges, ids, seed, epoch)
+
+        if (
+            len(self.manifest.lines) > 1
+        ):  # two dozen small operations, which take six times as long one by one
+            choose_lines = tf.function(choose_lines, autograph=False)
         size = self.manifest.image_size
         dtype = np.dtype(self.manifest.label_dtype).newbyteorder("<")
         try:
@@ -261,7 +275,7 @@ class ShardedDataset:
                 labels = labels.view(dtype).reshape(batch_size, size, size)
                 maps = edges.reshape(batch_size, len(self.manifest.lines), -1)
                 batch = Batch(*map(_to_tensor, (maps, labels, ids)))
-                yield batch._replace(edges=draw_lines(batch.edges, batch.ids, seed, epoch))
+                yield batch._replace(edges=choose_lines(batch.edges, batch.ids))
         except schema.SchemaError as e:
             raise _damaged(self.root, e) from e
         except OSError as e:

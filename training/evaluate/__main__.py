@@ -18,13 +18,16 @@ HELP = """\
 Evaluates the network of a run, and three predictions that ignore the drawing.
 
 Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
-                                   [data.root=DATASET] [batch_size=N]
+                                   [data.root=DATASET] [lines=STYLE]
+                                   [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
   checkpoint=best    best or last
   data.root=DATASET  a dataset with the palette of the run; default: the one
                      that the network was trained on
+  lines=STYLE        the line style of the drawings, one of those that the
+                     dataset has; default: the first
   batch_size=N       images per batch; default: as in training. A smaller batch
                      needs less memory
 
@@ -32,7 +35,7 @@ Prints a table, and writes evaluation.json, evaluation.png and confusion.png
 into RUN_DIR.
 """
 CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
-KEYS = ("run", "split", "checkpoint", "data.root", "batch_size")
+KEYS = ("run", "split", "checkpoint", "data.root", "lines", "batch_size")
 
 
 def evaluate_run(argv: Sequence[str]) -> str:
@@ -56,13 +59,14 @@ def evaluate_run(argv: Sequence[str]) -> str:
     dataset = ShardedDataset.open(root)
     differences = run.compare_dataset(dataset)
     _require_examples(dataset, split)
+    lines = dataset.manifest.lines[dataset.line_index(arguments.get("lines"))]
     # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
     start_tensorflow()
     from training.evaluate.evaluation import evaluate
 
     batch_size = run.choose_batch_size(arguments.get("batch_size"))
     with explain_out_of_memory(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
-        evaluation = evaluate(run, network, dataset, split, batch_size)
+        evaluation = evaluate(run, network, dataset, split, batch_size, lines)
     files = evaluation.write(run_dir, differences)
     notes = [f"note       {sentence}" for sentence in differences]
     return "\n".join([*notes, evaluation.report(), f"written    {' and '.join(map(str, files))}"])

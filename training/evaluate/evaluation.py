@@ -78,7 +78,8 @@ class Evaluation:
         subject = self.subject
         lines = [
             f"network    {subject['network']}",
-            f"dataset    {subject['root']}: {subject['examples']:,} {subject['split']} examples",
+            f"dataset    {subject['root']}: {subject['examples']:,} {subject['split']} examples, "
+            f"lines {subject['lines']}",
             "",
             format_table("", self.scores),
             "",
@@ -137,7 +138,9 @@ class Evaluation:
         return pictures
 
 
-def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int) -> Evaluation:
+def evaluate(
+    run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int, lines: str
+) -> Evaluation:
     """Evaluates a network on all examples of a split, once for each line width and number of hints.
 
     Args:
@@ -146,6 +149,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
       dataset: a dataset with the palette of the run.
       split: train or val, with at least one example.
       batch_size: images per batch.
+      lines: name of the line style of the drawings.
 
     Raises:
       WorkError: a shard or the network is damaged, or the loss is not finite.
@@ -157,7 +161,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
     tallies = {}
     steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, conditions=conditions)
     for condition, step in zip(conditions, steps, strict=True):
-        batches = _batches(dataset, split, batch_size, f"{split}, {condition}")
+        batches = _batches(dataset, split, batch_size, f"{split}, {condition}", lines=lines)
         tallies[condition] = sum_tallies(step(*batch) for batch in batches)
     scores = {condition: Scores.from_tally(tally) for condition, tally in tallies.items()}
     normal = EvalCondition()
@@ -170,6 +174,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
         "root": dataset.root,
         "fingerprint": dataset.manifest.dataset_fingerprint,
         "split": split,
+        "lines": lines,
         "examples": dataset.examples(split),
     }
     return Evaluation(
@@ -179,7 +184,7 @@ def evaluate(run: RunInfo, network: Path, dataset: ShardedDataset, split: str, b
         {condition.line_width: scores[condition] for condition in widths},
         {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
         tallies[normal],
-        SampleGrid.read(dataset, split, run.panel_images, run.model.stride).draw(net),
+        SampleGrid.read(dataset, split, run.panel_images, run.model.stride, lines).draw(net),
     )
 
 
@@ -235,12 +240,18 @@ def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str
 
 
 def _batches(
-    dataset: ShardedDataset, split: str, batch_size: int, title: str, max_images: int | None = None
+    dataset: ShardedDataset,
+    split: str,
+    batch_size: int,
+    title: str,
+    max_images: int | None = None,
+    lines: str | None = None,
 ) -> Iterator[Batch]:
     """Reads a split, or the batches of its first `max_images`, and shows a progress bar with `title`."""
     num_images = min(max_images or sys.maxsize, dataset.examples(split))
     with ProgressBar(title, num_images, note="compiling") as bar:
-        for batch in itertools.islice(dataset.eval(split, batch_size), -(-num_images // batch_size)):
+        batches = dataset.eval(split, batch_size, lines)
+        for batch in itertools.islice(batches, -(-num_images // batch_size)):
             yield batch
             bar.update(len(batch.ids))
 

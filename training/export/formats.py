@@ -208,7 +208,8 @@ def _find_evaluation(trained: TrainedNetwork) -> dict[str, Any] | None:
         return content
     if dataset is None or not dataset.examples(dataset.selection_split):
         return None
-    evaluation = evaluate(trained.run, trained.network, dataset, dataset.selection_split, trained.batch_size)
+    split, lines = dataset.selection_split, dataset.manifest.lines[0]
+    evaluation = evaluate(trained.run, trained.network, dataset, split, trained.batch_size, lines)
     if not path.exists():
         evaluation.write(run_dir, [])
     return evaluation.content([])

@@ -233,13 +233,19 @@ def _use(metadata: ExportMetadata) -> str:
     return f"{text}\nFinally, write the picture:\n\n```python\n{AFTER}```\n"
 
 
+def _line_styles(metadata: ExportMetadata) -> str:
+    """Names the line styles of the training data. Recipes without `lines` have Canny's."""
+    styles = metadata.recipe.get("lines", ["canny"])
+    return f"line style{'s' * (len(styles) > 1)} {', '.join(styles)}"
+
+
 def _limits(metadata: ExportMetadata) -> str:
     size = metadata.image_size
     lines = [
-        f"The network was trained on edges that the Canny algorithm found in images of {size}×{size} px: "
-        f"lines one pixel wide. Scale a drawing so that its longer side is about {size} px. Larger drawings "
-        "work, but the network sees a smaller part of them at once. Broad or grey lines reduce the quality, "
-        "unless the network was trained with `augment=hands`.",
+        f"The network was trained on drawings of {size}×{size} px with lines one pixel wide, which linewash "
+        f"made from images ({_line_styles(metadata)}). Scale a drawing so that its longer side is about "
+        f"{size} px. Larger drawings work, but the network sees a smaller part of them at once. Broad or "
+        "grey lines reduce the quality, unless the network was trained with `augment=hands`.",
         "It uses the colours of its palette only, and prefers likely colours, also in unusual pictures.",
     ]
     if metadata.model == "resunet":

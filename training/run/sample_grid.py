@@ -39,9 +39,14 @@ class SampleGrid:
     stride: int
 
     @classmethod
-    def read(cls, dataset: ShardedDataset, split: str, max_examples: int, stride: int) -> SampleGrid:
-        """Reads the first examples of a split. They are a random sample, since shards are in hash order."""
-        packed, labels, _ = next(dataset.eval(split, max_examples))
+    def read(
+        cls, dataset: ShardedDataset, split: str, max_examples: int, stride: int, lines: str | None = None
+    ) -> SampleGrid:
+        """Reads the first examples of a split. They are a random sample, since shards are in hash order.
+
+        `lines` names the line style of the drawings, by default the first of the dataset.
+        """
+        packed, labels, _ = next(dataset.eval(split, max_examples, lines))
         size = dataset.manifest.image_size
         edges = unpack_edges(packed.numpy().tobytes(), size, len(packed))
         return cls(edges, labels.numpy(), dataset.manifest.palette, stride)

@@ -15,12 +15,13 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image
 
+from linewash.coloring.color_names import color_names, layer_name
 from linewash.coloring.colorizer import LINE_COLOR, ColoredImage
 from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
 
 THUMBNAIL_SIDE = 256  # px, the maximum of the OpenRaster specification
-GPL_COLUMNS = 9
+GPL_COLUMNS = 8
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest ZIP date, fixed so that equal images give equal bytes
 
 
@@ -45,19 +46,13 @@ def layers(image: ColoredImage) -> Iterator[Layer]:
 
 def layer_names(image: ColoredImage) -> list[str]:
     """Returns the names of `layers`, in the same order."""
-    return ["lines", *(color_name(image.palette, label) for label in labels_by_frequency(image))]
+    return ["lines", *(layer_name(image.palette, label) for label in labels_by_frequency(image))]
 
 
 def lines_layer(image: ColoredImage) -> Layer:
     """Returns the drawing's lines on transparency."""
     alpha = np.rint(image.drawing.line_opacity * 255).astype(np.uint8)
     return Layer("lines", _fill(LINE_COLOR, alpha))
-
-
-def color_name(palette: Palette, label: int) -> str:
-    """Returns a sortable name of a colour, such as 07-00aa55."""
-    digits = len(str(len(palette) - 1))
-    return f"{label:0{digits}d}-{bytes(palette.colors[label]).hex()}"
 
 
 def to_png(image: ColoredImage, lines: bool = True) -> bytes:
@@ -113,7 +108,10 @@ def write_ora(image: ColoredImage, file: IO[bytes], report: Callable[[str], None
 
 def to_gpl(palette: Palette) -> bytes:
     """Encodes a palette for GIMP, Krita and Inkscape, and for --palette of preprocess."""
-    rows = [f"{r:3d} {g:3d} {b:3d}\t{bytes((r, g, b)).hex()}" for r, g, b in palette.colors]
+    rows = [
+        f"{r:3d} {g:3d} {b:3d}\t{name} {bytes((r, g, b)).hex()}"
+        for (r, g, b), name in zip(palette.colors, color_names(palette), strict=True)
+    ]
     head = ["GIMP Palette", f"Name: linewash {palette.name}", f"Columns: {GPL_COLUMNS}", "#"]
     return ("\n".join([*head, *rows]) + "\n").encode()
 
@@ -140,7 +138,7 @@ def _color_layer(image: ColoredImage, label: int) -> Layer:
     alpha = np.where(image.labels == label, 255, 0).astype(np.uint8)
     if image.background is not None:
         alpha[image.background] = 0
-    return Layer(color_name(image.palette, label), _fill(image.palette.colors[label], alpha))
+    return Layer(layer_name(image.palette, label), _fill(image.palette.colors[label], alpha))
 
 
 def _fill(color: tuple[int, int, int], alpha: np.ndarray) -> np.ndarray:

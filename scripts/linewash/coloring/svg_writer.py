@@ -8,9 +8,10 @@ from itertools import groupby
 import cv2
 import numpy as np
 
+from linewash.coloring.color_names import layer_name
 from linewash.coloring.colorizer import LINE_COLOR, ColoredImage
 from linewash.coloring.contours import Loop, trace
-from linewash.coloring.openraster import color_name, labels_by_frequency
+from linewash.coloring.openraster import labels_by_frequency
 
 MAX_SIDE = 2048  # px of the longer side at which borders are traced
 MAX_ENLARGEMENT = 4  # of a small drawing before its lines are traced, because they may be a pixel wide
@@ -62,7 +63,7 @@ def _color_groups(image: ColoredImage) -> Iterator[str]:
         colors += [label] * (count - 1)
     scale, seam = image.labels.shape[1] / width, max(1, round(SEAM * side))
     for label, loops_of_color in groupby(trace(regions), lambda loop: colors[loop.region]):
-        name, color = color_name(image.palette, label), _hex(image.palette.colors[label])
+        name, color = layer_name(image.palette, label), _hex(image.palette.colors[label])
         group = _GROUP.format(id=f"color-{name}", name=name, color=color)
         yield f'{group} stroke="{color}" stroke-width="{seam:g}" stroke-linejoin="round">\n'
         for number, (_, loops) in enumerate(groupby(loops_of_color, lambda loop: loop.region), 1):

@@ -10,6 +10,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from linewash.coloring.color_names import color_names
 from linewash.coloring.colorizer import LINE_COLOR, ColoredImage, Settings, colorize
 from linewash.coloring.image_io import read_hints
 from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
@@ -59,6 +60,7 @@ def page_settings(network: Network) -> dict[str, object]:
     """Returns what the page needs to know about the network, as JSON values."""
     return {
         "palette": [f"#{bytes(color).hex()}" for color in network.palette.colors],
+        "names": color_names(network.palette),
         "hints": network.takes_hints,
         "side": PAGE_SIDE,
         "examples": list(EXAMPLES),

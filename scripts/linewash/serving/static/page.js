@@ -415,26 +415,15 @@ function addArrowKeys(group) {
   });
 }
 
-/** The name of a colour for screen readers, from its hue, saturation and lightness. */
-function colorName(hex) {
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255);
-  const high = Math.max(r, g, b), low = Math.min(r, g, b), range = high - low, light = (high + low) / 2;
-  const tone = light < 0.3 ? "dark " : light > 0.75 ? "light " : "";
-  if (range < 0.1) return light < 0.12 ? "black" : light > 0.93 ? "white" : `${tone}grey`;
-  const hue = high === r ? ((g - b) / range + 6) % 6 : high === g ? (b - r) / range + 2 : (r - g) / range + 4;
-  const names = ["red", "orange", "yellow", "lime", "green", "mint", "cyan", "sky blue", "blue", "violet", "magenta", "pink"];
-  return tone + names[Math.round(hue * 2) % 12];
-}
-
 function setUp(settings) {
   state.side = settings.side;
   state.examples = settings.examples;
   $("hint-colors").hidden = !settings.hints;
-  for (const color of settings.hints ? settings.palette : []) {
+  for (const [index, color] of (settings.hints ? settings.palette : []).entries()) {
     const button = document.createElement("button");
     button.setAttribute("role", "radio");
-    button.setAttribute("aria-label", `${colorName(color)} ${color}`);
-    button.title = colorName(color);
+    button.setAttribute("aria-label", `${settings.names[index]} ${color}`);
+    button.title = settings.names[index];
     button.dataset.color = button.style.background = color;
     button.addEventListener("click", () => selectTool("hint", color));
     $("palette").append(button);
