@@ -16,6 +16,7 @@ import resvg_py
 from helper_networks import PALETTE, write_export
 from linewash.coloring import contours, file_signatures, svg_reader
 from linewash.coloring.cli import main
+from linewash.coloring.color_names import layer_name
 from linewash.coloring.colorizer import ColoredImage, colorize
 from linewash.coloring.image_io import read_image
 from linewash.coloring.line_extraction import Drawing, read_drawing
@@ -89,7 +90,8 @@ def test_there_is_a_path_per_region_in_a_group_per_colour(colored: ColoredImage)
     frequency = []
     for name, group in colors:
         label = int(name.split("-")[0])
-        assert group.get("fill") == f"#{bytes(PALETTE.colors[label]).hex()}" == f"#{name.split('-')[1]}"
+        assert name == layer_name(PALETTE, label)
+        assert group.get("fill") == f"#{bytes(PALETTE.colors[label]).hex()}"
         count = cv2.connectedComponents((colored.labels == label).astype(np.uint8), connectivity=4)[0] - 1
         assert len(group) == count
         frequency.append(np.sum(colored.labels == label))
@@ -102,7 +104,7 @@ def test_holes_show_what_is_in_them() -> None:
     cv2.circle(labels, (60, 45), 38, 1, -1)
     cv2.circle(labels, (60, 45), 20, 2, -1)
     image = paint(labels)
-    ring = groups(to_svg(image))["1-" + bytes(PALETTE.colors[1]).hex()]
+    ring = groups(to_svg(image))[layer_name(PALETTE, 1)]
     assert len(ring) == 1
     assert str(ring[0].get("d")).count("Z") == 2
     only_ring = document(ElementTree.tostring(ring).decode(), 'viewBox="0 0 120 90" width="120" height="90"')
