@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from preprocess import cli
 
 if TYPE_CHECKING:
+    import argparse
+
     from preprocess.job import Summary
-    from preprocess.options import Options
+    from preprocess.runners.dataflow import BeamJob
 
 TEMPLATE_WRITTEN = (
     "the template is written; when Dataflow has run it, run the same command without --runner and "
@@ -29,16 +31,16 @@ def _run(argv: list[str]) -> int:
 
     try:
         parsed = options.parse(argv)
-        _prepare(parsed)
+        prepare(parsed)
     except options.UsageError as e:
         cli.print_error(str(e))
         return 2
     # These imports bring Beam along. --help and wrong flags of linewash must not wait for it.
-    from preprocess import job, palettes, receipts, sources
+    from preprocess import job, output_directory, palettes, sources
 
     try:
         summary = job.run(parsed)
-    except (sources.SourceError, receipts.OutputError, palettes.PaletteError) as e:
+    except (sources.SourceError, output_directory.OutputError, palettes.PaletteError) as e:
         cli.print_error(str(e))
         return 2
     except job.JobError as e:
@@ -48,26 +50,33 @@ def _run(argv: list[str]) -> int:
     return 0
 
 
-def _prepare(options: Options) -> None:
+def prepare(
+    options: BeamJob, preload: str | None = None, own_parser: argparse.ArgumentParser | None = None
+) -> None:
     """Sets up logging, starts the server of the local workers, and checks Beam's flags.
+
+    Args:
+      options: of a job of any command.
+      preload: the module that local workers import; that of preprocess by default.
+      own_parser: of the command; that of preprocess by default.
 
     Raises:
       UsageError: a flag is unknown, or one that the runner needs is missing or wrong.
       ConnectionError: a service that the runner needs does not answer.
     """
-    from preprocess.options import check_beam_flags
+    from preprocess.options import check_beam_flags, is_local
     from preprocess.runners import worker
 
-    if options.local:
+    if is_local(options.beam):
         # Beam logs pages about optional packages and failed workers. The command reports failures itself.
         logging.disable(logging.CRITICAL)
-        worker.start_server()
+        worker.start_server(preload or worker.PRELOAD)
     else:
         logging.basicConfig(level=logging.INFO)  # shows the id, console link and state of a remote job
         for logger in ("typehints", "runners.worker", "runners.portability.local_job_service"):
             logging.getLogger(f"apache_beam.{logger}").setLevel(logging.WARNING)
         logging.getLogger().handlers[0].addFilter(_is_single_line)
-    check_beam_flags(options.beam)
+    check_beam_flags(options.beam, own_parser)
     from preprocess.runners import dataflow, preflight
 
     dataflow.check(options)

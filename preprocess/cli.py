@@ -18,10 +18,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+PROGRAM = "python -m preprocess"
 STOPPED = "stopped; finished shards are kept, run the same command again to continue"
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _OWN_PACKAGES = {"conf", "linewash", "preprocess", "tfrecords_schema", "training"}
-_EXTRAS = {"boto3": "aws", "botocore": "aws", "google": "gcp"}
+_EXTRAS = {
+    "boto3": "aws",
+    "botocore": "aws",
+    "google": "gcp",
+    "PIL": "onnx",
+    "scipy": "onnx",
+    "skimage": "onnx",
+}
+_program = PROGRAM
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,19 +44,23 @@ class Terminated(KeyboardInterrupt):
 def command_name() -> str:
     """Returns the name that the user started, for the usage line and at the beginning of messages."""
     name = Path(sys.argv[0]).name if sys.argv else ""
-    return name if name.startswith("linewash-") else "python -m preprocess"
+    return name if name.startswith("linewash-") else _program
 
 
-def run_command(work: Callable[[], int]) -> int:
+def run_command(work: Callable[[], int], program: str = PROGRAM, stopped: str = STOPPED) -> int:
     """Runs the body of the command. Prints an expected error as one sentence on stderr.
 
     Args:
       work: returns the exit code.
+      program: the name of the command, unless it was started as linewash-....
+      stopped: the sentence after a signal.
 
     Returns:
       0 on success, 1 if the work failed, 2 on wrong usage, 128 + N after signal N (130 Ctrl-C, 143 SIGTERM,
       129 SIGHUP).
     """
+    global _program
+    _program = program
     _open_closed_streams()
     try:
         with raise_on_termination():
@@ -58,7 +71,7 @@ def run_command(work: Callable[[], int]) -> int:
             print_text("")
             return code
     except KeyboardInterrupt as e:
-        print_error(STOPPED)
+        print_error(stopped)
         return 128 + (e.signum if isinstance(e, Terminated) else signal.SIGINT)
     except Exception as e:
         explanation = explain_error(e)

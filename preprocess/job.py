@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import dataclasses
-import fcntl
-import functools
-import os
-import re
-import shutil
-import signal
-import tempfile
-import threading
 import time
-import traceback
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from preprocess import cli, palettes, progress, receipts, sources
-from preprocess.cores import available_cores
+from preprocess import palettes, progress, receipts, sources
 from preprocess.file_types import Skipped
-from preprocess.options import Options, has_flag
+from preprocess.options import Options
+from preprocess.output_directory import output_directory
 from preprocess.plan import Shard, digest_keys, make_plan, read_shard_list
 from preprocess.recipe import GRID, Learnt
-from preprocess.runners import dataflow, preflight
+from preprocess.runners import dataflow
+from preprocess.runners.launcher import Launcher, error_line, save_traceback
 from preprocess.runners.shard_queue import ShardQueue, describe_location
-from preprocess.runners.worker import WorkerDiedError
 from preprocess.storage import files, registry
-from preprocess.storage.base import StorageError
 from tfrecords_schema import (
     MANIFEST_NAME,
     RECEIPTS_DIR,
@@ -44,20 +30,9 @@ from tfrecords_schema import (
     ShardReceipt,
 )
 
-if TYPE_CHECKING:
-    from apache_beam.runners.runner import PipelineResult
-
-ATTEMPTS = 3  # runs of the pipeline within one command, when local workers die
-DEBUG_ADVICE = "LINEWASH_DEBUG=1 in the environment shows the output of the workers"
-MAX_ERROR_CHARS = 1000  # enough for two long paths
-
 
 class JobError(RuntimeError):
     """A job that could not be finished. The message says how much is finished and what to do."""
-
-
-class WorkersDiedError(RuntimeError):
-    """Local workers died in every attempt. The message says why, if that is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +58,8 @@ def run(options: Options) -> Summary | None:
       JobError: shards are missing, or too many images were rejected. Finished shards are kept.
     """
     registry.set_options(options.beam)
-    with _output_directory(options.output):
+    refusals = (sources.SourceError, palettes.PaletteError)
+    with output_directory(options.output, receipts.first_unknown_file, refusals):
         skipped = Skipped()
         shards = make_plan(_find_images(options, skipped), options.sharding, options.output, options.subset)
         if isinstance(options.recipe.palette, Learnt):
@@ -169,12 +145,15 @@ def _write_shards(options: Options, unfinished: list[Shard], finished: set[str])
     old_receipts = {ShardReceipt.name(name) for name in finished}
     with progress.show_progress(options.output, num_images, old_receipts):
         try:
-            return _run_with_retries(options, unfinished)
+            from preprocess.pipeline import stage_milliseconds
+
+            result = _launcher(options).run(unfinished)
+            return stage_milliseconds(result) if result else {}
         except Exception as e:  # Beam wraps the errors of workers and services in exceptions of many types
-            report = _save_traceback(options.output, e)
+            report = save_traceback(options.output, e)
             now_finished = _load_finished(options, unfinished)
             raise JobError(
-                f"the job failed: {_error_line(e)}. {len(now_finished) + len(finished)} of "
+                f"the job failed: {error_line(e)}. {len(now_finished) + len(finished)} of "
                 f"{len(unfinished) + len(finished)} shards are finished and kept; run the same command again "
                 f"to continue{report}"
             ) from None
@@ -185,141 +164,20 @@ def _load_finished(options: Options, shards: list[Shard]) -> set[str]:
     return receipts.finished_shards(options.output, receipts.load(options.output), shards, options.recipe)
 
 
-def _run_with_retries(options: Options, shards: list[Shard]) -> dict[str, float]:
-    """Runs the pipeline, and runs it again for the unfinished shards when a local worker dies.
+def _launcher(options: Options) -> Launcher:
+    """Returns what runs the pipeline of `options`."""
 
-    Returns:
-      The mean time of an image in each stage of the last run, in milliseconds.
+    def add_steps(beam_pipeline: Any, shards: list[Shard], queue: ShardQueue | None) -> None:
+        from preprocess import pipeline  # this imports Beam
 
-    Raises:
-      WorkersDiedError: workers died in all `ATTEMPTS` runs.
-    """
-    deaths: list[WorkerDiedError] = []
-    while len(deaths) < ATTEMPTS:
-        try:
-            return _run_pipeline(options, shards)
-        except WorkerDiedError as e:
-            deaths.append(e)
-            if len(deaths) < ATTEMPTS:
-                cli.print_error(f"{e}; starting again with the unfinished shards")
-                finished = _load_finished(options, shards)
-                shards = [shard for shard in shards if shard.name not in finished]
-    raise WorkersDiedError(
-        f"{deaths[-1]}; workers died in all {ATTEMPTS} attempts{_advice(deaths)}; {DEBUG_ADVICE}"
-    )
+        recipe, compression = options.recipe, options.sharding.compression
+        pipeline.build(beam_pipeline, shards, recipe, compression, options.output, queue)
 
+    def unfinished(shards: list[Shard]) -> list[Shard]:
+        finished = _load_finished(options, shards)
+        return [shard for shard in shards if shard.name not in finished]
 
-def _advice(deaths: list[WorkerDiedError]) -> str:
-    """Returns what to do when workers died: move an image out of the input, or use less memory."""
-    images = Counter(
-        death.current_image.image for death in deaths if death.current_image and death.current_image.image
-    )
-    for image, times in images.most_common(1):
-        if times > 1:
-            location = describe_location(image)
-            return f": {times} of {len(deaths)} died while converting {location}: move it out of the input"
-    if all(death.code == -signal.SIGKILL for death in deaths):
-        return ": if memory ran out, use fewer workers, for example --direct_num_workers 1"
-    return ""
-
-
-def _run_pipeline(options: Options, shards: list[Shard]) -> dict[str, float]:
-    if not options.local:
-        _run_on_named_runner(options, shards)
-        return {}
-    from preprocess.pipeline import stage_milliseconds
-
-    return stage_milliseconds(_run_locally(options, shards))
-
-
-def _run_locally(options: Options, shards: list[Shard]) -> PipelineResult:
-    """Runs the pipeline on the cores of this machine."""
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-
-    from preprocess.runners import local
-
-    # An explicit list, because without one Beam parses the command line of this process.
-    beam_options = PipelineOptions(options.beam)
-    direct = beam_options.view_as(DirectOptions)
-    if not has_flag(options.beam, "--direct_num_workers") or not direct.direct_num_workers:
-        direct.direct_num_workers = available_cores()  # Beam's default is 1
-    with _temporary_folder() as folder:
-        queue = ShardQueue(shards, folder)
-        try:
-            return local.run(
-                _build_pipeline(options, shards, beam_options, local.runner(beam_options), queue)
-            )
-        except WorkerDiedError as e:
-            raise WorkerDiedError(e.pid, e.code, queue.current_image(e.pid)) from None
-
-
-def _run_on_named_runner(options: Options, shards: list[Shard]) -> None:
-    """Runs the pipeline on the runner named on the command line, or writes it as a template."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    # At its exit, Beam stops the job servers that it has started, and needs their files for it.
-    with _temporary_folder(until_exit=True) as folder, _keep_interrupt_handler():
-        beam_options = PipelineOptions([*options.beam, *dataflow.extra_flags(options, folder)])
-        result = _build_pipeline(options, shards, beam_options).run()
-    if options.template:
-        return
-    try:
-        result.wait_until_finish()
-    except KeyboardInterrupt:
-        with contextlib.suppress(Exception):  # the service may be unreachable
-            result.cancel()
-        raise
-
-
-@contextlib.contextmanager
-def _temporary_folder(until_exit: bool = False) -> Iterator[str]:
-    """Makes a folder for temporary files, also for Beam's, which Beam leaves behind when a pipeline fails.
-
-    Args:
-      until_exit: keeps the folder until this process ends, and not just until the block does.
-    """
-    folder = tempfile.mkdtemp(prefix="linewash-")
-    remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
-    if until_exit:
-        atexit.register(remove)
-    before, tempfile.tempdir = tempfile.tempdir, folder
-    try:
-        yield folder
-    finally:
-        tempfile.tempdir = before
-        if not until_exit:
-            remove()
-
-
-@contextlib.contextmanager
-def _keep_interrupt_handler() -> Iterator[None]:
-    """Restores the handler of Ctrl-C after the block.
-
-    Beam's handler stops the job server that Beam has started, which then can no longer cancel the job.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():  # only that one may set signal handlers
-            signal.signal(signal.SIGINT, handler)
-
-
-def _build_pipeline(
-    options: Options,
-    shards: list[Shard],
-    beam_options: Any,
-    runner: Any = None,
-    queue: ShardQueue | None = None,
-) -> Any:
-    """Returns the Beam pipeline over `shards`. Without `runner`, `beam_options` name one."""
-    import apache_beam as beam
-
-    from preprocess import pipeline
-
-    beam_pipeline = beam.Pipeline(runner=runner, options=beam_options)
-    pipeline.build(beam_pipeline, shards, options.recipe, options.sharding.compression, options.output, queue)
-    return beam_pipeline
+    return Launcher(options.beam, add_steps, unfinished, lambda folder: dataflow.extra_flags(options, folder))
 
 
 def _finish(options: Options, shards: list[Shard]) -> Manifest:
@@ -361,112 +219,3 @@ def _check_rejects(options: Options, existing: receipts.Receipts, num_images: in
             f"{reasons.total():,} of {num_images:,} images were rejected ({counts}), more than "
             f"--max_reject_fraction {options.max_reject_fraction}: {advice}"
         )
-
-
-@contextlib.contextmanager
-def _output_directory(output: str) -> Iterator[None]:
-    """Makes the output directory, locks it during the block, and checks that files can be written to it.
-
-    A local job that is refused before it writes a shard removes the folders that it made, unless a palette or
-    an index was saved in them. Buckets have no lock.
-
-    Raises:
-      OutputError: the directory cannot be used; the message says why.
-    """
-    if files.is_remote(output):
-        _check_writable(output)
-        yield
-        return
-    new_folders = _make_directory(output)
-    with _lock(output):
-        try:
-            _check_writable(output)
-            yield
-        except (sources.SourceError, receipts.OutputError, palettes.PaletteError):
-            files.remove_folder(output, files.WORK_DIR)
-            with contextlib.suppress(OSError):  # the folder is not empty
-                for folder in new_folders:
-                    folder.rmdir()
-            raise
-
-
-def _make_directory(output: str) -> list[Path]:
-    """Makes the local output directory, and refuses one that contains files which are not of a dataset.
-
-    Such files would be lost when a later message advises to remove the directory.
-
-    Returns:
-      The folders that were made, the innermost first.
-    """
-    missing = [folder for folder in (Path(output), *Path(output).parents) if not folder.exists()]
-    try:
-        files.make_folder(Path(output))
-    except OSError as e:
-        raise receipts.OutputError(
-            f"--output {output} is not a directory that can be made: {e.strerror}"
-        ) from None
-    if name := receipts.first_unknown_file(output):
-        raise receipts.OutputError(
-            f"--output {output} holds other files ({name}): type the name of a new directory"
-        )
-    return missing
-
-
-@contextlib.contextmanager
-def _lock(output: str) -> Iterator[None]:
-    """Keeps a second job out of a local output directory. The kernel releases the lock when the process ends.
-
-    Raises:
-      OutputError: another job holds the lock.
-    """
-    # The directory itself is locked, so that no lock file can be left behind.
-    try:
-        descriptor = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as e:
-        raise receipts.OutputError(f"cannot write to --output {output}: {e.strerror}") from None
-    try:
-        if not _try_lock(descriptor, output):
-            raise receipts.OutputError(f"another job is writing to {output}: wait until it is done")
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int, output: str) -> bool:
-    """Returns False if another job holds the lock, or held it and then removed the directory."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), Path(output).stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-
-
-def _check_writable(output: str) -> None:
-    """Writes a small file, so that a directory without write access is refused before the long listing."""
-    try:
-        files.write(output, f"{files.WORK_DIR}/writable", b"")
-    except StorageError as e:
-        raise receipts.OutputError(str(e)) from None
-    except OSError as e:
-        raise receipts.OutputError(f"cannot write to --output {output}: {e.strerror or e}") from None
-
-
-def _error_line(error: Exception) -> str:
-    """Returns the last line of Beam's report that names an error, without Beam's additions."""
-    if isinstance(error, WorkersDiedError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    error_lines = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    text = (error_lines or lines or [type(error).__name__])[-1]
-    additions = r"^RuntimeError: (?=\w+(Error|Exception):)|([\w.]+\.)?ImageError: |\s*\[while running.*"
-    return preflight.explain(re.sub(additions, "", text))[:MAX_ERROR_CHARS].rstrip(".")
-
-
-def _save_traceback(output: str, error: Exception) -> str:
-    """Saves Beam's whole report. Returns the end of the message, which says where."""
-    name = f"{files.WORK_DIR}/error.txt"
-    try:
-        files.write(output, name, "".join(traceback.format_exception(error)).encode())
-    except OSError:
-        return ""
-    return f" (full report: {files.join(output, name)})"

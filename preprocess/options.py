@@ -68,16 +68,19 @@ class Options:
     @property
     def local(self) -> bool:
         """True if the command line names no runner, so that the job runs on all cores of this machine."""
-        return not has_flag(self.beam, "--runner", "--direct_running_mode")
+        return is_local(self.beam)
 
     @property
     def template(self) -> bool:
         """True if the job is written as a template (Dataflow's Flex Templates do so) instead of being run."""
-        return has_flag(self.beam, "--template_location")
+        return is_template(self.beam)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are raised as `UsageError`."""
+
     def error(self, message: str) -> NoReturn:
+        """Raises the message as a `UsageError`."""
         raise UsageError(message)
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
@@ -85,17 +88,18 @@ class _Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)
 
 
-class _PrintVersion(argparse.Action):
+class PrintVersion(argparse.Action):
     """`--version`. Unlike argparse's own action, raises OSError if stdout cannot be written."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Prints the name of the command and the version, and exits."""
         print(f"{parser.prog} {__version__}")
         parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of linewash's own flags."""
-    parser = _Parser(
+    parser = Parser(
         prog=command_name(),
         usage=USAGE,
         description=DESCRIPTION,
@@ -103,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="show the version and exit")
     _add_paths(parser.add_argument)
     _add_recipe(parser.add_argument_group("recipe (settings that change pixels)").add_argument)
     _add_subset(parser.add_argument_group("subset (which images are used)").add_argument)
@@ -173,8 +177,8 @@ def _add_rejects(add: Callable[..., Any]) -> None:
 # fmt: on
 
 
-def _with_underscores(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    """Replaces dashes in linewash's own flags: `--image-size=64` becomes `--image_size=64`."""
+def with_underscores(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Replaces dashes in the flags of `parser`: `--image-size=64` becomes `--image_size=64`."""
     own_flags = {name for action in parser._actions for name in action.option_strings}
 
     def spell(argument: str) -> str:
@@ -192,7 +196,7 @@ def parse(argv: list[str]) -> Options:
       UsageError: a flag is missing, unknown or out of range.
     """
     parser = build_parser()
-    flags, beam_flags = parser.parse_known_args(_with_underscores(argv, parser))
+    flags, beam_flags = parser.parse_known_args(with_underscores(argv, parser))
     try:
         recipe = _recipe(flags)
         subset = Subset(flags.classes, flags.fraction, flags.limit)
@@ -206,7 +210,7 @@ def parse(argv: list[str]) -> Options:
         raise UsageError(f"--max_reject_fraction must be from 0 to 1, got {flags.max_reject_fraction}")
     return Options(
         inputs=_inputs(flags),
-        output=_path("--output", flags.output).rstrip("/") or "/",
+        output=parse_path("--output", flags.output).rstrip("/") or "/",
         recipe=recipe,
         sharding=sharding,
         subset=subset,
@@ -231,10 +235,10 @@ def _inputs(flags: argparse.Namespace) -> dict[str | None, list[str]]:
 
 
 def _paths(flag: str, paths: Iterable[str]) -> list[str]:
-    return [_path(flag, path) for path in paths]
+    return [parse_path(flag, path) for path in paths]
 
 
-def _path(flag: str, path: str) -> str:
+def parse_path(flag: str, path: str) -> str:
     """Returns the value of a flag as a path, with `~` expanded."""
     if not path:
         raise UsageError(f"{flag} is empty: give a path (a variable of the shell may not be set)")
@@ -289,7 +293,7 @@ def _palette(name: str | None, num_values: int | None) -> Palette | Learnt | Non
     from preprocess import palettes  # this imports OpenCV
 
     try:
-        return palettes.load(_path("--palette", name))
+        return palettes.load(parse_path("--palette", name))
     except palettes.PaletteError as e:
         raise UsageError(str(e)) from None
 
@@ -299,21 +303,35 @@ def has_flag(flags: list[str], *names: str) -> bool:
     return any(flag.split("=")[0] in names for flag in flags)
 
 
-def check_beam_flags(flags: list[str]) -> None:
+def is_local(beam_flags: list[str]) -> bool:
+    """Returns True if Beam's flags name no runner, so that the job runs on all cores of this machine."""
+    return not has_flag(beam_flags, "--runner", "--direct_running_mode")
+
+
+def is_template(beam_flags: list[str]) -> bool:
+    """Returns True if the job is written as a template instead of being run."""
+    return has_flag(beam_flags, "--template_location")
+
+
+def check_beam_flags(flags: list[str], own_parser: argparse.ArgumentParser | None = None) -> None:
     """Checks that Beam has all of `flags`, because Beam itself ignores unknown flags.
+
+    Args:
+      flags: all flags that are not of `own_parser`.
+      own_parser: of the command, that of preprocess by default; its flags are suggested too.
 
     Raises:
       UsageError: a flag is unknown; the message suggests a similar one.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    parser = Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
     known, unknown = parser.parse_known_args(flags)
     _check_range("--direct_num_workers", known.direct_num_workers, MAX_WORKERS)
     _check_range("--direct_runner_bundle_repeat", known.direct_runner_bundle_repeat, MAX_WORKERS)
-    actions = [*build_parser()._actions, *parser._actions]
+    actions = [*(own_parser or build_parser())._actions, *parser._actions]
     names = [name for action in actions for name in action.option_strings]
     # The job servers of Flink and Spark have flags of their own, which Beam asks them for when it submits the
     # job. For these runners, only a flag that is likely to be misspelt is refused.

@@ -110,8 +110,7 @@ def _plan_split(index: ImageIndex, split: str, sharding: Sharding, output: str) 
     shard_lists = images_by_shard(index.entries(split), sharding.hash_range(split), num_shards)
     for number, images in enumerate(shard_lists):
         list_name = f"{files.WORK_DIR}/plan/{split}-{number:05d}.jsonl"
-        lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
-        files.write(output, list_name, "".join(lines).encode())
+        write_shard_list(output, list_name, images)
         yield Shard(
             split=split,
             name=shard_name(split, number, num_shards, sharding.compression),
@@ -156,6 +155,12 @@ def digest_keys(keys: Iterable[str]) -> str:
     for key in keys:
         digest.update(key.encode() + b"\n")
     return digest.hexdigest()[:16]
+
+
+def write_shard_list(output: str, name: str, images: list[Image]) -> None:
+    """Writes a shard list as the file `output`/`name`."""
+    lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
+    files.write(output, name, "".join(lines).encode())
 
 
 def read_shard_list(path: str) -> list[Image]:

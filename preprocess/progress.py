@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -44,18 +44,37 @@ def count_images(images: Iterable[T], task: str, total: int | None = None) -> It
             cli.print_error(f"{task}: {number:,}{f' of {total:,}' if total else ''} images")
 
 
+def count_shard(data: bytes, name: str) -> tuple[int, int]:
+    """Returns the number of examples and of rejects of the `ShardReceipt` with this name and content.
+
+    Raises:
+      SchemaError: it is damaged.
+    """
+    receipt = ShardReceipt.from_json(data, name)
+    return receipt.shard.examples, len(receipt.rejects)
+
+
 @contextlib.contextmanager
-def show_progress(output: str, total: int, old_receipts: set[str]) -> Iterator[None]:
+def show_progress(
+    output: str,
+    total: int,
+    old_receipts: Collection[str] = (),
+    folder: str = RECEIPTS_DIR,
+    count: Callable[[bytes, str], tuple[int, int]] = count_shard,
+) -> Iterator[None]:
     """Shows images, images/s, time left and rejects during the block.
 
     Args:
       output: the dataset directory.
       total: the number of images to convert in this run.
       old_receipts: the names of the receipts of earlier runs, relative to `output`. They are not counted.
+      folder: where the receipts are, relative to `output`.
+      count: returns the number of images and of rejects by the content and the name of a receipt.
     """
     stop = threading.Event()
     display = _Bar(total) if sys.stderr.isatty() else _LogLines(total)
-    watcher = threading.Thread(target=_watch, args=(output, set(old_receipts), display, stop), daemon=True)
+    receipts = _Receipts(output, folder, count, set(old_receipts))
+    watcher = threading.Thread(target=_watch, args=(receipts, display, stop), daemon=True)
     watcher.start()
     try:
         yield
@@ -65,22 +84,36 @@ def show_progress(output: str, total: int, old_receipts: set[str]) -> Iterator[N
         display.close()
 
 
-def _watch(output: str, seen: set[str], display: _Bar | _LogLines, stop: threading.Event) -> None:
-    interval = REMOTE_INTERVAL if files.is_remote(output) else LOCAL_INTERVAL
-    images = rejects = 0
-    is_last = False
-    while not is_last:
-        is_last = stop.wait(interval)  # receipts are listed once more after the end, so that the bar fills
+class _Receipts:
+    """The receipts below `output`/`folder`, without those whose names are in `seen`."""
+
+    def __init__(
+        self, output: str, folder: str, count: Callable[[bytes, str], tuple[int, int]], seen: set[str]
+    ) -> None:
+        self.interval = REMOTE_INTERVAL if files.is_remote(output) else LOCAL_INTERVAL
+        self._output, self._pattern, self._count, self._seen = output, f"{folder}/*.json", count, seen
+        self._images = self._rejects = 0
+
+    def count(self) -> tuple[int, int]:
+        """Reads the new receipts; returns the number of images, with the rejected ones, and of rejects."""
         names: list[str] = []
         with contextlib.suppress(OSError):  # the next listing may succeed
-            names = files.names(output, f"{RECEIPTS_DIR}/*.json")
-        for name in sorted(set(names) - seen):
+            names = files.names(self._output, self._pattern)
+        for name in sorted(set(names) - self._seen):
             with contextlib.suppress(SchemaError, OSError):
-                receipt = ShardReceipt.from_json(files.read(files.join(output, name)), name)
-                seen.add(name)
-                rejects += len(receipt.rejects)
-                images += receipt.shard.examples + len(receipt.rejects)
-        display.update(images, rejects)
+                examples, rejects = self._count(files.read(files.join(self._output, name)), name)
+                self._seen.add(name)
+                self._rejects += rejects
+                self._images += examples + rejects
+        return self._images, self._rejects
+
+
+def _watch(receipts: _Receipts, display: _Bar | _LogLines, stop: threading.Event) -> None:
+    is_last = False
+    while not is_last:
+        # Receipts are listed once more after the end, so that the bar fills.
+        is_last = stop.wait(receipts.interval)
+        display.update(*receipts.count())
 
 
 class _Bar:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from preprocess.image_reader import UNREADABLE
+from preprocess.output_directory import OutputError
 from preprocess.plan import Shard, Sharding, digest_keys
 from preprocess.recipe import VERSION, Recipe
 from preprocess.storage import files
@@ -30,10 +31,6 @@ from tfrecords_schema import (
     Split,
     __version__,
 )
-
-
-class OutputError(ValueError):
-    """An output directory that this job must not write to. The message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,7 +68,8 @@ def draw_sheet(manifest: Manifest, split: str, examples: list[Example], columns:
     rows = -(-len(examples) // columns)
     tile = manifest.image_size * -(-MIN_TILE // manifest.image_size)
     pair = 2 * tile + 2
-    width = max(columns * (pair + GAP) + GAP, 640)
+    summary = _summary(manifest, split)
+    width = max(columns * (pair + GAP) + GAP, 640, int(_font(13).getlength(summary)) + 2 * GAP)
     top = 112
     block = len(manifest.lines) * (tile + 2) + 28
     height = top + rows * block + GAP
@@ -78,7 +79,9 @@ def draw_sheet(manifest: Manifest, split: str, examples: list[Example], columns:
         )
     image = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(image)
-    _draw_heading(draw, manifest, split)
+    title = f"{manifest.splits[split].examples:,} {split} examples · {manifest.image_size} px"
+    draw.text((GAP, 10), f"{title} · {len(manifest.palette)} colours", INK, _font(20))
+    draw.text((GAP, 38), summary, FAINT, _font(13))
     _draw_palette(draw, manifest, split, width)
     for i, (key, edges, labels) in enumerate(examples):
         x = GAP + (i % columns) * (pair + GAP)
@@ -110,21 +113,17 @@ def _draw_pair(
         draw.text((x + 4, y + 3), caption, INK, _font(12))
 
 
-def _draw_heading(draw: ImageDraw.ImageDraw, manifest: Manifest, split: str) -> None:
+def _summary(manifest: Manifest, split: str) -> str:
+    """Describes the recipe and how many pixels of a split are lines, in each line style."""
     examples, edge_pixels = manifest.splits[split].examples, manifest.splits[split].edge_pixels
     pixels = max(1, examples * manifest.image_size**2)
     densities = [f"{count / pixels:.1%}" for count in edge_pixels]
     if len(densities) > 1:
         pairs = zip(manifest.lines, densities, strict=True)
         densities = [f"{name} {density}" for name, density in pairs]
-    title = f"{examples:,} {split} examples · {manifest.image_size} px · {len(manifest.palette)} colours"
-    draw.text((GAP, 10), title, INK, _font(20))
-    draw.text(
-        (GAP, 38),
+    return (
         f"recipe {manifest.fingerprint} · lines on {', '.join(densities)} of the pixels · "
-        "frequency of each colour:",
-        FAINT,
-        _font(13),
+        "frequency of each colour:"
     )
 
 

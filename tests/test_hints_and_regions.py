@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from helper_networks import PALETTE, write_export
-from linewash.coloring import flooding, label_decoding
+from linewash.coloring import gap_closing, label_decoding
 from linewash.coloring.cli import main
 from linewash.coloring.colorizer import ColoredImage, Settings, colorize
 from linewash.coloring.line_extraction import Drawing, read_drawing
@@ -145,7 +145,7 @@ def test_a_chord_closes_an_outline_that_is_open_on_one_side(network: Network) ->
 def test_an_arc_is_not_closed() -> None:
     lines = np.zeros((300, 300), np.uint8)
     cv2.ellipse(lines, (150, 100), (80, 30), 0, 0, 180, 1, 1)  # a smile
-    assert not flooding.close_gaps(lines).any()
+    assert not gap_closing.close_gaps(lines).any()
 
 
 def test_hints_in_one_region_meet_at_the_gap_and_not_halfway(network: Network) -> None:

@@ -13,6 +13,7 @@ from preprocess import receipts, sources
 from preprocess.plan import Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
+from tfrecords_schema import Manifest
 
 inspect = partial(run_main, inspect_shards.main)
 
@@ -38,7 +39,7 @@ def test_a_sheet_shows_palette_and_examples(dataset, tmp_path):
     assert result.stdout == f"4 examples of {dataset} in {tmp_path / 'made/sheet.png'}\n"
     pixels = np.array(Image.open(tmp_path / "made/sheet.png").convert("RGB")).reshape(-1, 3)
     colours = set(map(tuple, np.unique(pixels, axis=0).tolist()))
-    assert {(r, g, b) for r in (0, 85, 170) for g in (0, 85, 170) for b in (0, 85, 170)} < colours
+    assert set(Manifest.load(dataset).palette.colors) < colours
 
 
 @pytest.mark.parametrize("num_lines", [1, 3])

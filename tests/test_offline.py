@@ -94,6 +94,13 @@ def test_scripts_about_datasets(machine: IsolatedMachine) -> None:
             "--output",
             machine.output / "p.png",
         ],
+        [
+            SCRIPTS / "compare_lines.py",
+            "--images",
+            machine.output / "photos",
+            "--output",
+            machine.output / "l.png",
+        ],
     )
 
 

@@ -18,9 +18,10 @@ import pytest
 from helper_commands import ROOT
 from helper_jobs import file_contents, preprocess
 
-from preprocess import cli, job, options
+from preprocess import cli, job, options, output_directory
 from preprocess.__main__ import main
 from preprocess.lines import styles
+from preprocess.runners.launcher import Launcher
 from preprocess.storage import files
 from tfrecords_schema import __version__
 
@@ -312,25 +313,24 @@ def test_a_signal_ends_a_job_like_ctrl_c(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     argv = ["--input", str(tmp_path / "images"), "--image_size", "32", "--num_shards", "2"]
     argv += ["--val_fraction", "0"]
+    recipe = options.parse([*argv, "--output", "x"]).recipe
 
     def run_job(output: str, received: int | None):
         """Runs the command without Beam: writes all shards, or one and then sends the signal."""
 
-        def build(job_options, shards, beam_options, runner, queue):
-            if received is None:
-                return [(shard, job_options) for shard in queue.take()]
-            return shards[0], job_options
+        def build(launcher, shards, beam_options, runner, queue):
+            return list(queue.take()) if received is None else shards[:1]
 
         def run(pipeline):
-            for shard, job_options in pipeline if received is None else [pipeline]:
-                write_shard(shard, job_options.recipe, "none", output)
+            for shard in pipeline:
+                write_shard(shard, recipe, "none", output)
             if received is not None:
                 os.kill(os.getpid(), received)
                 os.kill(os.getpid(), signal.SIGTERM if received == signal.SIGHUP else received)
             metrics = SimpleNamespace(query=lambda _: {"distributions": []})
             return SimpleNamespace(metrics=lambda: metrics)
 
-        monkeypatch.setattr(job, "_build_pipeline", build)
+        monkeypatch.setattr(Launcher, "_build_pipeline", build)
         monkeypatch.setattr(local, "run", run)
         return main([*argv, "--output", output])
 
@@ -380,9 +380,9 @@ def test_a_remote_job_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
             self.cancelled = True
 
     running = Running()
-    monkeypatch.setattr(job, "_build_pipeline", lambda *args: running)
+    monkeypatch.setattr(Launcher, "_build_pipeline", lambda *args: running)
     parsed = options.parse(["--input", "x", "--output", "y", "--runner", "DirectRunner"])
-    assert cli.run_command(lambda: job._run_pipeline(parsed, []) or 0) == 143
+    assert cli.run_command(lambda: job._launcher(parsed).run_once([]) or 0) == 143
     assert running.cancelled
 
 
@@ -400,7 +400,7 @@ def test_a_job_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
 def test_the_output_directory_is_locked(tmp_path: Path) -> None:
     argv = ["--input", tmp_path / "images", "--output", tmp_path / "out", "--val_fraction", 0]
     helper_photos.make_image_folder(tmp_path / "images", 2)
-    with job._output_directory(str(tmp_path / "out")):
+    with output_directory.output_directory(str(tmp_path / "out"), lambda output: None):
         result = preprocess(*argv)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1)
         assert f"another job is writing to {tmp_path / 'out'}" in result.stderr
@@ -420,8 +420,8 @@ def test_the_lock_file_of_an_earlier_version_is_ignored(tmp_path: Path) -> None:
 def test_a_directory_that_was_removed_before_it_was_locked_is_refused(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert not job._try_lock(descriptor, str(tmp_path / "removed"))
-        assert job._try_lock(descriptor, str(tmp_path))
+        assert not output_directory.try_lock(descriptor, str(tmp_path / "removed"))
+        assert output_directory.try_lock(descriptor, str(tmp_path))
     finally:
         os.close(descriptor)
 

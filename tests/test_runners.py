@@ -17,9 +17,8 @@ from helper_commands import ROOT, run_main
 from helper_jobs import assert_one_sentence, file_contents, preprocess_in_a_process
 from test_flink import free_port
 
-from preprocess import job
 from preprocess.__main__ import main
-from preprocess.runners import preflight
+from preprocess.runners import launcher, preflight
 
 FLINK = ["--runner", "FlinkRunner"]
 CLOSED = "localhost:1"  # nothing listens there
@@ -103,8 +102,8 @@ def test_the_temporary_folder_of_a_named_runner_outlives_the_job_servers(tmp_pat
     """Beam stops them at its exit. If their files are missing then, it fails and leaves them running."""
     code = """
 import atexit, pathlib
-from preprocess import job
-with job._temporary_folder(until_exit=True) as folder:
+from preprocess.runners import launcher
+with launcher.temporary_folder(until_exit=True) as folder:
     atexit.register(lambda: print(pathlib.Path(folder).is_dir()))
 """
     command = [sys.executable, "-c", code]
@@ -116,7 +115,7 @@ with job._temporary_folder(until_exit=True) as folder:
 
 def test_the_interrupt_handler_of_beam_does_not_stay() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with job._keep_interrupt_handler():
+    with launcher.keep_interrupt_handler():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGINT) == before
 

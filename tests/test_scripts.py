@@ -24,6 +24,7 @@ SCRIPTS = {
     "linewash.coloring.cli": "a.png -o b.png",
     "inspect_shards": "dataset -o sheet.png",
     "compare_palettes": "--images photos",
+    "compare_lines": "--images photos",
     "make_sketches": "sketches",
     "make_storybook": "book --count 1 --seed 0",
     "fuzz": "page --replay a.png",

@@ -32,6 +32,7 @@ ALLOWED_IMPORTS = {
     "linewash/storybook": [],
     "linewash/coloring": ["lines", "metrics", "run", "evaluate", "export"],
     "linewash/serving": ["samples", "coloring"],
+    "linewash/coloring_job": ["storage", "runners", "export", "coloring"],
 }
 
 # It imports the pipeline only to have it in memory before workers are forked; nothing imports this module.

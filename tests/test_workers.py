@@ -18,6 +18,7 @@ from preprocess import job, shard_writer
 from preprocess.options import Options, parse
 from preprocess.plan import Shard, Sharding, make_plan
 from preprocess.recipe import DEFAULT
+from preprocess.runners.launcher import Launcher, WorkersDiedError
 from preprocess.runners.shard_queue import CurrentImage, ShardQueue
 from preprocess.runners.worker import WorkerDiedError, is_debugging
 from preprocess.sources import Image, images
@@ -99,11 +100,11 @@ def dying(
     shard = Shard("train", "train/x", "plan", 3, "0", 1)
     deaths = iter(paths)
 
-    def run(options: Options, todo: list[Shard]) -> None:
+    def run(self: Launcher, todo: list[Shard]) -> None:
         path = next(deaths)
         raise WorkerDiedError(7, code, CurrentImage(shard, 0, Image("key", path)) if path else None)
 
-    monkeypatch.setattr(job, "_run_pipeline", run)
+    monkeypatch.setattr(Launcher, "run_once", run)
     return parse(["--input", "x", "--output", str(tmp_path)])
 
 
@@ -112,9 +113,9 @@ def test_the_error_suggests_to_remove_an_image_that_killed_several_workers(
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/huge.jpg", "/huge.jpg"])
     with pytest.raises(
-        job.WorkersDiedError, match=r"2 of 3 died while converting /huge.jpg: move it out of the input"
+        WorkersDiedError, match=r"2 of 3 died while converting /huge.jpg: move it out of the input"
     ):
-        job._run_with_retries(options, [])
+        job._launcher(options).run([])
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "SIGKILL" in lines[0]
@@ -125,8 +126,8 @@ def test_the_error_suggests_fewer_workers_if_images_differ(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = dying(monkeypatch, tmp_path, ["/a.jpg", "/b.jpg", ""])
-    with pytest.raises(job.WorkersDiedError, match=r"--direct_num_workers 1.*LINEWASH_DEBUG=1"):
-        job._run_with_retries(options, [])
+    with pytest.raises(WorkersDiedError, match=r"--direct_num_workers 1.*LINEWASH_DEBUG=1"):
+        job._launcher(options).run([])
 
 
 @pytest.mark.parametrize(

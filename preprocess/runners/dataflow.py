@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from itertools import chain
+from typing import Protocol
 
 from preprocess.cli import install_command
-from preprocess.options import Options, UsageError, has_flag
-from preprocess.recipe import Recipe
+from preprocess.options import UsageError, has_flag
 from preprocess.runners import worker_wheel
 from preprocess.storage import files
 
@@ -21,14 +21,42 @@ WORKER_BYTES = 200_000_000
 BYTES_PER_PIXEL = 32
 
 
-def is_selected(options: Options) -> bool:
+class BeamRecipe(Protocol):
+    """The largest image of a job."""
+
+    @property
+    def max_pixels(self) -> int:
+        """A larger image is rejected."""
+
+
+class BeamJob(Protocol):
+    """The options of a command that runs a Beam job."""
+
+    @property
+    def inputs(self) -> dict[str | None, list[str]]:
+        """All input patterns."""
+
+    @property
+    def output(self) -> str:
+        """The output directory."""
+
+    @property
+    def recipe(self) -> BeamRecipe:
+        """The settings that decide how much memory a worker needs."""
+
+    @property
+    def beam(self) -> list[str]:
+        """The flags that are passed to Beam."""
+
+
+def is_selected(options: BeamJob) -> bool:
     """Returns True with --runner DataflowRunner."""
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
     return "dataflow" in (PipelineOptions(options.beam).view_as(StandardOptions).runner or "").lower()
 
 
-def check(options: Options) -> None:
+def check(options: BeamJob) -> None:
     """Checks, before any image is listed, that a job for Dataflow can be submitted. Accepts any other job.
 
     Raises:
@@ -64,7 +92,7 @@ def check(options: Options) -> None:
             raise UsageError(str(e)) from None
 
 
-def _check_locations(options: Options) -> None:
+def _check_locations(options: BeamJob) -> None:
     """Refuses folders for temporary files that are no buckets. In their place, Beam would create a bucket."""
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
@@ -75,7 +103,7 @@ def _check_locations(options: Options) -> None:
             raise UsageError(f"DataflowRunner needs --{name} gs://BUCKET/tmp, got {path}")
 
 
-def extra_flags(options: Options, folder: str) -> list[str]:
+def extra_flags(options: BeamJob, folder: str) -> list[str]:
     """Returns the flags to add to a job for Dataflow; none for any other job.
 
     Unless the job has an image for its workers, linewash is packed as a wheel in `folder`.
@@ -96,6 +124,6 @@ def extra_flags(options: Options, folder: str) -> list[str]:
     return flags
 
 
-def min_ram_gigabytes(recipe: Recipe) -> int:
+def min_ram_gigabytes(recipe: BeamRecipe) -> int:
     """Returns the memory in GB that a machine needs to convert one image of the recipe's `max_pixels`."""
     return math.ceil((WORKER_BYTES + BYTES_PER_PIXEL * recipe.max_pixels) / 1e9)

@@ -9,11 +9,13 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preprocess.options import Options, UsageError
+from preprocess.options import UsageError, is_local
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.runner import PipelineRunner
+
+    from preprocess.runners.dataflow import BeamJob
 
 RUNNERS = ("DirectRunner", "PrismRunner", "FlinkRunner", "SparkRunner", "PortableRunner", "DataflowRunner")
 # Their value is a file on this machine or a URL.
@@ -23,14 +25,14 @@ CONNECT_SECONDS = 10.0
 PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 
 
-def check(options: Options) -> None:
+def check(options: BeamJob) -> None:
     """Checks the runner, and that the services and files in its flags are there. Accepts a local job.
 
     Raises:
       UsageError: there is no such runner, or one of its flags is missing or wrong.
       ConnectionError: a service that a flag names does not answer.
     """
-    if options.local:
+    if is_local(options.beam):
         return
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator

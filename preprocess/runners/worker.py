@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from pathlib import Path
 from preprocess.runners.shard_queue import CurrentImage
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PRELOAD = "preprocess.runners.preload"
 _FORKSERVER = multiprocessing.get_context("forkserver")
 
 # Pixel buffers are allocated and freed a few hundred times a second. By default, glibc returns them to the
@@ -67,16 +69,19 @@ def is_debugging() -> bool:
     return os.environ.get("LINEWASH_DEBUG", "") not in ("", "0")
 
 
-def start_server() -> None:
+def start_server(preload: str = PRELOAD) -> None:
     """Starts the server that workers are forked from, if it is not running. It imports in the background.
+
+    Args:
+      preload: the module that it imports, with all that the workers need.
 
     Raises:
       ForkServerError: its socket cannot be created in the folder for temporary files.
     """
     for name, value in _MALLOC_SETTINGS.items():
         os.environ.setdefault(name, value)
-    _add_package_to_pythonpath()
-    _FORKSERVER.set_forkserver_preload(["preprocess.runners.preload"])
+    _add_packages_to_pythonpath(preload)
+    _FORKSERVER.set_forkserver_preload([preload])
     # Only the launcher is to handle these signals, but a terminal or service manager sends them to all of its
     # processes. The server and its forks inherit that the signals are blocked. If one arrives meanwhile, the
     # launcher receives it when they are unblocked.
@@ -131,9 +136,11 @@ def _exit_with_launcher() -> None:
         os._exit(1)
 
 
-def _add_package_to_pythonpath() -> None:
-    """Lets the server, a new interpreter, import this package even if it is not installed."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH", "")
-    if root not in path.split(os.pathsep):
-        os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root
+def _add_packages_to_pythonpath(preload: str) -> None:
+    """Lets the server, a new interpreter, import this package and that of `preload` without installation."""
+    for package in {__name__.partition(".")[0], preload.partition(".")[0]}:
+        spec = importlib.util.find_spec(package)
+        root = str(Path(spec.origin).parents[1]) if spec and spec.origin else ""
+        path = os.environ.get("PYTHONPATH", "")
+        if root and root not in path.split(os.pathsep):
+            os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root

@@ -14,6 +14,7 @@ The CPU time of each stage of the per-image function is measured at the end, in 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import multiprocessing
 import re
 import shutil
@@ -106,7 +107,7 @@ def time_stages(folder: Path) -> dict[str, float]:
     import simplejpeg
 
     from preprocess.decode import decode
-    from preprocess.lines.canny import to_edges
+    from preprocess.lines.styles import LINE_STYLES, Picture
     from preprocess.posterize import to_labels
     from preprocess.recipe import DEFAULT
     from preprocess.transform import resize, stretch, transform
@@ -118,17 +119,22 @@ def time_stages(folder: Path) -> dict[str, float]:
     size = DEFAULT.image_size
     decoded = [decode(data, size, DEFAULT.max_pixels, True) for data in files]
     pixels = [stretch(resize(rgb, DEFAULT)) for rgb in decoded]
-    maps = [(to_edges(rgb, DEFAULT), to_labels(rgb, DEFAULT.known_palette)) for rgb in pixels]
+    labels = [to_labels(rgb, DEFAULT.known_palette) for rgb in pixels]
+    pictures = [Picture(rgb, map_, None, DEFAULT) for rgb, map_ in zip(pixels, labels, strict=True)]
+    maps = [(LINE_STYLES["canny"](picture), picture.labels) for picture in pictures]
+    styles = tuple(name for name in LINE_STYLES if name != "drawn")  # photographs have no drawings
+    all_styles = dataclasses.replace(DEFAULT, lines=styles)
     stages: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
         "decode alone": (lambda x: simplejpeg.decode_jpeg(x, "RGB", min_height=size, min_width=size), files),
         "decode": (lambda x: decode(x, size, DEFAULT.max_pixels, True), files),
         "resize": (lambda x: resize(x, DEFAULT), decoded),
-        "edges": (lambda x: to_edges(x, DEFAULT), pixels),
+        **{name: (LINE_STYLES[name], pictures) for name in styles},
         "labels": (lambda x: to_labels(x, DEFAULT.known_palette), pixels),
         "record": (
             lambda x: frame_record(encode_example(b"key", pack_edges(x[0]), x[1].tobytes())), maps
         ),
         "all but the record": (lambda x: transform(x, DEFAULT), files),
+        "with all line styles": (lambda x: transform(x, all_styles), files),
     }  # fmt: skip
     # The stages take turns, so that a slow phase of the machine slows all of them.
     passes = [{name: cpu_us(*stage) for name, stage in stages.items()} for _ in range(5)]
@@ -239,7 +245,11 @@ def table_lines(table: Table, times: dict[str, float]) -> Iterator[str]:
         )
         yield f"linewash / {other}: {ratio:.2f} ({ratio_inside:.2f} without linewash's start)"
     yield "CPU time per image, µs: " + ", ".join(f"{name} {t:.0f}" for name, t in times.items())
-    yield f"all but the record / decode alone: {times['all but the record'] / times['decode alone']:.2f}"
+    for name, other in (
+        ("all but the record", "decode alone"),
+        ("with all line styles", "all but the record"),
+    ):
+        yield f"{name} / {other}: {times[name] / times[other]:.2f}"
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def make_parser() -> Parser:
     )
     add(
         "--only-colors",
-        type=_color_list,
+        type=color_list,
         metavar="COLORS",
         help="colours that the network may choose, such as 3,7,#ff8800: numbers in its palette, or #rrggbb "
         "for the palette colour nearest to it",
@@ -130,7 +130,7 @@ def add_run_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _color_list(text: str) -> tuple[int | str, ...]:
+def color_list(text: str) -> tuple[int | str, ...]:
     """The `type` of --only-colors; `Settings` checks the items."""
     return tuple(int(item) if item.isdecimal() else item for item in map(str.strip, text.split(",")))
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 from scipy.sparse import coo_array, csr_array
 
-from linewash.coloring import flooding
+from linewash.coloring import flooding, gap_closing
 from linewash.coloring.segmentation import fill_from_nearest, renumber, segment
 from preprocess.lines.stroke_detection import reference_side
 from tfrecords_schema import Palette
@@ -99,7 +99,7 @@ class Areas:
     @classmethod
     def find(cls, lines: np.ndarray, strokes: np.ndarray) -> Areas:
         """Finds the areas between thin lines, uint8 [H, W] in {0, 1}; strokes: all pixels that they cover."""
-        joints = flooding.close_gaps(lines)
+        joints = gap_closing.close_gaps(lines)
         regions = segment(lines | joints, MAX_GAP * reference_side(lines.shape))
         return cls(regions, flooding.terrain(lines, strokes, joints))
 

@@ -75,11 +75,12 @@ class Network:
         return np.asarray(scores, np.float32)
 
 
-def load(path: Path | str = STARTER) -> Network:
+def load(path: Path | str = STARTER, num_threads: int = 0) -> Network:
     """Loads the network of an export or of a run directory; an export inside the run is preferred.
 
     Args:
       path: the directory; the starter model by default.
+      num_threads: of ONNX Runtime; 0 for one per core.
 
     Raises:
       UsageError: there is no network, or a package that it needs is not installed.
@@ -87,18 +88,18 @@ def load(path: Path | str = STARTER) -> Network:
     """
     path = Path(path)
     if (path / EXPORT_NAME).is_file():
-        return _load_export(path)
+        return _load_export(path, num_threads)
     if (path / "export" / EXPORT_NAME).is_file() and find_spec("onnxruntime"):
-        return _load_export(path / "export")
+        return _load_export(path / "export", num_threads)
     if (path / RUN_NAME).is_file():
         return _load_run(path)
     problem = f"holds neither {EXPORT_NAME} nor {RUN_NAME}" if path.is_dir() else "there is no such directory"
     raise UsageError(f"--run {path}: {problem}; {RUN_ADVICE}")
 
 
-def _load_export(directory: Path) -> Network:
+def _load_export(directory: Path, num_threads: int) -> Network:
     metadata = ExportMetadata.load(directory)
-    predict = _onnx_predictor(metadata.file(directory, "onnx"), metadata)
+    predict = _onnx_predictor(metadata.file(directory, "onnx"), metadata, num_threads)
     return Network(
         metadata.palette, metadata.image_size, metadata.stride, metadata.hints, directory, predict
     )  # fmt: skip
@@ -110,7 +111,9 @@ def _load_run(directory: Path) -> Network:
     return Network(run.palette, run.image_size, run.model.stride, takes_hints, directory, predict)
 
 
-def _onnx_predictor(path: Path, metadata: ExportMetadata) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx_predictor(
+    path: Path, metadata: ExportMetadata, num_threads: int
+) -> Callable[[np.ndarray], np.ndarray]:
     try:
         import onnxruntime
     except ImportError:
@@ -121,7 +124,10 @@ def _onnx_predictor(path: Path, metadata: ExportMetadata) -> Callable[[np.ndarra
     try:
         if path.parent != STARTER:  # the starter model is trusted like our own code
             _check_memory(path, metadata)
-        session = onnxruntime.InferenceSession(_model_source(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(_model_source(path), options, providers=providers)
     except Exception as e:  # onnxruntime's exceptions have no common base class
         raise WorkError(f"{path} is damaged ({type(e).__name__}): export the run again") from None
     input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name

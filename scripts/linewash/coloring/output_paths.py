@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -30,6 +30,7 @@ EXTENSIONS = frozenset([
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".webp", ".gif", ".bmp", ".dib",
     ".tif", ".tiff", ".svg", *([".avif"] if "AVIF" in FORMATS else []),
 ])  # fmt: skip
+P = TypeVar("P", bound=PurePath)
 OWN_OUTPUT = "coloured by this command"
 _LAYER_NAME = re.compile(r"(lines|\d+(-[a-z]+)*-[0-9a-f]{6})\.png")
 
@@ -144,13 +145,7 @@ def plan_outputs(
       UsageError: a name has the wrong extension, two drawings get the same name, or a drawing would be
         overwritten.
     """
-    names = [drawing.name.with_suffix("") for drawing in drawings]
-    counts = Counter(str(name).lower() for name in names)
-    # house.png and house.jpg both keep their whole names.
-    names = [
-        name if counts[str(name).lower()] == 1 else drawing.name
-        for name, drawing in zip(names, drawings, strict=True)
-    ]
+    names = distinct_stems([drawing.name for drawing in drawings])
     outputs = [
         OutputPaths(
             _output_path(output, name, ".png", "--output", several),
@@ -175,6 +170,13 @@ def plan_outputs(
         elif paths.layers and paths.layers.exists():
             raise UsageError(f"--layers {paths.layers} is a file: type the name of a folder")
     return outputs
+
+
+def distinct_stems(names: list[P]) -> list[P]:
+    """Returns the names without extensions; names that would be equal, house.png and house.jpg, keep them."""
+    stems = [name.with_suffix("") for name in names]
+    counts = Counter(str(stem).lower() for stem in stems)
+    return [stem if counts[str(stem).lower()] == 1 else name for stem, name in zip(stems, names, strict=True)]
 
 
 def write_palette(path: Path, palette: Palette) -> None:
