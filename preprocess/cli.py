@@ -27,6 +27,7 @@ _EXTRAS = {
     "botocore": "aws",
     "google": "gcp",
     "PIL": "onnx",
+    "resvg_py": "preprocess,art",
     "scipy": "onnx",
     "skimage": "onnx",
 }

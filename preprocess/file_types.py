@@ -8,14 +8,25 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import zlib
 from collections import Counter
 from enum import Enum, auto
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-HEAD_BYTES = 512  # enough to recognize all types; the magic of a tar is at byte 257
+HEAD_BYTES = 1024  # enough to recognize all types; the magic of a tar is at byte 257
+GZIP_MAGIC = b"\x1f\x8b"
+# An SVG may begin with declarations and comments, for example of the program that wrote it.
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?|<!--.*?)?(?:<!doctype svg.*?)?<svg[\s/>:]",
+    re.DOTALL | re.IGNORECASE,
+)
+_SVG_HEAD_BYTES = 4096  # that are examined, if there are so many
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp")
+SVG_SUFFIXES = (".svg", ".svgz")
+IMAGE_SUFFIXES = (
+    ".jpeg", ".jpg", ".png", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", *SVG_SUFFIXES
+)  # fmt: skip
 TAR_SUFFIX = ".tar"
 
 # Extensions of files that often lie beside images and are never images. Such files are not opened.
@@ -23,7 +34,7 @@ _NOT_IMAGES = """
 txt text md rst log csv tsv json jsonl ndjson geojson xml html htm xhtml yaml yml toml ini cfg conf aae
 xmp url lnk desktop py pyc ipynb js css sh bat npy npz mat pkl pt pth h5 hdf5 parquet arrow tfrecord
 tfrecords rec idx lst db sqlite mdb zip gz tgz bz2 tbz tbz2 xz txz zst lz4 7z rar iso dmg mp4 mov avi mkv
-webm m4v mpg mpeg mp3 wav flac ogg m4a pdf doc docx xls xlsx ppt pptx odt svg svgz md5 sha1 sha256 sig
+webm m4v mpg mpeg mp3 wav flac ogg m4a pdf doc docx xls xlsx ppt pptx odt md5 sha1 sha256 sig
 asc exe dll so bak orig old tmp temp part partial crdownload download
 """
 # Backup copies of editors; exiftool uses the last three.
@@ -85,8 +96,19 @@ def kind_by_name(name: str) -> Kind:
 
 
 def is_image(head: bytes) -> bool:
-    """Returns True if `head`, the first bytes of a file, is that of a JPEG or PNG, which can be decoded."""
-    return head.startswith((JPEG_MAGIC, PNG_MAGIC))
+    """Returns True if `head`, the first bytes of a file, is that of a JPEG, PNG or SVG."""
+    return head.startswith((JPEG_MAGIC, PNG_MAGIC)) or is_svg(head)
+
+
+def is_svg(head: bytes) -> bool:
+    """Returns True if `head`, the first bytes of a file, is that of an SVG or of a compressed one (SVGZ)."""
+    head = head[:_SVG_HEAD_BYTES]
+    if head.startswith(GZIP_MAGIC):
+        try:
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _SVG_HEAD_BYTES)
+        except zlib.error:
+            return False
+    return bool(_SVG.match(head))
 
 
 def is_tar(head: bytes) -> bool:
@@ -102,7 +124,7 @@ def is_hidden(name: str) -> bool:
 def describe(name: str, head: bytes) -> str:
     """Returns a predicate for messages: what the file `name` is, and what to use instead.
 
-    `head` holds the first bytes of the file, which is neither a JPEG or PNG nor a tar.
+    `head` holds the first bytes of the file, which is neither a JPEG, PNG or SVG nor a tar.
     """
     if not head:
         return "is empty"
@@ -122,8 +144,8 @@ def describe(name: str, head: bytes) -> str:
         )
     for offset, magic, description in _OTHER_IMAGES:
         if head[offset : offset + len(magic)] == magic:
-            return f"is {description}: only JPEG and PNG are read, so convert it first"
-    return f"is neither an image (JPEG or PNG) nor a tar: it begins with {head[:8]!r}"
+            return f"is {description}: only JPEG, PNG and SVG are read, so convert it first"
+    return f"is neither an image (JPEG, PNG or SVG) nor a tar: it begins with {head[:8]!r}"
 
 
 def _describe_compressed(name: str, format_name: str, command: str) -> str:

@@ -19,7 +19,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from preprocess.sources import Image, SourceError
+from preprocess.rejects import NO_COLOR, NO_DRAWING
+from preprocess.sources import Image, Location, SourceError
 from preprocess.text_files import read_text
 from tfrecords_schema import user_path
 
@@ -68,8 +69,9 @@ def hash_key(seed: int, key: str, purpose: str = "") -> int:
 class ImageIndex:
     """The images of a job by split; see `open_image_index`."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, has_drawings: bool = False) -> None:
         self._database = database
+        self._has_drawings = has_drawings
 
     def count(self, split: str) -> int:
         """Returns the number of images of a split."""
@@ -78,9 +80,19 @@ class ImageIndex:
 
     def entries(self, split: str) -> Iterator[Entry]:
         """Yields the images of a split in the order of their hashes."""
-        query = "SELECT hash, key, path, offset, size, fault FROM images WHERE split = ? ORDER BY hash, key"
-        for digest, key, path, offset, size, fault in self._database.execute(query, (split,)):
-            image = Image(key, _decode_path(path), offset, size, fault=fault)
+        query = """SELECT hash, key, path, offset, size, fault, NULL, NULL, NULL, NULL FROM images
+          WHERE split = ? ORDER BY hash, key"""
+        if self._has_drawings:
+            query = """SELECT hash, i.key, i.path, i.offset, i.size, i.fault,
+                d.path, d.offset, d.size, d.fault
+              FROM images AS i LEFT JOIN drawings AS d USING (stem) WHERE split = ? ORDER BY hash, i.key"""
+        for digest, key, path, offset, size, fault, *drawing in self._database.execute(query, (split,)):
+            location = None
+            if drawing[0] is not None:
+                drawing_path, drawing_offset, drawing_size, drawing_fault = drawing
+                location = Location(_decode_path(drawing_path), drawing_offset, drawing_size)
+                fault = fault or drawing_fault.replace(": ", ": the drawing: ", 1)
+            image = Image(key, _decode_path(path), offset, size, fault=fault, drawing=location)
             yield Entry(int.from_bytes(digest, "big"), image)
 
 
@@ -92,6 +104,7 @@ def open_image_index(
     split_by: str,
     val_hash_end: int,
     keys_with_input: bool = False,
+    drawings: Iterable[Image] | None = None,
 ) -> Iterator[ImageIndex]:
     """Reads all images, selects the subset, and assigns each image to its split.
 
@@ -103,10 +116,12 @@ def open_image_index(
         the first folder of the key, train or val, is the split, and is removed from the key.
       val_hash_end: the end of the range of hashes of val, in 0..2^64.
       keys_with_input: whether keys begin with the name of the input that the image was found by.
+      drawings: the drawings of the images, which are joined to them by their stems. An image without a
+        drawing, and a drawing without an image, are given a `fault`. None: the images have no drawings.
 
     Raises:
-      SourceError: two images of a split have the same key, a class does not exist, or a folder is neither
-        train nor val.
+      SourceError: two images of a split have the same key, two images or drawings have the same stem, a class
+        does not exist, or a folder is neither train nor val.
       OSError: the folder for temporary files is full.
     """
     with tempfile.TemporaryDirectory(prefix="linewash-") as folder:
@@ -117,9 +132,14 @@ def open_image_index(
             rows = _rows(images, seed, split_by, val_hash_end, keys_with_input)
             if subset.fraction < 1:
                 end = int(subset.fraction * 2**HASH_BITS).to_bytes(8, "big")
+            if subset.fraction < 1 and drawings is None:
                 rows = (row for row in rows if row[2] < end)
-            while batch := list(islice(rows, 10_000)):
-                database.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch)
+            _insert(database, "images", rows)
+            if drawings is not None:
+                _join_drawings(database, drawings, seed, split_by, val_hash_end, keys_with_input)
+                # Only now, because the drawings of the images that are left out are no drawings too many.
+                if subset.fraction < 1:
+                    database.execute("DELETE FROM images WHERE subset_hash >= ?", (end,))
             if subset.classes is not None:
                 _select_classes(database, subset.classes)
             if subset.limit is not None:
@@ -130,7 +150,7 @@ def open_image_index(
             database.execute("CREATE INDEX in_order ON images (split, hash, key)")
             database.execute("COMMIT")
             _check_duplicates(database, keys_with_input)
-            yield ImageIndex(database)
+            yield ImageIndex(database, drawings is not None)
         except sqlite3.OperationalError as e:
             raise OSError(
                 f"cannot store the list of images in {folder}: {e}; set TMPDIR to another folder"
@@ -141,9 +161,17 @@ def open_image_index(
 
 _TABLE = """CREATE TABLE images
   (split TEXT, hash BLOB, subset_hash BLOB, class TEXT, key TEXT, path BLOB, offset INTEGER, size INTEGER,
-  fault TEXT, input TEXT)"""
+  fault TEXT, input TEXT, stem TEXT)"""
+_DRAWINGS_TABLE = """CREATE TABLE drawings
+  (stem TEXT, key TEXT, path BLOB, offset INTEGER, size INTEGER, fault TEXT, input TEXT)"""
 
-_Row = tuple[str, bytes, bytes, str, str, bytes, int, int, str, str]
+_Row = tuple[str, bytes, bytes, str, str, bytes, int, int, str, str, str]
+
+
+def _insert(database: sqlite3.Connection, table: str, rows: Iterator[tuple]) -> None:
+    while batch := list(islice(rows, 10_000)):
+        values = ", ".join("?" * len(batch[0]))
+        database.executemany(f"INSERT INTO {table} VALUES ({values})", batch)
 
 
 def _rows(
@@ -169,10 +197,90 @@ def _rows(
         path = image.path.encode("utf-8", "surrogatepass")  # a path may contain any bytes
         yield (
             image_split, key_hash.to_bytes(8, "big"), subset_hash, class_of(key), key, path, image.offset,
-            image.size, image.fault, image.input,
+            image.size, image.fault, image.input, image.stem,
         )  # fmt: skip
     if unassigned:
         raise SourceError(_explain_unassigned(unassigned, folders))
+
+
+def _join_drawings(
+    database: sqlite3.Connection,
+    drawings: Iterable[Image],
+    seed: int,
+    split_by: str,
+    val_hash_end: int,
+    keys_with_input: bool,
+) -> None:
+    """Adds the table of drawings, and marks what has no other half: in the table of images, with a fault.
+
+    Raises:
+      SourceError: two drawings or two images have the same stem, or no image has a drawing.
+    """
+    database.execute(_DRAWINGS_TABLE)
+    _insert(
+        database,
+        "drawings",
+        (
+            (d.stem, d.key, d.path.encode("utf-8", "surrogatepass"), d.offset, d.size, d.fault, d.input)
+            for d in drawings
+        ),
+    )
+    for table in ("drawings", "images"):
+        database.execute(f"CREATE INDEX {table}_by_stem ON {table} (stem)")
+        _check_stems(database, table)
+    paired = "SELECT count(*) FROM images JOIN drawings USING (stem)"
+    if not database.execute(paired).fetchone()[0]:
+        raise SourceError(_explain_no_pair(database))
+    # Images that cannot be read anyway keep their fault.
+    database.execute(
+        "UPDATE images SET fault = ? WHERE fault = '' AND stem NOT IN (SELECT stem FROM drawings)",
+        (f"{NO_DRAWING}: no drawing has its name",),
+    )
+    lonely = database.execute(
+        "SELECT key, path, offset, size, input FROM drawings WHERE stem NOT IN (SELECT stem FROM images)"
+    )
+    rejects = (
+        Image(
+            key, _decode_path(path), offset, size, fault=f"{NO_COLOR}: a drawing without its colouring",
+            input=input_name, split="train" if split_by == "input" else None,
+        )
+        for key, path, offset, size, input_name in lonely
+    )  # fmt: skip
+    # All of them are read before the table of images, which the query reads, is changed.
+    database.execute("CREATE TEMP TABLE lonely AS SELECT * FROM images LIMIT 0")
+    _insert(database, "lonely", _rows(rejects, seed, split_by, val_hash_end, keys_with_input))
+    database.execute("INSERT INTO images SELECT * FROM lonely")
+
+
+def _check_stems(database: sqlite3.Connection, table: str) -> None:
+    query = f"""SELECT stem, min(path), max(path), min(key), max(key) FROM {table}
+      GROUP BY stem HAVING count(*) > 1 LIMIT 1"""
+    if duplicate := database.execute(query).fetchone():
+        stem, *paths, first_key, last_key = duplicate
+        first, last = map(_decode_path, paths)
+        if first == last:
+            first, last = f"{first_key} and {last_key}", f"{first}, or one of them found twice"
+            location = f"{first} in {last}"
+        else:
+            location = f"{first} and {last}"
+        noun = {"drawings": "drawings", "images": "images of --input"}[table]
+        raise SourceError(
+            f"two {noun} make a pair with the same name, {stem}: {location}; rename or move one"
+        )
+
+
+def _explain_no_pair(database: sqlite3.Connection) -> str:
+    """Returns a message for drawings of which none has the stem of an image."""
+    stems = [
+        database.execute(f"SELECT min(stem) FROM {table}").fetchone()[0] for table in ("images", "drawings")
+    ]
+    if None in stems:
+        return "there is no image, or no drawing, to make a pair of"
+    return (
+        f"no drawing has the name of an image: the first image is {stems[0]}, and the first drawing is "
+        f"{stems[1]}. Below the paths of --input and of --drawings, both need the same folders and names, "
+        "but for the extension"
+    )
 
 
 def _decode_path(stored: bytes) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from preprocess.recipe import DEFAULT
 from preprocess.rejects import Rejected
-from preprocess.sources import Image
+from preprocess.sources import Image, Location
 from preprocess.storage import files
 
 # The reject reason of images whose bytes cannot be read, because storage fails or the file is gone. In a tar,
@@ -21,6 +22,13 @@ MAX_ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.2  # before the second attempt; it is doubled before the third
 EXTRA_BYTES = 64 << 20  # that a file may have in addition to its pixels
 CONCURRENT_READS = 16  # from remote storage, whose latency is high
+
+
+class ImageBytes(NamedTuple):
+    """The bytes of an image, and of its drawing if it has one in another file."""
+
+    image: bytes
+    drawing: bytes | None = None
 
 
 def max_file_bytes(max_pixels: int) -> int:
@@ -34,9 +42,10 @@ def max_file_bytes(max_pixels: int) -> int:
 
 def read_images(
     images: Iterable[Image], max_pixels: int = DEFAULT.max_pixels
-) -> Iterator[tuple[Image, bytes | Rejected]]:
-    """Yields each image with its bytes, or with the reason why it is rejected, in the given order.
+) -> Iterator[tuple[Image, ImageBytes | Rejected]]:
+    """Yields each image with its bytes, and those of its drawing, or with the reason why it is rejected.
 
+    They are yielded in the given order.
     Reads `CONCURRENT_READS` images at the same time if the first one is remote. Does not read files that are
     too large for an image of `max_pixels`.
     """
@@ -45,12 +54,13 @@ def read_images(
     first = next(images, None)
     if first is None:
         return
-    if not files.is_remote(first.path):
+    is_remote = any(files.is_remote(file.path) for file in (first, first.drawing) if file)
+    if not is_remote:
         yield first, read(first)
         yield from ((image, read(image)) for image in images)
         return
     with ThreadPoolExecutor(CONCURRENT_READS, thread_name_prefix="read") as pool:
-        pending: deque[tuple[Image, Future[bytes | Rejected]]] = deque()
+        pending: deque[tuple[Image, Future[ImageBytes | Rejected]]] = deque()
         for image in [first, *islice(images, CONCURRENT_READS - 1)]:
             pending.append((image, pool.submit(read, image)))
         while pending:
@@ -71,12 +81,24 @@ def read_image(image: Image, max_bytes: int = max_file_bytes(DEFAULT.max_pixels)
     if image.fault:
         reason, _, detail = image.fault.partition(": ")
         raise Rejected(reason, detail)
+    return _read(Location(image.path, image.offset, image.size), max_bytes)
+
+
+def _read_drawing(image: Image, max_bytes: int) -> bytes | None:
+    """Returns the bytes of an image's drawing; None if it has none in another file."""
+    try:
+        return _read(image.drawing, max_bytes) if image.drawing else None
+    except Rejected as e:
+        raise Rejected(e.reason, f"the drawing: {e.detail}") from e
+
+
+def _read(file: Location, max_bytes: int) -> bytes:
     for attempt in range(MAX_ATTEMPTS):
         try:
-            size = image.size if image.size >= 0 else files.size(image.path)
+            size = file.size if file.size >= 0 else files.size(file.path)
             if size > max_bytes:
                 raise Rejected("too_large", f"a file of {size:,} bytes, over {max_bytes:,}")
-            return files.read(image.path, image.offset, image.size)
+            return files.read(file.path, file.offset, file.size)
         except FileNotFoundError as e:
             raise Rejected(UNREADABLE, "the file is gone") from e
         except OSError as e:
@@ -85,8 +107,8 @@ def read_image(image: Image, max_bytes: int = max_file_bytes(DEFAULT.max_pixels)
     raise Rejected(UNREADABLE, error_text)
 
 
-def _read_or_reject(image: Image, max_bytes: int) -> bytes | Rejected:
+def _read_or_reject(image: Image, max_bytes: int) -> ImageBytes | Rejected:
     try:
-        return read_image(image, max_bytes)
+        return ImageBytes(read_image(image, max_bytes), _read_drawing(image, max_bytes))
     except Rejected as e:
         return e

@@ -61,7 +61,8 @@ def run(options: Options) -> Summary | None:
     refusals = (sources.SourceError, palettes.PaletteError)
     with output_directory(options.output, receipts.first_unknown_file, refusals):
         skipped = Skipped()
-        shards = make_plan(_find_images(options, skipped), options.sharding, options.output, options.subset)
+        images, drawings = _find_images(options, skipped)
+        shards = make_plan(images, options.sharding, options.output, options.subset, drawings)
         if isinstance(options.recipe.palette, Learnt):
             palette = _learnt_palette(options, options.recipe.palette.colors, shards)
             recipe = dataclasses.replace(options.recipe, palette=palette)
@@ -85,12 +86,30 @@ def run(options: Options) -> Summary | None:
         return Summary(manifest, num_images, seconds, skipped, stage_milliseconds)
 
 
-def _find_images(options: Options, skipped: Skipped) -> Iterable[sources.Image]:
-    """Yields the images of all inputs. An index of each tar file is kept in the dataset directory."""
+def _find_images(
+    options: Options, skipped: Skipped
+) -> tuple[Iterable[sources.Image], Iterable[sources.Image] | None]:
+    """Returns the images of all inputs, and their drawings if they have any.
+
+    An index of each tar file is kept in the dataset directory.
+    """
+    num_inputs = sum(map(len, options.inputs.values()))
+    # A drawing is looked for in the pattern at the place of its input, if there are as many.
+    by_place = num_inputs == len(options.drawings) > 1
+    prefixes = iter([f"{number}:" if by_place else "" for number in range(num_inputs)])
     images = (
-        sources.images(patterns, options.output, split, skipped) for split, patterns in options.inputs.items()
-    )
-    return progress.count_images(chain.from_iterable(images), "listing")
+        sources.images(
+            patterns, options.output, split, skipped,
+            list(islice(prefixes, len(patterns))) if options.drawings else None,
+        )
+        for split, patterns in options.inputs.items()
+    )  # fmt: skip
+    found = progress.count_images(chain.from_iterable(images), "listing")
+    if not options.drawings:
+        return found, None
+    places = [f"{number}:" if by_place else "" for number in range(len(options.drawings))]
+    drawings = sources.images(options.drawings, options.output, None, skipped, places)
+    return found, progress.count_images(drawings, "listing the drawings")
 
 
 def _learnt_palette(options: Options, num_colors: int, shards: list[Shard]) -> Palette:
@@ -201,6 +220,7 @@ def _patterns(options: Options) -> list[str]:
     """Returns the input patterns for the manifest: UTF-8, with other bytes escaped."""
     prefixes = {None: "", "train": "train: ", "val": "val: "}
     texts = [prefixes[split] + pattern for split, patterns in options.inputs.items() for pattern in patterns]
+    texts += [f"drawings: {pattern}" for pattern in options.drawings]
     return [text.encode("utf-8", "backslashreplace").decode() for text in texts]
 
 

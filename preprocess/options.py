@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from preprocess.cli import command_name
 from preprocess.image_index import Subset
 from preprocess.plan import Sharding, SplitBy
-from preprocess.recipe import LINEWASH, RECIPES, Learnt, Recipe
+from preprocess.recipe import LINEWASH, RECIPES, SIDE_BY_SIDE, Learnt, Recipe
 from tfrecords_schema import Palette, __version__, user_path
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Options:
     """The parsed command line. `beam` has the flags that are passed to Beam."""
 
     inputs: dict[str | None, list[str]]  # patterns by the split they are for; None: --split decides
+    drawings: list[str]  # patterns of the drawings whose colourings the inputs are; empty: there are none
     output: str
     recipe: Recipe
     sharding: Sharding
@@ -125,6 +126,9 @@ def _add_paths(add: Callable[..., Any]) -> None:
         ("--val_input", "images of the val split, instead of --input"),
     ):
         add(flag, nargs="+", action="extend", default=[], metavar="PATTERN", help=meaning)
+    add("--drawings", nargs="+", action="extend", default=[], metavar="PATTERN",
+        help="drawings whose colourings --input has: the same folders and names, but for the extension. If "
+             "there are as many patterns as for --input, each belongs to the one in its place")
     add("-o", "--output", required=True, metavar="DATASET", help="dataset directory to write or to continue")
 
 
@@ -145,6 +149,11 @@ def _add_recipe(add: Callable[..., Any]) -> None:
     add("--fit", choices=["squash", "crop"],
         help="how an image becomes square: squash changes its aspect, crop cuts its longer side [squash]")
     add("--max_pixels", type=int, metavar="N", help="reject images with more pixels [67108864]")
+    add("--side_by_side", choices=SIDE_BY_SIDE, dest="pairs",
+        help="each image is a drawing and its colouring: its two halves, from left to right")
+    add("--min_colored", type=float, metavar="F",
+        help="reject images of which a smaller fraction of the pixels has a colour [0.02 of pairs and SVGs, "
+             "0 of photographs]")
 
 
 def _add_subset(add: Callable[..., Any]) -> None:
@@ -210,6 +219,7 @@ def parse(argv: list[str]) -> Options:
         raise UsageError(f"--max_reject_fraction must be from 0 to 1, got {flags.max_reject_fraction}")
     return Options(
         inputs=_inputs(flags),
+        drawings=_paths("--drawings", flags.drawings),
         output=parse_path("--output", flags.output).rstrip("/") or "/",
         recipe=recipe,
         sharding=sharding,
@@ -250,7 +260,11 @@ def parse_path(flag: str, path: str) -> str:
 
 def _recipe(flags: argparse.Namespace) -> Recipe:
     """Returns the named recipe with the changes that the flags make."""
-    names = ("image_size", "fit", "max_pixels")
+    if flags.drawings and flags.pairs:
+        raise UsageError("give either --drawings or --side_by_side: a drawing is in a file of its own or not")
+    if flags.drawings:
+        flags.pairs = "files"
+    names = ("image_size", "fit", "max_pixels", "pairs", "min_colored")
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     if flags.max_pixels is not None and flags.max_pixels > MAX_PIXELS:
         raise UsageError(f"--max_pixels must be at most {MAX_PIXELS}, got {flags.max_pixels}")

@@ -17,11 +17,11 @@ import numpy as np
 
 from preprocess.image_reader import read_images
 from preprocess.oklab import to_oklab, to_rgb
+from preprocess.pixels import to_pixels
 from preprocess.recipe import Recipe
 from preprocess.rejects import Rejected
 from preprocess.sources import Image
 from preprocess.text_files import read_text
-from preprocess.transform import to_pixels
 from tfrecords_schema import Palette, SchemaError, user_path
 
 SAMPLE_IMAGES = 1000  # a palette is learnt from this number of images at most
@@ -72,7 +72,8 @@ def learn_from_images(images: Iterable[Image], recipe: Recipe, num_colors: int, 
     for _, data in read_images(images, recipe.max_pixels):
         with contextlib.suppress(Rejected):
             if not isinstance(data, Rejected):
-                pixels = cv2.resize(to_pixels(data, recipe), _SAMPLE_SIZE, interpolation=cv2.INTER_AREA)
+                rgb = to_pixels(data.image, recipe, data.drawing)
+                pixels = cv2.resize(rgb, _SAMPLE_SIZE, interpolation=cv2.INTER_AREA)
                 samples.append(pixels.reshape(-1, 3))
     return learn_from_pixels(np.concatenate([np.zeros((0, 3), np.uint8), *samples]), num_colors, seed)
 

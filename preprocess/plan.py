@@ -13,8 +13,15 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Literal
 
-from preprocess.image_index import HASH_BITS, Entry, ImageIndex, Subset, open_image_index
-from preprocess.sources import Image, SourceError
+from preprocess.image_index import (
+    HASH_BITS,
+    Entry,
+    ImageIndex,
+    Subset,
+    open_image_index,
+)
+from preprocess.rejects import NO_COLOR, NO_DRAWING
+from preprocess.sources import Image, Location, SourceError
 from preprocess.storage import files
 from tfrecords_schema import SPLITS, Compression, shard_name
 
@@ -76,16 +83,27 @@ def default_num_shards(num_images: int) -> int:
 
 
 def make_plan(
-    images: Iterable[Image], sharding: Sharding, output: str, subset: Subset = ALL_IMAGES
+    images: Iterable[Image],
+    sharding: Sharding,
+    output: str,
+    subset: Subset = ALL_IMAGES,
+    drawings: Iterable[Image] | None = None,
 ) -> list[Shard]:
     """Assigns the images to shards and writes the shard lists below `output`/.work/plan.
+
+    Args:
+      images: the images that were found.
+      sharding: how they are assigned.
+      output: the dataset directory.
+      subset: which images are used.
+      drawings: the drawings of the images, which are joined to them by their stems. None: they have none.
 
     Raises:
       SourceError: two images have the same key, a split has no image, or see `open_image_index`.
     """
     val_hash_end = sharding.hash_range("val")[1]
     settings = (sharding.seed, subset, sharding.split_by, val_hash_end, sharding.keys_with_input)
-    with open_image_index(images, *settings) as index:
+    with open_image_index(images, *settings, drawings) as index:
         _check_splits(index, sharding)
         return [shard for split in SPLITS for shard in _plan_split(index, split, sharding, output)]
 
@@ -116,9 +134,21 @@ def _plan_split(index: ImageIndex, split: str, sharding: Sharding, output: str) 
             name=shard_name(split, number, num_shards, sharding.compression),
             list_path=files.join(output, list_name),
             num_images=len(images),
-            images_digest=digest_keys(image.key for image in images),
+            images_digest=digest_keys(map(_identity, images)),
             key_bytes=max((len(image.key.encode()) for image in images), default=1),
         )
+
+
+def _to_line(image: Image) -> str:
+    """Returns the line of an image in a shard list. The inverse is in `read_shard_list`."""
+    drawing = dataclasses.astuple(image.drawing) if image.drawing else ()
+    return json.dumps([image.key, image.path, image.offset, image.size, image.fault, *drawing]) + "\n"
+
+
+def _identity(image: Image) -> str:
+    """Returns the key of an image, and that it lacks its other half: when it is found, the shard changes."""
+    reason = image.fault.partition(":")[0]
+    return f"{image.key}\0{reason}" if reason in (NO_DRAWING, NO_COLOR) else image.key
 
 
 def _num_shards(index: ImageIndex, sharding: Sharding, split: str) -> int:
@@ -159,11 +189,13 @@ def digest_keys(keys: Iterable[str]) -> str:
 
 def write_shard_list(output: str, name: str, images: list[Image]) -> None:
     """Writes a shard list as the file `output`/`name`."""
-    lines = [json.dumps([i.key, i.path, i.offset, i.size, i.fault]) + "\n" for i in images]
-    files.write(output, name, "".join(lines).encode())
+    files.write(output, name, "".join(map(_to_line, images)).encode())
 
 
 def read_shard_list(path: str) -> list[Image]:
     """Reads a shard list: the images of a shard, in the order of its records."""
     rows = (json.loads(line) for line in files.read(path).splitlines())
-    return [Image(key, path, offset, size, fault=fault) for key, path, offset, size, fault in rows]
+    return [
+        Image(key, path, offset, size, fault=fault, drawing=Location(*drawing) if drawing else None)
+        for key, path, offset, size, fault, *drawing in rows
+    ]

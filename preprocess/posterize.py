@@ -93,9 +93,12 @@ class NearestTable:
         """Returns the labels [H, W] of pixels with the given channels, uint8 [H, W] each."""
         index = cv2.LUT(red, _OFFSETS[0]) + cv2.LUT(green, _OFFSETS[1]) + cv2.LUT(blue, _OFFSETS[2])
         cells = index >> 15
-        for cell in np.unique(cells[~self._filled[cells]]):
-            self._fill(int(cell))
-        return self._labels.reshape(-1)[index]
+        # All indices are valid. With mode="wrap" NumPy takes them without a check, in half the time.
+        filled = self._filled.take(cells, mode="wrap")
+        if not filled.all():
+            for cell in np.unique(cells[~filled]):
+                self._fill(int(cell))
+        return self._labels.reshape(-1).take(index, mode="wrap")
 
     @property
     def num_filled(self) -> int:

@@ -13,11 +13,13 @@ from tfrecords_schema import Palette
 # To be raised when the same settings produce other pixels, or the same images other keys.
 # Version 2 truncates while stretching in the article's recipe (the setting `stretch` is new), composites
 # transparency on white, rejects every image of a single colour, ignores bytes after the end of an image, and
-# changes some keys. Version 3 has line styles (`lines`).
+# changes some keys. Version 3 has line styles (`lines`), drawings with their colourings (`pairs`), SVGs, and
+# rejects art without colour (`min_colored`).
 # Datasets of earlier versions can be read, trained on and verified, but not extended.
 VERSION = 3
 # The settings that are new in each version.
-_NEW_SETTINGS = {2: ("stretch",), 3: ("lines",)}
+_NEW_SETTINGS = {2: ("stretch",), 3: ("lines", "pairs", "min_colored")}
+SIDE_BY_SIDE = ("drawing,color", "color,drawing")  # the halves of a file, from left to right
 LINEWASH = Palette.linewash()
 GRID = Palette.grid(3)  # the article's
 
@@ -44,10 +46,16 @@ class Recipe:
     image_size: int = 128  # side of both maps in pixels; a multiple of 8, so that edges fill whole bytes
     palette: Palette | Learnt = LINEWASH  # the colours of the labels
     lines: tuple[str, ...] = ("canny",)  # names of line styles, see `preprocess.lines.styles`
+    # Where the drawing of an image is: there is none; in a file of its own; in the left or the right half. An
+    # SVG is its own drawing, unless it has a file of its own.
+    pairs: Literal["none", "files", "drawing,color", "color,drawing"] = "none"
     fit: Literal["squash", "crop"] = "squash"  # how to make a square: change the aspect, or crop
     decode: Literal["reduced", "full"] = "reduced"  # reduced DCT scale of JPEGs, never below image_size
     resize: Literal["area", "bilinear"] = "area"
     stretch: Literal["round", "truncate"] = "round"  # to integers, when pixels are stretched to 0..255
+    # Images are rejected if a smaller fraction of their pixels has a colour; None: 0.02 of pairs and of SVGs,
+    # and 0 of photographs.
+    min_colored: float | None = None
     max_pixels: int = 1 << 26  # width × height, checked in the header before decoding
     bilateral_diameter: int = 3  # pixels
     bilateral_sigma_color: float = 60.0
@@ -60,6 +68,10 @@ class Recipe:
             raise ValueError(f"image_size must be a multiple of 8 from 16 to 2048, got {self.image_size}")
         if self.fit not in ("squash", "crop"):
             raise ValueError(f"fit must be squash or crop, got {self.fit}")
+        if self.pairs not in ("none", "files", *SIDE_BY_SIDE):
+            raise ValueError(f"side_by_side must be {' or '.join(SIDE_BY_SIDE)}, got {self.pairs}")
+        if self.min_colored is not None and not 0 <= self.min_colored <= 1:
+            raise ValueError(f"min_colored must be from 0 to 1, got {self.min_colored}")
         if self.max_pixels < self.image_size**2:
             raise ValueError(f"max_pixels must be at least image_size², got {self.max_pixels}")
         if not self.lines:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# The reject reasons of an image without its drawing, and of a drawing without its image.
+NO_DRAWING = "no_drawing"
+NO_COLOR = "no_color"
+
 
 class Rejected(Exception):  # noqa: N818 -- an expected outcome, not an error of the program
     """An image is rejected. `reason` is one word, by which rejects are counted; `detail` is for the user."""

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from preprocess.image_reader import read_images
+from preprocess.image_reader import ImageBytes, read_images
 from preprocess.plan import Shard, read_shard_list
 from preprocess.posterize import label_histogram
 from preprocess.recipe import Recipe
@@ -133,7 +133,7 @@ def _records(
 
 def _record(
     image: Image,
-    data: bytes | Rejected,
+    data: ImageBytes | Rejected,
     key_bytes: int,
     recipe: Recipe,
     totals: _Totals,
@@ -143,7 +143,7 @@ def _record(
     try:
         if isinstance(data, Rejected):
             raise data
-        edges, labels = transform(data, recipe, timer.end)
+        edges, labels = transform(data.image, recipe, data.drawing, timer.end)
     except Rejected as e:
         totals.rejects.append(Reject(image.key, e.reason, e.detail))
         return None

@@ -7,10 +7,13 @@ import errno
 import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
+from preprocess import cli, svg
 from preprocess.file_types import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
+    SVG_SUFFIXES,
     TAR_SUFFIX,
     Kind,
     Skipped,
@@ -20,7 +23,7 @@ from preprocess.file_types import (
     kind_by_name,
 )
 from preprocess.input_patterns import InputPattern, parse_pattern
-from preprocess.keys import image_key, input_names, relative_path, to_single_line, to_utf8
+from preprocess.keys import image_key, input_names, pair_name, relative_path, to_single_line, to_utf8
 from preprocess.local_search import LocalSearch
 from preprocess.remote_search import remote_files
 from preprocess.storage import files
@@ -36,6 +39,15 @@ class SourceError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Location:
+    """Where the bytes of an image are: `size` bytes from `offset` on of the file `path`; -1: all of it."""
+
+    path: str
+    offset: int = 0
+    size: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
 class Image:
     """An image to convert.
 
@@ -47,6 +59,8 @@ class Image:
       split: `train` or `val` if the command line assigns one, else None.
       fault: why it is rejected unread, as "reason: detail"; empty for others.
       input: the name of its input, which differs from the names of the other inputs.
+      stem: what its path has in common with that of its drawing or colouring; empty if it needs none.
+      drawing: where the drawing is whose colouring the image is.
     """
 
     key: str
@@ -56,6 +70,8 @@ class Image:
     split: str | None = None
     fault: str = ""
     input: str = ""
+    stem: str = ""
+    drawing: Location | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +83,11 @@ class _File:
 
 
 def images(
-    patterns: list[str], output: str, split: str | None = None, skipped: Skipped | None = None
+    patterns: list[str],
+    output: str,
+    split: str | None = None,
+    skipped: Skipped | None = None,
+    stem_prefixes: list[str] | None = None,
 ) -> Iterator[Image]:
     """Yields the images of all `patterns`: folders (searched recursively), files, tars and globs.
 
@@ -75,15 +95,16 @@ def images(
     one class folder, a class tar, a tar of class tars and a glob over any of them thus give an image the same
     key, `class/name.JPEG`. How a path is typed (`.`, `..`, doubled slashes) makes no difference.
 
-    Files with the usual extensions of JPEG and PNG are taken. Files with no extension or an unknown one are
-    taken if their first bytes are those of a JPEG or PNG. Hidden and system files and folders are skipped
-    unless the pattern names them. The dataset itself is skipped.
+    Files with the usual extensions of JPEG, PNG and SVG are taken. Files with no extension or an unknown one
+    are taken if their first bytes are those of a JPEG, PNG or SVG. Hidden and system files and folders are
+    skipped unless the pattern names them. The dataset itself is skipped.
 
     Args:
       patterns: the arguments of --input.
       output: the dataset directory, in which the indexes of tars are saved.
       split: the split of all these images, if the command line assigns one.
       skipped: counts the files that are skipped. It is complete when the iterator is exhausted.
+      stem_prefixes: of pairs, what the stems of each pattern begin with. Without it, stems stay empty.
 
     Raises:
       SourceError: a pattern matches no image, a folder or tar cannot be read, or a named file is neither an
@@ -92,15 +113,32 @@ def images(
     skipped = Skipped() if skipped is None else skipped
     parsed = [_parse(text) for text in patterns]
     names = input_names({pattern.root for pattern in parsed})
-    for pattern in parsed:
+    for number, pattern in enumerate(parsed):
         pattern_skipped = Skipped()
         is_empty = True
         for relative, path, member in _locate_images(pattern, output, pattern_skipped):
             is_empty = False
-            yield _image(pattern.root, relative, path, member, names[pattern.root], split)
+            if relative.lower().endswith(SVG_SUFFIXES):
+                _check_svg(relative)
+            image = _image(pattern.root, relative, path, member, names[pattern.root], split)
+            if stem_prefixes is not None:
+                stem = stem_prefixes[number] + _stem(pattern, relative, path, member)
+                image = dataclasses.replace(image, stem=to_utf8(stem))
+            yield image
         if is_empty:
             raise SourceError(_explain_no_images(pattern, pattern_skipped))
         skipped.add(pattern_skipped)
+
+
+@cache
+def _is_svg_available() -> bool:
+    return svg.is_available()
+
+
+def _check_svg(name: str) -> None:
+    if not _is_svg_available():
+        install = cli.install_command("preprocess,art")
+        raise SourceError(f"{name} is an SVG, which resvg-py reads: run {install}")
 
 
 def _parse(text: str) -> InputPattern:
@@ -118,6 +156,16 @@ def _image(root: str, relative: str, path: str, member: Member, input_name: str,
     # The key of an image in `root` itself begins with the last part of the input's name.
     input_name = input_name if "/" in relative else posixpath.dirname(input_name)
     return Image(key, path, member.offset, member.size, split, to_utf8(fault), input_name)
+
+
+def _stem(pattern: InputPattern, relative: str, path: str, member: Member) -> str:
+    """Returns the stem of an image of a pair, see `pair_name`. A tar is treated like a folder of its name."""
+    file = relative_path(path, pattern.root)
+    if kind_by_name(path) is not Kind.TAR or not (pattern.glob or pattern.is_file):
+        return pair_name(relative, pattern.glob)
+    folder = posixpath.basename(path)[: -len(TAR_SUFFIX)] + "/"
+    prefix = pair_name(file, pattern.glob) if pattern.glob else ""
+    return posixpath.join(prefix, pair_name(member.name.removeprefix(folder), ""))
 
 
 def _locate_images(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[tuple[str, str, Member]]:

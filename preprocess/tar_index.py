@@ -20,7 +20,7 @@ from preprocess.file_types import Skipped
 from preprocess.storage import files
 from preprocess.tars import Member, TarError, image_members
 
-_FORMAT_VERSION = 2  # part of the name of an index, so that indexes of other versions are not read
+_FORMAT_VERSION = 3  # part of the name of an index, so that indexes of other versions are not read
 
 
 class _SkippedCounts(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,12 +13,20 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from preprocess.file_types import TAR_SUFFIX, Kind, Skipped, describe, is_image, is_tar, kind_by_name
+from preprocess.file_types import (
+    HEAD_BYTES,
+    TAR_SUFFIX,
+    Kind,
+    Skipped,
+    describe,
+    is_image,
+    is_tar,
+    kind_by_name,
+)
 from preprocess.keys import to_utf8
 
 MAX_DEPTH = 8  # levels of tars within tars; ImageNet's tar of class tars has 2
 _MAX_LINKS = 40  # followed from one member, as in Linux
-_HEAD_BYTES = 16  # read of a member whose name does not show its type
 
 
 class TarError(ValueError):
@@ -120,7 +128,7 @@ def _is_image_member(archive: _Archive, kind: Kind, extent: _Extent) -> bool:
     if kind is not Kind.UNSURE or extent.fault:
         return kind is Kind.IMAGE
     archive.window.seek(extent.offset)
-    return is_image(archive.window.read(min(extent.size, _HEAD_BYTES)))
+    return is_image(archive.window.read(min(extent.size, HEAD_BYTES)))
 
 
 def _headers(archive: _Archive) -> Iterator[tuple[tarfile.TarInfo, str]]:

@@ -3,95 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
-import cv2
 import numpy as np
 
-from preprocess.decode import decode
+from preprocess.flats import flats, thin_ink
+from preprocess.lines.drawn import NoLinesError, find_lines, resize_lines
+from preprocess.lines.stroke_detection import is_dark_on_light
 from preprocess.lines.styles import line_maps
+from preprocess.pixels import read_pixels
 from preprocess.posterize import to_labels
 from preprocess.recipe import Recipe
-from preprocess.rejects import Rejected
-
-_INTERPOLATION = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
+from preprocess.rejects import NO_DRAWING, Rejected
 
 
 def transform(
-    data: bytes, recipe: Recipe, end_stage: Callable[[str], None] = lambda stage: None
+    data: bytes,
+    recipe: Recipe,
+    drawing: bytes | None = None,
+    end_stage: Callable[[str], None] = lambda stage: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Converts the bytes of an image file to edges and labels.
 
     Args:
-      data: the bytes of the file.
+      data: the bytes of the image.
       recipe: how it is converted.
+      drawing: the bytes of the drawing whose colouring the image is.
       end_stage: called at the end of each stage with its name, see `stage_timer.STAGES`.
 
     Returns:
       edges: uint8 [L, S, S] in {0, 1}, one map for each of the recipe's line styles.
-      labels: uint8 or uint16 [S, S] in 0..K-1.
+      labels: uint8 or uint16 [S, S] in 0..K-1. The labels of a drawing are flats, without its ink.
 
     Raises:
-      Rejected: with reason `constant`, or a reason of `decode`.
+      Rejected: with reason `no_lines` or `no_drawing`, or a reason of `read_pixels`.
     """
-    rgb = to_pixels(data, recipe)
+    pixels = read_pixels(data, recipe, drawing)
     end_stage("decode")
-    labels = to_labels(rgb, recipe.known_palette)
+    labels = to_labels(pixels.rgb, recipe.known_palette)
     end_stage("labels")
-    edges = line_maps(recipe.lines, rgb, labels, None, recipe)
+    drawing_lines = None
+    if pixels.drawing is not None:
+        drawing_lines, labels = _read_drawing(pixels.drawing, labels)
+    elif "drawn" in recipe.lines:
+        raise Rejected(NO_DRAWING, "the line style drawn needs a drawing, and this is a picture alone")
+    edges = line_maps(recipe.lines, pixels.rgb, labels, drawing_lines, recipe)
     end_stage("lines")
     return edges, labels
 
 
-def to_pixels(data: bytes, recipe: Recipe) -> np.ndarray:
-    """Returns the pixels that edges and labels are computed from: square and stretched, uint8 [S, S, 3].
-
-    Raises:
-      Rejected: see `transform`.
-    """
-    rgb = decode(data, recipe.image_size, recipe.max_pixels, recipe.decode == "reduced")
-    return stretch(resize(rgb, recipe), truncate=recipe.stretch == "truncate")
-
-
-def resize(rgb: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Resizes `rgb`, uint8 [H, W, 3], to a square, uint8 [S, S, 3]."""
-    if recipe.fit == "crop":
-        rgb = center_square(rgb)
-    size = (recipe.image_size, recipe.image_size)
-    return cv2.resize(rgb, size, interpolation=_INTERPOLATION[recipe.resize])
-
-
-def center_square(rgb: np.ndarray) -> np.ndarray:
-    """Crops `rgb`, [H, W, 3], to the largest square at its center."""
-    height, width = rgb.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return rgb[top : top + side, left : left + side]
-
-
-def stretch(rgb: np.ndarray, truncate: bool = False) -> np.ndarray:
-    """Stretches pixels to 0..255 by the minimum and maximum of all channels together.
+def _read_drawing(rgb: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lines of a drawing and the labels without its ink.
 
     Args:
-      rgb: uint8 [H, W, 3].
-      truncate: truncates fractions, as `astype(uint8)` in the article does. Otherwise they are rounded.
+      rgb: uint8 [D, D, 3].
+      labels: [S, S].
 
-    Raises:
-      Rejected: with reason `constant`, if all pixels have the same colour.
+    Returns:
+      uint8 [S, S] in {0, 1}, and labels [S, S].
     """
-    if not (rgb != rgb[0, 0]).any():
-        red, green, blue = rgb[0, 0].tolist()
-        raise Rejected("constant", f"every pixel is ({red}, {green}, {blue})")
-    low, high = int(rgb.min()), int(rgb.max())
-    if (low, high) == (0, 255):  # the stretch would change nothing
-        return rgb
-    return cv2.LUT(rgb, _stretch_table(low, high, truncate))
-
-
-@lru_cache
-def _stretch_table(low: int, high: int, truncate: bool) -> np.ndarray:
-    """Returns the stretched value of each value, uint8 [256]."""
-    above = np.arange(256) - low
-    # Truncated values depend on rounding errors, so the order of operations is that of the article.
-    stretched = above / (high - low) * 255 if truncate else np.rint(above * (255 / (high - low)))
-    return np.clip(stretched, 0, 255).astype(np.uint8)
+    size = len(labels)
+    try:
+        lines, strokes = find_lines(rgb, is_dark_on_light(rgb))
+    except NoLinesError as e:
+        raise Rejected("no_lines", f"the drawing: {e}") from None
+    return resize_lines(lines, size, size), flats(labels, thin_ink(strokes, size))

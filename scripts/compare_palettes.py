@@ -29,9 +29,9 @@ TILE, GAP, HEADER = 192, 8, 40  # px
 
 def read_pixels(paths: list[Path]) -> Iterator[np.ndarray]:
     """Yields the pixels of each image that the default recipe accepts, resized to uint8 [S, S, 3]."""
+    from preprocess.pixels import to_pixels
     from preprocess.recipe import DEFAULT
     from preprocess.rejects import Rejected
-    from preprocess.transform import to_pixels
 
     for path in paths:
         try:

@@ -102,7 +102,7 @@ def test_closing_the_iterator_stops_all_threads(slow, tmp_path):
     results = image_reader.read_images(
         Image(str(i), f"slow:/{p}") for i, p in enumerate(sorted(folder.rglob("*.JPEG")))
     )
-    assert next(results)[1].startswith(b"\xff\xd8")
+    assert next(results)[1].image.startswith(b"\xff\xd8")
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 

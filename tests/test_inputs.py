@@ -589,7 +589,7 @@ NAMED = {
     "p.7z": (b"7z\xbc\xaf\x27\x1c", ["archive", "unpack"]),
     "list.txt": (b"n01/a.jpg\nn01/b.jpg\n", ["a text file", "--input $(cat ", "--classes"]),
     "windows.txt": ("n01/a.jpg\r\n".encode("utf-16"), ["a text file"]),
-    "a.webp": (WEBP, ["a WebP image", "JPEG and PNG"]),
+    "a.webp": (WEBP, ["a WebP image", "JPEG, PNG and SVG"]),
     "a.heic": (b"\0\0\0\x18ftypheic", ["a HEIC image"]),
     "a.gif": (b"GIF89a\1\0\1\0", ["a GIF image"]),
     "nothing": (b"", ["is empty"]),

@@ -19,7 +19,7 @@ from preprocess.posterize import NearestTable, label_box, nearest_table, num_gri
 from preprocess.recipe import Recipe
 from preprocess.sources import Image
 from preprocess.transform import transform
-from tfrecords_schema import Palette
+from tfrecords_schema import LINEWASH_COLORS, Palette
 
 FLAG = Palette(
     "flag", ((0, 0, 0), (255, 255, 255), (200, 30, 40), (20, 60, 160), (20, 60, 161), (250, 210, 60))
@@ -358,3 +358,84 @@ def test_a_colour_with_two_names_gets_one_label(tmp_path):
     path = tmp_path / "two.gpl"
     path.write_text("GIMP Palette\nName: Two\n#\n0 0 0\tink\n255 0 0\tred\n0 0 0\tshadow\n9 9 9\n")
     assert palettes.load(str(path)).colors == ((0, 0, 0), (255, 0, 0), (9, 9, 9))
+
+
+# ------------------------------------------------------------------------------------- the built-in palette
+
+
+LINEWASH = Palette.linewash()
+
+
+def oklab_hues(rgb):
+    """Returns the chroma and the hue in degrees of colours in OKLab."""
+    _, a, b = oklab.to_oklab(rgb).T
+    return np.hypot(a, b), np.degrees(np.arctan2(b, a)) % 360
+
+
+def test_the_builtin_palette_has_32_colours_from_white_to_black():
+    assert (LINEWASH.name, len(LINEWASH)) == ("linewash", 32)
+    assert list(LINEWASH_COLORS.values()) == [f"#{bytes(color).hex()}" for color in LINEWASH.colors]
+    lightness = oklab.to_oklab(LINEWASH.rgb)[:, 0].reshape(4, 8)
+    greys = LINEWASH.rgb[[0, 1, 8, 16, 24]]
+    assert (greys == greys[:, :1]).all()
+    assert greys[0, 0] == 255
+    assert greys[-1, 0] == 0
+    assert (np.diff(greys[:, 0].astype(int)) < -40).all()
+    assert (np.diff(lightness[0, 3:]) < -0.05).all(), "five skin tones from light to dark"
+    assert (lightness[1, 1:] > lightness[3, 1:] + 0.2).all(), "the light row and the dark row"
+
+
+def test_colours_of_the_builtin_palette_can_be_told_apart():
+    lab = oklab.to_oklab(LINEWASH.rgb)
+    distances = np.sqrt(((lab[:, None] - lab) ** 2).sum(axis=2)) + np.eye(32)
+    assert distances.min() >= 0.055
+
+
+def test_hues_of_the_builtin_palette_are_spread_evenly():
+    vivid = LINEWASH.rgb[[17, 2, *range(18, 24)]]
+    chroma, hue = oklab_hues(vivid)
+    assert chroma.min() > 0.1
+    assert np.abs(hue - (22.5 + 45 * np.arange(8))).max() < 11
+    for row in (9, 25):
+        _, same_hue = oklab_hues(LINEWASH.rgb[row : row + 7])
+        difference = np.abs(same_hue - np.delete(hue, 1))
+        assert difference.max() < 16, "columns of one hue"
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ([], "linewash"),
+        (["--palette", "linewash"], "linewash"),
+        (["--palette", "grid"], "grid:3"),
+        (["--num_values", "3"], "grid:3"),
+        (["--palette", "grid", "--num-values", "4"], "grid:4"),
+        (["--recipe", "article"], "grid:3"),
+        (["--recipe", "article", "--num_values", "6"], "grid:6"),
+        (["--recipe", "article", "--palette", "linewash"], "linewash"),
+    ],
+)
+def test_the_flags_choose_the_palette(flags, name):
+    recipe = options.parse(["--input", "photos", "--output", "dataset", *flags]).recipe
+    assert recipe.known_palette.name == name
+    assert recipe.resize == ("bilinear" if "article" in flags else "area")
+
+
+def test_num_values_does_not_go_with_the_builtin_palette():
+    with pytest.raises(options.UsageError, match="--palette is linewash: drop one"):
+        options.parse(["--input", "x", "--output", "y", "--palette", "linewash", "--num_values", "3"])
+
+
+def test_the_search_keeps_the_given_colours_and_lowers_the_cost():
+    import design_palette
+
+    pixels = np.random.default_rng(0).integers(60, 160, (300, 3), np.uint8)  # muted, like photographs
+    start = design_palette.search(pixels, 1, seed=0)
+    colors = design_palette.search(pixels, 100, seed=0)
+    assert np.array_equal(colors, design_palette.search(pixels, 100, seed=0))
+    assert design_palette.Cost(pixels, colors).value < design_palette.Cost(pixels, start).value
+    assert tuple(map(tuple, colors[[0, 17, 24]].tolist())) == (
+        (255, 255, 255),
+        LINEWASH.colors[17],
+        (0, 0, 0),
+    )

@@ -27,6 +27,8 @@ def test_every_setting_changes_the_fingerprint():
         "resize": "bilinear",
         "stretch": "truncate",
         "lines": ("xdog",),
+        "pairs": "files",
+        "min_colored": 0.5,
     }
     other |= {"max_pixels": 1 << 20, "bilateral_diameter": 5, "bilateral_sigma_color": 1.0}
     other |= {"bilateral_sigma_space": 1.0, "canny_spread": 0.5, "version": 99}
@@ -94,9 +96,8 @@ def old(request, tmp_path):
         write_shard(shard, recipe, "none", output)
     receipts.write_manifest(output, receipts.load(output), recipe, SHARDING, ["images"])
     settings = recipe.as_dict() | {"version": version}
-    del settings["lines"]
-    if version == 1:
-        del settings["stretch"]
+    for name in ("lines", "pairs", "min_colored", *(["stretch"] if version == 1 else [])):
+        del settings[name]
     fingerprint = recipe.earlier_fingerprint(version)
     for path in Path(output, "receipts").iterdir():
         rewrite(path, version, fingerprint=fingerprint)

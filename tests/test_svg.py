@@ -16,6 +16,7 @@ import resvg_py
 from helper_networks import PALETTE, write_export
 from linewash.coloring import contours, file_signatures, svg_reader
 from linewash.coloring.cli import main
+from linewash.coloring.color_names import layer_name
 from linewash.coloring.colorizer import ColoredImage, colorize
 from linewash.coloring.image_io import read_image
 from linewash.coloring.line_extraction import Drawing, read_drawing
@@ -25,6 +26,7 @@ from linewash.coloring.svg_writer import to_svg
 from linewash.samples.sketches import draw, encode_image, home, on_white, sea
 from PIL import Image
 
+from preprocess import svg
 from training.errors import WorkError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -88,7 +90,8 @@ def test_there_is_a_path_per_region_in_a_group_per_colour(colored: ColoredImage)
     frequency = []
     for name, group in colors:
         label = int(name.split("-")[0])
-        assert group.get("fill") == f"#{bytes(PALETTE.colors[label]).hex()}" == f"#{name.split('-')[1]}"
+        assert name == layer_name(PALETTE, label)
+        assert group.get("fill") == f"#{bytes(PALETTE.colors[label]).hex()}"
         count = cv2.connectedComponents((colored.labels == label).astype(np.uint8), connectivity=4)[0] - 1
         assert len(group) == count
         frequency.append(np.sum(colored.labels == label))
@@ -101,7 +104,7 @@ def test_holes_show_what_is_in_them() -> None:
     cv2.circle(labels, (60, 45), 38, 1, -1)
     cv2.circle(labels, (60, 45), 20, 2, -1)
     image = paint(labels)
-    ring = groups(to_svg(image))["1-" + bytes(PALETTE.colors[1]).hex()]
+    ring = groups(to_svg(image))[layer_name(PALETTE, 1)]
     assert len(ring) == 1
     assert str(ring[0].get("d")).count("Z") == 2
     only_ring = document(ElementTree.tostring(ring).decode(), 'viewBox="0 0 120 90" width="120" height="90"')
@@ -265,7 +268,7 @@ def test_the_longer_side_does_not_depend_on_the_units(attributes: str) -> None:
 
 
 def test_without_resvg_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svg_reader, "find_spec", lambda name: None)
+    monkeypatch.setattr(svg, "find_spec", lambda name: None)
     with pytest.raises(WorkError, match=r"resvg-py reads: run .*pip install .*\[art\]"):
         read_drawing(document(CIRCLE))
 
@@ -312,7 +315,7 @@ ENTITIES = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12
         document(CIRCLE)[:-30],
         b"<svg",
         b"<svg xmlns='http://www.w3.org/2000/svg'>\xff\xfe</svg>",
-        document(CIRCLE + " " * svg_reader.MAX_BYTES),
+        document(CIRCLE + " " * svg.MAX_BYTES),
     ],
     ids=["deep", "uses", "entities", "nothing", "cut", "short", "bytes", "large"],
 )
@@ -328,17 +331,16 @@ def test_hostile_files_get_one_sentence(data: bytes) -> None:
 def test_an_endless_svg_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     turbulence = '<feTurbulence baseFrequency="0.1" numOctaves="1000000"/>'
     data = document(f'<filter id="f">{turbulence}</filter><path d="M0 0h60v40z" filter="url(#f)"/>')
-    monkeypatch.setattr(svg_reader, "MAX_SECONDS", 1)
+    monkeypatch.setattr(svg_reader, "LIMITS", svg.Limits(seconds=0.5))
     with pytest.raises(WorkError, match="too complex"):
         read_image(data)
-    monkeypatch.setattr(svg_reader, "MAX_SECONDS", 60)
-    monkeypatch.setattr(svg_reader, "MAX_WAIT", 1)
+    monkeypatch.setattr(svg_reader, "LIMITS", svg.Limits(seconds=60, wait=1))
     with pytest.raises(WorkError, match="too complex"):
         read_image(data)
 
 
 def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svg_reader, "MAX_MEMORY", 24 << 20)
+    monkeypatch.setattr(svg_reader, "LIMITS", svg.Limits(memory=24 << 20))
     with pytest.raises(WorkError, match="too complex"):
         read_image(document(CIRCLE))
 

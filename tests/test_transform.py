@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from preprocess.lines.canny import canny_thresholds
+from preprocess.pixels import center_square, stretch
 from preprocess.posterize import to_labels
 from preprocess.recipe import ARTICLE, DEFAULT, Recipe
 from preprocess.rejects import Rejected
-from preprocess.transform import center_square, stretch, transform
+from preprocess.transform import transform
 from tfrecords_schema import Palette
 
 GREY = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)))

@@ -75,7 +75,7 @@ def test_each_image_is_recorded_before_it_is_read(
 def test_the_error_without_memory_contains_the_image(
     planned: list[Shard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def greedy(data: bytes, recipe: object) -> None:
+    def greedy(data: bytes, *_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(shard_writer, "transform", greedy)
@@ -173,10 +173,10 @@ class Finder:
             sys.meta_path.remove(self)
             from preprocess import shard_writer
             ordinary = shard_writer.transform
-            def transform(data, recipe):
+            def transform(data, *settings):
                 if len(data) == SIZE:
                     signal.raise_signal(signal.HOW)  # for this thread: os.kill could let it continue
-                return ordinary(data, recipe)
+                return ordinary(data, *settings)
             shard_writer.transform = transform
 
 sys.meta_path.insert(0, Finder())

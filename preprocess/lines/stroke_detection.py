@@ -7,7 +7,7 @@ import numpy as np
 
 PAPER_SIDE = 128  # px; lighting changes slowly, so it is estimated at this size
 PAPER_KERNEL = 17  # px at that size: dark structures narrower than this are strokes, wider ones are shade
-SAMPLE_ROWS = 3  # every third row is enough for the median and the grain of the paper
+SAMPLE_ROWS = 5  # every fifth row is enough for the median and the grain of the paper
 DARKEST_SHADE = 0.4  # brightness of the darkest shade, as a fraction of the paper's brightness in the light
 POLARITY_SIDE = 512  # px of the longer side at which the polarity of the lines is decided
 MIN_DARKNESS = 0.07  # nothing fainter is a stroke, even on the cleanest paper

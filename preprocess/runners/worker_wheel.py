@@ -19,6 +19,7 @@ import tfrecords_schema
 
 NAME = "linewash"
 PINNED = ("google-crc32c", "msgspec", "numpy", "opencv-python-headless", "simplejpeg", "tqdm")
+OPTIONAL = ("resvg-py",)  # pinned where it is installed; it reads SVGs
 UNPINNED = ("protobuf>=5",)  # Beam's containers pin it
 WHEEL = b"Wheel-Version: 1.0\nGenerator: linewash\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 ADVICE = "or give --sdk_container_image an image that has linewash (see scripts/dataflow/Dockerfile)"
@@ -79,7 +80,8 @@ def _source_files() -> dict[str, bytes]:
 
 
 def _metadata(extra_packages: Iterable[str] = ()) -> str:
-    requirements = (*UNPINNED, *map(_pinned, (*PINNED, *extra_packages)))
+    installed = [name for name in OPTIONAL if any(metadata.distributions(name=name))]
+    requirements = (*UNPINNED, *map(_pinned, (*PINNED, *installed, *extra_packages)))
     lines = [
         "Metadata-Version: 2.1",
         f"Name: {NAME}",

@@ -159,7 +159,7 @@ def _make_batch_in_python(paths: list[Path], recipe: Recipe) -> Batch:
     import numpy as np
 
     from preprocess.lines.canny import to_edges
-    from preprocess.transform import to_pixels
+    from preprocess.pixels import to_pixels
 
     colors = [tuple(color) for color in recipe.known_palette.colors]
 

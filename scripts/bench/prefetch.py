@@ -46,14 +46,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Prints the two rates and their ratio. Returns 0."""
-    from preprocess.image_reader import CONCURRENT_READS, read_image, read_images
+    from preprocess.image_reader import CONCURRENT_READS, ImageBytes, read_image, read_images
     from preprocess.sources import Image
 
     _register_far_storage(args.delay / 1000)
     paths = list_images(args.images.resolve(), jpeg_only=True)
     images = [Image(path.name, f"far:/{path}") for path in paths]
     started = time.monotonic()
-    sequential = [read_image(image) for image in images]
+    sequential = [ImageBytes(read_image(image)) for image in images]
     prefetch_started = time.monotonic()
     prefetched = [data for _, data in read_images(images)]
     ended = time.monotonic()

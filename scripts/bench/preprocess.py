@@ -108,9 +108,10 @@ def time_stages(folder: Path) -> dict[str, float]:
 
     from preprocess.decode import decode
     from preprocess.lines.styles import LINE_STYLES, Picture
+    from preprocess.pixels import resize, stretch
     from preprocess.posterize import to_labels
     from preprocess.recipe import DEFAULT
-    from preprocess.transform import resize, stretch, transform
+    from preprocess.transform import transform
     from tfrecords_schema import encode_example, frame_record, pack_edges
 
     cv2.setNumThreads(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from preprocess.file_types import is_svg
+
 SIGNATURE_BYTES = 4096  # bytes of a file that are examined
 
 # The first bytes of each format that image_io.py reads.
@@ -12,9 +14,6 @@ _READABLE = re.compile(
     re.DOTALL,
 )
 _AVIF = re.compile(rb".{4}ftyp(?:avif|avis)", re.DOTALL)
-_SVG = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?|<!--.*?)?(?:<!doctype svg.*?)?<svg[\s/>:]", re.DOTALL | re.IGNORECASE
-)
 
 _AS_PNG = "export it as a PNG"
 _AS_LARGE_PNG = "export it as a PNG of about 2,000 pixels"
@@ -44,11 +43,6 @@ _OTHER_FILES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
 def is_image(head: bytes, formats: tuple[str, ...]) -> bool:
     """Returns whether a file that begins with `head` is an SVG or an image of one of Pillow's `formats`."""
     return bool(_READABLE.match(head)) or ("AVIF" in formats and bool(_AVIF.match(head))) or is_svg(head)
-
-
-def is_svg(head: bytes) -> bool:
-    """Returns whether a file that begins with `head` is an SVG."""
-    return bool(_SVG.match(head[:SIGNATURE_BYTES]))
 
 
 def explain_unreadable(data: bytes, formats: tuple[str, ...]) -> str:

@@ -72,7 +72,7 @@ def color_batch(
             try:
                 if isinstance(data, Rejected):
                     raise data
-                for suffix, content in color_drawing(data, network, recipe).items():
+                for suffix, content in color_drawing(data.image, network, recipe).items():
                     files.write(output, f"{batch.stems[number]}.{suffix}", content)
             except Rejected as e:
                 rejects.append(Reject(image.key, e.reason, e.detail))
