@@ -111,7 +111,7 @@ def draw_sheet(images: list[np.ndarray], comparisons: dict[str, tuple[Palette, f
     draw.text((GAP, 6), "image", (60, 60, 66), font)
     for column, (name, (palette, difference)) in enumerate(comparisons.items(), 1):
         left = GAP + column * (TILE + GAP)
-        draw.text((left, 6), f"{name}, ΔE {difference:.2f}", (60, 60, 66), font)
+        draw.text((left, 6), f"{name}, CIEDE2000 {difference:.2f}", (60, 60, 66), font)
         step = TILE / len(palette)
         for i, color in enumerate(palette.colors):
             draw.rectangle((left + i * step, 26, left + (i + 1) * step, 35), fill=color)
