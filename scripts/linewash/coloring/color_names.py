@@ -7,7 +7,6 @@ import numpy as np
 from tfrecords_schema import LINEWASH_COLORS, Palette
 from training.metrics.color_spaces import to_oklab
 
-
 # Colours of other palettes between those of `LINEWASH_COLORS`.
 _OTHER_COLORS = (
     ("pale grey", "#d0d3d2"), ("grey", "#656b6e"), ("slate grey", "#4a5670"), ("orange", "#e06a30"),
