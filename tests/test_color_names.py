@@ -23,6 +23,9 @@ def test_each_colour_of_the_builtin_palette_has_its_own_name() -> None:
         ((150, 90, 50), "brown"),
         ((30, 30, 90), "dark blue"),
         ((120, 120, 120), "grey"),
+        ((129, 70, 146), "purple"),
+        ((218, 105, 56), "orange"),
+        ((87, 181, 227), "sky blue"),
     ],
 )
 def test_a_colour_has_the_name_of_the_nearest_named_one(rgb: tuple[int, int, int], name: str) -> None:

@@ -1,6 +1,7 @@
 """The fingerprint and version of recipes, and datasets of earlier versions."""
 
 import dataclasses
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from preprocess import receipts, sources
 from preprocess.options import parse
 from preprocess.plan import Sharding, make_plan
-from preprocess.recipe import ARTICLE, DEFAULT, VERSION, Learnt, Recipe
+from preprocess.recipe import ARTICLE, DEFAULT, RECIPES, VERSION, Learnt, Recipe
 from preprocess.shard_writer import write_shard
 from tfrecords_schema import Palette
 
@@ -139,3 +140,23 @@ def test_the_error_names_other_differences_to_a_dataset_of_an_earlier_version(ol
         receipts.OutputError, match=rf"image_size 32 \(now 64\), .*fit squash \(now crop\).*version {version}"
     ):
         receipts.check_output(str(output), receipts.load(str(output)), shards, other)
+
+
+# ------------------------------------------------------------------------------------------ golden bytes
+
+# Of a change that alters them, `VERSION` must be raised.
+GOLDEN_SHARDS = {
+    "default": "bc4e71846c876be30bf4a3388003bfcfa4a528c5a2ff2af632a63e0510d6a9c2",
+    "article": "d6c285b38803452988cd6501c15cd4fe2aa66f87dd8bbfb6b7ccf58c03984768",
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_SHARDS)
+def test_the_bytes_of_a_shard_are_known(tmp_path, name):
+    for seed in range(6):
+        (tmp_path / f"{seed}.png").write_bytes(helper_photos.png(helper_photos.make_image(seed)))
+    output = str(tmp_path / "out")
+    for shard in make_plan(sources.images([str(tmp_path)], output), SHARDING, output):
+        write_shard(shard, RECIPES[name], "none", output)
+    data = b"".join(path.read_bytes() for path in sorted(Path(output).glob("*/*.tfrecord")))
+    assert hashlib.sha256(data).hexdigest() == GOLDEN_SHARDS[name]
