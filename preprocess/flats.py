@@ -10,12 +10,18 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# Ink this wide, as a fraction of the side of the drawing, is an area. Pens are narrower.
+from preprocess.lines.drawn import pen_radius
+
+# Ink is an area if it is this wide, as a fraction of the side of the drawing, and as this many pens. Pens are
+# narrower, and so is the ink where two or three lines meet at a sharp angle.
 MIN_AREA_WIDTH = 0.05
+MIN_AREA_PENS = 3
 
 
 def thin_ink(strokes: np.ndarray, size: int) -> np.ndarray:
     """Finds the pixels of the labels that lines cover, or touch with their soft rims.
+
+    The rims of areas filled with ink count too, because their colour is a mixture.
 
     Args:
       strokes: uint8 [D, D] in {0, 1}, all pixels of the drawing that ink covers.
@@ -24,13 +30,20 @@ def thin_ink(strokes: np.ndarray, size: int) -> np.ndarray:
     Returns:
       bool [S, S].
     """
-    radius = max(1, round(MIN_AREA_WIDTH / 2 * len(strokes)))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    cores = cv2.erode(strokes, kernel)
-    lines = strokes & ~cv2.dilate(cores, kernel) if cores.any() else strokes
-    # A pixel of the labels counts as soon as it or a neighbour has ink, because its colour is then a mixture.
-    covered = cv2.resize(lines * np.uint8(255), (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.dilate((covered > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    distance = cv2.distanceTransform(strokes, cv2.DIST_L2, 5)
+    radius = max(MIN_AREA_WIDTH / 2 * len(strokes), MIN_AREA_PENS * pen_radius(strokes, distance))
+    covered = cv2.resize(strokes * np.uint8(255), (size, size), interpolation=cv2.INTER_AREA)
+    # A pixel of the labels counts as soon as it or a neighbour has ink.
+    ink = cv2.dilate((covered > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    cores = (distance > radius).astype(np.uint8)
+    if not cores.any():
+        return ink
+    # An area is what a disc of that radius reaches within the ink (an opening).
+    reach = cv2.distanceTransform(1 - cores, cv2.DIST_L2, 5)
+    areas = ((reach <= radius) & (strokes == 1)).astype(np.uint8)
+    area_coverage = cv2.resize(areas * np.uint8(255), (size, size), interpolation=cv2.INTER_AREA)
+    inside = cv2.erode((area_coverage == 255).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return ink & ~inside
 
 
 def flats(labels: np.ndarray, ink: np.ndarray) -> np.ndarray:

@@ -316,7 +316,7 @@ def _explain_no_images(pattern: InputPattern, skipped: Skipped) -> str:
     if is_remote and not (pattern.glob or pattern.is_file) and (size := _remote_size(pattern.path)) >= 0:
         return _explain_remote_file(pattern, size)
     return (
-        f"--input {pattern.text} matches nothing: give a folder, a file, a tar or a quoted glob such as "
+        f"{pattern.text} matches nothing: give a folder, a file, a tar or a quoted glob such as "
         "'photos/*/*.JPEG'"
     )
 

@@ -120,8 +120,22 @@ def centre_lines(strokes: np.ndarray) -> np.ndarray:
     distance = cv2.distanceTransform(strokes, cv2.DIST_L2, 5)
     outlines = strokes & ~_inside_of_filled(strokes, distance)
     thinned = thin(outlines)
-    pen_radius = max(1.0, float(np.median(distance[thinned == 1])))
-    return thin(prune(thinned, max(2, round(1.5 * pen_radius))))
+    half_width = max(1.0, float(np.median(distance[thinned == 1])))
+    return thin(prune(thinned, max(2, round(1.5 * half_width))))
+
+
+def pen_radius(strokes: np.ndarray, distance: np.ndarray) -> float:
+    """Returns half the width of the pen in pixels, at least 1.
+
+    The distance is largest in the middle of a stroke, so the median of these maxima is taken. The lines are
+    not thinned for it, because that would take longer.
+
+    Args:
+      strokes: uint8 [H, W] in {0, 1}, at least one pixel of it 1.
+      distance: float32 [H, W], distance in pixels to the nearest pixel without ink.
+    """
+    is_middle = (strokes == 1) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
+    return max(1.0, float(np.median(distance[is_middle])))
 
 
 def _inside_of_filled(strokes: np.ndarray, distance: np.ndarray) -> np.ndarray:
@@ -134,10 +148,8 @@ def _inside_of_filled(strokes: np.ndarray, distance: np.ndarray) -> np.ndarray:
     Returns:
       uint8 [H, W] in {0, 1}.
     """
-    # The distance is largest in the middle of a stroke. Thinning would take longer.
-    is_middle = (strokes == 1) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)))
-    pen_radius = max(1.0, float(np.median(distance[is_middle])))
-    filled_radius = max(FILLED_WIDTH * pen_radius, MIN_FILLED_RADIUS * reference_side(strokes.shape))
+    pen = pen_radius(strokes, distance)
+    filled_radius = max(FILLED_WIDTH * pen, MIN_FILLED_RADIUS * reference_side(strokes.shape))
     cores = (distance > filled_radius).astype(np.uint8)
     if not cores.any():
         return cores
@@ -145,7 +157,7 @@ def _inside_of_filled(strokes: np.ndarray, distance: np.ndarray) -> np.ndarray:
     # broad as the pen, so that it is thinned like any stroke.
     reach = cv2.distanceTransform(1 - cores, cv2.DIST_L2, 5)
     filled = ((reach <= filled_radius) & (strokes == 1)).astype(np.uint8)
-    inside = cv2.distanceTransform(filled, cv2.DIST_L2, 5) > min(2 * pen_radius, 0.8 * filled_radius)
+    inside = cv2.distanceTransform(filled, cv2.DIST_L2, 5) > min(2 * pen, 0.8 * filled_radius)
     return inside.astype(np.uint8)
 
 
