@@ -108,22 +108,22 @@ def unpack_edges(packed: bytes, image_size: int, num_lines: int) -> np.ndarray:
 # -------------------------------------------------------------------------------------------- palette
 
 # The built-in palette by name, in the order of its labels: four rows of eight, as the page shows them. The
-# first row has orange and five skin tones, which are light and dark oranges. The other rows have seven hues
-# in a light, a vivid and a dark colour. The first column goes from white to black. Hues are 45 degrees of
-# OKLab apart, moved by up to 10 to what their names make one expect.
+# first row has white, two greys and five skin tones, which are light and dark oranges. The other rows have
+# seven hues in a light, a vivid and a dark colour; the first column goes on to black. Orange takes the place
+# of a light red. Hues are 45 degrees of OKLab apart, moved by up to 10 to what their names make one expect.
 #
 # The vivid colours were chosen by eye. `python scripts/design_palette.py --images IMAGES`, with 297
 # photographs of ImageNet, searched the lightness and chroma of the others for the smallest mean CIEDE2000.
 # A light blue had to stay light and blue, and all distances in OKLab at least 0.055. It prints this table.
 LINEWASH_COLORS = {
-    "white": "#ffffff", "light grey": "#b2b2b2", "orange": "#f6922e", "cream": "#ead5bd",
-    "beige": "#cdae8f", "tan": "#a5825f", "brown": "#7e5229", "dark brown": "#4a2c17",
-    "grey": "#868686", "salmon": "#ec9589", "khaki": "#bbb471", "light green": "#99bb9d",
-    "light cyan": "#b1e1e7", "light blue": "#8cacd4", "lilac": "#dad1f4", "light pink": "#ffc5ed",
-    "dark grey": "#343434", "red": "#e2352e", "yellow": "#efdf46", "green": "#37a953",
+    "white": "#ffffff", "pale grey": "#dcdcdc", "light grey": "#a3a3a3", "cream": "#f3d5b2",
+    "beige": "#dba976", "tan": "#bf9a78", "brown": "#80532a", "dark brown": "#4f311b",
+    "grey": "#5f5f5f", "orange": "#f6922e", "khaki": "#bab475", "light green": "#8eaf91",
+    "light cyan": "#b3e9f0", "light blue": "#8da7c8", "lilac": "#ab9ad1", "light pink": "#f8cbe3",
+    "dark grey": "#393939", "red": "#e2352e", "yellow": "#efdf46", "green": "#37a953",
     "cyan": "#1fbdcb", "blue": "#1e76d8", "violet": "#7637c8", "pink": "#df60ae",
-    "black": "#000000", "dark red": "#8d453d", "olive": "#625f41", "dark green": "#1e3c23",
-    "teal": "#3e656a", "dark blue": "#1e3654", "grey violet": "#605873", "plum": "#472739",
+    "black": "#000000", "dark red": "#64201b", "olive": "#635f39", "dark green": "#244128",
+    "dark teal": "#00414e", "slate blue": "#455f80", "dark violet": "#3c2f58", "mauve": "#735063",
 }  # fmt: skip
 
 

@@ -33,5 +33,5 @@ def test_a_colour_has_the_name_of_the_nearest_named_one(rgb: tuple[int, int, int
 
 
 def test_layers_are_sorted_by_label() -> None:
-    assert layer_name(Palette.linewash(), 2) == "02-orange-f6922e"
-    assert layer_name(Palette.linewash(), 13) == "13-light-blue-8cacd4"
+    assert layer_name(Palette.linewash(), 9) == "09-orange-f6922e"
+    assert layer_name(Palette.linewash(), 13) == "13-light-blue-8da7c8"

@@ -9,8 +9,9 @@ from training.metrics.color_spaces import to_oklab
 
 # Colours of other palettes between those of `LINEWASH_COLORS`.
 _OTHER_COLORS = (
-    ("pale grey", "#d0d3d2"), ("grey", "#656b6e"), ("slate grey", "#4a5670"), ("orange", "#e06a30"),
-    ("gold", "#e0ad45"), ("ochre", "#b8903f"), ("leaf green", "#5fb04c"), ("moss green", "#4c813b"),
+    ("grey", "#868686"), ("salmon", "#ec9589"), ("dark blue", "#1e2a60"), ("teal", "#3e656a"),
+    ("orange", "#e06a30"), ("gold", "#e0ad45"), ("ochre", "#b8903f"), ("leaf green", "#5fb04c"),
+    ("moss green", "#4c813b"),
     ("dark green", "#1e5d45"), ("sky blue", "#54adea"), ("steel blue", "#4a76ad"), ("purple", "#814692"),
     ("magenta", "#d020d0"), ("rose", "#c65d7d"), ("lime", "#a0e030"), ("turquoise", "#30c8a0"),
 )  # fmt: skip
