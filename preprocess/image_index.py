@@ -249,6 +249,11 @@ def _join_drawings(
     # All of them are read before the table of images, which the query reads, is changed.
     database.execute("CREATE TEMP TABLE lonely AS SELECT * FROM images LIMIT 0")
     _insert(database, "lonely", _rows(rejects, seed, split_by, val_hash_end, keys_with_input))
+    # The inputs and the drawings may have the same key in different places. Both are listed.
+    database.execute(
+        """UPDATE lonely SET key = input || '/' || key WHERE input <> '' AND (key IN (SELECT key FROM images)
+          OR key IN (SELECT key FROM lonely GROUP BY key HAVING count(*) > 1))"""
+    )
     database.execute("INSERT INTO images SELECT * FROM lonely")
 
 

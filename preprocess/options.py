@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from preprocess.cli import command_name
@@ -65,6 +66,11 @@ class Options:
     max_reject_fraction: float
     retry_rejects: bool  # write the shards again that have unreadable images
     beam: list[str]
+
+    @property
+    def input_patterns(self) -> list[str]:
+        """All input patterns, those of the drawings included."""
+        return [*chain.from_iterable(self.inputs.values()), *self.drawings]
 
     @property
     def local(self) -> bool:

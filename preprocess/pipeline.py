@@ -47,8 +47,7 @@ def build(
     """
     return (
         pipeline
-        | "Shards" >> beam.Create(shards)  # Shard
-        | "Spread" >> beam.Reshuffle()  # Shard, no longer fused with Create
+        | "Shards" >> beam.Create(shards)  # Shard; Create reshuffles, so the next step is not fused with it
         | "WriteShards" >> WriteShards(recipe, compression, output, queue)  # ShardReceipt
     )
 

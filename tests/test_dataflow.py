@@ -272,6 +272,7 @@ def test_the_wheel_requires_the_packages_of_the_project_at_the_pinned_versions(t
     required = [
         line.decode().partition(": ")[2] for line in requirements(worker_wheel.build_wheel(str(tmp_path)))
     ]
+    names |= set(worker_wheel.OPTIONAL)  # the tests install them
     assert {re.match(r"[\w-]+", requirement)[0] for requirement in required} == names
     constraints = pinned((ROOT / "scripts/constraints.txt").read_text().splitlines())
     assert pinned(required) == {name: constraints[name] for name in names - {"protobuf"}}
@@ -423,6 +424,7 @@ GOOD = {"--input": "gs://b/in", "--output": "gs://b/out", "--project": "a-projec
         ({"--temp_location": "/tmp/x"}, ["--temp_location", "/tmp/x"]),
         ({"--temp_location": "gs://"}, ["--temp_location", "gs://"]),
         ({"--input": "photos"}, ["cannot read photos", "gs://BUCKET"]),
+        ({"--drawings": "pen"}, ["cannot read pen", "gs://BUCKET"]),
         ({"--output": "out"}, ["cannot write to out", "--output gs://BUCKET"]),
     ],
 )

@@ -16,10 +16,12 @@ import time
 import urllib.request
 from pathlib import Path
 
+import helper_pairs
 import helper_photos
 import pytest
 
 from preprocess import options
+from preprocess.lines.styles import LINE_STYLES
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "flink_local.sh"
@@ -118,9 +120,10 @@ def job_server(java):
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """The flags of a job with 25 shards, and the dataset that the local runner writes."""
+    """The flags of a job with 25 shards and all line styles, and the dataset that the local runner writes."""
     root = tmp_path_factory.mktemp("job")
     flags = ["--input", str(helper_photos.make_image_folder(root / "images", 1200)), "--num_shards", "24"]
+    flags += ["--lines", ",".join(name for name in LINE_STYLES if name != "drawn")]  # these have no drawings
     command = [sys.executable, "-m", "preprocess", *flags, "--output", str(root / "local")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     return flags, shards(root / "local")
@@ -166,6 +169,35 @@ def test_a_killed_task_manager_changes_nothing(job_server, state, job, tmp_path)
         os.kill(process_id(state, "task-manager-1"), signal.SIGKILL)
         assert running.wait(timeout=180) == 0, (tmp_path / "log").read_text()
     assert shards(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("kind", ["pairs", "svgs"])
+def test_drawings_give_the_same_bytes_on_flink(job_server, state, kind, tmp_path):
+    if flink_local("status").returncode:
+        assert flink_local("start").returncode == 0
+    inputs = drawn_inputs(kind, tmp_path)
+    flags = ["--lines", "drawn,borders,canny", "--image_size", "64", "--num_shards", "4"]
+    flags += ["--max_reject_fraction", "0.2"]
+    assert preprocess(*inputs, *flags, "--output", tmp_path / "local").returncode == 0
+    result = flink_local("run", *inputs, *flags, "--output", tmp_path / "flink")
+    assert result.returncode == 0, result.stderr
+    assert shards(tmp_path / "flink") == shards(tmp_path / "local")
+    rejects = [(tmp_path / name / "rejects.jsonl").read_bytes() for name in ("flink", "local")]
+    assert rejects[0] == rejects[1]
+    assert b"no_drawing" in rejects[0]
+
+
+def drawn_inputs(kind, root):
+    """Returns the flags that give 40 drawings with their colourings, and one image without a drawing."""
+    if kind == "pairs":
+        helper_pairs.write_pairs(root / "drawings", root / "colors", 41)
+        next((root / "drawings").rglob("*.png")).unlink()
+        return ["--input", root / "colors", "--drawings", root / "drawings"]
+    (root / "art").mkdir()
+    for number in range(40):
+        (root / "art" / f"{number}.svg").write_bytes(helper_pairs.make_svg(number))
+    (root / "art" / "photograph.png").write_bytes(helper_photos.png(helper_pairs.make_pair(0)[1]))
+    return ["--input", root / "art"]
 
 
 # ------------------------------------------------------------------------------------------- the cluster

@@ -333,6 +333,31 @@ def test_names_that_never_meet_are_explained(tmp_path: Path) -> None:
         plan(tmp_path / "out", [color], [lines])
 
 
+def test_halves_of_one_name_in_different_places_are_both_listed(tmp_path: Path) -> None:
+    folders = {
+        "color1": ("a/1.png", "a/x.png"), "lines1": ("a/1.png", "a/y.png"),
+        "color2": ("a/2.png",), "lines2": ("a/2.png", "a/x.png", "a/y.png"),
+    }  # fmt: skip
+    for name, pictures in folders.items():
+        for picture in pictures:
+            image = make_pair(1)[name.startswith("color")]
+            (tmp_path / name / picture).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / picture).write_bytes(png(image))
+    result = preprocess(
+        "--input", tmp_path / "color1", tmp_path / "color2",
+        "--drawings", tmp_path / "lines1", tmp_path / "lines2",
+        "--output", tmp_path / "out", "--val_fraction", 0, "--max_reject_fraction", 1, *DRAWN,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert set(records(tmp_path / "out")) == {"a/1.png", "a/2.png"}
+    assert rejects(tmp_path / "out") == {
+        "a/x.png": "no_drawing",
+        "lines2/a/x.png": "no_color",
+        "lines1/a/y.png": "no_color",
+        "lines2/a/y.png": "no_color",
+    }
+
+
 def test_split_folders_may_hold_pairs(tmp_path: Path) -> None:
     names = ("train/a/1.png", "train/a/2.png", "val/a/1.png")
     color = write_files(tmp_path / "color", *names)

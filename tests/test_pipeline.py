@@ -8,7 +8,7 @@ from apache_beam.testing.util import assert_that
 
 from preprocess import receipts, sources
 from preprocess.pipeline import build, stage_milliseconds
-from preprocess.plan import Sharding, make_plan
+from preprocess.plan import Shard, Sharding, make_plan
 from preprocess.recipe import Recipe
 from preprocess.shard_writer import write_shard
 from preprocess.stage_timer import STAGES, StageTimer
@@ -57,6 +57,14 @@ def test_shards_become_receipts_counters_and_distributions(tmp_path):
     assert list(means) == list(STAGES)
     in_stages = sum(means[stage] * distributions[f"{stage}_microseconds"].count for stage in STAGES)
     assert 0 < in_stages <= distributions["shard_milliseconds"].sum + len(shards)  # each is rounded
+
+
+def test_shards_are_reshuffled_once_before_they_are_written():
+    shards = [Shard("train", f"train/{number}", "", 1, "", 1) for number in range(3)]
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    build(pipeline, shards, Recipe(), "none", "out")
+    urns = [transform.spec.urn for transform in pipeline.to_runner_api().components.transforms.values()]
+    assert urns.count("beam:transform:reshuffle:v1") == 1
 
 
 def test_the_time_of_a_rejected_image_belongs_to_no_stage(monkeypatch):

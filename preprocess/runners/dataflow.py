@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import chain
 from typing import Protocol
 
 from preprocess.cli import install_command
@@ -33,7 +32,7 @@ class BeamJob(Protocol):
     """The options of a command that runs a Beam job."""
 
     @property
-    def inputs(self) -> dict[str | None, list[str]]:
+    def input_patterns(self) -> list[str]:
         """All input patterns."""
 
     @property
@@ -76,7 +75,7 @@ def check(options: BeamJob) -> None:
                 f"DataflowRunner needs {flag}: give --project ID --region NAME --temp_location gs://BUCKET/tmp"
             )
     _check_locations(options)
-    for path in chain.from_iterable(options.inputs.values()):
+    for path in options.input_patterns:
         if not files.is_remote(path):
             raise UsageError(
                 f"Dataflow's machines cannot read {path} on this machine: copy it to a bucket and give gs://BUCKET/…"
@@ -112,7 +111,7 @@ def extra_flags(options: BeamJob, folder: str) -> list[str]:
         return []
     flags = []
     if not has_flag(options.beam, *IMAGE_FLAGS):
-        paths = [*chain.from_iterable(options.inputs.values()), options.output]
+        paths = [*options.input_patterns, options.output]
         clients = ["boto3"] if any(path.startswith("s3://") for path in paths) else []
         flags += ["--extra_package", worker_wheel.build_wheel(folder, clients)]
     if not has_flag(options.beam, THREADS_FLAG):

@@ -126,6 +126,7 @@ class Launcher:
         try:
             result.wait_until_finish()
         except KeyboardInterrupt:
+            threading.excepthook = lambda _: None  # Beam's threads would report that connections are closed
             with contextlib.suppress(Exception):  # the service may be unreachable
                 result.cancel()
             raise

@@ -46,9 +46,9 @@ class Options:
     beam: list[str]
 
     @property
-    def inputs(self) -> dict[str | None, list[str]]:
-        """The patterns, as `preprocess.runners.dataflow` takes them."""
-        return {None: self.input}
+    def input_patterns(self) -> list[str]:
+        """All input patterns."""
+        return self.input
 
     @property
     def local(self) -> bool:
