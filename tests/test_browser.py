@@ -171,6 +171,40 @@ def test_drawing_hints_undo_and_downloads(page: Page) -> None:
         assert any(name.startswith("data/layer") for name in archive.namelist())
 
 
+def test_the_background_is_paint_paper_or_transparent(page: Page) -> None:
+    ring = [(0.5 + 0.2 * np.cos(a), 0.5 + 0.25 * np.sin(a)) for a in np.linspace(0, 6.5, 30)]
+    stroke(page, ring)
+    expect(page.locator("#status")).to_contain_text("background: paper")  # what auto decided
+    assert color_at(page, 0.05, 0.05) == (255, 255, 255, 255)
+    inside = color_at(page, 0.5, 0.5)
+    buttons = page.locator("#background button")
+    expect(buttons.nth(0)).to_have_attribute("aria-checked", "true")
+
+    answered = page.locator("body").get_attribute("data-settled")
+    page.get_by_role("radio", name="Transparent").click()
+    settled(page, answered)
+    assert color_at(page, 0.05, 0.05)[3] == 0
+    assert color_at(page, 0.5, 0.5) == inside
+    shoot(page, "12-transparent")
+    with page.expect_download() as download:
+        page.click("#png")
+    alpha = np.array(Image.open(io.BytesIO(downloaded(download.value))).convert("RGBA"))[..., 3]
+    assert alpha[5, 5] == 0
+    assert alpha[alpha.shape[0] // 2, alpha.shape[1] // 2] == 255
+
+    answered = page.locator("body").get_attribute("data-settled")
+    buttons.nth(3).focus()
+    page.keyboard.press("ArrowLeft")  # to Paint
+    settled(page, answered)
+    expect(buttons.nth(2)).to_have_attribute("aria-checked", "true")
+    assert color_at(page, 0.05, 0.05)[3] == 255
+    expect(page.locator("#status")).not_to_contain_text("background")
+    page.set_viewport_size({"width": 360, "height": 740})
+    boxes = [buttons.nth(index).bounding_box() for index in range(4)]
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
+    shoot(page, "13-background-360")
+
+
 def test_variants_are_shown_chosen_and_resampled(page: Page) -> None:
     house(page)
     buttons = page.locator("#variants button:enabled")

@@ -329,7 +329,9 @@ def test_other_hosts_and_sites_are_rejected(client: TestClient, house_png: bytes
 def test_fifty_concurrent_requests_get_their_own_responses(hinted: Path, network: Network) -> None:
     scenes = [home, sea, pet]
     drawings = [encode_image(on_white(draw(scenes[i % 3], 200 + i, 160, 2, seed=i))) for i in range(10)]
-    expected = [render_previews(ColorizeRequest(drawing, variants=2), network) for drawing in drawings]
+    expected = [
+        render_previews(ColorizeRequest(drawing, variants=2), network).pictures for drawing in drawings
+    ]
     with run_server("--run", hinted) as address, httpx.Client(base_url=address, timeout=120) as client:
         barrier = threading.Barrier(50)
 

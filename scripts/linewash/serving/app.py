@@ -191,8 +191,8 @@ def make_app(
             body = await _read_body(request, MAX_REQUEST_BYTES)
             parsed = _parse_request(body, service.ColorizeRequest)
             previews = await queue.run(service.render_previews, parsed, network)
-        encoded = [base64.b64encode(png).decode() for png in previews]
-        return _json(msgspec.json.encode({"pictures": encoded}))
+        encoded = [base64.b64encode(png).decode() for png in previews.pictures]
+        return _json(msgspec.json.encode({"pictures": encoded, "background": previews.background}))
 
     async def download(request: Request) -> Response:
         with queue.reserve_slot():

@@ -56,6 +56,19 @@ class DownloadRequest(ColorizeRequest, frozen=True, forbid_unknown_fields=True):
     lines: bool = True
 
 
+@dataclasses.dataclass(frozen=True)
+class Previews:
+    """Colourings for the page.
+
+    pictures: PNGs with a longer side of `PREVIEW_SIDE` pixels, the likeliest first. A drawing without lines
+      has none.
+    background: what became of the paper around the figures; None without pictures.
+    """
+
+    pictures: list[bytes]
+    background: Background | None = None
+
+
 def page_settings(network: Network) -> dict[str, object]:
     """Returns what the page needs to know about the network, as JSON values."""
     return {
@@ -67,12 +80,8 @@ def page_settings(network: Network) -> dict[str, object]:
     }
 
 
-def render_previews(request: ColorizeRequest, network: Network) -> list[bytes]:
+def render_previews(request: ColorizeRequest, network: Network) -> Previews:
     """Colours a drawing for the page.
-
-    Returns:
-      PNGs with a longer side of `PREVIEW_SIDE` pixels, the likeliest colouring first; none for a drawing
-      without lines.
 
     Raises:
       WorkError: an image of the request cannot be used.
@@ -80,12 +89,13 @@ def render_previews(request: ColorizeRequest, network: Network) -> list[bytes]:
     try:
         drawing = _read(request)
     except EmptyDrawingError:
-        return []
+        return Previews([])
     height, width = drawing.line_map.shape
     # The image is shrunk to the size of the line map; the browser enlarges the result.
     small = cv2.resize(drawing.rgb, (width, height), interpolation=cv2.INTER_AREA)
     drawing = dataclasses.replace(drawing, rgb=small)
-    return [to_png(image, lines=False) for image in _colorize(request, drawing, network)]
+    images = _colorize(request, drawing, network)
+    return Previews([to_png(image, lines=False) for image in images], images[0].background_mode)
 
 
 def render_download(request: DownloadRequest, network: Network) -> bytes:

@@ -13,7 +13,7 @@ const KEY_STEP = 8; // pixels of the canvas by which an arrow key moves the pen
 const state = {
   tool: "pen", color: null, side: 1024,
   done: [], undone: [], stroke: null, // operations; `stroke` is the one in progress
-  seed: 0, chosen: 0, images: [],
+  seed: 0, chosen: 0, images: [], background: "auto",
   examples: [], example: 0,
 };
 
@@ -251,7 +251,7 @@ function requestBody(more) {
   const hasHints = strokes.some((operation) => operation.tool === "hint") && hasOpaquePixels(hints);
   return JSON.stringify({
     drawing: base64(flattened), hints: hasHints ? base64(hints) : null,
-    variants: state.stroke ? state.chosen + 1 : VARIANTS, seed: state.seed, ...more,
+    variants: state.stroke ? state.chosen + 1 : VARIANTS, seed: state.seed, background: state.background, ...more,
   });
 }
 
@@ -284,12 +284,16 @@ async function recolor() {
 
 async function colorOnce() {
   const started = lastColored = performance.now();
-  const previews = isDrawn() ? (await (await request("color", requestBody())).json()).pictures : [];
-  state.images = await Promise.all(previews.map(loadImage));
+  const isAuto = state.background === "auto";
+  const empty = { pictures: [], background: null };
+  const { pictures, background } = isDrawn() ? await (await request("color", requestBody())).json() : empty;
+  state.images = await Promise.all(pictures.map(loadImage));
+  $("sheet").classList.toggle("transparent", background === "transparent");
   show();
   const milliseconds = Math.round(performance.now() - started);
   document.body.dataset.ms = milliseconds;
-  if (previews.length) showStatus(`coloured in ${milliseconds} ms`);
+  const decision = isAuto ? `; background: ${background}` : "";
+  if (pictures.length) showStatus(`coloured in ${milliseconds} ms${decision}`);
   else if (isDrawn()) showStatus("no lines detected yet: draw more");
   else showStatus("");
 }
@@ -396,6 +400,12 @@ function setChecked(button, isChecked) {
   button.tabIndex = isChecked || button.parentElement.id === "tool" ? 0 : -1;
 }
 
+function selectBackground(background) {
+  state.background = background;
+  for (const button of $("background").children) setChecked(button, button.dataset.background === background);
+  recolor();
+}
+
 function selectVariant(index) {
   if (!state.images[index]) return;
   state.chosen = index;
@@ -448,7 +458,10 @@ const buttonActions = {
 };
 for (const [id, action] of Object.entries(buttonActions)) $(id).addEventListener("click", action);
 for (const button of $("tool").children) button.addEventListener("click", () => selectTool(button.dataset.tool));
-for (const id of ["tool", "palette", "variants"]) addArrowKeys($(id));
+for (const button of $("background").children) {
+  button.addEventListener("click", () => selectBackground(button.dataset.background));
+}
+for (const id of ["tool", "palette", "variants", "background"]) addArrowKeys($(id));
 $("lines").addEventListener("change", () => { ink.hidden = !$("lines").checked; });
 $("colored").addEventListener("change", () => { colors.hidden = hints.hidden = !$("colored").checked; });
 
