@@ -80,7 +80,7 @@ next_openclipart() {
     cat <<END
 Next:
   python -m preprocess --input $(quote "$dir") --lines drawn,borders,canny --min_colored 0.02 \\
-      --max_reject_fraction 0.9 --output out/openclipart
+      --max_reject_fraction 0.6 --output out/openclipart
 END
 }
 
@@ -137,7 +137,7 @@ next_openmoji() {
 Our benchmark of colouring (scripts/bench/coloring.py) tests on OpenMoji: it cannot judge a network that learnt from it.
 Next:
   python -m preprocess --input $(quote "$dir/color") --drawings $(quote "$dir/black") --lines drawn,borders,canny \\
-      --min_colored 0.02 --max_reject_fraction 0.9 --output out/openmoji
+      --min_colored 0.02 --max_reject_fraction 0.2 --output out/openmoji
 END
 }
 

@@ -72,6 +72,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+DATAFLOW = ["--runner", "DataflowRunner", "--project", "p", "--region", "r", "--temp_location", "gs://a/t"]
 PICTURES = ["01/a", "01/b", "02/a", "02/house.jpg", "02/house.png", "scan"]
 
 
@@ -233,6 +234,7 @@ def test_an_unexpected_error_names_the_drawing(
 # ------------------------------------------------------------------------------------------------- resume
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_job_continues(pages: Path, colored: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
@@ -278,6 +280,7 @@ def test_a_killed_job_continues(pages: Path, colored: Path, tmp_path: Path, numb
         (["--input", "pages", "-o", "out", "--run", "pages"], "export.json"),
         (["--input", "pages", "-o", "out", "--backgrund", "paper"], "did you mean --background?"),
         (["--input", "pages", "-o", "out", "--workers", "2"], "--direct_num_workers"),
+        (["--input", "gs://a/b", "-o", "gs://a/c", *DATAFLOW], "--sdk_container_image"),
         (["--input", "pages", "-o", "pages"], "pages/colored"),
         (["--input", "pages/02", "-o", "pages"], "pages/colored"),
         (["--input", "none", "-o", "out"], "none matches no drawing"),

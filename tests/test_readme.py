@@ -32,6 +32,7 @@ import helper_photos
 import pytest
 from helper_commands import ROOT
 from moto.server import ThreadedMotoServer
+from PIL import Image, ImageDraw
 
 from preprocess.options import UsageError, build_parser, check_beam_flags
 from tfrecords_schema import Manifest, SchemaError
@@ -59,6 +60,10 @@ COMMAND = re.compile(
     r"\.venv/bin/\w+) \S)"
 )
 
+SVG = (
+    '<svg viewBox="0 0 128 128" xmlns="http://www.w3.org/2000/svg">'
+    '<circle cx="64" cy="64" r="{radius}" fill="{fill}" stroke="black" stroke-width="3"/></svg>'
+)
 NETWORK = "installs from the network; that the extra exists: test_extras_exist"
 GOOGLE = "Google's cloud: test_dataflow.py::test_the_request_contains_the_values_of_the_flags"
 FLINK = "Java and Maven: test_flink.py::test_flink_writes_the_same_bytes"
@@ -91,6 +96,12 @@ EXCEPTED = {
     ),
     "python scripts/bench/soak.py -o out/soak": (
         "an hour: test_bench.py::test_a_short_soak_test_writes_its_figures"
+    ),
+    "./scripts/fetch_art.sh openclipart openclipart": (
+        "downloads: test_fetch_art.py::test_openclipart_is_fetched_by_apt_get_once"
+    ),
+    "./scripts/fetch_art.sh openmoji DIR": (
+        "downloads: test_fetch_art.py::test_openmoji_is_sorted_into_its_groups"
     ),
     "./scripts/build_starter.sh": "an hour: test_starter.py::test_its_accuracy_is_as_measured checks it",
     "python scripts/verify_shards.py DATASET": "no such dataset; it is run with another name",
@@ -448,6 +459,7 @@ class Reader:
         self._copy_checkout()
         self._make_environment()
         self._take_photographs()
+        self._draw_art()
 
     def _copy_checkout(self) -> None:
         without = shutil.ignore_patterns("__pycache__")
@@ -482,6 +494,29 @@ class Reader:
         helper_photos.make_image_folder(self.folder / "home/Pictures", 48)
         (self.checkout / "mine.gpl").write_text("GIMP Palette\n0 0 0 ink\n250 240 220 paper\n200 40 40 red\n")
         self._pack_imagenet(train)
+
+    def _draw_art(self) -> None:
+        """Pairs of drawing and colouring in all ways that preprocess takes them."""
+        for number in range(60):
+            fill, radius = f"hsl({number * 6}, 90%, 60%)", 24 + number % 30
+            svg = self.checkout / f"openclipart/animals/{number:02d}.svg"
+            svg.parent.mkdir(parents=True, exist_ok=True)
+            svg.write_text(SVG.format(radius=radius, fill=fill))
+            drawing, color = (Image.new("RGB", (128, 128), "white") for _ in range(2))
+            for image, inside in ((drawing, "white"), (color, fill)):
+                ImageDraw.Draw(image).circle((64, 64), radius, inside, "black", 3)
+            halves = Image.new("RGB", (256, 128))
+            halves.paste(drawing, (0, 0))
+            halves.paste(color, (128, 0))
+            name = f"{number:02d}.png"
+            for image, folders in (
+                (drawing, ("drawn/a", "film/a/line")),
+                (color, ("colored/a", "film/a/gt")),
+                (halves, ("pix2pix/a",)),
+            ):
+                for folder in folders:
+                    (self.checkout / folder).mkdir(parents=True, exist_ok=True)
+                    image.save(self.checkout / folder / name)
 
     def _pack_imagenet(self, train: Path) -> None:
         """As it is distributed: a tar of class tars; here, and in the bucket."""
