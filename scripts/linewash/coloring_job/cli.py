@@ -29,8 +29,8 @@ def _run(argv: list[str]) -> int:
 
     try:
         parsed = options.parse(argv)
+        _check_workers(parsed)  # first, because preparing asks Google's cloud
         prepare(parsed, "linewash.coloring_job.preload", options.build_parser())
-        _check_workers(parsed)
     except UsageError as e:
         cli.print_error(str(e))
         return 2
