@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     "linewash.coloring.cli": "a.png -o b.png",
     "inspect_shards": "dataset -o sheet.png",
+    "design_palette": "--images photos",
     "compare_palettes": "--images photos",
     "compare_lines": "--images photos",
     "make_sketches": "sketches",
@@ -54,7 +55,7 @@ def test_all_scripts_are_listed() -> None:
         if "    sys.exit(main())" in path.read_text()
     ]
     scripts = {".".join(path.relative_to(folder).with_suffix("").parts) for path in paths}
-    tested_elsewhere = {"colorize", "serve", "verify_shards"}
+    tested_elsewhere = {"colorize", "colorize_bucket", "serve", "verify_shards"}
     assert scripts - tested_elsewhere == set(SCRIPTS) - {"linewash.coloring.cli"}
 
 
