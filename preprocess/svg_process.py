@@ -35,11 +35,12 @@ ENCODINGS = (
     "cp1251",
     "cp1252",
 )
-MAX_RESIDENT = 384 << 20  # bytes that the process has needed, above which it ends after an answer
+MAX_RESIDENT = 384 << 20  # bytes of memory, above which the process ends after an answer
 
 
 def main(max_memory: int) -> None:
     """Answers requests until stdin ends."""
+    memory = _open_memory_file()
     _limit_resources(max_memory)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while header := requests.read(REQUEST.size):
@@ -47,7 +48,7 @@ def main(max_memory: int) -> None:
         data = requests.read(size)
         # SIGPROF ends a process that does not handle it, also within native code.
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        is_broken = _answer(answers, operation.rstrip(b"\0").decode(), data, side, color_side)
+        is_broken = _answer(answers, operation.rstrip(b"\0").decode(), data, side, color_side, memory)
         signal.setitimer(signal.ITIMER_PROF, 0)
         if is_broken:
             return
@@ -63,7 +64,9 @@ def _limit_resources(max_memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (max_memory, max_memory))
 
 
-def _answer(answers: BinaryIO, operation: str, data: bytes, side: int, color_side: int) -> bool:
+def _answer(
+    answers: BinaryIO, operation: str, data: bytes, side: int, color_side: int, memory: int | None
+) -> bool:
     """Answers a request. Returns True if this process is no longer fit for the next one."""
     is_broken, pictures, error = False, [b"", b""], b""
     try:
@@ -76,7 +79,7 @@ def _answer(answers: BinaryIO, operation: str, data: bytes, side: int, color_sid
         error = str(e).encode("utf-8", "replace")
     except BaseException as e:  # a panic in Rust is no Exception
         is_broken, error = True, f"too_complex: {type(e).__name__}".encode()
-    is_broken |= _resident_bytes() > MAX_RESIDENT
+    is_broken |= _resident_bytes(memory) > MAX_RESIDENT
     answers.write(ANSWER.pack(is_broken, len(error), *map(len, pictures)) + error + b"".join(pictures))
     answers.flush()
     return is_broken
@@ -115,8 +118,18 @@ def _decode_text(svg: bytes) -> str:
         return svg.decode("latin-1")
 
 
-def _resident_bytes() -> int:
-    """Returns the largest memory that the process has needed."""
+def _open_memory_file() -> int | None:
+    """Opens the file in which Linux shows the memory of this process. Later no file can be opened."""
+    return os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+
+
+def _resident_bytes(memory: int | None) -> int:
+    """Returns the memory of this process in bytes; without `memory`, the largest that it has needed.
+
+    On Linux the peak is no measure: a process begins with the peak of the one that started it.
+    """
+    if memory is not None:
+        return int(os.pread(memory, 100, 0).split()[1]) * resource.getpagesize()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
 

@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from compare_palettes import read_pixels
 from linewash.arguments import Parser, at_least, local_path, run
 
-from tfrecords_schema import LINEWASH_COLORS
 from training.errors import WorkError
 
 if TYPE_CHECKING:
@@ -193,6 +192,8 @@ def work(args: argparse.Namespace) -> int:
     """
     import numpy as np
     from bench.datasets import list_images
+
+    from tfrecords_schema import LINEWASH_COLORS
 
     images = list(read_pixels(list_images(args.images)))
     if not images:

@@ -335,8 +335,9 @@ def test_the_page_may_choose_the_background(network: Network) -> None:
     drawing = encode_image(circle())
     pictures = {}
     for background in ("auto", "paper", "paint"):
-        (png,) = render_previews(ColorizeRequest(drawing, background=background), network)  # type: ignore[arg-type]
-        pictures[background] = png
+        previews = render_previews(ColorizeRequest(drawing, background=background), network)  # type: ignore[arg-type]
+        (pictures[background],) = previews.pictures
+        assert previews.background == ("paper" if background == "auto" else background)
     assert pictures["auto"] == pictures["paper"] != pictures["paint"]
     assert json.dumps(ColorizeRequest(drawing).background) == '"auto"'
 

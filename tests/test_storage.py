@@ -248,11 +248,14 @@ def test_a_shard_is_written_in_one_piece_before_its_receipt(bucket, images, monk
 
 
 def test_a_failed_shard_leaves_no_file(bucket, images, monkeypatch):
-    def transform(data, recipe, good=shard_writer.transform, left=[20]):  # noqa: B006
-        left[0] -= 1
-        if left[0] < 0:
+    good, num_left = shard_writer.transform, 20
+
+    def transform(*args):
+        nonlocal num_left
+        num_left -= 1
+        if num_left < 0:
             raise OSError("gone wrong")
-        return good(data, recipe)
+        return good(*args)
 
     monkeypatch.setattr(shard_writer, "transform", transform)
     with pytest.raises(shard_writer.ImageError, match=r"image 21 of 40 of train/.*gone wrong"):
