@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from preprocess.lines.drawn import pen_radius
+from preprocess.nearest_pixel import fill_from_nearest
 
 # Ink is an area if it is this wide, as a fraction of the side of the drawing, and as this many pens. Pens are
 # narrower, and so is the ink where two or three lines meet at a sharp angle.
@@ -56,10 +57,4 @@ def flats(labels: np.ndarray, ink: np.ndarray) -> np.ndarray:
     Returns:
       Labels of the same shape and dtype.
     """
-    if not ink.any() or ink.all():
-        return labels
-    # OpenCV numbers the pixels whose value is 0, from 1 on, in the order of rows.
-    _, nearest = cv2.distanceTransformWithLabels(
-        ink.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    return labels[~ink][nearest - 1]
+    return fill_from_nearest(labels, ~ink)

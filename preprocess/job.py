@@ -104,12 +104,12 @@ def _find_images(
         )
         for split, patterns in options.inputs.items()
     )  # fmt: skip
-    found = progress.count_images(chain.from_iterable(images), "listing")
+    counted = progress.count_images(chain.from_iterable(images), "listing")
     if not options.drawings:
-        return found, None
+        return counted, None
     places = [f"{number}:" if by_place else "" for number in range(len(options.drawings))]
     drawings = sources.images(options.drawings, options.output, None, skipped, places)
-    return found, progress.count_images(drawings, "listing the drawings")
+    return counted, progress.count_images(drawings, "listing the drawings")
 
 
 def _learnt_palette(options: Options, num_colors: int, shards: list[Shard]) -> Palette:

@@ -74,14 +74,6 @@ class Image:
     drawing: Location | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class _File:
-    """A file that may be an image or a tar; `size` in bytes, -1 if unknown."""
-
-    path: str
-    size: int = -1
-
-
 def images(
     patterns: list[str],
     output: str,
@@ -188,13 +180,13 @@ def _tar_members(path: str, output: str, skipped: Skipped) -> Iterator[Member]:
         raise SourceError(str(e)) from None
 
 
-def _images_and_tars(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[tuple[_File, Kind]]:
+def _images_and_tars(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[tuple[Location, Kind]]:
     """Yields the images and tars of a pattern, and counts all other files in `skipped`."""
     if pattern.is_file:
         yield _named_file(pattern)
         return
-    batch: list[_File] = []
-    for file in _search(pattern, output, skipped):
+    batch: list[Location] = []
+    for file in search(pattern, output, skipped):
         kind = kind_by_name(file.path)
         if kind is Kind.OTHER:
             skipped.add_file(posixpath.basename(file.path))
@@ -208,25 +200,29 @@ def _images_and_tars(pattern: InputPattern, output: str, skipped: Skipped) -> It
     yield from _images_by_content(batch, skipped)
 
 
-def _search(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[_File]:
-    """Yields all visible files of a folder or glob."""
+def search(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[Location]:
+    """Yields all visible files of a folder or glob; their sizes are -1 if they are local.
+
+    Raises:
+      SourceError: the folder or the storage cannot be read.
+    """
     if files.is_remote(pattern.path):
         try:
             for stored in remote_files(pattern, output, skipped):
-                yield _File(stored.path, stored.size)
+                yield Location(stored.path, size=stored.size)
         except StorageError as e:
             raise SourceError(str(e)) from None
     else:
         try:
-            yield from map(_File, LocalSearch(pattern, output, skipped).paths())
+            yield from map(Location, LocalSearch(pattern, output, skipped).paths())
         except OSError as e:
             raise SourceError(f"cannot read the folder {e.filename}: {e.strerror}") from None
 
 
-def _named_file(pattern: InputPattern) -> tuple[_File, Kind]:
+def _named_file(pattern: InputPattern) -> tuple[Location, Kind]:
     """Returns the file that a pattern names and its kind, by its name or else by its first bytes."""
     is_remote = files.is_remote(pattern.path)
-    file = _File(pattern.path, _remote_size(pattern.path) if is_remote else -1)
+    file = Location(pattern.path, size=_remote_size(pattern.path) if is_remote else -1)
     if is_remote and file.size < 0:
         raise SourceError(_explain_no_images(pattern, Skipped()))
     kind = kind_by_name(pattern.path)
@@ -238,15 +234,15 @@ def _named_file(pattern: InputPattern) -> tuple[_File, Kind]:
     raise SourceError(f"{pattern.text} {describe(pattern.text, head)}")
 
 
-def _images_by_content(batch: list[_File], skipped: Skipped) -> Iterator[tuple[_File, Kind]]:
+def _images_by_content(batch: list[Location], skipped: Skipped) -> Iterator[tuple[Location, Kind]]:
     """Yields the images among files whose names do not show a type, and counts the others in `skipped`."""
     if not batch:
         return
     if files.is_remote(batch[0].path):
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            heads = list(pool.map(_read_head, batch))
+            heads = list(pool.map(read_head, batch))
     else:
-        heads = [_read_head(file) for file in batch]
+        heads = [read_head(file) for file in batch]
     for file, head in zip(batch, heads, strict=True):
         if isinstance(head, OSError):
             skipped.add_file(file.path, _skip_reason(file, head))
@@ -256,26 +252,26 @@ def _images_by_content(batch: list[_File], skipped: Skipped) -> Iterator[tuple[_
             skipped.add_file(posixpath.basename(file.path))
 
 
-def _read_head(file: _File) -> bytes | OSError:
-    """Returns the first `HEAD_BYTES` of a file, or the error that prevents reading it."""
+def read_head(file: Location, num_bytes: int = HEAD_BYTES) -> bytes | OSError:
+    """Returns the first `num_bytes` of a file, or the error that prevents reading it."""
     try:
         if files.is_remote(file.path):
-            return files.read(file.path, 0, min(file.size, HEAD_BYTES))
+            return files.read(file.path, 0, min(file.size, num_bytes))
         with files.open_binary(file.path) as opened:
-            return opened.read(HEAD_BYTES)
+            return opened.read(num_bytes)
     except OSError as e:
         return e
 
 
-def _named_head(pattern: InputPattern, file: _File) -> bytes:
+def _named_head(pattern: InputPattern, file: Location) -> bytes:
     """Returns the first `HEAD_BYTES` of a file that a pattern names."""
-    head = _read_head(file)
+    head = read_head(file)
     if isinstance(head, OSError):
         raise SourceError(f"cannot read {pattern.text}: {head.strerror or head}")
     return head
 
 
-def _skip_reason(file: _File, error: OSError) -> str:
+def _skip_reason(file: Location, error: OSError) -> str:
     """Returns the reason under which an unreadable file of unknown type is counted.
 
     Raises:
@@ -323,7 +319,7 @@ def _explain_no_images(pattern: InputPattern, skipped: Skipped) -> str:
 
 def _explain_remote_file(pattern: InputPattern, size: int) -> str:
     """Returns what a remote file is whose name is neither that of an image nor that of a tar."""
-    head = _named_head(pattern, _File(pattern.path, size))
+    head = _named_head(pattern, Location(pattern.path, size=size))
     if is_image(head) or is_tar(head):
         kind, suffix = ("an image", ".jpg") if is_image(head) else ("a tar", TAR_SUFFIX)
         return f"{pattern.text} is {kind}, but its name does not end like one: rename it to end in {suffix}"

@@ -42,9 +42,9 @@ def measure(lines: np.ndarray, labels: np.ndarray) -> Agreement:
     import cv2
     import numpy as np
 
-    borders = np.zeros(labels.shape, np.uint8)
-    borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
-    borders[:-1] |= labels[1:] != labels[:-1]
+    from preprocess.lines.borders import label_changes
+
+    borders = label_changes(labels)
     square = np.ones((3, 3), np.uint8)
     covered, right = borders & cv2.dilate(lines, square), lines & cv2.dilate(borders, square)
     return Agreement(float(lines.mean()), _fraction(covered, borders), _fraction(right, lines))

@@ -6,12 +6,17 @@ In this process Beam is imported once, and all jobs share the server that forks 
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import verify_shards
-from helper_commands import run_main, run_module
+from helper_commands import ROOT, run_main, run_module
 
 from preprocess.__main__ import main
 
@@ -24,6 +29,19 @@ def verify(root):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(concurrent.futures, "ProcessPoolExecutor", concurrent.futures.ThreadPoolExecutor)
         return run_main(verify_shards.main, root, "--workers", 1)
+
+
+def kill_after_a_receipt(arguments, output):
+    """Starts a job with one worker in a process, and kills all of it when its first shard is finished."""
+    job = subprocess.Popen(
+        [sys.executable, "-m", "preprocess", *arguments, "--direct_num_workers", "1"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while job.poll() is None and not list(output.glob("receipts/*.json")):
+        time.sleep(0.002)
+    os.killpg(job.pid, signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL, "the job finished before it could be killed"
+    assert not (output / "manifest.json").exists()
 
 
 def file_contents(root):

@@ -33,8 +33,8 @@ from linewash.samples.sketches import (
 from PIL import Image
 
 from preprocess.lines import thinning
-from preprocess.lines.drawn import drawing_lines, line_map_shape, resize_lines
-from preprocess.lines.stroke_detection import remove_shading
+from preprocess.lines.drawn import find_lines, line_map_shape, resize_lines
+from preprocess.lines.stroke_detection import is_dark_on_light, remove_shading
 from preprocess.lines.thinning import prune, thin
 from training.errors import WorkError
 
@@ -496,4 +496,5 @@ def test_a_jpeg_with_too_many_scans_is_rejected() -> None:
 
 def test_the_lines_of_a_pair_are_those_that_colouring_finds(plain: Drawing) -> None:
     for size in (64, 128, 600):
-        np.testing.assert_array_equal(drawing_lines(plain.rgb, size), plain.lines(size, size))
+        drawing_lines = resize_lines(find_lines(plain.rgb, is_dark_on_light(plain.rgb))[0], size, size)
+        np.testing.assert_array_equal(drawing_lines, plain.lines(size, size))

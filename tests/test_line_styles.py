@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import helper_photos
 import numpy as np
 import pytest
-from helper_commands import ROOT
-from helper_jobs import file_contents, preprocess, verify
+from helper_jobs import file_contents, kill_after_a_receipt, preprocess, verify
 
 from preprocess.lines.styles import LINE_STYLES
 from preprocess.recipe import Recipe
@@ -104,15 +98,7 @@ def test_class_tars_give_the_bytes_of_the_folder(dataset: Path, images: Path, tm
 @pytest.mark.faults
 def test_a_killed_job_is_continued_with_the_same_bytes(dataset: Path, images: Path, tmp_path: Path) -> None:
     arguments = ["--input", str(images), "--output", str(tmp_path / "out"), *ARGS]
-    job = subprocess.Popen(
-        [sys.executable, "-m", "preprocess", *arguments, "--direct_num_workers", "1"],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    while job.poll() is None and not list((tmp_path / "out").glob("receipts/*.json")):
-        time.sleep(0.002)
-    os.killpg(job.pid, signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL, "the job finished before it could be killed"
-    assert not (tmp_path / "out/manifest.json").exists()
+    kill_after_a_receipt(arguments, tmp_path / "out")
     result = preprocess(*arguments)
     assert result.returncode == 0, result.stderr
     assert file_contents(tmp_path / "out") == file_contents(dataset)

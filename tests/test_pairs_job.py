@@ -5,18 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helper_commands import ROOT
-from helper_jobs import file_contents, preprocess, verify
+from helper_jobs import file_contents, kill_after_a_receipt, preprocess, verify
 from helper_pairs import document, make_pair, make_svg, write_pairs
 from helper_photos import png
 
@@ -117,15 +111,7 @@ def test_a_killed_job_is_continued_with_the_same_bytes(
 ) -> None:
     layout, expected = dataset
     arguments = [*flags(art, layout), "--output", str(tmp_path / "out")]
-    job = subprocess.Popen(
-        [sys.executable, "-m", "preprocess", *arguments, "--direct_num_workers", "1"],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    while job.poll() is None and not list((tmp_path / "out").glob("receipts/*.json")):
-        time.sleep(0.002)
-    os.killpg(job.pid, signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL, "the job finished before it could be killed"
-    assert not (tmp_path / "out/manifest.json").exists()
+    kill_after_a_receipt(arguments, tmp_path / "out")
     result = preprocess(*arguments)
     assert result.returncode == 0, result.stderr
     assert file_contents(tmp_path / "out") == file_contents(expected)

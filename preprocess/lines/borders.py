@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from preprocess.lines.thinning import thin
+from preprocess.nearest_pixel import fill_from_nearest
 
 MIN_AREA_SIDE = 2  # px; areas that no square of this side fits into are specks, as noise makes them
 MIN_LENGTH = 12 / 128  # shorter lines surround specks too; as a fraction of the side of the image
@@ -22,11 +23,23 @@ def border_lines(labels: np.ndarray) -> np.ndarray:
     Returns:
       uint8 [H, W] in {0, 1}.
     """
-    areas = _without_specks(labels)
-    lines = np.zeros(labels.shape, np.uint8)
-    lines[:, :-1] = areas[:, 1:] != areas[:, :-1]
-    lines[:-1] |= areas[1:] != areas[:-1]
+    lines = label_changes(_without_specks(labels))
     return _without_short_lines(thin(lines), MIN_LENGTH * max(labels.shape))
+
+
+def label_changes(labels: np.ndarray) -> np.ndarray:
+    """Marks the pixels whose right or lower neighbour has another label.
+
+    Args:
+      labels: uint8 or uint16 [H, W].
+
+    Returns:
+      uint8 [H, W] in {0, 1}.
+    """
+    changes = np.zeros(labels.shape, np.uint8)
+    changes[:, :-1] = labels[:, 1:] != labels[:, :-1]
+    changes[:-1] |= labels[1:] != labels[:-1]
+    return changes
 
 
 def _without_specks(labels: np.ndarray) -> np.ndarray:
@@ -39,13 +52,7 @@ def _without_specks(labels: np.ndarray) -> np.ndarray:
     is_corner[:, 1 - MIN_AREA_SIDE :] = 0
     last = MIN_AREA_SIDE - 1
     is_area = cv2.dilate(is_corner, square, anchor=(last, last))
-    if not is_area.any():
-        return labels
-    _, nearest = cv2.distanceTransformWithLabels(1 - is_area, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-    pixels = is_area.view(bool)
-    label_of = np.zeros(nearest.max() + 1, labels.dtype)
-    label_of[nearest[pixels]] = labels[pixels]
-    return label_of[nearest]
+    return fill_from_nearest(labels, is_area.view(bool))
 
 
 def _without_short_lines(lines: np.ndarray, length: float) -> np.ndarray:

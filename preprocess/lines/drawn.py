@@ -12,7 +12,6 @@ import numpy as np
 
 from preprocess.lines.stroke_detection import (
     find_strokes,
-    is_dark_on_light,
     reference_side,
     remove_shading,
     resize_grey,
@@ -33,23 +32,6 @@ MIN_FILLED_RADIUS = 0.012  # ... if its half-width is this fraction of the refer
 
 class NoLinesError(ValueError):
     """The drawing has no lines, or ink covers all of it."""
-
-
-def drawing_lines(rgb: np.ndarray, image_size: int) -> np.ndarray:
-    """Returns the lines of a drawing at the size of a training example.
-
-    Args:
-      rgb: uint8 [H, W, 3], the drawing.
-      image_size: side S of the result in pixels; the drawing is squashed to a square.
-
-    Returns:
-      uint8 [S, S] in {0, 1}.
-
-    Raises:
-      NoLinesError: see `find_lines`.
-    """
-    line_map, _ = find_lines(rgb, is_dark_on_light(rgb))
-    return resize_lines(line_map, image_size, image_size)
 
 
 def find_lines(

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from linewash.coloring.segmentation import fill_from_nearest
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import label
 
+from preprocess.nearest_pixel import fill_from_nearest
 from tfrecords_schema import Palette
 from training.metrics.color_spaces import to_oklab
 

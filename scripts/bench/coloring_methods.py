@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from bench.coloring_cases import Case, Dabs, encode_png, on_white
 from linewash.coloring import Drawing, Network, Settings, colorize, read_drawing
-from linewash.coloring.segmentation import fill_from_nearest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from preprocess.nearest_pixel import fill_from_nearest
 from training.atomic_files import atomic_write
 from training.errors import WorkError
 

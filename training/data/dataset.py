@@ -251,9 +251,8 @@ class ShardedDataset:
         def choose_lines(edges: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
             return draw_lines(edges, ids, seed, epoch)
 
-        if (
-            len(self.manifest.lines) > 1
-        ):  # two dozen small operations, which take six times as long one by one
+        if len(self.manifest.lines) > 1:
+            # Two dozen small operations, which take six times as long one by one.
             choose_lines = tf.function(choose_lines, autograph=False)
         size = self.manifest.image_size
         dtype = np.dtype(self.manifest.label_dtype).newbyteorder("<")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,18 @@ def make_parser() -> Parser:
         help="colours that the network may choose, such as 3,7,#ff8800: numbers in its palette, or #rrggbb "
         "for the palette colour nearest to it",
     )
+    add_drawing_flags(add)
+    add("--seed", type=int, default=0, help="seed of the variants [0]")
+    add(
+        "--temperature",
+        type=float,
+        help="above 1, variants differ more [1]; with --decode mean, of the mean [0.38]",
+    )
+    return parser
+
+
+def add_drawing_flags(add: Callable[..., object]) -> None:
+    """Adds the flags that say how a drawing is read and coloured, to a parser or a group of one."""
     add(
         "--background",
         choices=["auto", "paper", "paint", "transparent"],
@@ -111,13 +124,6 @@ def make_parser() -> Parser:
         metavar="PX",
         help="the network sees the drawing with about PX x PX pixels [the size of its training]",
     )
-    add("--seed", type=int, default=0, help="seed of the variants [0]")
-    add(
-        "--temperature",
-        type=float,
-        help="above 1, variants differ more [1]; with --decode mean, of the mean [0.38]",
-    )
-    return parser
 
 
 def add_run_flag(parser: argparse.ArgumentParser) -> None:

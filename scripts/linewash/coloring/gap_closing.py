@@ -26,12 +26,8 @@ MAX_CHORD = 0.6  # the ends of an open outline are joined over at most this dist
 MIN_ENCLOSED = 0.2  # ... if the chord cuts off at least this fraction of its square (a half disc has 0.39)
 MIN_SUPPORT = 1  # a longer gap than MAX_JUNCTION_GAP needs strokes that are this many times as long ...
 LONG_STROKE = 0.1  # ... or of this length
-MIN_GROUND = (
-    0.5  # fraction of the image; an area so large is ground although lines enclose it, as a frame does
-)
-MAX_SPIKE_RATIO = (
-    2.5  # an end is a spike if it has chords on both sides that differ by at most this factor ...
-)
+MIN_GROUND = 0.5  # fraction of the image; so large an area is ground, although a frame encloses it
+MAX_SPIKE_RATIO = 2.5  # an end with chords on both sides is a spike if they differ by at most this factor ...
 MAX_DEPTH_RATIO = 4  # ... and cut off pieces whose areas over the chords' squares differ by at most this
 MIN_STRAIGHTNESS = 0.99  # cosine of the angle between the chords on both sides of a straight cut
 MAX_CUT_COSINE = 0.35  # a straight cut meets the strokes at almost a right angle

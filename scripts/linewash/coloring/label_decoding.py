@@ -18,8 +18,9 @@ from scipy.ndimage import find_objects
 from scipy.sparse import coo_array, csr_array
 
 from linewash.coloring import flooding, gap_closing
-from linewash.coloring.segmentation import fill_from_nearest, renumber, segment
+from linewash.coloring.segmentation import renumber, segment
 from preprocess.lines.stroke_detection import reference_side
+from preprocess.nearest_pixel import fill_from_nearest
 from tfrecords_schema import Palette
 from training.metrics.color_spaces import to_oklab
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from preprocess.nearest_pixel import fill_from_nearest
+
 MIN_REGION = 6e-5  # fraction of the image; a smaller enclosed region is dirt between lines
 
 
@@ -45,18 +47,6 @@ def renumber(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     used = np.bincount(regions.ravel()) > 0
     return np.flatnonzero(used), (np.cumsum(used) - 1).astype(np.int32)[regions]
-
-
-def fill_from_nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Replaces each value of [H, W] by that of the nearest pixel that is `known`, bool [H, W]."""
-    if known.all() or not known.any():
-        return values
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    table = np.zeros(int(nearest.max()) + 1, values.dtype)
-    table[nearest[known]] = values[known]
-    return table[nearest]
 
 
 def _roll_ball(markers: np.ndarray, lines: np.ndarray, radius: float) -> None:

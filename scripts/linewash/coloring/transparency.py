@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from linewash.coloring.segmentation import fill_from_nearest
 from preprocess.lines.stroke_detection import (
     find_strokes,
     reference_side,
@@ -15,6 +14,7 @@ from preprocess.lines.stroke_detection import (
     to_grey,
 )
 from preprocess.lines.thinning import thin
+from preprocess.nearest_pixel import fill_from_nearest
 
 STRIP_ROWS = 512  # rows processed at a time, because intermediate results take several times the memory
 OPAQUE_ALPHA = 128  # alpha from which a pixel counts as drawn

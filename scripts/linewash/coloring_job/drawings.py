@@ -8,6 +8,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePosixPath
 
 from linewash.coloring.file_signatures import SIGNATURE_BYTES, is_image
@@ -16,11 +17,9 @@ from linewash.coloring.output_paths import EXTENSIONS, distinct_stems
 from preprocess.file_types import Kind, Skipped, kind_by_name
 from preprocess.input_patterns import InputPattern, parse_pattern
 from preprocess.keys import relative_path, to_single_line
-from preprocess.local_search import LocalSearch
-from preprocess.remote_search import remote_files
-from preprocess.sources import Image, SourceError
+from preprocess.sources import Image, Location, SourceError, read_head, search
 from preprocess.storage import files
-from preprocess.storage.base import CONNECTIONS, StorageError
+from preprocess.storage.base import CONNECTIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,70 +94,45 @@ def _check_pattern(pattern: InputPattern, output: str) -> None:
 
 
 def _images(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[Image]:
-    for path, size in _drawing_files(pattern, output, skipped):
-        key, fault = to_single_line(relative_path(path, pattern.root), "")
-        yield Image(key, path, 0, size, fault=fault)
+    for file in _drawing_files(pattern, output, skipped):
+        key, fault = to_single_line(relative_path(file.path, pattern.root), "")
+        yield Image(key, file.path, 0, file.size, fault=fault)
 
 
-def _drawing_files(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[tuple[str, int]]:
-    """Yields path and size (-1 if unknown) of each drawing of a pattern; counts other files in `skipped`."""
+def _drawing_files(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[Location]:
+    """Yields each drawing of a pattern, and counts other files in `skipped`."""
     if pattern.is_file:
         yield from _named_file(pattern.path)
         return
-    unsure: list[tuple[str, int]] = []
-    for path, size in _search(pattern, output, skipped):
-        if _has_image_name(path):
-            yield path, size
-        elif kind_by_name(path) is Kind.UNSURE:
-            unsure.append((path, size))
+    unsure: list[Location] = []
+    for file in search(pattern, output, skipped):
+        if _has_image_name(file.path):
+            yield file
+        elif kind_by_name(file.path) is Kind.UNSURE:
+            unsure.append(file)
         else:
-            skipped.add_file(posixpath.basename(path))
+            skipped.add_file(posixpath.basename(file.path))
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        heads = pool.map(_read_head, unsure)
-    for (path, size), head in zip(unsure, heads, strict=True):
-        if is_image(head, FORMATS):
-            yield path, size
+        heads = pool.map(partial(read_head, num_bytes=SIGNATURE_BYTES), unsure)
+    for file, head in zip(unsure, heads, strict=True):
+        if not isinstance(head, OSError) and is_image(head, FORMATS):
+            yield file
         else:
-            skipped.add_file(posixpath.basename(path))
+            skipped.add_file(posixpath.basename(file.path))
 
 
-def _named_file(path: str) -> Iterator[tuple[str, int]]:
+def _named_file(path: str) -> Iterator[Location]:
     """Yields a file that a pattern names, if it exists. Whatever it is, it was meant."""
     try:
         size = files.size(path)
     except OSError as e:
         raise SourceError(str(e)) from None
     if size >= 0:
-        yield path, size if files.is_remote(path) else -1
-
-
-def _search(pattern: InputPattern, output: str, skipped: Skipped) -> Iterator[tuple[str, int]]:
-    """Yields path and size (-1 if unknown) of all visible files of a folder or glob."""
-    try:
-        if files.is_remote(pattern.path):
-            yield from ((stored.path, stored.size) for stored in remote_files(pattern, output, skipped))
-        else:
-            yield from ((path, -1) for path in LocalSearch(pattern, output, skipped).paths())
-    except StorageError as e:
-        raise SourceError(str(e)) from None
-    except OSError as e:
-        raise SourceError(f"cannot read the folder {e.filename}: {e.strerror}") from None
+        yield Location(path, size=size if files.is_remote(path) else -1)
 
 
 def _has_image_name(path: str) -> bool:
     return posixpath.splitext(path)[1].lower() in EXTENSIONS
-
-
-def _read_head(file: tuple[str, int]) -> bytes:
-    """Returns the first bytes of a file; none if it cannot be read."""
-    path, size = file
-    try:
-        if files.is_remote(path):
-            return files.read(path, 0, min(size, SIGNATURE_BYTES))
-        with files.open_binary(path) as opened:
-            return opened.read(SIGNATURE_BYTES)
-    except OSError:
-        return b""
 
 
 def _check_keys(images: list[Image]) -> None:

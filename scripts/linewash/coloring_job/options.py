@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from linewash.coloring.cli import add_drawing_flags, color_list
 from preprocess import cli
 from preprocess.options import Parser, PrintVersion, UsageError, is_local, parse_path, with_underscores
 
@@ -95,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     rejects(
         "--retry_rejects", action="store_true", help="try the drawings again that an earlier run rejected"
     )
-    return parser  # fmt: skip
+    return parser
 
 
 def _add_coloring(add: Callable[..., Any]) -> None:
@@ -123,37 +124,7 @@ def _add_coloring(add: Callable[..., Any]) -> None:
         metavar="COLORS",
         help="colours that the network may choose, such as 3,7,#ff8800: numbers in its palette, or #rrggbb",
     )
-    add(
-        "--background",
-        choices=["auto", "paper", "paint", "transparent"],
-        default="auto",
-        help="the paper around the figures stays white, is painted, or is left out [auto]",
-    )
-    add(
-        "--from",
-        dest="source",
-        choices=["drawing", "photo"],
-        default="drawing",
-        help="photo: use the edges of photos as lines [drawing]",
-    )
-    add(
-        "--lines",
-        choices=["auto", "dark", "light"],
-        default="auto",
-        help="whether the lines are darker or lighter than the paper [auto]",
-    )
-    add(
-        "--decode",
-        choices=["vote", "argmax", "mean"],
-        default="vote",
-        help="how probabilities become colours [vote]",
-    )
-    add(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="the network sees a drawing with about PX x PX pixels [the size of its training]",
-    )
+    add_drawing_flags(add)
     add("--temperature", type=float, help="of --decode mean [0.38]")
     add("--max_pixels", type=int, default=1 << 26, metavar="N",
         help="reject drawings with more pixels; fewer need less memory [67108864]")  # fmt: skip
@@ -184,7 +155,6 @@ def parse(argv: list[str]) -> Options:
 
 def _recipe(flags: argparse.Namespace) -> ColoringRecipe:
     # Imported here, so that --help and a missing flag are answered at once.
-    from linewash.coloring.cli import color_list
     from linewash.coloring.colorizer import Settings
     from linewash.coloring_job.recipe import FORMATS, ColoringRecipe
     from training import errors

@@ -43,8 +43,7 @@ def build(
     """
     return (
         pipeline
-        | "Batches" >> beam.Create(batches)  # Batch
-        | "Spread" >> beam.Reshuffle()  # Batch, no longer fused with Create
+        | "Batches" >> beam.Create(batches)  # Batch; Create reshuffles, so the next step is not fused with it
         | "ColorDrawings" >> ColorDrawings(recipe, output, queue)  # BatchReceipt
     )
 
