@@ -21,6 +21,7 @@ from linewash.samples.sketches import draw, encode_image, on_white, sea, simulat
 from PIL import Image
 from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
 
+from preprocess.svg import draw_picture
 from tfrecords_schema import Palette
 from training.export.metadata import ExportMetadata
 from training.metrics.color_spaces import to_oklab
@@ -127,6 +128,16 @@ def downloaded(download: Download) -> bytes:
     return Path(download.path()).read_bytes()
 
 
+def rendered(data: bytes, format_name: str) -> np.ndarray:
+    """Returns what a downloaded file shows: uint8 [H, W, 4]."""
+    if format_name == "svg":
+        data = draw_picture(data, 512)
+    elif format_name == "ora":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            data = archive.read("mergedimage.png")
+    return np.array(Image.open(io.BytesIO(data)).convert("RGBA"))
+
+
 def test_drawing_hints_undo_and_downloads(page: Page) -> None:
     palette = ExportMetadata.load(STARTER).palette
     expect(page.locator("#png")).to_be_disabled()
@@ -179,6 +190,7 @@ def test_the_background_is_paint_paper_or_transparent(page: Page) -> None:
     inside = color_at(page, 0.5, 0.5)
     buttons = page.locator("#background button")
     expect(buttons.nth(0)).to_have_attribute("aria-checked", "true")
+    assert [buttons.nth(index).get_attribute("tabindex") for index in range(4)] == ["0", "-1", "-1", "-1"]
 
     answered = page.locator("body").get_attribute("data-settled")
     page.get_by_role("radio", name="Transparent").click()
@@ -186,11 +198,12 @@ def test_the_background_is_paint_paper_or_transparent(page: Page) -> None:
     assert color_at(page, 0.05, 0.05)[3] == 0
     assert color_at(page, 0.5, 0.5) == inside
     shoot(page, "12-transparent")
-    with page.expect_download() as download:
-        page.click("#png")
-    alpha = np.array(Image.open(io.BytesIO(downloaded(download.value))).convert("RGBA"))[..., 3]
-    assert alpha[5, 5] == 0
-    assert alpha[alpha.shape[0] // 2, alpha.shape[1] // 2] == 255
+    for format_name in ("png", "svg", "ora"):
+        with page.expect_download() as download:
+            page.click(f"#{format_name}")
+        alpha = rendered(downloaded(download.value), format_name)[..., 3]
+        assert alpha[5, 5] == 0, format_name
+        assert alpha[alpha.shape[0] // 2, alpha.shape[1] // 2] == 255, format_name
 
     answered = page.locator("body").get_attribute("data-settled")
     buttons.nth(3).focus()

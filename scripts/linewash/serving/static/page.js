@@ -402,8 +402,14 @@ function setChecked(button, isChecked) {
 
 function selectBackground(background) {
   state.background = background;
-  for (const button of $("background").children) setChecked(button, button.dataset.background === background);
+  markBackground();
   recolor();
+}
+
+function markBackground() {
+  for (const button of $("background").children) {
+    setChecked(button, button.dataset.background === state.background);
+  }
 }
 
 function selectVariant(index) {
@@ -446,6 +452,7 @@ function setUp(settings) {
     $("variants").append(button);
   }
   selectTool("pen");
+  markBackground();
   show();
   add(emptyDrawing());
 }
