@@ -65,6 +65,7 @@ SVG = (
     '<circle cx="64" cy="64" r="{radius}" fill="{fill}" stroke="black" stroke-width="3"/></svg>'
 )
 NETWORK = "installs from the network; that the extra exists: test_extras_exist"
+GO = "built with Go: test_runners.py::test_prism_writes_the_same_bytes"
 GOOGLE = "Google's cloud: test_dataflow.py::test_the_request_contains_the_values_of_the_flags"
 FLINK = "Java and Maven: test_flink.py::test_flink_writes_the_same_bytes"
 # The commands that `test_commands_run` does not run, and the reason. A test named here must exist.
@@ -116,6 +117,8 @@ EXCEPTED = {
     "python -m apache_beam.runners.worker.worker_pool_main --service_port=50000": (
         "it stays up: test_flink.py::test_an_external_worker_pool_writes_the_same_bytes starts it"
     ),
+    "python -m preprocess --input photos --output out/photos --runner PrismRunner "
+    "--prism_location ~/go/bin/prism": GO,
     "gcloud storage cp --recursive gs://BUCKET/imagenet100 out/": "Google's cloud and tool",
 }
 
@@ -511,7 +514,7 @@ class Reader:
             name = f"{number:02d}.png"
             for image, folders in (
                 (drawing, ("drawn/a", "film/a/line")),
-                (color, ("colored/a", "film/a/gt")),
+                (color, ("painted/a", "film/a/gt")),
                 (halves, ("pix2pix/a",)),
             ):
                 for folder in folders:
