@@ -374,10 +374,10 @@ def test_a_limit_below_a_megabyte_is_rejected() -> None:
         compose(["data.root=x", "data.shuffle_megabytes=0"])
 
 
-def test_a_run_without_the_limit_setting_can_be_resumed(shared_dataset: Path, tmp_path: Path) -> None:
+def test_a_run_from_before_some_settings_existed_can_be_resumed(shared_dataset: Path, tmp_path: Path) -> None:
     config, dataset = compose([f"data.root={shared_dataset}"]), ShardedDataset.open(str(shared_dataset))
     saved = dataclasses.asdict(config)
-    del saved["data"]["shuffle_megabytes"]
+    del saved["data"]["shuffle_megabytes"], saved["model"]["reference"], saved["reference"]
     run = {
         "config": saved, "image_size": dataset.manifest.image_size,
         "palette": dataclasses.asdict(dataset.manifest.palette),
@@ -388,7 +388,12 @@ def test_a_run_without_the_limit_setting_can_be_resumed(shared_dataset: Path, tm
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(run))
     check_same_run(tmp_path, config, dataset)
-    assert from_run(tmp_path, []).data.shuffle_megabytes is None
+    resumed = from_run(tmp_path, [])
+    assert resumed.data.shuffle_megabytes is None
+    assert not resumed.model.reference
+    with_reference = compose([f"data.root={shared_dataset}", "experiment=reference"])
+    with pytest.raises(UsageError, match=r"model\.reference=False \(now True\)"):
+        check_same_run(tmp_path, with_reference, dataset)
     saved["data"]["shuffle_megabytes"] = None  # as it is written when the run is resumed
     (tmp_path / "run.json").write_text(json.dumps(run))
     check_same_run(tmp_path, config, dataset)

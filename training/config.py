@@ -15,7 +15,8 @@ from typing import Any, ClassVar, get_args, get_type_hints
 from tfrecords_schema import Manifest
 from training.errors import UsageError
 
-MAX_SIMILAR_COLORS = 1024  # colours of loss.neighbour_sigma; their targets are then a table of 4 MB
+# Colours of loss.neighbour_sigma and of references: a table of all pairs has 4 MB then.
+MAX_SIMILAR_COLORS = 1024
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,12 @@ class ModelConfig(Settings):
     hints: bool = field(
         metadata=describe("whether the network takes hints (colours given by a person) beside the drawing")
     )
+    # False for runs that began before this setting existed: their run.json does not contain it.
+    reference: bool = field(
+        default=False,
+        kw_only=True,
+        metadata=describe("whether the network takes a reference: how much of each colour is wanted"),
+    )
 
     # The module in training/models whose `build` makes the network.
     module: ClassVar[str]
@@ -193,6 +200,11 @@ class ArticleConfig(ModelConfig):
             Allowed("above 0, up to 4", lambda width: 0 < width <= 4),
         )
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reference:
+            self._refuse("reference", f"false with model={self.name}: choose model=unet or resunet", True)
 
     @property
     def stride(self) -> int:
@@ -366,6 +378,38 @@ class HintsConfig(Settings):
 
 
 @dataclass(frozen=True)
+class ReferenceConfig(Settings):
+    """Simulated references, used where model.reference=true: see training/data/reference.py."""
+
+    # The defaults are for runs that began before these settings existed, and had no references.
+    group = "reference"
+    without: float = field(
+        default=1.0,
+        metadata=describe(
+            "fraction of the examples without a reference, so that it stays optional", FROM_0_TO_1
+        ),
+    )
+    thinned: float = field(
+        default=0.0,
+        metadata=describe(
+            "fraction of the references that have only 2 to 8 colours, like colours picked by a person",
+            FROM_0_TO_1,
+        ),
+    )
+    blurred: float = field(
+        default=0.0,
+        metadata=describe("largest fraction of each colour that is moved to similar colours", FROM_0_TO_1),
+    )
+    mixed: float = field(
+        default=0.0,
+        metadata=describe(
+            "largest fraction of a reference that consists of colours drawn at random from the dataset's",
+            FROM_0_TO_1,
+        ),
+    )
+
+
+@dataclass(frozen=True)
 class TrainerConfig(Settings):
     """Length, batches, precision, devices and checkpoints of the run."""
 
@@ -451,12 +495,13 @@ class TrainConfig:
     optimizer: OptimizerConfig
     augment: AugmentConfig
     hints: HintsConfig
+    reference: ReferenceConfig
     trainer: TrainerConfig
 
     @property
     def steps(self) -> tuple[Any, ...]:
         """The groups that decide what a step computes: all but the dataset's."""
-        return (self.model, self.loss, self.optimizer, self.augment, self.hints, self.trainer)
+        return (self.model, self.loss, self.optimizer, self.augment, self.hints, self.reference, self.trainer)
 
     def check_fits(self, manifest: Manifest) -> None:
         """Checks the settings against the dataset.
@@ -484,6 +529,11 @@ class TrainConfig:
                 f"loss.neighbour_sigma={self.loss.neighbour_sigma:g} takes palettes of up to "
                 f"{MAX_SIMILAR_COLORS:,} colours, but this one has {len(manifest.palette):,}: "
                 "type loss.neighbour_sigma=0"
+            )
+        if self.model.reference and len(manifest.palette) > MAX_SIMILAR_COLORS:
+            raise UsageError(
+                f"model.reference=true takes palettes of up to {MAX_SIMILAR_COLORS:,} colours, but this one "
+                f"has {len(manifest.palette):,}: type model.reference=false"
             )
         if size % self.model.stride:
             raise UsageError(

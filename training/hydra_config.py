@@ -105,7 +105,8 @@ def from_run(run_dir: Path, overrides: list[str]) -> TrainConfig:
     roots = [text.removeprefix("data.root=") for text in overrides if text.startswith("data.root=")]
     try:
         # OmegaConf would look for interpolations in a path.
-        config = run.config | {"data": run.config["data"] | {"root": "-"}}
+        # Runs that began before references existed lack that group.
+        config: dict[str, Any] = {"reference": {}} | run.config | {"data": run.config["data"] | {"root": "-"}}
         model: Any = MODELS[config["model"]["name"]]
         saved = OmegaConf.merge(_unfrozen(TrainConfig), {"model": _unfrozen(model)}, config)
         assert isinstance(saved, DictConfig)
@@ -193,7 +194,7 @@ def _unfrozen(kind: type) -> type:
     # Defaults are copied: runs that began before a setting existed do not have it.
     fields = [(f.name, types[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind)]
     bases = tuple(_unfrozen(base) for base in kind.__bases__ if dataclasses.is_dataclass(base))
-    return dataclasses.make_dataclass(kind.__name__, fields, bases=bases)
+    return dataclasses.make_dataclass(kind.__name__, fields, bases=bases, kw_only=True)
 
 
 def _refuse_not_finite(plain: dict[Any, Any]) -> None:

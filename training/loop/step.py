@@ -14,6 +14,7 @@ import tfrecords_schema as schema
 from training.config import TrainConfig
 from training.data.augment import augment
 from training.data.hints import append_hints, simulate_hints, simulate_point_hints
+from training.data.reference import commonest_colors, label_fractions, simulate_reference
 from training.data.stateless_random import StatelessRandom
 from training.data.unpack import unpack_edges
 from training.loop.distribution import Replicas
@@ -22,6 +23,7 @@ from training.loop.optimizers import hidden_kernels, make_optimizer
 from training.metrics.losses import TrainingLoss, cross_entropy, to_logits
 from training.metrics.scores import Tally, pixel_sums, tally_pixels
 from training.models import input_and_output_layers
+from training.models.inputs import call, takes_hints
 
 Step = Callable[..., tf.Tensor]
 
@@ -79,8 +81,11 @@ class CompiledModel:
                 drawings = append_hints(
                     drawings, simulate_hints(labels, random, config.hints), manifest.palette
                 )
+            reference = None
+            if config.model.reference:
+                reference = simulate_reference(labels, random, config.reference, manifest)
             with tf.GradientTape() as tape:
-                outputs = net(drawings, training=True)
+                outputs = call(net, drawings, reference, training=True)
             sums, output_gradient = loss_and_gradient(outputs, labels)
             gradients = tape.gradient(outputs, net.trainable_variables, output_gradients=output_gradient)
             optimizer.apply(replicas.mean_gradients(gradients), net.trainable_variables)
@@ -99,13 +104,40 @@ class CompiledModel:
 
 
 class EvalCondition(NamedTuple):
-    """One evaluation condition: line width in pixels and number of hints."""
+    """One evaluation condition: line width in pixels, number of hints, and the reference.
+
+    `reference` is one of `REFERENCES`, or "" for none.
+    """
 
     line_width: int = 1
     hints: int = 0
+    reference: str = ""
 
     def __str__(self) -> str:
+        if self.reference and self.hints:
+            return f"{self.hints} hints, {self.reference} reference"
+        if self.reference:
+            return f"{self.reference} reference"
         return f"{self.hints} hints" if self.hints else f"{self.line_width} px"
+
+
+# References for evaluation: the histogram of the example itself, its 4 commonest colours with equal weights,
+# and the histogram of the example before it in the batch.
+OWN, FOUR_COLORS, WRONG = REFERENCES = ("own", "4 colours", "wrong")
+
+
+def make_reference(labels: tf.Tensor, kind: str, colors: int) -> tf.Tensor:
+    """Returns the reference of each example for evaluation: float32 [B, K].
+
+    Args:
+      labels: integers [B, S, S].
+      kind: one of `REFERENCES`.
+      colors: K.
+    """
+    fractions = label_fractions(labels, colors)
+    if kind == FOUR_COLORS:
+        return commonest_colors(fractions, 4)
+    return tf.roll(fractions, 1, axis=0) if kind == WRONG else fractions
 
 
 def make_eval_steps(
@@ -120,7 +152,6 @@ def make_eval_steps(
 
     The ids of the batch determine where the hints are placed.
     """
-    takes_hints = net.input_shape[-1] > 1
 
     @tf.function(jit_compile=True, reduce_retracing=True)
     def compute_tally(outputs: tf.Tensor, labels: tf.Tensor) -> Tally:
@@ -139,11 +170,14 @@ def make_eval_steps(
         drawings = unpack_edges(packed, size)
         if condition.line_width > 1:
             drawings = tf.nn.max_pool2d(drawings, condition.line_width, 1, "SAME")
-        if takes_hints:
+        if takes_hints(net):
             random = StatelessRandom(0, tf.constant(0), ids)
             hints = simulate_point_hints(labels, random, condition.hints) if condition.hints else None
             drawings = append_hints(drawings, hints, manifest.palette)
-        return compute_tally(net(drawings, training=False), labels)
+        reference = None
+        if condition.reference:
+            reference = make_reference(labels, condition.reference, len(manifest.palette))
+        return compute_tally(call(net, drawings, reference), labels)
 
     compiled = tf.function(jit_compile=jit_compile, input_signature=signature)
     return [compiled(functools.partial(eval_step, condition)) for condition in conditions]

@@ -24,7 +24,8 @@ def build_model(config: ModelConfig, colors: int, seed: int, precision: str = "f
     Returns:
       A model that maps drawings, float [B, H, W, C], to logits (or to the scores of the article's network),
       float [B, H, W, K]. H and W are multiples of `config.stride`. C is `config.channels`: the edges, and the
-      hints if the network takes hints.
+      hints if the network takes hints. With `config.reference` the model has a second input, float [B, K]:
+      see training/models/reference.py, and training/models/inputs.py on how to call it.
     """
     module = import_module(f"training.models.{config.module}")
     previous_policy = keras.config.dtype_policy()

@@ -9,6 +9,8 @@ on its neighbourhood (on which side of a line is it). So the architecture combin
 * group normalization (Wu & He 2018), which does not depend on batch size or number of replicas;
 * on the coarsest levels, self-attention between all pixels (Vaswani et al. 2017), with coordinate channels as
   the position encoding (CoordConv, Liu et al. 2018). It is a standard Keras layer and takes any image size.
+
+A reference is added at the coarsest level, at every level of the decoder, and to the logits.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from keras import layers
 
 from training.config import ResUNetConfig
 from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
+from training.models.reference import Reference, add_reference, network
 
 INPUT_AND_OUTPUT_LAYERS = ("in", "logits")
 GROUP = 8  # channels per normalization group
@@ -30,10 +33,11 @@ HEAD = 32  # channels per attention head
 def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
     """Builds the network: drawings, float [B, H, W, C], to logits [B, H, W, K].
 
-    H and W are multiples of `config.stride`.
+    H and W are multiples of `config.stride`. With `config.reference` it has a second input, float [B, K].
     """
     seeds = itertools.count(seed)
     drawing = keras.Input((None, None, config.channels), name="edges")
+    reference = Reference(colors, seed) if config.reference else None
     deepest = len(config.widths) - 1
 
     x = _conv(drawing, config.widths[0], seeds, "in")
@@ -43,16 +47,18 @@ def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
             x = _conv(x, width, seeds, f"down{level}", strides=2)
         x = _level(x, config, level, seeds, f"down{level}")
         skips.append(x)
+    x = add_reference(reference, x, f"down{deepest}")
     for level in range(deepest - 1, -1, -1):
         x = _conv(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
         x = layers.UpSampling2D(name=f"up{level}_nearest")(x)
         x = layers.Concatenate(name=f"up{level}_skip")([x, skips[level]])
         x = _conv(x, config.widths[level], seeds, f"up{level}_join", size=1)
+        x = add_reference(reference, x, f"up{level}")
         x = _level(x, config, level, seeds, f"up{level}")
 
     x = _norm(x, "out")
     logits = layers.Dense(colors, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
-    return keras.Model(drawing, logits, name=config.name)
+    return network(drawing, reference, add_reference(reference, logits, "logits"), config.name)
 
 
 def _level(

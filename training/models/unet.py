@@ -8,7 +8,8 @@ U-Net:
 
 * Coordinate channels (CoordConv, Liu et al. 2018) tell the network where a pixel is: the sky is at the top.
 * Global context: the mean over the image is added to every pixel, since the colours of an image depend on
-  each other (compare the global features of Iizuka et al. 2016, "Let there be color!").
+  each other (compare the global features of Iizuka et al. 2016, "Let there be color!"). A reference enters
+  here, at every level of the decoder, and at the logits.
 * Upsampling is nearest-neighbour, or a transposed convolution whose size is twice its stride. Both avoid
   checkerboard artifacts (Odena et al. 2016); after short runs a trace remains where the network is unsure.
   Both compile under XLA with mixed precision, which bilinear upsampling does not.
@@ -24,6 +25,7 @@ from keras import layers
 
 from training.config import UNetConfig
 from training.models.blocks import coordinate_channels, glorot_uniform, he_normal
+from training.models.reference import Reference, add_reference, network
 
 INPUT_AND_OUTPUT_LAYERS = ("half", "full_lines", "logits")
 # Running means must converge within the few hundred steps of a short run; Keras's 0.99 takes thousands.
@@ -33,10 +35,11 @@ NORM_MOMENTUM = 0.9
 def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
     """Builds the network: drawings, float [B, H, W, C], to logits [B, H, W, K].
 
-    H and W are multiples of `config.stride`.
+    H and W are multiples of `config.stride`. With `config.reference` it has a second input, float [B, K].
     """
     seeds = itertools.count(seed)
     edges = keras.Input((None, None, config.channels), name="edges")
+    reference = Reference(colors, seed) if config.reference else None
 
     half = _conv_relu(edges, config.widths[0], seeds, "half", size=4, strides=2)
     skips, x = [half], half
@@ -49,23 +52,24 @@ def build(config: UNetConfig, colors: int, seed: int) -> keras.Model:
         x = _residual_blocks(x, config.blocks[level], seeds, f"down{level}")
         skips.append(x)
 
-    x = _add_global_context(x, seeds)
+    x = _add_global_context(x, reference, seeds)
 
     for level in range(deepest - 1, 0, -1):
         x = _conv_norm_relu(x, config.widths[level], seeds, f"up{level}_narrow", size=1)
         x = layers.UpSampling2D(name=f"up{level}_nearest")(x)
-        x = layers.Add(name=f"up{level}_skip")([x, skips[level]])
+        x = add_reference(reference, layers.Add(name=f"up{level}_skip")([x, skips[level]]), f"up{level}")
         x = _conv_norm_relu(x, config.widths[level], seeds, f"up{level}")
         x = _residual_blocks(x, config.blocks[level], seeds, f"up{level}")
 
     x = layers.Conv2D(config.widths[0], 1, kernel_initializer=he_normal(seeds), name="up_half_narrow")(x)
+    x = add_reference(reference, x, "up_half")
     x = layers.UpSampling2D(name="up_half_nearest")(x)
     x = layers.Concatenate(name="up_half_skip")([x, half])
     x = _conv_relu(x, config.widths[0], seeds, "up_half")
     x = _full_resolution(x, edges, config.full_width, seeds)
     # A matrix product without bias takes a third of the time of the same 1×1 convolution.
     logits = layers.Dense(colors, use_bias=False, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
-    return keras.Model(edges, logits, name=config.name)
+    return network(edges, reference, add_reference(reference, logits, "logits"), config.name)
 
 
 def _conv_norm_relu(
@@ -108,11 +112,14 @@ def _residual_blocks(x: keras.KerasTensor, count: int, seeds: Iterator[int], nam
     return x
 
 
-def _add_global_context(x: keras.KerasTensor, seeds: Iterator[int]) -> keras.KerasTensor:
-    """Adds a function of the mean over the image to every pixel."""
+def _add_global_context(
+    x: keras.KerasTensor, reference: Reference | None, seeds: Iterator[int]
+) -> keras.KerasTensor:
+    """Adds a function of the mean over the image, and of the reference, to every pixel."""
     width = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(x)
-    hidden = layers.Dense(width, "relu", kernel_initializer=he_normal(seeds), name="context_hidden")(mean)
+    hidden = layers.Dense(width, kernel_initializer=he_normal(seeds), name="context_hidden")(mean)
+    hidden = layers.ReLU(name="context_relu")(add_reference(reference, hidden, "context"))
     offset = layers.Dense(width, kernel_initializer="zeros", name="context")(hidden)
     return layers.Add(name="with_context")([x, offset])
 

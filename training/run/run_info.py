@@ -30,7 +30,10 @@ MAX_SIZE = 1 << 20  # of an image, a stride or a batch; larger values would exha
 # may have moved: the dataset fingerprint is compared instead.
 MAY_CHANGE = ("data.root", "trainer.epochs", "trainer.max_minutes", "trainer.patience", "trainer.strategy")
 # Settings that the run.json of older versions lacks or holds as null. Such runs can be resumed without them.
-ADDED_SETTINGS = ("data.shuffle_megabytes",)
+ADDED_SETTINGS = (
+    "data.shuffle_megabytes",
+    "reference.without", "reference.thinned", "reference.blurred", "reference.mixed",
+)  # fmt: skip
 
 Versions = dict[str, str]
 
@@ -242,7 +245,7 @@ def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) 
     if not (run_dir / RUN_NAME).exists():
         return
     run = RunInfo.read(run_dir)
-    saved = flat_settings(run.config)
+    saved = {"model.reference": False} | flat_settings(run.config)
     current = flat_settings(json.loads(json.dumps(dataclasses.asdict(config))))
     differing = {
         key: values
