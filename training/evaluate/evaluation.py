@@ -20,9 +20,10 @@ from tfrecords_schema import Palette
 from training.atomic_files import atomic_write
 from training.data.dataset import Batch, ShardedDataset
 from training.errors import WorkError
+from training.evaluate.by_reference import Obedience, measure_obedience
 from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
-from training.loop.step import EvalCondition, make_eval_steps
+from training.loop.step import OWN, REFERENCES, EvalCondition, make_eval_steps
 from training.metrics.baselines import (
     MAX_TABLE_SIZE,
     count_labels_by_position,
@@ -31,6 +32,7 @@ from training.metrics.baselines import (
     score_position_prior,
 )
 from training.metrics.scores import Scores, Tally, sum_tallies
+from training.models.inputs import takes_hints, takes_reference
 from training.run.progress import ProgressBar
 from training.run.sample_grid import SampleGrid
 
@@ -61,6 +63,10 @@ class Evaluation:
       scores: scores of the network, then of the baselines, by name.
       by_line_width: scores of the network by line width in pixels.
       by_hints: scores of the network by number of hints; empty if it takes none.
+      by_reference: scores of the network by reference, without hints; empty if it takes none.
+      by_hints_and_reference: scores by number of hints, with the histogram of the example as the reference;
+        empty if the network does not take both.
+      obedience: how well the network follows each kind of reference.
       tally: counts of the network for lines of 1 px and without hints.
       sample_grid: examples with the predictions of the network, uint8 [H, W, 3].
     """
@@ -70,6 +76,9 @@ class Evaluation:
     scores: dict[str, Scores]
     by_line_width: dict[int, Scores]
     by_hints: dict[int, Scores]
+    by_reference: dict[str, Scores]
+    by_hints_and_reference: dict[int, Scores]
+    obedience: dict[str, Obedience]
     tally: Tally
     sample_grid: np.ndarray
 
@@ -89,8 +98,13 @@ class Evaluation:
             "",
         ]
         if self.by_hints:
-            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.by_hints.items()}
-            lines += [format_table("network, by colour hints", rows), ""]
+            lines += [format_table("network, by colour hints", _by_count(self.by_hints)), ""]
+        if self.by_reference:
+            lines += [format_table("network, by reference", self.by_reference), ""]
+            lines += [_format_obedience(self.obedience), ""]
+        if self.by_hints_and_reference:
+            rows = _by_count(self.by_hints_and_reference)
+            lines += [format_table("own reference and hints", rows), ""]
         loss = self.scores[NETWORK].loss
         lines += [
             f"NOT beaten {name}: its loss is lower than that of the network"
@@ -113,6 +127,13 @@ class Evaluation:
             "scores": {name: _score_fields(row) for name, row in self.scores.items()},
             "line_widths": {str(width): _score_fields(row) for width, row in self.by_line_width.items()},
             "hints": {str(count): _score_fields(row) for count, row in self.by_hints.items()},
+            "references": {
+                kind: _score_fields(row) | _obedience_fields(self.obedience.get(kind))
+                for kind, row in self.by_reference.items()
+            },
+            "hints_and_own_reference": {
+                str(count): _score_fields(row) for count, row in self.by_hints_and_reference.items()
+            },
             "colors": colors,
         }
 
@@ -141,7 +162,7 @@ class Evaluation:
 def evaluate(
     run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int, lines: str
 ) -> Evaluation:
-    """Evaluates a network on all examples of a split, once for each line width and number of hints.
+    """Evaluates a network on all examples of a split, once for each line width, hint count and reference.
 
     Args:
       run: the run that trained the network.
@@ -156,8 +177,12 @@ def evaluate(
     """
     net = load_network(network, run.palette)
     widths = [EvalCondition(line_width=width) for width in LINE_WIDTHS]
-    hints = [EvalCondition(hints=count) for count in HINT_COUNTS if count and net.input_shape[-1] > 1]
-    conditions = [*widths, *hints]
+    counts = [count for count in HINT_COUNTS if count and takes_hints(net)]
+    hints = [EvalCondition(hints=count) for count in counts]
+    kinds = REFERENCES if takes_reference(net) else ()
+    references = [EvalCondition(reference=kind) for kind in kinds]
+    both = [EvalCondition(hints=count, reference=OWN) for count in counts if kinds]
+    conditions = [*widths, *hints, *references, *both]
     tallies = {}
     steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, conditions=conditions)
     for condition, step in zip(conditions, steps, strict=True):
@@ -183,6 +208,17 @@ def evaluate(
         {NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
         {condition.line_width: scores[condition] for condition in widths},
         {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
+        {condition.reference or "none": scores[condition] for condition in [normal, *references] if kinds},
+        {condition.hints: scores[condition] for condition in [EvalCondition(reference=OWN), *both] if both},
+        {
+            kind: measure_obedience(
+                net,
+                dataset.manifest,
+                kind,
+                _batches(dataset, split, batch_size, f"{split}, {kind} reference followed", lines=lines),
+            )
+            for kind in kinds
+        },
         tallies[normal],
         SampleGrid.read(dataset, split, run.panel_images, run.model.stride, lines).draw(net),
     )
@@ -254,6 +290,25 @@ def _batches(
         for batch in itertools.islice(batches, -(-num_images // batch_size)):
             yield batch
             bar.update(len(batch.ids))
+
+
+def _by_count(rows: dict[int, Scores]) -> dict[str, Scores]:
+    return {f"{count} hint{'s' * (count != 1)}": row for count, row in rows.items()}
+
+
+def _format_obedience(rows: dict[str, Obedience]) -> str:
+    """Formats how far the histograms of the pictures are from the references."""
+    heading = "earth mover's distance in OKLab from the colours of the picture to the reference"
+    lines = [heading, f"{'':26}{'followed':>10}{'not given':>11}{'moved':>8}"]
+    lines += [
+        f"{kind:26}{row.distance:10.3f}{row.distance_without:11.3f}{row.moved:8.0%}"
+        for kind, row in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def _obedience_fields(row: Obedience | None) -> dict[str, float]:
+    return dataclasses.asdict(row) | {"moved": row.moved} if row else {}
 
 
 def _score_fields(scores: Scores) -> dict[str, float]:
