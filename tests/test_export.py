@@ -328,6 +328,35 @@ def test_parity_is_measured_with_and_without_a_reference() -> None:
     assert [set(batch) for batch in parity.with_references(drawings, 0)] == [{"drawing"}] * len(drawings)
 
 
+@pytest.mark.parametrize(
+    ("channels", "second", "accepted"),
+    [
+        (1, (8,), True),
+        (5, (8,), True),
+        (1, (7,), False),
+        (1, (None,), False),
+        (1, (1, 1, 8), False),
+        (8, (8,), False),
+    ],
+)
+def test_archives_of_networks_with_a_reference_are_checked(
+    channels: int, second: tuple[int | None, ...], accepted: bool, tmp_path: Path
+) -> None:
+    from training.evaluate.keras_archive import ArchiveError, check_archive
+
+    drawing, reference = keras.Input((None, None, channels)), keras.Input(second)
+    offset = keras.ops.mean(reference, axis=-1, keepdims=True)
+    while len(offset.shape) < 4:
+        offset = keras.ops.expand_dims(offset, 1)
+    net = keras.Model([drawing, reference], keras.layers.Dense(8)(drawing) + offset)
+    net.save(tmp_path / "net.keras")
+    if accepted:
+        check_archive(tmp_path / "net.keras")
+        return
+    with pytest.raises(ArchiveError, match=r"its network maps \(None.* and \(None.* to .*, not a drawing"):
+        check_archive(tmp_path / "net.keras")
+
+
 # ------------------------------------------------------------------------------------- every network
 
 STRIDES = {"resunet": 2, "article": 128, "article_logits": 128}

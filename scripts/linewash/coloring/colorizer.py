@@ -17,6 +17,7 @@ from linewash.coloring import hint_strokes, label_decoding
 from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.paper import Background, Ground
+from linewash.coloring.reference import Reference
 from linewash.coloring.segmentation import renumber
 from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
@@ -46,6 +47,7 @@ class Settings:
       the figures, as that of a landscape does.
     only_colors: the colours that the network may choose, as indices of its palette or as "#rrggbb" for the
       palette colour nearest to it; None for all. A hint may have any other colour.
+    reference: how much of each colour is wanted, for a network that takes a reference; None for no wish.
 
     Raises:
       UsageError: a value is out of range.
@@ -58,6 +60,7 @@ class Settings:
     temperature: float | None = None
     background: Background = "auto"
     only_colors: tuple[int | str, ...] | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         if self.decode not in ("vote", "argmax", "mean"):
@@ -225,7 +228,8 @@ def colorize(
       sure of its colours.
 
     Raises:
-      UsageError: the network does not accept hints, or has no colour of a number in `only_colors`.
+      UsageError: the network does not accept hints or a reference, or has no colour of a number in
+        `only_colors`.
       WorkError: the hints do not fit the drawing or contain no stroke, or the network is damaged.
     """
     settings = settings or Settings()
@@ -309,7 +313,8 @@ def _color_probabilities(
     network: Network, lines: np.ndarray, hints: np.ndarray | None, settings: Settings
 ) -> label_decoding.ColorProbabilities:
     """Returns the probability of each colour that `settings` allow."""
-    logits = network.logits(lines, hints)
+    reference = None if settings.reference is None else settings.reference.weights(network.palette)
+    logits = network.logits(lines, hints, reference)
     if settings.only_colors is not None:
         is_allowed = np.zeros(logits.shape[-1], bool)
         is_allowed[find_colors(settings.only_colors, network.palette)] = True
