@@ -232,4 +232,4 @@ def test_settings_are_checked() -> None:
         compose(["data.root=x", "reference.without=2"])
     config = compose(["data.root=x", "experiment=reference"])
     assert config.model.reference
-    assert config.reference == ReferenceConfig(0.5, 0.5, 0.5, 0.3)
+    assert config.reference == ReferenceConfig(0.5, 0.4, 0.2, 0.1)
