@@ -65,7 +65,7 @@ def preview(
     import tensorflow as tf
 
     from training.data.augment import augment
-    from training.data.dataset import draw_lines
+    from training.data.dataset import draw_lines, read_batches
     from training.data.stateless_random import StatelessRandom
     from training.data.unpack import unpack_edges
     from training.run.sample_grid import INK, draw_contact_sheet
@@ -74,7 +74,9 @@ def preview(
         return (255 - drawings.numpy() * (255 - np.array(INK))).astype(np.uint8)
 
     size, styles = dataset.manifest.image_size, dataset.manifest.lines
-    batches = [next(dataset.eval("train", NUM_EXAMPLES, style)) for style in styles]
+    batches = [
+        next(read_batches(dataset.eval("train", NUM_EXAMPLES, style), dataset.root)) for style in styles
+    ]
     sheet = {}
     if len(styles) > 1:
         sheet = {

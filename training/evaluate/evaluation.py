@@ -18,7 +18,7 @@ from PIL import Image
 
 from tfrecords_schema import Palette
 from training.atomic_files import atomic_write
-from training.data.dataset import Batch, ShardedDataset
+from training.data.dataset import Batch, ShardedDataset, read_batches
 from training.errors import WorkError
 from training.evaluate.by_reference import Obedience, measure_obedience
 from training.evaluate.confusion_plot import write_confusion
@@ -286,7 +286,7 @@ def _batches(
     """Reads a split, or the batches of its first `max_images`, and shows a progress bar with `title`."""
     num_images = min(max_images or sys.maxsize, dataset.examples(split))
     with ProgressBar(title, num_images, note="compiling") as bar:
-        batches = dataset.eval(split, batch_size, lines)
+        batches = read_batches(dataset.eval(split, batch_size, lines), dataset.root)
         for batch in itertools.islice(batches, -(-num_images // batch_size)):
             yield batch
             bar.update(len(batch.ids))
