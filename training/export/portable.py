@@ -62,6 +62,14 @@ class NearestUpSampling(keras.layers.Layer):
         return (shape[0], *sides, shape[3])
 
 
+class PortableLog1p(keras.layers.Layer):
+    """log(1 + x) as two operations: the ONNX converter does not know the one that Keras uses."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps float of any shape to the same shape."""
+        return tf.math.log(x + 1.0)
+
+
 class PortableGroupNormalization(keras.layers.Layer):
     """GroupNormalization by means over the image per channel, then over each group with a small matrix.
 
@@ -173,4 +181,6 @@ def _to_portable(layer: Any) -> Any:
         return PortableGroupNormalization(layer.groups, layer.epsilon, layer.name)
     if isinstance(layer, layers.MultiHeadAttention):
         return PortableAttention(layer.num_heads, layer.key_dim, layer.name)
+    if type(layer).__name__ == "Log1p":  # an operation of a reference; Keras does not export its class
+        return PortableLog1p(name=layer.name)
     return layer.__class__.from_config(layer.get_config())
