@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +20,7 @@ import tfrecords_schema as schema
 from tfrecords_schema import Manifest, ShardInfo
 from training.data import storage
 from training.errors import UsageError, WorkError
+from training.line_styles import judged_style, style_probabilities
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,14 +81,17 @@ class ShuffleBuffer(NamedTuple):
 ChooseLines = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 
-def draw_lines(edges: tf.Tensor, ids: tf.Tensor, seed: int, epoch: int) -> tf.Tensor:
-    """Draws one of the L line styles for each example, with equal probability.
+def draw_styles(
+    edges: tf.Tensor, ids: tf.Tensor, probabilities: np.ndarray, seed: int, epoch: int
+) -> tf.Tensor:
+    """Draws one of the L line styles for each example.
 
     The style is a function of (seed, epoch, id), and so does not depend on the batch or on resuming.
 
     Args:
       edges: packed edges, uint8 [B, L, S*S/8].
       ids: int32 [B].
+      probabilities: float32 [L], as `style_probabilities` returns them.
       seed: the seed of the run.
       epoch: the number of the epoch.
 
@@ -98,11 +102,14 @@ def draw_lines(edges: tf.Tensor, ids: tf.Tensor, seed: int, epoch: int) -> tf.Te
 
     from training.data.stateless_random import StatelessRandom
 
-    num_lines = edges.shape[1]
-    if num_lines == 1:
-        return tf.squeeze(edges, 1)
+    (shown,) = np.nonzero(probabilities)
+    if len(shown) == 1:
+        return edges[:, shown[0]]
     uniform = StatelessRandom(seed, tf.constant(epoch), ids).uniform_scalar("lines")
-    return tf.gather(edges, tf.cast(uniform * num_lines, tf.int32), batch_dims=1)
+    # The end of the last range is left out, so that rounding cannot lead beyond it.
+    ends = np.cumsum(probabilities[shown])[:-1].astype(np.float32)
+    index = tf.reduce_sum(tf.cast(uniform[:, None] >= ends, tf.int32), axis=1)
+    return tf.gather(edges, tf.gather(tf.constant(shown, tf.int32), index), batch_dims=1)
 
 
 @dataclass(frozen=True)
@@ -181,13 +188,14 @@ class ShardedDataset:
         skip: int = 0,
         shuffle_buffer: int = SHUFFLE_BUFFER,
         shuffle_megabytes: int | None = SHUFFLE_MEGABYTES,
+        lines: Mapping[str, float] | None = None,
     ) -> tf.data.Dataset:
         """Returns one epoch of shuffled batches of the training split, as a dataset of `Batch` tuples.
 
         The order is a function of (seed, epoch) and of the shuffle buffer: it depends neither on the number
         of threads nor on the compression of the shards. All batches have `batch_size` examples: the
         remainder, a different one in each epoch, is dropped. If the dataset has several line styles, one is
-        drawn for each example; see `draw_lines`.
+        drawn for each example.
 
         Damaged shards raise TensorFlow's errors during the iteration, and `WorkError` with `read_batches`.
 
@@ -201,13 +209,16 @@ class ShardedDataset:
             a few thousand are enough.
           shuffle_megabytes: limit of the records in memory in MB (10^6 bytes), or None for no limit. It
             changes the order only if the images are so large that fewer records fit.
+          lines: weights of the line styles by name, by which a style is drawn for each example; see
+            `style_probabilities`.
 
         Raises:
-          UsageError: the dataset has no training examples.
+          UsageError: the dataset has no training examples, or not the line styles.
         """
         import tensorflow as tf
 
         self._require_examples("train")
+        probabilities = style_probabilities(lines, self.manifest.lines)
         buffer = ShuffleBuffer.from_limits(self.manifest, shuffle_buffer, shuffle_megabytes)
         shards, generator = self._shards("train"), np.random.default_rng([seed, epoch])
         paths = [self._path(shards[index]) for index in generator.permutation(len(shards))]
@@ -219,7 +230,7 @@ class ShardedDataset:
         )
         return self._parse(
             records.skip(skip * batch_size).batch(batch_size, drop_remainder=True),
-            lambda edges, ids: draw_lines(edges, ids, seed, epoch),
+            lambda edges, ids: draw_styles(edges, ids, probabilities, seed, epoch),
         )
 
     def eval(self, split: str, batch_size: int = 16, lines: str | None = None) -> tf.data.Dataset:
@@ -230,7 +241,7 @@ class ShardedDataset:
         Args:
           split: train or val.
           batch_size: examples per batch.
-          lines: name of the line style, by default the first of the manifest.
+          lines: name of the line style, by default that of `judged_style`.
 
         Raises:
           UsageError: the split has no examples, or the dataset does not have the line style.
@@ -242,13 +253,13 @@ class ShardedDataset:
         return self._parse(batches, lambda edges, _: edges[:, line])
 
     def line_index(self, lines: str | None) -> int:
-        """Returns the index of a line style among those of the manifest; 0 if `lines` is None.
+        """Returns the index of a line style among those of the manifest; by default of `judged_style`.
 
         Raises:
           UsageError: the dataset does not have this line style.
         """
         if lines is None:
-            return 0
+            lines = judged_style(self.manifest.lines)
         if lines not in self.manifest.lines:
             names = ", ".join(self.manifest.lines)
             raise UsageError(f"lines={lines}: {self.root} has no such line style, only {names}")

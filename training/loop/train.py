@@ -319,6 +319,7 @@ def _remaining_batches(session: TrainingSession) -> Iterator[Sequence[Any]]:
         epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
         shuffle_megabytes=config.data.shuffle_megabytes,
+        lines=config.augment.line_weights,
         skip=progress.steps_in_epoch,
     )
     placed = read_batches(batches, session.dataset.root, session.replicas.place)

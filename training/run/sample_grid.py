@@ -50,7 +50,7 @@ class SampleGrid:
     ) -> SampleGrid:
         """Reads the first examples of a split. They are a random sample, since shards are in hash order.
 
-        `lines` names the line style of the drawings, by default the first of the dataset.
+        `lines` names the line style of the drawings, by default that of `judged_style`.
         """
         packed, labels, _ = next(read_batches(dataset.eval(split, max_examples, lines), dataset.root))
         size = dataset.manifest.image_size
