@@ -19,7 +19,12 @@ OBEDIENCE = 100
 
 
 def write_export(
-    directory: Path, hints: bool = False, seed: int = 0, size: int = 64, reference: bool = False
+    directory: Path,
+    hints: bool = False,
+    seed: int = 0,
+    size: int = 64,
+    reference: bool = False,
+    prior: list[float] | None = None,
 ) -> Path:
     """Writes an export whose network is one random convolution of 15 × 15 pixels; returns its directory.
 
@@ -61,7 +66,7 @@ def write_export(
     metadata = ExportMetadata(
         format_version=format_version(reference), model="tiny", image_size=size, stride=STRIDE, hints=hints,
         palette=PALETTE, recipe={}, dataset_fingerprint="0" * 16, files={"onnx": "model.onnx"}, scores={},
-        linewash_version="0.1.0", reference=reference,
+        linewash_version="0.1.0", reference=reference, prior=prior,
     )  # fmt: skip
     (directory / "export.json").write_bytes(metadata.to_json())
     return directory

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ from training.metrics.baselines import (
     score_commonest_color,
     score_position_prior,
 )
+from training.metrics.logit_adjustment import logit_offset
+from training.metrics.losses import EPSILON
 from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models.inputs import takes_hints, takes_reference
 from training.run.progress import ProgressBar
@@ -58,7 +60,7 @@ class Evaluation:
 
     Attributes:
       subject: the first fields of evaluation.json: network, root, fingerprint (of the dataset),
-        split and examples.
+        split, lines, examples and vivid.
       dataset: the evaluated dataset.
       scores: scores of the network, then of the baselines, by name.
       by_line_width: scores of the network by line width in pixels.
@@ -91,6 +93,7 @@ class Evaluation:
             f"network    {subject['network']}",
             f"dataset    {subject['root']}: {subject['examples']:,} {subject['split']} examples, "
             f"lines {subject['lines']}",
+            *([f"vivid      {subject['vivid']:g}"] if subject["vivid"] else []),
             "",
             format_table("", self.scores),
             "",
@@ -165,7 +168,14 @@ class Evaluation:
 
 
 def evaluate(
-    run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int, lines: str
+    run: RunInfo,
+    network: Path,
+    dataset: ShardedDataset,
+    split: str,
+    batch_size: int,
+    lines: str,
+    vivid: float = 0.0,
+    frequencies: Sequence[float] | None = None,
 ) -> Evaluation:
     """Evaluates a network on all examples of a split, once for each line width, hint count and reference.
 
@@ -176,12 +186,17 @@ def evaluate(
       split: train or val, with at least one example.
       batch_size: images per batch.
       lines: name of the line style of the drawings.
+      vivid: τ of the logit adjustment, see training/metrics/logit_adjustment.py.
+      frequencies: of the colours in the training data, [K]; needed if `vivid` is not 0.
 
     Raises:
       WorkError: a shard or the network is damaged, or the loss is not finite.
     """
-    net = load_network(network, run.palette)
-    judged = _Judged(net, run.model.gives_logits, dataset, split, batch_size, lines)
+    net, gives_logits = load_network(network, run.palette), run.model.gives_logits
+    if vivid:
+        assert frequencies is not None
+        net, gives_logits = _adjust_logits(net, gives_logits, logit_offset(frequencies, vivid)), True
+    judged = _Judged(net, gives_logits, dataset, split, batch_size, lines)
     normal, widths = EvalCondition(), [EvalCondition(line_width=width) for width in LINE_WIDTHS]
     counts = HINT_COUNTS if takes_hints(net) else ()
     kinds = REFERENCES if takes_reference(net) else ()
@@ -203,6 +218,7 @@ def evaluate(
             "split": split,
             "lines": lines,
             "examples": dataset.examples(split),
+            "vivid": vivid,
         },
         dataset=dataset,
         scores={NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
@@ -291,6 +307,14 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
             "one of them belongs to another run"
         )
     return net
+
+
+def _adjust_logits(net: keras.Model, gives_logits: bool, offset: np.ndarray) -> keras.Model:
+    """Returns a network that gives the logits of `net` minus `offset`, float32 [K]."""
+    logits = net.output
+    if not gives_logits:
+        logits = keras.ops.log(keras.ops.clip(logits, EPSILON, 1 - EPSILON))  # as losses.to_logits
+    return keras.Model(net.input, keras.ops.cast(logits, "float32") - offset, name=net.name)
 
 
 def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str, Scores]:

@@ -30,6 +30,7 @@ from training.export import parity
 from training.export.metadata import EXPORT_NAME, FORMATS, INPUTS, ExportMetadata, format_version
 from training.export.model_card import CARD_NAME, CardDetails, draw_palette, write_card
 from training.export.portable import inference_copy, portable_copy
+from training.metrics.logit_adjustment import color_frequencies
 from training.models.inputs import call, takes_hints, takes_reference
 from training.run.run_info import RunInfo
 from training.run.sample_grid import SampleGrid
@@ -68,6 +69,7 @@ class _EvaluationFile(msgspec.Struct):
     split: str
     examples: int
     scores: dict[str, dict[str, float | None]]
+    vivid: float = 0.0
 
 
 def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: list[str]) -> str:
@@ -101,6 +103,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
         stride=run.model.stride,
         hints=takes_hints(net),
         reference=takes_reference(net),
+        prior=_color_frequencies(trained),
         palette=run.palette,
         recipe=trained.dataset.manifest.recipe if trained.dataset else {},
         dataset_fingerprint=run.dataset.fingerprint,
@@ -214,6 +217,12 @@ def _test_inputs(trained: TrainedNetwork, net: keras.Model) -> list[parity.Input
     return parity.with_references(drawings, len(run.palette) if takes_reference(net) else 0)
 
 
+def _color_frequencies(trained: TrainedNetwork) -> list[float] | None:
+    if trained.dataset is None:
+        return None
+    return color_frequencies(trained.dataset.manifest.splits["train"].label_histogram)
+
+
 def _find_evaluation(trained: TrainedNetwork) -> dict[str, Any] | None:
     """Returns the content of evaluation.json, made now if it is missing; None without the dataset."""
     run_dir, dataset = trained.run_dir, trained.dataset
@@ -235,7 +244,9 @@ def _read_evaluation(path: Path, trained: TrainedNetwork) -> dict[str, Any] | No
         content = msgspec.convert(json.loads(path.read_text()), dict[str, Any])
         evaluation = msgspec.convert(content, _EvaluationFile)
         is_same = Path(evaluation.network).name == trained.network.name
-        is_same = is_same and evaluation.fingerprint == trained.run.dataset.fingerprint
+        is_same = (
+            is_same and not evaluation.vivid and evaluation.fingerprint == trained.run.dataset.fingerprint
+        )
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError):  # an invalid file is ignored
         return None
     # An older file belongs to an earlier epoch.

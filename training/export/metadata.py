@@ -53,6 +53,7 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
       stride: the sides of a drawing must be multiples of it; in pixels.
       hints: whether the network takes hints.
       reference: whether the network takes a reference.
+      prior: fraction of the training pixels that each colour has, [K]; None if the dataset was not there.
       palette: label i of the K is `palette.colors[i]`.
       recipe: how the drawings of the dataset were made; empty if the dataset was not there.
       dataset_fingerprint: dataset fingerprint of the training dataset.
@@ -72,8 +73,9 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     scores: dict[str, dict[str, float | None]]
     linewash_version: str
-    # False for exports of version 1, which do not contain it.
+    # Not in the oldest exports.
     reference: bool = False
+    prior: list[float] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= min(self.image_size, self.stride) <= max(self.image_size, self.stride) <= MAX_SIDE:
@@ -85,6 +87,10 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
                 f"a network with a reference has format_version {format_version(True)}, got "
                 f"{self.format_version}"
             )
+        if self.prior is not None and (
+            len(self.prior) != len(self.palette) or min(self.prior) < 0 or abs(sum(self.prior) - 1) > 1e-3
+        ):
+            raise ValueError(f"prior must have a fraction for each of the {len(self.palette)} colours")
         for name in self.files.values():
             if not re.fullmatch(r"[\w.-]*[\w-]", name):
                 raise ValueError(f"files must be file names without directories, got {name!r}")

@@ -13,6 +13,7 @@ from training.errors import LinewashError
 from training.export.metadata import ExportMetadata
 from training.export.parity import MAX_DIFFERENCE, MIN_EQUAL_FRACTION, Parity
 from training.hydra_config import compose
+from training.metrics.logit_adjustment import MIN_FREQUENCY
 from training.run.run_info import RunInfo, Versions, differing_settings, flat_settings
 from training.run.sample_grid import FRAME, INK, PAPER
 
@@ -277,6 +278,11 @@ def _limits(metadata: ExportMetadata) -> str:
         "grey lines reduce the quality, unless the network was trained with `augment=hands`.",
         "It uses the colours of its palette only, and prefers likely colours, also in unusual pictures.",
     ]
+    if metadata.prior:
+        lines[-1] += (
+            f' `logits -= tau * np.log(np.maximum(about["prior"], {MIN_FREQUENCY}))` brings rare colours '
+            "forward: more with a larger tau, from 0 to 1."
+        )
     if metadata.model == "resunet":
         lines.append(
             "Attention needs memory that grows with the fourth power of the side: colour large drawings in "

@@ -29,6 +29,7 @@ class Network:
 
     predict: maps float32 [1, H, W, C], H and W multiples of `stride`, to logits float32 [1, H, W, K]. A
       second argument is a reference, float32 [1, K], if `takes_reference`.
+    prior: fraction of the training pixels that each colour has, [K]; None if it is not known.
     """
 
     palette: Palette
@@ -38,6 +39,7 @@ class Network:
     path: Path
     predict: Callable[..., np.ndarray] = field(repr=False)
     takes_reference: bool = False
+    prior: tuple[float, ...] | None = None
 
     def logits(
         self, drawing: np.ndarray, hints: np.ndarray | None = None, reference: np.ndarray | None = None
@@ -95,6 +97,20 @@ class Network:
                 "(python -m training experiment=reference data.root=DATASET)"
             )
 
+    def require_prior(self) -> tuple[float, ...]:
+        """Returns `prior`.
+
+        Raises:
+          UsageError: it is not known.
+        """
+        if self.prior is None:
+            raise UsageError(
+                f"--vivid needs the colour frequencies of the training data, which {self.path} lacks: export "
+                "the run again while its dataset is there (python -m training.export run=RUN_DIR "
+                "data.root=DATASET)"
+            )
+        return self.prior
+
 
 def load(path: Path | str = STARTER, num_threads: int = 0) -> Network:
     """Loads the network of an export or of a run directory; an export inside the run is preferred.
@@ -123,15 +139,17 @@ def _load_export(directory: Path, num_threads: int) -> Network:
     predict = _onnx_predictor(metadata.file(directory, "onnx"), metadata, num_threads)
     return Network(
         metadata.palette, metadata.image_size, metadata.stride, metadata.hints, directory, predict,
-        metadata.reference,
+        metadata.reference, None if metadata.prior is None else tuple(metadata.prior),
     )  # fmt: skip
 
 
 def _load_run(directory: Path) -> Network:
     run = RunInfo.read(directory)
     predict, takes_hints, takes_reference = _keras_predictor(directory, run)
+    frequencies = run.find_color_frequencies()
     return Network(
-        run.palette, run.image_size, run.model.stride, takes_hints, directory, predict, takes_reference
+        run.palette, run.image_size, run.model.stride, takes_hints, directory, predict, takes_reference,
+        None if frequencies is None else tuple(frequencies),
     )  # fmt: skip
 
 

@@ -173,6 +173,7 @@ def _recipe(flags: argparse.Namespace, beam_flags: list[str]) -> ColoringRecipe:
             background=flags.background,
             only_colors=None if flags.only_colors is None else color_list(flags.only_colors),
             reference=find_reference(picture, flags.colors, files.read),
+            vivid=flags.vivid,
         )
         return ColoringRecipe(
             settings, flags.lines, flags.source, flags.draws_lines, tuple(ordered), flags.max_pixels

@@ -61,4 +61,5 @@ class ColoringRecipe:
             "reference": None if settings.reference is None else settings.reference.digest,
             "size": settings.size,
             "temperature": settings.temperature,
+            "vivid": settings.vivid or None,  # folders of older versions lack it
         }

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from linewash.coloring.color_names import color_names
-from linewash.coloring.colorizer import LINE_COLOR, ColoredImage, Settings, colorize
+from linewash.coloring.colorizer import LINE_COLOR, MAX_VIVID, ColoredImage, Settings, colorize
 from linewash.coloring.image_io import read_hints
 from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
@@ -38,7 +38,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drawing: an image file, dark lines on white. hints: an image file of the same size, colour strokes on
     transparency. reference: an image file whose colours are wanted. JSON carries these in base64.
     colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
-    background: see `Settings`.
+    background, vivid: see `Settings`.
     """
 
     drawing: bytes
@@ -50,6 +50,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     colors: Annotated[list[tuple[str, float]], msgspec.Meta(min_length=1, max_length=MAX_COLORS)] | None = (
         None
     )
+    vivid: Annotated[float, msgspec.Meta(ge=0, le=MAX_VIVID)] = 0.0
 
     def __post_init__(self) -> None:
         if self.reference is not None and self.colors is not None:
@@ -87,6 +88,7 @@ def page_settings(network: Network) -> dict[str, object]:
         "names": color_names(network.palette),
         "hints": network.takes_hints,
         "reference": network.takes_reference,
+        "vivid": network.prior is not None,
         "side": PAGE_SIDE,
         "examples": list(EXAMPLES),
     }
@@ -181,6 +183,7 @@ def _colorize(request: ColorizeRequest, drawing: Drawing, network: Network) -> l
         seed=request.seed,
         background=request.background,
         reference=_find_reference(request),
+        vivid=request.vivid,
     )
     return colorize(drawing, network, settings, hints)
 
