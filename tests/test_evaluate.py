@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from PIL import Image
 import tfrecords_schema as schema
 from training.data.dataset import ShardedDataset
 from training.evaluate.__main__ import main
+from training.evaluate.keras_archive import ArchiveError, check_archive
 from training.hydra_config import compose
+from training.metrics.earth_mover import earth_movers_distance
 
 ROOT = Path(__file__).resolve().parent.parent
 RGB_WEIGHTS = np.array([2**16, 2**8, 1])  # turn a colour into one number
@@ -104,6 +107,59 @@ def test_a_line_style_is_chosen_by_name(
     assert stderr.count("\n") == 1
     assert "lines=sobel: " in stderr
     assert "canny, xdog" in stderr
+
+
+def test_a_network_with_hints_and_a_reference_is_evaluated_with_both(
+    shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.loop.train import train
+
+    settings = [f"data.root={shared_dataset}", *SMALL, "model.hints=true", "experiment=reference"]
+    settings.remove("experiment=smoke")
+    train(compose(settings), ShardedDataset.open(str(shared_dataset)), tmp_path)
+    capsys.readouterr()
+    assert main([f"run={tmp_path}"]) == 0
+    table = capsys.readouterr().out
+    assert max(map(len, table.split("written ")[0].split("\n\n", 1)[1].splitlines())) <= 80
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    references = report["references"]
+    assert list(references) == ["none", "own", "4 colours", "wrong"]
+    assert references["none"] == report["scores"]["network"]
+    for name in ("own", "4 colours", "wrong"):
+        assert f"\n{name} " in table
+        assert 0 < references[name]["distance"] < 1
+        expected = 1 - references[name]["distance"] / references[name]["distance_without"]
+        assert references[name]["moved"] == pytest.approx(expected)
+    both = report["hints_and_own_reference"]
+    assert list(both) == list(report["hints"]) == ["0", "1", "4", "16", "64"]
+    assert both["0"]["loss"] == references["own"]["loss"]
+    assert both["16"]["loss"] != report["hints"]["16"]["loss"]
+
+
+def test_the_earth_movers_distance_is_that_between_colours() -> None:
+    rgb = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128]], np.uint8)
+    black, white = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
+    assert earth_movers_distance(black, black, rgb) == pytest.approx(0, abs=1e-9)
+    assert earth_movers_distance(black, white, rgb) == pytest.approx(1, abs=1e-6)
+    assert earth_movers_distance(black, (black + white) / 2, rgb) == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "accepted"),
+    [([(None, None, 1)], True), ([(None, None, 5), (6,)], True), ([(None, None, 1), (7,)], False),
+     ([(None, None, 3)], False), ([(6,)], False)],
+)  # fmt: skip
+def test_only_networks_for_drawings_are_opened(
+    tmp_path: Path, inputs: list[tuple[int | None, ...]], accepted: bool
+) -> None:
+    tensors = [keras.Input(shape) for shape in inputs]
+    pixels = keras.layers.Dense(6)(tensors[0])
+    outputs = (
+        keras.layers.Add()([pixels, *map(keras.layers.Dense(6), tensors[1:])]) if tensors[1:] else pixels
+    )
+    keras.Model(tensors, outputs).save(tmp_path / "net.keras")
+    with nullcontext() if accepted else pytest.raises(ArchiveError, match="not a drawing to colours"):
+        check_archive(tmp_path / "net.keras")
 
 
 def test_baselines_too_large_for_memory_are_skipped(

@@ -23,6 +23,7 @@ from training.export.__main__ import main, parse_formats
 from training.export.metadata import FORMATS, ExportMetadata
 from training.hydra_config import compose
 from training.models import build_model
+from training.models.inputs import call
 from training.models.predict import predict_labels
 from training.run.run_info import write_run
 
@@ -34,10 +35,17 @@ NETWORKS = {
     "hints": [*TINY, "model.hints=true"],
     "mixed": [*TINY, "trainer.precision=mixed_bfloat16"],
     "mixed_hints": [*TINY, "trainer.precision=mixed_bfloat16", "model.hints=true"],
+    "reference": [*TINY, "model.reference=true"],
+    "mixed_hints_reference": [
+        *TINY, "trainer.precision=mixed_bfloat16", "model.hints=true", "model.reference=true",
+    ],
     "resunet": ["model=resunet", "model.widths=[8,16]", "model.blocks=1", "model.attention=1"],
+    "resunet_reference": [
+        "model=resunet", "model.widths=[8,16]", "model.blocks=1", "model.attention=1", "model.reference=true",
+    ],
     "article": ["model=article", "model.width=0.005"],
     "article_logits": ["model=article_logits", "model.width=0.005"],
-}
+}  # fmt: skip
 
 
 def make_run(directory: Path, dataset: Path, *overrides: str) -> Path:
@@ -69,6 +77,14 @@ def export_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exports") / "export"
     assert main([f"run={run_dir}", f"out={out}"]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def reference_run(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose network takes a reference, exported in all formats."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "reference", shared_dataset, *NETWORKS["reference"])
+    assert main([f"run={run}"]) == 0
+    return run
 
 
 def in_fresh_process(program: str, directory: Path, *argv: str) -> None:
@@ -178,18 +194,31 @@ for name, program in json.loads(sys.argv[1]).items():
 
 
 @pytest.fixture(scope="module")
-def colored(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, Path]:
-    """Runs the program of the card for each format, on a drawing of 32 × 57 px.
+def edges() -> np.ndarray:
+    """A drawing of 32 × 57 px."""
+    return np.concatenate([draw_example(seed, 32, PALETTE)[0] for seed in (3, 4)], axis=1)[:, :57]
+
+
+@pytest.fixture(scope="module")
+def colored(export_dir: Path, edges: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_card(export_dir, edges, tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture(scope="module")
+def colored_by_reference(
+    reference_run: Path, edges: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return run_card(reference_run / "export", edges, tmp_path_factory.mktemp("elsewhere"))
+
+
+def run_card(export_dir: Path, edges: np.ndarray, folder: Path) -> Path:
+    """Runs the program of the card for each format, and returns the folder with a subfolder of results each.
 
     The programs run without linewash, and without TensorFlow where the runtime is another one.
-
-    Returns:
-      The edges [1, 32, 57], and a folder with a subfolder of results per format.
     """
-    folder = tmp_path_factory.mktemp("elsewhere")
-    edges = np.concatenate([draw_example(seed, 32, PALETTE)[0] for seed in (3, 4)], axis=1)[:, :57]
     blocks = re.findall(r"```python\n(.*?)```", (export_dir / "README.md").read_text(), re.DOTALL)
-    before, *uses, after = blocks
+    uses, after = blocks[-len(FORMATS) - 1 : -1], blocks[-1]
+    before = "".join(blocks[: -len(FORMATS) - 1])
     programs = {}
     for name, use in sorted(zip(FORMATS, uses, strict=True), key=lambda pair: pair[0] in WITH_TENSORFLOW):
         blocked = OURS + (() if name in WITH_TENSORFLOW else ("tensorflow", "keras"))
@@ -200,17 +229,33 @@ def colored(export_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
             (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name / file)
         Image.fromarray((255 * (1 - edges)).astype(np.uint8)).save(folder / name / "drawing.png")
     in_fresh_process(FORK_EACH, folder, json.dumps(programs))
-    return edges[None], folder
+    return folder
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_program_on_the_card_colours_a_drawing(
-    name: str, run_dir: Path, colored: tuple[np.ndarray, Path]
+    name: str, run_dir: Path, edges: np.ndarray, colored: Path
 ) -> None:
-    edges, folder = colored
     net = keras.models.load_model(run_dir / "checkpoints/best.keras", compile=False)
-    (expected,) = PALETTE.to_rgb(predict_labels(net, edges, 4))
-    with Image.open(folder / name / "colored.png") as picture:
+    (expected,) = PALETTE.to_rgb(predict_labels(net, edges[None], 4))
+    assert_equal_picture(colored / name / "colored.png", expected)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_program_on_the_card_colours_a_drawing_by_a_reference(
+    name: str, reference_run: Path, edges: np.ndarray, colored_by_reference: Path
+) -> None:
+    net = keras.models.load_model(reference_run / "checkpoints/best.keras", compile=False)
+    reference = np.zeros((1, len(PALETTE)), np.float32)
+    reference[0, [0, -1]] = 0.25, 0.75  # as on the card
+    (expected,) = PALETTE.to_rgb(predict_labels(net, edges[None], 4, reference))
+    (without,) = PALETTE.to_rgb(predict_labels(net, edges[None], 4))
+    assert (expected != without).any(-1).mean() > 0.01
+    assert_equal_picture(colored_by_reference / name / "colored.png", expected)
+
+
+def assert_equal_picture(path: Path, expected: np.ndarray) -> None:
+    with Image.open(path) as picture:
         assert (np.asarray(picture) == expected).all(-1).mean() >= 0.999
 
 
@@ -236,6 +281,82 @@ def test_onnx_accepts_any_batch_height_and_width(export_dir: Path) -> None:
     assert sum(node.op_type == "Transpose" for node in model.graph.node) <= 2
 
 
+def test_an_export_with_a_reference_says_so_and_names_its_inputs(
+    reference_run: Path, export_dir: Path
+) -> None:
+    import onnx
+
+    exported = reference_run / "export"
+    metadata = ExportMetadata.load(exported)
+    assert (metadata.reference, metadata.hints, metadata.channels) == (True, False, 1)
+    # Programs that know version 1 only could not use it.
+    assert (metadata.format_version, ExportMetadata.load(export_dir).format_version) == (2, 1)
+    model = onnx.load(exported / "model.onnx")
+    axes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
+    assert set(axes) == {"drawing", "reference"}
+    assert [axis.dim_param for axis in axes["drawing"]] == ["batch", "height", "width", ""]
+    assert (axes["reference"][0].dim_param, axes["reference"][1].dim_value) == ("batch", len(PALETTE))
+    card = (exported / "README.md").read_text()
+    assert "Input `reference`, float32 [batch, 8]: how much of each colour is wanted" in card
+    assert "reference" not in (export_dir / "README.md").read_text()
+
+
+def test_copies_of_a_network_with_a_reference_compute_the_same(reference_run: Path) -> None:
+    from training.export.portable import inference_copy, portable_copy
+
+    net = keras.models.load_model(reference_run / "checkpoints/best.keras", compile=False)
+    copy = inference_copy(net, gives_logits=True)
+    portable = portable_copy(copy)
+    rng = np.random.default_rng(0)
+    drawing = rng.integers(0, 2, (2, 32, 64, 1)).astype(np.float32)
+    for reference in (None, rng.dirichlet(np.ones(8), 2).astype(np.float32)):
+        expected = call(net, drawing, reference)
+        for other in (copy, portable):
+            assert [tensor.name for tensor in other.inputs] == ["drawing", "reference"]
+            np.testing.assert_allclose(call(other, drawing, reference), expected, atol=1e-4)
+
+
+def test_parity_is_measured_with_and_without_a_reference() -> None:
+    from training.export import parity
+
+    drawings = parity.test_drawings(parity.scribbles(32), 4, PALETTE, hints=False)
+    batches = parity.with_references(drawings, 8)
+    assert len(batches) == 2 * len(drawings)
+    for without, given in zip(batches[::2], batches[1::2], strict=True):
+        assert not without["reference"].any()
+        np.testing.assert_allclose(given["reference"].sum(1), 1, atol=1e-6)
+    assert [set(batch) for batch in parity.with_references(drawings, 0)] == [{"drawing"}] * len(drawings)
+
+
+@pytest.mark.parametrize(
+    ("channels", "second", "accepted"),
+    [
+        (1, (8,), True),
+        (5, (8,), True),
+        (1, (7,), False),
+        (1, (None,), False),
+        (1, (1, 1, 8), False),
+        (8, (8,), False),
+    ],
+)
+def test_archives_of_networks_with_a_reference_are_checked(
+    channels: int, second: tuple[int | None, ...], accepted: bool, tmp_path: Path
+) -> None:
+    from training.evaluate.keras_archive import ArchiveError, check_archive
+
+    drawing, reference = keras.Input((None, None, channels)), keras.Input(second)
+    offset = keras.ops.mean(reference, axis=-1, keepdims=True)
+    while len(offset.shape) < 4:
+        offset = keras.ops.expand_dims(offset, 1)
+    net = keras.Model([drawing, reference], keras.layers.Dense(8)(drawing) + offset)
+    net.save(tmp_path / "net.keras")
+    if accepted:
+        check_archive(tmp_path / "net.keras")
+        return
+    with pytest.raises(ArchiveError, match=r"its network maps \(None.* and \(None.* to .*, not a drawing"):
+        check_archive(tmp_path / "net.keras")
+
+
 # ------------------------------------------------------------------------------------- every network
 
 STRIDES = {"resunet": 2, "article": 128, "article_logits": 128}
@@ -245,7 +366,8 @@ STRIDES = {"resunet": 2, "article": 128, "article_logits": 128}
     "kind",
     [
         kind if kind == "mixed_hints" else pytest.param(kind, marks=pytest.mark.slow)
-        for kind in list(NETWORKS)[1:]
+        for kind in NETWORKS
+        if kind not in ("unet", "reference")  # exported above
     ],
 )
 def test_every_network_agrees_with_keras_in_every_format(
@@ -259,10 +381,10 @@ def test_every_network_agrees_with_keras_in_every_format(
     assert main([f"run={run}"]) == 0, capsys.readouterr().err
     metadata = ExportMetadata.load(run / "export")
     assert set(metadata.files) == set(FORMATS)
-    assert metadata.hints == ("hints" in kind)
+    assert (metadata.hints, metadata.reference) == ("hints" in kind, "reference" in kind)
     net = keras.models.load_model(run / "export/model.keras", compile=False)
     assert {layer.dtype_policy.name for layer in net.layers} == {"float32"}
-    assert net.input.name == "drawing"
+    assert [tensor.name for tensor in net.inputs] == ["drawing", "reference"][: 1 + metadata.reference]
 
 
 def test_scores_of_the_article_become_logits() -> None:
@@ -356,7 +478,7 @@ def test_a_format_that_differs_from_keras_leaves_no_files(
         # One logit is wrong, or all are NaN.
         runner = parity._open_keras(path)
         error = {"difference": np.eye(8)[0], "nan": np.nan}[wrong]
-        return lambda drawings: runner(drawings) + 0.1 * error
+        return lambda inputs: runner(inputs) + 0.1 * error
 
     monkeypatch.setitem(parity.OPENERS, "keras", opened)
     out = tmp_path / "exports/export"
@@ -431,8 +553,11 @@ def test_invalid_export_json_is_refused(export_dir: Path, tmp_path: Path) -> Non
     refuses(b"[]", r"is not what python -m training\.export writes")
     refuses(b"\xff", r"is not what python -m training\.export writes")
     refuses(
-        msgspec.json.encode(fields | {"format_version": 2}),
-        "format version 2, but this linewash reads version 1",
+        msgspec.json.encode(fields | {"format_version": 3}),
+        "format version 3, but this linewash reads versions 1 and 2",
+    )
+    refuses(
+        msgspec.json.encode(fields | {"reference": True}), "a network with a reference has format_version 2"
     )
     refuses(msgspec.json.encode(fields | {"stride": "8"}), "stride")
     refuses(msgspec.json.encode(fields | {"stride": 0}), "from 1 to 8192, got 32 and 0")
@@ -448,6 +573,13 @@ def test_invalid_export_json_is_refused(export_dir: Path, tmp_path: Path) -> Non
         metadata.file(tmp_path, "onnx")
     with pytest.raises(UsageError, match="holds no torch, only keras, saved_model, onnx, litert"):
         metadata.file(export_dir, "torch")
+
+
+def test_exports_of_version_1_are_read(export_dir: Path, tmp_path: Path) -> None:
+    fields = json.loads((export_dir / "export.json").read_bytes())
+    del fields["reference"]
+    (tmp_path / "export.json").write_bytes(msgspec.json.encode(fields))
+    assert ExportMetadata.load(tmp_path).reference is False
 
 
 def test_files_of_a_killed_export_are_removed_by_training_and_by_the_next_export(tmp_path: Path) -> None:

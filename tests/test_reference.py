@@ -22,6 +22,8 @@ from training.loop.distribution import Replicas
 from training.loop.step import FOUR_COLORS, OWN, WRONG, CompiledModel, make_reference
 from training.models import build_model
 from training.models.inputs import call, takes_hints, takes_reference
+from training.models.predict import predict_labels
+from training.models.reference import WIDTH
 
 EXACT = ReferenceConfig(without=0.0, thinned=0.0, blurred=0.0, mixed=0.0)
 VAGUE = ReferenceConfig(without=0.25, thinned=0.5, blurred=0.5, mixed=0.3)
@@ -171,6 +173,15 @@ def test_no_reference_is_zeros(name: str) -> None:
     assert np.abs(without - call(net, drawings, tf.fill([2, 6], 1 / 6))).max() > 1e-3
 
 
+def test_labels_are_predicted_with_and_without_a_reference() -> None:
+    net = build_model(compose(small_config("unet", "experiment=reference")).model, 6, 0)
+    edges = np.random.default_rng(0).integers(0, 2, (2, 33, 20), np.uint8)
+    net.get_layer("reference_logits").set_weights([np.full((WIDTH, 6), 1.0) * [0, 0, 0, 0, 0, 9]])
+    assert len(np.unique(predict_labels(net, edges, 8))) > 1
+    reference = np.full((2, 6), 1 / 6, np.float32)
+    assert np.unique(predict_labels(net, edges, 8, reference)).tolist() == [5]
+
+
 def test_a_network_without_a_reference_refuses_one() -> None:
     net = build_model(compose(small_config("unet")).model, 6, 0)
     with pytest.raises(AssertionError, match="takes no reference"):
@@ -221,4 +232,4 @@ def test_settings_are_checked() -> None:
         compose(["data.root=x", "reference.without=2"])
     config = compose(["data.root=x", "experiment=reference"])
     assert config.model.reference
-    assert config.reference == ReferenceConfig(0.5, 0.5, 0.5, 0.3)
+    assert config.reference == ReferenceConfig(0.5, 0.4, 0.2, 0.1)

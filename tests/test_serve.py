@@ -68,6 +68,13 @@ def client(network: Network) -> TestClient:
 
 
 @pytest.fixture(scope="module")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    """A client of a page whose network takes a reference."""
+    network = load(write_export(tmp_path_factory.mktemp("networks") / "guided", reference=True))
+    return TestClient(app.make_app(network), base_url="http://localhost")
+
+
+@pytest.fixture(scope="module")
 def house_png() -> bytes:
     return encode_image(on_white(draw(home, WIDTH, HEIGHT, 2, seed=1)))
 
@@ -282,6 +289,50 @@ def test_hints_for_a_network_without_hints_are_rejected(tmp_path: Path, house_pn
     strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", PALETTE.colors[3])])
     response = client.post("/color", content=json.dumps({"drawing": text(house_png), "hints": text(strokes)}))
     assert_error(response, 400, "takes no hints")
+
+
+def request_reference(client: TestClient, drawing: bytes, **more: object) -> httpx.Response:
+    return client.post(
+        "/color", content=json.dumps({"drawing": text(drawing), "background": "paint", **more})
+    )
+
+
+def test_a_reference_is_a_picture_or_a_list_of_colours(guided: TestClient, house_png: bytes) -> None:
+    color = PALETTE.colors[2]
+    mood = encode_image(np.full((8, 8, 3), color, np.uint8))
+    for reference in ({"reference": text(mood)}, {"colors": [[f"#{bytes(color).hex()}", 2.5]]}):
+        pictures = request_reference(guided, house_png, **reference).json()["pictures"]
+        assert {tuple(c) for c in pixels(base64.b64decode(pictures[0])).reshape(-1, 3)} == {color}
+        request = {"drawing": text(house_png), "background": "paint", "lines": False, **reference}
+        download = guided.post("/download", content=json.dumps(request))
+        assert {tuple(c) for c in pixels(download.content).reshape(-1, 3)} == {color}
+    without = request_reference(guided, house_png).json()["pictures"]
+    assert len(np.unique(pixels(base64.b64decode(without[0])).reshape(-1, 3), axis=0)) > 1
+
+
+def test_the_page_is_told_whether_the_network_takes_a_reference(
+    guided: TestClient, client: TestClient
+) -> None:
+    assert guided.get("/about").json()["reference"] is True
+    assert client.get("/about").json()["reference"] is False
+
+
+def test_wrong_references_are_rejected(guided: TestClient, client: TestClient, house_png: bytes) -> None:
+    mood = text(encode_image(np.zeros((8, 8, 3), np.uint8)))
+    transparent = text(encode_image(np.zeros((8, 8, 4), np.uint8)))
+    for status, parts, reference in (
+        (400, ["exclude each other"], {"reference": mood, "colors": [["#fff", 1]]}),
+        (400, ["load the page again"], {"colors": []}),
+        (400, ["load the page again"], {"colors": [["#fff"]]}),
+        (400, ["load the page again"], {"colors": [["#fff", "much"]]}),
+        (400, ["'#ff'", "#rrggbb"], {"colors": [["#ff", 1]]}),
+        (400, ["weight of #fff", "got -1"], {"colors": [["#fff", -1]]}),
+        (422, ["the reference cannot be used", "empty"], {"reference": ""}),
+        (422, ["the reference cannot be used", "transparent"], {"reference": transparent}),
+        (422, ["the reference cannot be used"], {"reference": text(header_of_a_bomb())}),
+    ):
+        assert_error(request_reference(guided, house_png, **reference), status, *parts)
+    assert_error(request_reference(client, house_png, reference=mood), 400, "takes no reference")
 
 
 def test_unknown_variants_sources_examples_and_methods_are_rejected(

@@ -120,8 +120,14 @@ def test_the_sample_grid_shows_every_example(count: int, size: int) -> None:
     palette = Palette.grid(3)
     labels = np.full((count, size, size), 18, np.uint8)
     predicted = np.full((count, size, size), 2, np.uint8)
-    panel = draw_sample_grid(np.ones((count, size, size), np.uint8), labels, predicted, palette)
+    panel = draw_sample_grid(
+        np.ones((count, size, size), np.uint8), labels, {"prediction": predicted}, palette
+    )
     scale = max(1, -(-224 // size))
+    wider = draw_sample_grid(
+        np.ones_like(labels), labels, {"prediction": predicted, "with reference": labels}, palette
+    )
+    assert (wider == palette.colors[18]).all(-1).sum() == 2 * count * (size * scale) ** 2
     for color in (palette.colors[18], palette.colors[2]):
         assert (panel == color).all(-1).sum() == count * (size * scale) ** 2
 

@@ -30,7 +30,7 @@ ALLOWED_IMPORTS = {
     "training/export": ["metrics", "models", "data", "run", "evaluate"],
     "linewash/samples": [],
     "linewash/storybook": [],
-    "linewash/coloring": ["lines", "metrics", "run", "evaluate", "export"],
+    "linewash/coloring": ["lines", "metrics", "models", "run", "evaluate", "export"],
     "linewash/serving": ["samples", "coloring"],
     "linewash/coloring_job": ["storage", "runners", "export", "coloring"],
 }

@@ -13,13 +13,14 @@ from training.tf_startup import start_tensorflow
 
 if TYPE_CHECKING:
     from training.data.dataset import ShardedDataset
+    from training.run.run_info import RunInfo
 
 HELP = """\
 Evaluates the network of a run, and three predictions that ignore the drawing.
 
 Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
                                    [data.root=DATASET] [lines=STYLE]
-                                   [batch_size=N]
+                                   [vivid=TAU] [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
@@ -28,6 +29,8 @@ Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
                      that the network was trained on
   lines=STYLE        the line style of the drawings, one of those that the
                      dataset has; default: the first
+  vivid=TAU          from 0 to 3: how far colours that are rare in the training
+                     data come forward, as with colorize --vivid; default: 0
   batch_size=N       images per batch; default: as in training. A smaller batch
                      needs less memory
 
@@ -35,7 +38,7 @@ Prints a table, and writes evaluation.json, evaluation.png and confusion.png
 into RUN_DIR.
 """
 CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
-KEYS = ("run", "split", "checkpoint", "data.root", "lines", "batch_size")
+KEYS = ("run", "split", "checkpoint", "data.root", "lines", "vivid", "batch_size")
 
 
 def evaluate_run(argv: Sequence[str]) -> str:
@@ -50,6 +53,7 @@ def evaluate_run(argv: Sequence[str]) -> str:
     from training.run.run_info import RunInfo, find_network
 
     arguments = parse_key_values(argv, KEYS, CHOICES)
+    vivid = _parse_vivid(arguments.get("vivid", "0"))
     run_dir = Path(arguments["run"])
     run = RunInfo.read(run_dir)
     network = find_network(run_dir, arguments["checkpoint"])
@@ -60,13 +64,14 @@ def evaluate_run(argv: Sequence[str]) -> str:
     differences = run.compare_dataset(dataset)
     _require_examples(dataset, split)
     lines = dataset.manifest.lines[dataset.line_index(arguments.get("lines"))]
+    frequencies = _find_frequencies(run, dataset) if vivid else None
     # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
     start_tensorflow()
     from training.evaluate.evaluation import evaluate
 
     batch_size = run.choose_batch_size(arguments.get("batch_size"))
     with explain_out_of_memory(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
-        evaluation = evaluate(run, network, dataset, split, batch_size, lines)
+        evaluation = evaluate(run, network, dataset, split, batch_size, lines, vivid, frequencies)
     files = evaluation.write(run_dir, differences)
     notes = [f"note       {sentence}" for sentence in differences]
     return "\n".join([*notes, evaluation.report(), f"written    {' and '.join(map(str, files))}"])
@@ -76,6 +81,38 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     return run_text_command("python -m training.evaluate", HELP, argv, evaluate_run)
+
+
+def _parse_vivid(text: str) -> float:
+    from training.metrics.logit_adjustment import MAX_TAU
+
+    try:
+        vivid = float(text)
+    except ValueError:
+        vivid = -1.0
+    if not 0 <= vivid <= MAX_TAU:
+        raise UsageError(f"vivid must be a number from 0 to {MAX_TAU:g}; got {text}")
+    return vivid
+
+
+def _find_frequencies(run: RunInfo, dataset: ShardedDataset) -> list[float]:
+    """Returns how often each colour occurs in the training data of a run.
+
+    Raises:
+      UsageError: it is not known, because another dataset is evaluated and that of the run is not there.
+    """
+    from training.metrics.logit_adjustment import color_frequencies
+
+    if dataset.manifest.dataset_fingerprint == run.dataset.fingerprint:
+        frequencies = color_frequencies(dataset.manifest.splits["train"].label_histogram)
+    else:
+        frequencies = run.find_color_frequencies()
+    if frequencies is None:
+        raise UsageError(
+            f"vivid needs the colour frequencies of the training data, but {dataset.root} is another "
+            "dataset: type data.root=WHERE the one of the training is"
+        )
+    return frequencies
 
 
 def _require_examples(dataset: ShardedDataset, split: str) -> None:

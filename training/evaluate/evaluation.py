@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ from tfrecords_schema import Palette
 from training.atomic_files import atomic_write
 from training.data.dataset import Batch, ShardedDataset, read_batches
 from training.errors import WorkError
+from training.evaluate.by_reference import Obedience, measure_obedience
 from training.evaluate.confusion_plot import write_confusion
 from training.evaluate.keras_archive import ArchiveError, check_archive
-from training.loop.step import EvalCondition, make_eval_steps
+from training.loop.step import OWN, REFERENCES, EvalCondition, make_eval_steps
 from training.metrics.baselines import (
     MAX_TABLE_SIZE,
     count_labels_by_position,
@@ -30,7 +31,10 @@ from training.metrics.baselines import (
     score_commonest_color,
     score_position_prior,
 )
+from training.metrics.logit_adjustment import logit_offset
+from training.metrics.losses import EPSILON
 from training.metrics.scores import Scores, Tally, sum_tallies
+from training.models.inputs import takes_hints, takes_reference
 from training.run.progress import ProgressBar
 from training.run.sample_grid import SampleGrid
 
@@ -56,11 +60,15 @@ class Evaluation:
 
     Attributes:
       subject: the first fields of evaluation.json: network, root, fingerprint (of the dataset),
-        split and examples.
+        split, lines, examples and vivid.
       dataset: the evaluated dataset.
       scores: scores of the network, then of the baselines, by name.
       by_line_width: scores of the network by line width in pixels.
       by_hints: scores of the network by number of hints; empty if it takes none.
+      by_reference: scores of the network by reference, without hints; empty if it takes none.
+      by_hints_and_reference: scores by number of hints, with the histogram of the example as the reference;
+        empty if the network does not take both.
+      obedience: how well the network follows each kind of reference.
       tally: counts of the network for lines of 1 px and without hints.
       sample_grid: examples with the predictions of the network, uint8 [H, W, 3].
     """
@@ -70,6 +78,9 @@ class Evaluation:
     scores: dict[str, Scores]
     by_line_width: dict[int, Scores]
     by_hints: dict[int, Scores]
+    by_reference: dict[str, Scores]
+    by_hints_and_reference: dict[int, Scores]
+    obedience: dict[str, Obedience]
     tally: Tally
     sample_grid: np.ndarray
 
@@ -80,6 +91,7 @@ class Evaluation:
             f"network    {subject['network']}",
             f"dataset    {subject['root']}: {subject['examples']:,} {subject['split']} examples, "
             f"lines {subject['lines']}",
+            *([f"vivid      {subject['vivid']:g}"] if subject["vivid"] else []),
             "",
             format_table("", self.scores),
             "",
@@ -89,8 +101,13 @@ class Evaluation:
             "",
         ]
         if self.by_hints:
-            rows = {f"{count} hint{'s' * (count != 1)}": row for count, row in self.by_hints.items()}
-            lines += [format_table("network, by colour hints", rows), ""]
+            lines += [format_table("network, by colour hints", _by_count(self.by_hints)), ""]
+        if self.by_reference:
+            lines += [format_table("network, by reference", self.by_reference), ""]
+            lines += [_format_obedience(self.obedience), ""]
+        if self.by_hints_and_reference:
+            rows = _by_count(self.by_hints_and_reference)
+            lines += [format_table("own reference and hints", rows), ""]
         loss = self.scores[NETWORK].loss
         lines += [
             f"NOT beaten {name}: its loss is lower than that of the network"
@@ -113,6 +130,13 @@ class Evaluation:
             "scores": {name: _score_fields(row) for name, row in self.scores.items()},
             "line_widths": {str(width): _score_fields(row) for width, row in self.by_line_width.items()},
             "hints": {str(count): _score_fields(row) for count, row in self.by_hints.items()},
+            "references": {
+                kind: _score_fields(row) | _obedience_fields(self.obedience.get(kind))
+                for kind, row in self.by_reference.items()
+            },
+            "hints_and_own_reference": {
+                str(count): _score_fields(row) for count, row in self.by_hints_and_reference.items()
+            },
             "colors": colors,
         }
 
@@ -139,9 +163,16 @@ class Evaluation:
 
 
 def evaluate(
-    run: RunInfo, network: Path, dataset: ShardedDataset, split: str, batch_size: int, lines: str
+    run: RunInfo,
+    network: Path,
+    dataset: ShardedDataset,
+    split: str,
+    batch_size: int,
+    lines: str,
+    vivid: float = 0.0,
+    frequencies: Sequence[float] | None = None,
 ) -> Evaluation:
-    """Evaluates a network on all examples of a split, once for each line width and number of hints.
+    """Evaluates a network on all examples of a split, once for each line width, hint count and reference.
 
     Args:
       run: the run that trained the network.
@@ -150,16 +181,25 @@ def evaluate(
       split: train or val, with at least one example.
       batch_size: images per batch.
       lines: name of the line style of the drawings.
+      vivid: τ of the logit adjustment, see training/metrics/logit_adjustment.py.
+      frequencies: of the colours in the training data, [K]; needed if `vivid` is not 0.
 
     Raises:
       WorkError: a shard or the network is damaged, or the loss is not finite.
     """
-    net = load_network(network, run.palette)
+    net, gives_logits = load_network(network, run.palette), run.model.gives_logits
+    if vivid:
+        assert frequencies is not None
+        net, gives_logits = _adjust_logits(net, gives_logits, logit_offset(frequencies, vivid)), True
     widths = [EvalCondition(line_width=width) for width in LINE_WIDTHS]
-    hints = [EvalCondition(hints=count) for count in HINT_COUNTS if count and net.input_shape[-1] > 1]
-    conditions = [*widths, *hints]
+    counts = [count for count in HINT_COUNTS if count and takes_hints(net)]
+    hints = [EvalCondition(hints=count) for count in counts]
+    kinds = REFERENCES if takes_reference(net) else ()
+    references = [EvalCondition(reference=kind) for kind in kinds]
+    both = [EvalCondition(hints=count, reference=OWN) for count in counts if kinds]
+    conditions = [*widths, *hints, *references, *both]
     tallies = {}
-    steps = make_eval_steps(net, dataset.manifest, run.model.gives_logits, conditions=conditions)
+    steps = make_eval_steps(net, dataset.manifest, gives_logits, conditions=conditions)
     for condition, step in zip(conditions, steps, strict=True):
         batches = _batches(dataset, split, batch_size, f"{split}, {condition}", lines=lines)
         tallies[condition] = sum_tallies(step(*batch) for batch in batches)
@@ -176,6 +216,7 @@ def evaluate(
         "split": split,
         "lines": lines,
         "examples": dataset.examples(split),
+        "vivid": vivid,
     }
     return Evaluation(
         subject,
@@ -183,6 +224,17 @@ def evaluate(
         {NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
         {condition.line_width: scores[condition] for condition in widths},
         {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
+        {condition.reference or "none": scores[condition] for condition in [normal, *references] if kinds},
+        {condition.hints: scores[condition] for condition in [EvalCondition(reference=OWN), *both] if both},
+        {
+            kind: measure_obedience(
+                net,
+                dataset.manifest,
+                kind,
+                _batches(dataset, split, batch_size, f"{split}, {kind} reference followed", lines=lines),
+            )
+            for kind in kinds
+        },
         tallies[normal],
         SampleGrid.read(dataset, split, run.panel_images, run.model.stride, lines).draw(net),
     )
@@ -222,6 +274,14 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
     return net
 
 
+def _adjust_logits(net: keras.Model, gives_logits: bool, offset: np.ndarray) -> keras.Model:
+    """Returns a network that gives the logits of `net` minus `offset`, float32 [K]."""
+    logits = net.output
+    if not gives_logits:
+        logits = keras.ops.log(keras.ops.clip(logits, EPSILON, 1 - EPSILON))  # as losses.to_logits
+    return keras.Model(net.input, keras.ops.cast(logits, "float32") - offset, name=net.name)
+
+
 def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str, Scores]:
     """Returns the scores of the baselines by name; the last two only if their tables fit in memory."""
     manifest = dataset.manifest
@@ -254,6 +314,25 @@ def _batches(
         for batch in itertools.islice(batches, -(-num_images // batch_size)):
             yield batch
             bar.update(len(batch.ids))
+
+
+def _by_count(rows: dict[int, Scores]) -> dict[str, Scores]:
+    return {f"{count} hint{'s' * (count != 1)}": row for count, row in rows.items()}
+
+
+def _format_obedience(rows: dict[str, Obedience]) -> str:
+    """Formats how far the histograms of the pictures are from the references."""
+    heading = "earth mover's distance in OKLab from the colours of the picture to the reference"
+    lines = [heading, f"{'':26}{'followed':>10}{'not given':>11}{'moved':>8}"]
+    lines += [
+        f"{kind:26}{row.distance:10.3f}{row.distance_without:11.3f}{row.moved:8.0%}"
+        for kind, row in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def _obedience_fields(row: Obedience | None) -> dict[str, float]:
+    return dataclasses.asdict(row) | {"moved": row.moved} if row else {}
 
 
 def _score_fields(scores: Scores) -> dict[str, float]:

@@ -29,7 +29,8 @@ def check_archive(path: Path) -> None:
 
     Raises:
       ArchiveError: the archive has other members than Keras writes, compressed members, or fewer stored bytes
-        than its weights need; or the network does not map [B, H, W, 1 or 5] to [B, H, W, K].
+        than its weights need; or the network does not map [B, H, W, 1 or 5], and a reference [B, K] if it
+        takes one, to [B, H, W, K].
       Exception: an error of zipfile if the file is no archive, or of Keras if it does not know the config.
     """
     with zipfile.ZipFile(path) as archive:
@@ -52,6 +53,13 @@ def _check_network(config: dict[str, Any], stored_bytes: int) -> None:
         raise ArchiveError("it holds no network")
     if net.count_params() * WEIGHT_BYTES > stored_bytes:
         raise ArchiveError(f"it declares {net.count_params():,} weights, but stores {stored_bytes:,} bytes")
-    shapes = [tuple(tensor.shape) for tensor in (*net.inputs, *net.outputs)]
-    if list(map(len, shapes)) != [4, 4] or shapes[0][-1] not in CHANNELS:
-        raise ArchiveError(f"its network maps {' to '.join(map(str, shapes))}, not a drawing to colours")
+    inputs, outputs = ([tuple(tensor.shape) for tensor in tensors] for tensors in (net.inputs, net.outputs))
+    colors = outputs[0][-1]
+    if (
+        list(map(len, outputs)) != [4]
+        or list(map(len, inputs)) not in ([4], [4, 2])
+        or inputs[0][-1] not in CHANNELS
+        or inputs[1:] not in ([], [(None, colors)])
+    ):
+        shapes = " to ".join(" and ".join(map(str, shapes)) for shapes in (inputs, outputs))
+        raise ArchiveError(f"its network maps {shapes}, not a drawing to colours")

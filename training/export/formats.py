@@ -19,7 +19,6 @@ from typing import Any
 
 import keras
 import msgspec
-import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -28,9 +27,11 @@ from training.data.dataset import ShardedDataset
 from training.errors import WorkError
 from training.evaluate.evaluation import evaluate, load_network
 from training.export import parity
-from training.export.metadata import EXPORT_NAME, FORMAT_VERSION, FORMATS, ExportMetadata
+from training.export.metadata import EXPORT_NAME, FORMATS, INPUTS, ExportMetadata, format_version
 from training.export.model_card import CARD_NAME, CardDetails, draw_palette, write_card
 from training.export.portable import inference_copy, portable_copy
+from training.metrics.logit_adjustment import color_frequencies
+from training.models.inputs import call, takes_hints, takes_reference
 from training.run.run_info import RunInfo
 from training.run.sample_grid import SampleGrid
 from training.tf_startup import capture_stderr, show_status
@@ -68,6 +69,7 @@ class _EvaluationFile(msgspec.Struct):
     split: str
     examples: int
     scores: dict[str, dict[str, float | None]]
+    vivid: float = 0.0
 
 
 def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: list[str]) -> str:
@@ -92,14 +94,16 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
     progress = show_status(f"writing {', '.join(formats)}, and comparing them with Keras")
     with progress, tempfile.TemporaryFile() as log, capture_stderr(log):
         files = _write_formats(net, formats, directory)
-        drawings = _test_drawings(trained, net)
-        rows = [row.check() for row in parity.compare(net, files, drawings, run.model.stride)]
+        batches = _test_inputs(trained, net)
+        rows = [row.check() for row in parity.compare(net, files, batches, run.model.stride)]
     metadata = ExportMetadata(
-        format_version=FORMAT_VERSION,
+        format_version=format_version(takes_reference(net)),
         model=run.model.name,
         image_size=run.image_size,
         stride=run.model.stride,
-        hints=net.input_shape[-1] > 1,
+        hints=takes_hints(net),
+        reference=takes_reference(net),
+        prior=_color_frequencies(trained),
         palette=run.palette,
         recipe=trained.dataset.manifest.recipe if trained.dataset else {},
         dataset_fingerprint=run.dataset.fingerprint,
@@ -142,14 +146,24 @@ def _write_formats(net: keras.Model, formats: list[str], directory: Path) -> dic
 
 
 def _trace(net: keras.Model) -> tf.Module:
-    """Returns a module whose `serve` maps "drawing", float32 [B, H, W, C] of any size, to {"logits": …}."""
-    spec = tf.TensorSpec(net.input_shape, tf.float32, "drawing")
+    """Returns a module whose `serve` maps the inputs of `ExportMetadata`, by name, to {"logits": …}."""
+    signature = [
+        tf.TensorSpec(tensor.shape, tf.float32, name)
+        for name, tensor in zip(INPUTS, net.inputs, strict=False)
+    ]
     module = tf.Module("linewash")
     # A SavedModel saves the variables that are attributes of the module.
     module.weights = [variable.value for variable in net.variables]
-    module.serve = tf.function(
-        lambda drawing: {"logits": net(drawing, training=False)}, input_signature=[spec]
-    )
+
+    # The names of the arguments are those of the inputs.
+    def with_reference(drawing: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": call(net, drawing, reference)}
+
+    def without(drawing: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": call(net, drawing)}
+
+    serve = with_reference if takes_reference(net) else without
+    module.serve = tf.function(serve, input_signature=signature)
     return module
 
 
@@ -159,7 +173,9 @@ def _write_onnx(serve: Any, path: Path) -> None:
 
     model, _ = tf2onnx.convert.from_function(serve, serve.input_signature, opset=OPSET)
     for value in (*model.graph.input, *model.graph.output):
-        for axis, name in zip(value.type.tensor_type.shape.dim, AXES, strict=False):
+        axes = value.type.tensor_type.shape.dim
+        # The last one has a fixed size: channels or colours.
+        for axis, name in zip(axes[:-1], AXES, strict=False):
             axis.dim_param = name
     model.producer_name, model.producer_version = "linewash", __version__
     onnx.checker.check_model(model)
@@ -194,10 +210,17 @@ def _read_examples(trained: TrainedNetwork, max_examples: int) -> SampleGrid | N
     return SampleGrid.read(dataset, dataset.selection_split, max_examples, trained.run.model.stride)
 
 
-def _test_drawings(trained: TrainedNetwork, net: keras.Model) -> list[np.ndarray]:
+def _test_inputs(trained: TrainedNetwork, net: keras.Model) -> list[parity.Inputs]:
     run, grid = trained.run, _read_examples(trained, 2)
     edges = grid.edges if grid and len(grid.edges) == 2 else parity.scribbles(run.image_size)
-    return parity.test_drawings(edges, run.model.stride, run.palette, net.input_shape[-1] > 1)
+    drawings = parity.test_drawings(edges, run.model.stride, run.palette, takes_hints(net))
+    return parity.with_references(drawings, len(run.palette) if takes_reference(net) else 0)
+
+
+def _color_frequencies(trained: TrainedNetwork) -> list[float] | None:
+    if trained.dataset is None:
+        return None
+    return color_frequencies(trained.dataset.manifest.splits["train"].label_histogram)
 
 
 def _find_evaluation(trained: TrainedNetwork) -> dict[str, Any] | None:
@@ -221,7 +244,9 @@ def _read_evaluation(path: Path, trained: TrainedNetwork) -> dict[str, Any] | No
         content = msgspec.convert(json.loads(path.read_text()), dict[str, Any])
         evaluation = msgspec.convert(content, _EvaluationFile)
         is_same = Path(evaluation.network).name == trained.network.name
-        is_same = is_same and evaluation.fingerprint == trained.run.dataset.fingerprint
+        is_same = (
+            is_same and not evaluation.vivid and evaluation.fingerprint == trained.run.dataset.fingerprint
+        )
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError):  # an invalid file is ignored
         return None
     # An older file belongs to an earlier epoch.

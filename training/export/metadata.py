@@ -16,7 +16,9 @@ from tfrecords_schema import Palette
 from training.errors import UsageError
 
 EXPORT_NAME = "export.json"
-FORMAT_VERSION = 1
+# Version 2 added references. An export without one is of version 1 still, because programs that know only
+# version 1 can use it; they would fail on a network with a second input, so its version tells them.
+FORMAT_VERSIONS = (1, 2)
 # File name of each format, in the order in which they are written.
 FORMATS = {
     "keras": "model.keras",
@@ -24,16 +26,25 @@ FORMATS = {
     "onnx": "model.onnx",
     "litert": "model.tflite",
 }
+# The inputs of an exported network, in the order of the Keras network; not each has the second.
+INPUTS = ("drawing", "reference")
 MAX_SIDE = 1 << 13  # px, of images and strides; larger values would exhaust the memory
 HINT = "make an export with python -m training.export run=RUN_DIR"
 
 
+def format_version(reference: bool) -> int:
+    """Returns the version of an export with or without a reference."""
+    return FORMAT_VERSIONS[reference]
+
+
 class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of export.json, for a network from "drawing" to "logits".
+    """The content of export.json, for a network from "drawing", and perhaps "reference", to "logits".
 
     The drawing is float32 [B, H, W, C]: 1 on lines and 0 on paper; with hints, four more channels hold red,
     green and blue from 0 to 1, and 1 where there is a hint. H and W must be multiples of `stride`: drawings
-    are padded with paper below and to the right. The logits are float32 [B, H, W, K].
+    are padded with paper below and to the right. The reference is float32 [B, K]: how much of each colour is
+    wanted, as fractions that add up to 1, or zeros for no reference. The logits are float32 [B, H, W, K].
+    The files know the inputs by these names; their order may differ.
 
     Attributes:
       format_version: version of this file's format.
@@ -41,6 +52,8 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
       image_size: side of the training images in pixels.
       stride: the sides of a drawing must be multiples of it; in pixels.
       hints: whether the network takes hints.
+      reference: whether the network takes a reference.
+      prior: fraction of the training pixels that each colour has, [K]; None if the dataset was not there.
       palette: label i of the K is `palette.colors[i]`.
       recipe: how the drawings of the dataset were made; empty if the dataset was not there.
       dataset_fingerprint: dataset fingerprint of the training dataset.
@@ -60,19 +73,31 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     scores: dict[str, dict[str, float | None]]
     linewash_version: str
+    # Not in the oldest exports.
+    reference: bool = False
+    prior: list[float] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= min(self.image_size, self.stride) <= max(self.image_size, self.stride) <= MAX_SIDE:
             raise ValueError(
                 f"image_size and stride must be from 1 to {MAX_SIDE}, got {self.image_size} and {self.stride}"
             )
+        if self.reference and self.format_version < format_version(True):
+            raise ValueError(
+                f"a network with a reference has format_version {format_version(True)}, got "
+                f"{self.format_version}"
+            )
+        if self.prior is not None and (
+            len(self.prior) != len(self.palette) or min(self.prior) < 0 or abs(sum(self.prior) - 1) > 1e-3
+        ):
+            raise ValueError(f"prior must have a fraction for each of the {len(self.palette)} colours")
         for name in self.files.values():
             if not re.fullmatch(r"[\w.-]*[\w-]", name):
                 raise ValueError(f"files must be file names without directories, got {name!r}")
 
     @property
     def channels(self) -> int:
-        """The number of channels of the input."""
+        """The number of channels of the drawing."""
         return 5 if self.hints else 1
 
     def to_json(self) -> bytes:
@@ -94,9 +119,10 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
             data = path.read_bytes()
             # The version comes first, since all other fields depend on it.
             version = msgspec.json.decode(data, type=dict[str, Any]).get("format_version")
-            if version != FORMAT_VERSION:
+            if version not in FORMAT_VERSIONS:
+                known = " and ".join(map(str, FORMAT_VERSIONS))
                 raise UsageError(
-                    f"{path} has format version {version}, but this linewash reads version {FORMAT_VERSION}: "
+                    f"{path} has format version {version}, but this linewash reads versions {known}: "
                     "export the run again with this version"
                 )
             return msgspec.json.decode(data, type=cls)

@@ -13,6 +13,7 @@ from training.errors import LinewashError
 from training.export.metadata import ExportMetadata
 from training.export.parity import MAX_DIFFERENCE, MIN_EQUAL_FRACTION, Parity
 from training.hydra_config import compose
+from training.metrics.logit_adjustment import MIN_FREQUENCY
 from training.run.run_info import RunInfo, Versions, differing_settings, flat_settings
 from training.run.sample_grid import FRAME, INK, PAPER
 
@@ -36,26 +37,37 @@ height, width = dark.shape
 margin = ((0, 0), (0, -height % about["stride"]), (0, -width % about["stride"]), (0, {empty}))
 drawing = np.pad(dark[None, :, :, None], margin).astype("float32")
 """
+REFERENCE = """\
+wanted = {{{example}}}  # weights of colours by their numbers in the palette; {{}} for no reference
+reference = np.zeros((1, len(about["palette"]["colors"])), "float32")
+for label, weight in wanted.items():
+    reference[0, label] = weight / sum(wanted.values())
+"""
+# Of each format: its name, how to install it, the program, and its inputs without and with a reference.
 USE = {
     "keras": (
         "Keras", "pip install tensorflow keras pillow",
         'import keras\n\nnet = keras.models.load_model("{file}", compile=False)\n'
-        "logits = np.asarray(net(drawing, training=False))\n",
+        "logits = np.asarray(net({inputs}, training=False))\n",
+        "drawing", "[drawing, reference]",
     ),
     "saved_model": (
         "TensorFlow", "pip install tensorflow pillow",
         'import tensorflow as tf\n\nnet = tf.saved_model.load("{file}")\n'
-        'logits = net.serve(tf.constant(drawing))["logits"].numpy()\n',
+        'logits = net.serve({inputs})["logits"].numpy()\n',
+        "tf.constant(drawing)", "tf.constant(drawing), tf.constant(reference)",
     ),
     "onnx": (
         "ONNX Runtime", "pip install onnxruntime numpy pillow",
         'import onnxruntime\n\nnet = onnxruntime.InferenceSession("{file}")\n'
-        'logits = net.run(["logits"], {{"drawing": drawing}})[0]\n',
+        'logits = net.run(["logits"], {{{inputs}}})[0]\n',
+        '"drawing": drawing', '"drawing": drawing, "reference": reference',
     ),
     "litert": (
         "LiteRT", "pip install ai-edge-litert numpy pillow",
         'from ai_edge_litert.interpreter import Interpreter\n\nnet = Interpreter("{file}")\n'
-        'logits = net.get_signature_runner()(drawing=drawing)["logits"]\n',
+        'logits = net.get_signature_runner()({inputs})["logits"]\n',
+        "drawing=drawing", "drawing=drawing, reference=reference",
     ),
 }  # fmt: skip
 AFTER = """\
@@ -98,6 +110,8 @@ def write_card(metadata: ExportMetadata, rows: list[Parity], details: CardDetail
         "Limits": _limits(metadata),
     }
     hints = " It also takes colour hints." if metadata.hints else ""
+    if metadata.reference:
+        hints += " It can be told how much of each colour is wanted: the reference."
     head = (
         f"# linewash {metadata.model}, {len(palette)} colours\n\n"
         f"A network that turns line drawings into posterized colour pictures: it chooses one of "
@@ -221,16 +235,32 @@ def _use(metadata: ExportMetadata) -> str:
         channels += "; then red, green and blue of a hint from 0 to 1, and 1 where there is a hint"
     text = (
         f"Input `drawing`, float32 [batch, height, width, {metadata.channels}]: {channels}. "
-        f"Output `logits`, float32 [batch, height, width, {len(metadata.palette)}]; their softmax is the "
+        + _reference_input(metadata)
+        + f"Output `logits`, float32 [batch, height, width, {len(metadata.palette)}]; their softmax is the "
         f"probability of each colour. Height and width must be multiples of {metadata.stride}: pad with "
         "paper (0) below and to the right, and crop the output. First, read a drawing:\n\n"
         f"```python\n{BEFORE.format(empty=metadata.channels - 1)}```\n"
     )
+    if metadata.reference:
+        program = REFERENCE.format(example=f"{len(metadata.palette) - 1}: 3, 0: 1")
+        text += "\nChoose a reference, here three parts of the last colour and one of the first:\n"
+        text += f"\n```python\n{program}```\n"
     text += "\nThen run the network:\n"
     for name, file in metadata.files.items():
-        title, install, code = USE[name]
-        text += f"\nWith {title} (`{install}`):\n\n```python\n{code.format(file=file)}```\n"
+        title, install, code, *inputs = USE[name]
+        program = code.format(file=file, inputs=inputs[metadata.reference])
+        text += f"\nWith {title} (`{install}`):\n\n```python\n{program}```\n"
     return f"{text}\nFinally, write the picture:\n\n```python\n{AFTER}```\n"
+
+
+def _reference_input(metadata: ExportMetadata) -> str:
+    if not metadata.reference:
+        return ""
+    return (
+        f"Input `reference`, float32 [batch, {len(metadata.palette)}]: how much of each colour is wanted, as "
+        "fractions that add up to 1, such as those of another picture, or equal ones of a few colours; zeros "
+        "for no reference. "
+    )
 
 
 def _line_styles(metadata: ExportMetadata) -> str:
@@ -248,6 +278,11 @@ def _limits(metadata: ExportMetadata) -> str:
         "grey lines reduce the quality, unless the network was trained with `augment=hands`.",
         "It uses the colours of its palette only, and prefers likely colours, also in unusual pictures.",
     ]
+    if metadata.prior:
+        lines[-1] += (
+            f' `logits -= tau * np.log(np.maximum(about["prior"], {MIN_FREQUENCY}))` brings rare colours '
+            "forward: more with a larger tau, from 0 to 1."
+        )
     if metadata.model == "resunet":
         lines.append(
             "Attention needs memory that grows with the fourth power of the side: colour large drawings in "
@@ -255,6 +290,10 @@ def _limits(metadata: ExportMetadata) -> str:
         )
     if metadata.hints:
         lines.append("Hints are strokes 1 to 5 px wide, in colours of the palette.")
+    if metadata.reference:
+        lines.append(
+            "A reference moves the colours of the picture towards its own; it does not say where they go."
+        )
     return "".join(f"* {line}\n" for line in lines)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from tfrecords_schema import Palette
 from training.errors import WorkError
 from training.metrics.color_spaces import HINT_CHANNELS, hint_table
+from training.models.inputs import call
 
 # Rounding in another order changes probabilities by about 1e-6; a change of 1e-3 is visible in no picture.
 MAX_DIFFERENCE = 1e-3
@@ -22,8 +23,12 @@ TIMED_SIDE = 128  # pixels per side of the timed drawing
 TIMED_RUNS = 9
 NUM_HINTS = 12  # per test drawing, for networks that take hints
 
-# Maps drawings, float32 [B, H, W, C], to logits, float32 [B, H, W, K].
-Runner = Callable[[np.ndarray], np.ndarray]
+NUM_WANTED = 3  # colours of a test reference
+
+# The inputs of a network by name: "drawing", float32 [B, H, W, C], and for some "reference", float32 [B, K].
+Inputs = dict[str, np.ndarray]
+# Maps inputs to logits, float32 [B, H, W, K].
+Runner = Callable[[Inputs], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,39 +76,38 @@ def format_table(rows: list[Parity]) -> str:
     return "\n".join(lines)
 
 
-def compare(
-    net: keras.Model, files: dict[str, Path], drawings: list[np.ndarray], stride: int
-) -> list[Parity]:
+def compare(net: keras.Model, files: dict[str, Path], batches: list[Inputs], stride: int) -> list[Parity]:
     """Compares exported files with the Keras network.
 
     Args:
-      net: the network, from drawings to logits.
+      net: the network, from its inputs to logits.
       files: paths by format.
-      drawings: batches as `test_drawings` returns them.
+      batches: as `with_references` returns them.
       stride: stride of the network.
     """
     runners = {name: OPENERS[name](path) for name, path in files.items()}
     differences = dict.fromkeys(files, 0.0)
     equal_pixels = dict.fromkeys(files, 0)
     pixels = 0
-    for batch in drawings:
-        expected = _probabilities(keras.ops.convert_to_numpy(net(batch, training=False)))
+    for batch in batches:
+        expected = _probabilities(_run_keras(net, batch))
         pixels += expected[..., 0].size
         for name, runner in runners.items():
             actual = _probabilities(runner(batch))
             # Not max(), which ignores a NaN.
             differences[name] = float(np.maximum(differences[name], np.abs(actual - expected).max()))
             equal_pixels[name] += int((actual.argmax(-1) == expected.argmax(-1)).sum())
-    drawing = drawings[0][:1]
-    repeats = -(-TIMED_SIDE // drawing.shape[1])
-    timed_drawing = _pad(np.tile(drawing, (1, repeats, repeats, 1))[:, :TIMED_SIDE, :TIMED_SIDE], stride)
+    timed = {name: values[:1] for name, values in batches[0].items()}
+    repeats = -(-TIMED_SIDE // timed["drawing"].shape[1])
+    tiled = np.tile(timed["drawing"], (1, repeats, repeats, 1))
+    timed["drawing"] = _pad(tiled[:, :TIMED_SIDE, :TIMED_SIDE], stride)
     return [
         Parity(
             name,
             _megabytes(path),
             differences[name],
             equal_pixels[name] / pixels,
-            _measure_milliseconds(runners[name], timed_drawing),
+            _measure_milliseconds(runners[name], timed),
         )
         for name, path in files.items()
     ]
@@ -133,6 +137,28 @@ def test_drawings(edges: np.ndarray, stride: int, palette: Palette, hints: bool)
     if hints:
         batches = [np.concatenate([batch, _random_hints(batch.shape[:3], palette)], -1) for batch in batches]
     return [_pad(batch, stride) for batch in batches]
+
+
+def with_references(drawings: list[np.ndarray], colors: int) -> list[Inputs]:
+    """Returns each batch of drawings without a reference, and with random ones.
+
+    Args:
+      drawings: batches as `test_drawings` returns them.
+      colors: K; 0 for a network that takes no reference, for which each batch is returned once.
+    """
+    if not colors:
+        return [{"drawing": batch} for batch in drawings]
+    rng = np.random.default_rng(0)
+    batches = []
+    for batch in drawings:
+        wanted = np.zeros((len(batch), colors), np.float32)
+        for weights in wanted:
+            labels = rng.choice(colors, min(NUM_WANTED, colors), replace=False)
+            weights[labels] = rng.dirichlet(np.ones(len(labels)))
+        batches += [
+            {"drawing": batch, "reference": reference} for reference in (np.zeros_like(wanted), wanted)
+        ]
+    return batches
 
 
 def scribbles(size: int, count: int = 2) -> np.ndarray:
@@ -168,12 +194,12 @@ def _probabilities(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def _measure_milliseconds(runner: Runner, drawing: np.ndarray) -> float:
-    runner(drawing)  # the first call with a size also allocates memory
+def _measure_milliseconds(runner: Runner, inputs: Inputs) -> float:
+    runner(inputs)  # the first call with a size also allocates memory
     times = []
     for _ in range(TIMED_RUNS):
         start = time.perf_counter()
-        runner(drawing)
+        runner(inputs)
         times.append(time.perf_counter() - start)
     return 1000 * float(np.median(times))
 
@@ -188,28 +214,38 @@ def _megabytes(path: Path) -> float:
 
 def _open_keras(path: Path) -> Runner:
     net = keras.models.load_model(path, compile=False)
-    return lambda drawings: keras.ops.convert_to_numpy(net(drawings, training=False))
+    return lambda inputs: _run_keras(net, inputs)
+
+
+def _run_keras(net: keras.Model, inputs: Inputs) -> np.ndarray:
+    return keras.ops.convert_to_numpy(call(net, inputs["drawing"], inputs.get("reference")))
 
 
 def _open_saved_model(path: Path) -> Runner:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    return lambda drawings: loaded.serve(tf.constant(drawings))["logits"].numpy()
+
+    def run(inputs: Inputs) -> np.ndarray:
+        return loaded.serve(**{name: tf.constant(values) for name, values in inputs.items()})[
+            "logits"
+        ].numpy()
+
+    return run
 
 
 def _open_onnx(path: Path) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda drawings: session.run(["logits"], {"drawing": drawings})[0]
+    return lambda inputs: session.run(["logits"], inputs)[0]
 
 
 def _open_litert(path: Path) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(str(path), num_threads=len(os.sched_getaffinity(0))).get_signature_runner()
-    return lambda drawings: run(drawing=drawings)["logits"]
+    return lambda inputs: run(**inputs)["logits"]
 
 
 OPENERS = {"keras": _open_keras, "saved_model": _open_saved_model, "onnx": _open_onnx, "litert": _open_litert}

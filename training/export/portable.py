@@ -13,16 +13,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from training.export.metadata import INPUTS
 from training.metrics.losses import EPSILON
 
 Clone = Callable[[Any], Any]
 
 
 def inference_copy(net: keras.Model, gives_logits: bool) -> keras.Model:
-    """Copies a network to float32, with an input called "drawing" and logits as output.
+    """Copies a network to float32, with inputs called as in `INPUTS` and logits as output.
 
     Args:
-      net: maps drawings, float [B, H, W, C], to logits, or to the article's scores if not `gives_logits`.
+      net: maps drawings, float [B, H, W, C], and references, float [B, K], if it takes them, to logits, or to
+        the article's scores if not `gives_logits`.
       gives_logits: False converts the scores to logits (see `losses.to_logits`).
 
     Returns:
@@ -58,6 +60,14 @@ class NearestUpSampling(keras.layers.Layer):
         """Returns the shape of the output; the sides may be None."""
         sides = [side and side * factor for side, factor in zip(shape[1:3], self.factors, strict=True)]
         return (shape[0], *sides, shape[3])
+
+
+class PortableLog1p(keras.layers.Layer):
+    """log(1 + x) as two operations: the ONNX converter does not know the one that Keras uses."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps float of any shape to the same shape."""
+        return tf.math.log(x + 1.0)
 
 
 class PortableGroupNormalization(keras.layers.Layer):
@@ -136,8 +146,12 @@ class PortableAttention(keras.layers.Layer):
 
 
 def _clone(net: keras.Model, clone: Clone) -> keras.Model:
-    drawing = keras.Input(net.input_shape[1:], dtype="float32", name="drawing")
-    copy = keras.models.clone_model(net, drawing, clone_function=clone)
+    inputs = [
+        keras.Input(tensor.shape[1:], dtype="float32", name=name)
+        for name, tensor in zip(INPUTS, net.inputs, strict=False)
+    ]
+    # A list of one would make a network that takes lists.
+    copy = keras.models.clone_model(net, inputs if len(inputs) > 1 else inputs[0], clone_function=clone)
     for layer in net.layers:
         if layer.weights:
             copied = copy.get_layer(layer.name)
@@ -167,4 +181,6 @@ def _to_portable(layer: Any) -> Any:
         return PortableGroupNormalization(layer.groups, layer.epsilon, layer.name)
     if isinstance(layer, layers.MultiHeadAttention):
         return PortableAttention(layer.num_heads, layer.key_dim, layer.name)
+    if type(layer).__name__ == "Log1p":  # an operation of a reference; Keras does not export its class
+        return PortableLog1p(name=layer.name)
     return layer.__class__.from_config(layer.get_config())

@@ -140,6 +140,16 @@ def make_reference(labels: tf.Tensor, kind: str, colors: int) -> tf.Tensor:
     return tf.roll(fractions, 1, axis=0) if kind == WRONG else fractions
 
 
+def batch_signature(manifest: schema.Manifest) -> tuple[tf.TensorSpec, ...]:
+    """Returns the shapes and dtypes of the columns of a packed batch of any number of examples."""
+    size = manifest.image_size
+    return (
+        tf.TensorSpec([None, size * size // 8], tf.uint8),
+        tf.TensorSpec([None, size, size], manifest.label_dtype),
+        tf.TensorSpec([None], tf.int32),
+    )
+
+
 def make_eval_steps(
     net: keras.Model,
     manifest: schema.Manifest,
@@ -159,12 +169,6 @@ def make_eval_steps(
         return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
 
     size = manifest.image_size
-    # A fixed signature, so that a smaller last batch is not traced again.
-    signature = (
-        tf.TensorSpec([None, size * size // 8], tf.uint8),
-        tf.TensorSpec([None, size, size], manifest.label_dtype),
-        tf.TensorSpec([None], tf.int32),
-    )
 
     def eval_step(condition: EvalCondition, packed: tf.Tensor, labels: tf.Tensor, ids: tf.Tensor) -> Tally:
         drawings = unpack_edges(packed, size)
@@ -179,7 +183,8 @@ def make_eval_steps(
             reference = make_reference(labels, condition.reference, len(manifest.palette))
         return compute_tally(call(net, drawings, reference), labels)
 
-    compiled = tf.function(jit_compile=jit_compile, input_signature=signature)
+    # The fixed signature keeps a smaller last batch from being traced again.
+    compiled = tf.function(jit_compile=jit_compile, input_signature=batch_signature(manifest))
     return [compiled(functools.partial(eval_step, condition)) for condition in conditions]
 
 

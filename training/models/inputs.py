@@ -33,7 +33,8 @@ def call(net: keras.Model, drawings: Any, reference: Any = None, *, training: bo
     if not takes_reference(net):
         assert reference is None, "the network takes no reference"
         return net(drawings, training=training)
+    # Keras takes arrays or tensors, but not one of each.
+    drawings = keras.ops.convert_to_tensor(drawings)
     if reference is None:
-        batch = keras.ops.shape(drawings)[0]
-        reference = keras.ops.zeros((batch, net.inputs[1].shape[-1]), drawings.dtype)
-    return net([drawings, reference], training=training)
+        reference = keras.ops.zeros((keras.ops.shape(drawings)[0], net.inputs[1].shape[-1]))
+    return net([drawings, keras.ops.convert_to_tensor(reference)], training=training)

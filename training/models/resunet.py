@@ -58,7 +58,7 @@ def build(config: ResUNetConfig, colors: int, seed: int) -> keras.Model:
 
     x = _norm(x, "out")
     logits = layers.Dense(colors, kernel_initializer=glorot_uniform(seeds), name="logits")(x)
-    return network(drawing, reference, add_reference(reference, logits, "logits"), config.name)
+    return network(drawing, reference, logits, config.name)
 
 
 def _level(

@@ -18,6 +18,7 @@ import tfrecords_schema as schema
 from training.atomic_files import atomic_write
 from training.config import TrainConfig
 from training.errors import UsageError
+from training.metrics.logit_adjustment import color_frequencies
 
 if TYPE_CHECKING:
     import keras
@@ -153,6 +154,21 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         root = self.find_dataset()
         return self._configured_root if _absolute(self._configured_root) == root else root
+
+    def find_color_frequencies(self) -> list[float] | None:
+        """Returns the fraction of the training pixels that each colour has, or None if they are not known.
+
+        They are read from the manifest of the dataset if it is still where it was, on this machine.
+        """
+        if "://" in self.root:
+            return None
+        try:
+            manifest = schema.Manifest.load(self.root)
+        except (schema.SchemaError, OSError):
+            return None
+        if manifest.dataset_fingerprint != self.dataset.fingerprint or "train" not in manifest.splits:
+            return None
+        return color_frequencies(manifest.splits["train"].label_histogram)
 
     def compare_dataset(self, dataset: ShardedDataset) -> list[str]:
         """Returns a sentence for each difference between a dataset and the one that the run was trained on.

@@ -8,16 +8,17 @@
     image = colorize(drawing, load())[0]  # load(RUN_OR_EXPORT) for a network of your own
     Path("colored.png").write_bytes(to_png(image))
 
-`Settings` chooses the background, the decoding and the number of variants; `read_hints` reads colour strokes
-for the `hints` of `colorize`; `image.regions` are the regions with their likeliest colours, and
+`Settings` chooses the background, the decoding and the number of variants, and has the wanted colours, which
+`read_reference` takes from a picture and `parse_colors` from a list; `read_hints` reads colour strokes for
+the `hints` of `colorize`; `image.regions` are the regions with their likeliest colours, and
 `image.recolor({region.number: (255, 136, 0)})` is the image with another colour of one of them; `STARTER` is
 the directory of the network that is part of the package.
 
 The modules in the order of the data flow: `image_io`, `svg_reader` and `transparency` (file to pixels),
 `line_extraction` (pixels to lines, by `preprocess.lines.drawn`), `model_loader` (lines to scores),
-`segmentation`, `gap_closing`, `flooding` and `paper` (lines to areas), `label_decoding` and `hint_strokes`
-(areas and scores to labels), `colorizer` (all of these), `openraster`, `contours`, `svg_writer` and
-`output_paths` (files), `cli` (the command).
+`reference` (wanted colours to weights), `segmentation`, `gap_closing`, `flooding` and `paper` (lines to
+areas), `label_decoding` and `hint_strokes` (areas and scores to labels), `colorizer` (all of these),
+`openraster`, `contours`, `svg_writer` and `output_paths` (files), `cli` (the command).
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from linewash.coloring.line_extraction import Drawing, read_drawing
     from linewash.coloring.model_loader import STARTER, Network, load
     from linewash.coloring.openraster import to_ora, to_png
+    from linewash.coloring.reference import Reference, parse_colors, read_reference
     from linewash.coloring.svg_writer import to_svg
 
 __all__ = [
-    "STARTER", "ColoredImage", "Drawing", "Network", "Region", "Settings", "colorize", "load", "read_drawing",
-    "read_hints", "to_ora", "to_png", "to_svg",
+    "STARTER", "ColoredImage", "Drawing", "Network", "Reference", "Region", "Settings", "colorize", "load",
+    "parse_colors", "read_drawing", "read_hints", "read_reference", "to_ora", "to_png", "to_svg",
 ]  # fmt: skip
 
 _MODULES = {
@@ -43,12 +45,15 @@ _MODULES = {
     "ColoredImage": "colorizer",
     "Drawing": "line_extraction",
     "Network": "model_loader",
+    "Reference": "reference",
     "Region": "colorizer",
     "Settings": "colorizer",
     "colorize": "colorizer",
     "load": "model_loader",
+    "parse_colors": "reference",
     "read_drawing": "line_extraction",
     "read_hints": "image_io",
+    "read_reference": "reference",
     "to_ora": "openraster",
     "to_png": "openraster",
     "to_svg": "svg_writer",

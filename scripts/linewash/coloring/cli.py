@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from linewash.arguments import Parser, local_path, local_path_text, run
 from training.cli import command_name
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from linewash.coloring.model_loader import Network
     from linewash.coloring.output_paths import InputFiles, OutputPaths
     from linewash.coloring.progress import Progress
+    from linewash.coloring.reference import Reference
 
+P = TypeVar("P")
 DESCRIPTION = "Colours line drawings: photos of pencil sketches, scanned pages, PNGs with transparency, SVGs."
 EPILOG = """\
 examples:
@@ -90,8 +92,31 @@ def make_parser() -> Parser:
     return parser
 
 
-def add_drawing_flags(add: Callable[..., object]) -> None:
-    """Adds the flags that say how a drawing is read and coloured, to a parser or a group of one."""
+def add_drawing_flags(add: Callable[..., object], path: Callable[[str], object] = local_path) -> None:
+    """Adds the flags that say how a drawing is read and coloured, to a parser or a group of one.
+
+    `path` is the `type` of a file.
+    """
+    add(
+        "--reference",
+        type=path,
+        metavar="PICTURE",
+        help="use the colours of this picture, any image or SVG, as far as they suit the drawing; needs a "
+        "network trained with experiment=reference",
+    )
+    add(
+        "--colors",
+        metavar="COLORS",
+        help="use these colours, such as '#f4c542:3,#2b6,navy', as far as they suit the drawing; the number "
+        "after a colon is a weight; needs a network trained with experiment=reference",
+    )
+    add(
+        "--vivid",
+        type=float,
+        default=0.0,
+        metavar="TAU",
+        help="bring colours forward that were rare in training: 0.5 a little, 1 much, up to 3 [0]",
+    )
     add(
         "--background",
         choices=["auto", "paper", "paint", "transparent"],
@@ -141,6 +166,31 @@ def color_list(text: str) -> tuple[int | str, ...]:
     return tuple(int(item) if item.isdecimal() else item for item in map(str.strip, text.split(",")))
 
 
+def find_reference(picture: P | None, colors: str | None, read: Callable[[P], bytes]) -> Reference | None:
+    """Returns the reference that --reference or --colors give, or None without either.
+
+    Args:
+      picture: the path of --reference.
+      colors: the list of --colors.
+      read: reads a file.
+
+    Raises:
+      UsageError: both are given, the picture cannot be used, or the list is wrong.
+    """
+    from linewash.coloring.reference import parse_colors, read_reference
+
+    if picture and colors is not None:
+        raise UsageError("--reference and --colors exclude each other: type one of them")
+    if colors is not None:
+        return parse_colors(colors)
+    if not picture:
+        return None
+    try:
+        return read_reference(read(picture))
+    except (OSError, WorkError) as e:
+        raise UsageError(f"--reference {picture}: {getattr(e, 'strerror', None) or e}") from None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = make_parser()
@@ -162,13 +212,15 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     """
     # Imported here, so that --help and wrong flags are answered at once.
     from linewash.coloring.colorizer import Settings, find_colors
+    from linewash.coloring.image_io import read_file
     from linewash.coloring.model_loader import STARTER, load
     from linewash.coloring.output_paths import find_drawings, plan_outputs, write_palette
     from linewash.coloring.progress import Progress
 
     settings = Settings(
-        args.decode, args.size, args.variants, args.seed, args.temperature, args.background, args.only_colors
-    )
+        args.decode, args.size, args.variants, args.seed, args.temperature, args.background,
+        args.only_colors, find_reference(args.reference, args.colors, read_file), args.vivid,
+    )  # fmt: skip
     destinations = [Path(path) for path in (args.output, args.layers, args.ora, args.svg) if path]
     inputs = find_drawings(args.drawings, destinations)
     several = len(inputs.drawings) > 1 or args.drawings[0].is_dir()
@@ -178,6 +230,10 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     if args.hints and several:
         raise UsageError("--hints fits one drawing only: give just that one")
     network = load(args.run or STARTER)
+    if settings.reference is not None:
+        network.require_reference()
+    if settings.vivid:
+        network.require_prior()
     if settings.only_colors is not None:
         find_colors(settings.only_colors, network.palette)  # so that a wrong one is reported first
     hints = _read_hints(args.hints, network) if args.hints else None

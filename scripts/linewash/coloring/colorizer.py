@@ -17,14 +17,17 @@ from linewash.coloring import hint_strokes, label_decoding
 from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.paper import Background, Ground
+from linewash.coloring.reference import Reference
 from linewash.coloring.segmentation import renumber
 from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
 from training.errors import UsageError
+from training.metrics.logit_adjustment import MAX_TAU, logit_offset
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
 ORIGIN_NAMES: tuple[Literal["network", "hint", "paper"], ...] = ("network", "hint", "paper")
 PAPER_COLOR = (255, 255, 255)
+MAX_VIVID = MAX_TAU
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
 SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rounded when they are resized
 MARGIN = 4  # px of the line map: the blurred mask of a region ends within this distance of it
@@ -46,6 +49,9 @@ class Settings:
       the figures, as that of a landscape does.
     only_colors: the colours that the network may choose, as indices of its palette or as "#rrggbb" for the
       palette colour nearest to it; None for all. A hint may have any other colour.
+    reference: how much of each colour is wanted, for a network that takes a reference; None for no wish.
+    vivid: brings colours forward that are rare in the training data, more with a larger number, from 0 to 3;
+      0 changes nothing. It is τ of training/metrics/logit_adjustment.py.
 
     Raises:
       UsageError: a value is out of range.
@@ -58,6 +64,8 @@ class Settings:
     temperature: float | None = None
     background: Background = "auto"
     only_colors: tuple[int | str, ...] | None = None
+    reference: Reference | None = None
+    vivid: float = 0.0
 
     def __post_init__(self) -> None:
         if self.decode not in ("vote", "argmax", "mean"):
@@ -70,6 +78,8 @@ class Settings:
             raise UsageError(f"--seed must be 0 or above; got {self.seed}")
         if self.temperature is not None and not 0.01 <= self.temperature <= 100:
             raise UsageError(f"--temperature must be 0.01 to 100; got {self.temperature:g}")
+        if not 0 <= self.vivid <= MAX_VIVID:
+            raise UsageError(f"--vivid must be 0 to {MAX_VIVID:g}; got {self.vivid:g}")
         if self.background not in get_args(Background):
             choices = ", ".join(get_args(Background))
             raise UsageError(f"--background must be one of {choices}; got {self.background}")
@@ -225,7 +235,8 @@ def colorize(
       sure of its colours.
 
     Raises:
-      UsageError: the network does not accept hints, or has no colour of a number in `only_colors`.
+      UsageError: the network does not accept hints or a reference, has no colour of a number in
+        `only_colors`, or lacks the colour frequencies that `vivid` needs.
       WorkError: the hints do not fit the drawing or contain no stroke, or the network is damaged.
     """
     settings = settings or Settings()
@@ -309,7 +320,10 @@ def _color_probabilities(
     network: Network, lines: np.ndarray, hints: np.ndarray | None, settings: Settings
 ) -> label_decoding.ColorProbabilities:
     """Returns the probability of each colour that `settings` allow."""
-    logits = network.logits(lines, hints)
+    reference = None if settings.reference is None else settings.reference.weights(network.palette)
+    logits = network.logits(lines, hints, reference)
+    if settings.vivid:
+        logits = logits - logit_offset(network.require_prior(), settings.vivid)
     if settings.only_colors is not None:
         is_allowed = np.zeros(logits.shape[-1], bool)
         is_allowed[find_colors(settings.only_colors, network.palette)] = True

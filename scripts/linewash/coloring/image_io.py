@@ -65,6 +65,15 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS, background: int | None
     return flatten(pixels, background) if pixels.shape[2] == 4 else pixels
 
 
+def read_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes an image file of any size, upright: uint8 [H, W, 4], or [H, W, 3] if it has no transparency.
+
+    Raises:
+      WorkError: not an image of a readable format, damaged, or larger than `max_pixels`.
+    """
+    return _decode(data, max_pixels, min_side=1)
+
+
 def read_hints(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes an image of hint strokes on transparency: uint8 [H, W, 4], upright.
 
@@ -93,7 +102,7 @@ def _has_too_many_scans(data: bytes) -> bool:
         return True
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def _open(data: bytes, max_pixels: int, min_side: int) -> Image.Image:
     """Reads the header and rejects images that should not be decoded."""
     if not data:
         raise WorkError("the file is empty")
@@ -110,18 +119,18 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         raise WorkError(f"the image is {width} x {height}, over {max_pixels:,} pixels: make it smaller")
-    if min(width, height) < MIN_SIDE:
+    if min(width, height) < min_side:
         raise WorkError(
-            f"the image is {width} x {height}, but a drawing needs at least {MIN_SIDE} pixels a side"
+            f"the image is {width} x {height}, but a drawing needs at least {min_side} pixels a side"
         )
     return image
 
 
-def _decode(data: bytes, max_pixels: int) -> np.ndarray:
+def _decode(data: bytes, max_pixels: int, min_side: int = MIN_SIDE) -> np.ndarray:
     """Decodes an image upright: uint8 [H, W, 4], or [H, W, 3] if it has no transparency."""
     if is_svg(data):
         data = render_svg(data, max_pixels)
-    image = _to_upright(_open(data, max_pixels))
+    image = _to_upright(_open(data, max_pixels, min_side))
     if not _has_alpha(image):
         return np.array(_with_mode(_to_eight_bits(image), "RGB"))
     return np.array(_with_mode(image, "RGBA"))

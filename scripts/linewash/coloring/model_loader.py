@@ -27,7 +27,9 @@ RUN_ADVICE = "type --run RUN_DIR, a directory made by python -m training, or an 
 class Network:
     """A trained network and the facts needed to use it.
 
-    predict: maps float32 [1, H, W, C], H and W multiples of `stride`, to logits float32 [1, H, W, K].
+    predict: maps float32 [1, H, W, C], H and W multiples of `stride`, to logits float32 [1, H, W, K]. A
+      second argument is a reference, float32 [1, K], if `takes_reference`.
+    prior: fraction of the training pixels that each colour has, [K]; None if it is not known.
     """
 
     palette: Palette
@@ -35,21 +37,26 @@ class Network:
     stride: int
     takes_hints: bool
     path: Path
-    predict: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    predict: Callable[..., np.ndarray] = field(repr=False)
+    takes_reference: bool = False
+    prior: tuple[float, ...] | None = None
 
-    def logits(self, drawing: np.ndarray, hints: np.ndarray | None = None) -> np.ndarray:
+    def logits(
+        self, drawing: np.ndarray, hints: np.ndarray | None = None, reference: np.ndarray | None = None
+    ) -> np.ndarray:
         """Computes the score of each colour at each pixel.
 
         Args:
           drawing: float [H, W], 0 for paper to 1 for a line, of any size: it is padded with empty paper below
             and to the right, and the scores are cropped.
           hints: integers [H, W], label + 1 or 0 for none; None without hints.
+          reference: float [K], how much of each colour is wanted: fractions that add up to 1; None for none.
 
         Returns:
           float32 [H, W, K].
 
         Raises:
-          UsageError: the network does not accept hints.
+          UsageError: the network does not accept hints, or no reference.
           WorkError: the number of colours differs from that of the palette, or scores are not finite.
         """
         height, width = drawing.shape
@@ -64,7 +71,11 @@ class Network:
             )
         stack = np.concatenate(channels, axis=-1)
         padding = ((0, -height % self.stride), (0, -width % self.stride), (0, 0))
-        scores = self.predict(np.pad(stack, padding)[None])[0, :height, :width]
+        inputs = [np.pad(stack, padding)[None]]
+        if reference is not None:
+            self.require_reference()
+            inputs.append(np.asarray(reference, np.float32).reshape(1, len(self.palette)))
+        scores = self.predict(*inputs)[0, :height, :width]
         if scores.shape[-1] != len(self.palette):
             raise WorkError(
                 f"{self.path}: the network has {scores.shape[-1]} colours, but its palette has "
@@ -73,6 +84,32 @@ class Network:
         if not np.isfinite(scores).all():
             raise WorkError(f"{self.path}: the network's scores are not finite numbers: train it again")
         return np.asarray(scores, np.float32)
+
+    def require_reference(self) -> None:
+        """Does nothing if the network takes a reference.
+
+        Raises:
+          UsageError: it takes none.
+        """
+        if not self.takes_reference:
+            raise UsageError(
+                f"{self.path} takes no reference: train a network that does "
+                "(python -m training experiment=reference data.root=DATASET)"
+            )
+
+    def require_prior(self) -> tuple[float, ...]:
+        """Returns `prior`.
+
+        Raises:
+          UsageError: it is not known.
+        """
+        if self.prior is None:
+            raise UsageError(
+                f"--vivid needs the colour frequencies of the training data, which {self.path} lacks: export "
+                "the run again while its dataset is there (python -m training.export run=RUN_DIR "
+                "data.root=DATASET)"
+            )
+        return self.prior
 
 
 def load(path: Path | str = STARTER, num_threads: int = 0) -> Network:
@@ -101,19 +138,22 @@ def _load_export(directory: Path, num_threads: int) -> Network:
     metadata = ExportMetadata.load(directory)
     predict = _onnx_predictor(metadata.file(directory, "onnx"), metadata, num_threads)
     return Network(
-        metadata.palette, metadata.image_size, metadata.stride, metadata.hints, directory, predict
+        metadata.palette, metadata.image_size, metadata.stride, metadata.hints, directory, predict,
+        metadata.reference, None if metadata.prior is None else tuple(metadata.prior),
     )  # fmt: skip
 
 
 def _load_run(directory: Path) -> Network:
     run = RunInfo.read(directory)
-    predict, takes_hints = _keras_predictor(directory, run)
-    return Network(run.palette, run.image_size, run.model.stride, takes_hints, directory, predict)
+    predict, takes_hints, takes_reference = _keras_predictor(directory, run)
+    frequencies = run.find_color_frequencies()
+    return Network(
+        run.palette, run.image_size, run.model.stride, takes_hints, directory, predict, takes_reference,
+        None if frequencies is None else tuple(frequencies),
+    )  # fmt: skip
 
 
-def _onnx_predictor(
-    path: Path, metadata: ExportMetadata, num_threads: int
-) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx_predictor(path: Path, metadata: ExportMetadata, num_threads: int) -> Callable[..., np.ndarray]:
     try:
         import onnxruntime
     except ImportError:
@@ -130,11 +170,11 @@ def _onnx_predictor(
         session = onnxruntime.InferenceSession(_model_source(path), options, providers=providers)
     except Exception as e:  # onnxruntime's exceptions have no common base class
         raise WorkError(f"{path} is damaged ({type(e).__name__}): export the run again") from None
-    input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name
 
-    def predict(drawings: np.ndarray) -> np.ndarray:
+    def predict(drawings: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        inputs = _named_inputs(metadata, drawings, reference)
         try:
-            return session.run([output_name], {input_name: drawings})[0]
+            return session.run(["logits"], inputs)[0]
         except Exception as e:
             raise WorkError(
                 f"{path} could not be used ({type(e).__name__}): a smaller --size takes less memory; if that "
@@ -167,11 +207,22 @@ def _check_memory(path: Path, metadata: ExportMetadata) -> None:
     options.add_session_config_entry("session.use_env_allocators", "1")
     session = ort.InferenceSession(_model_source(path), options, providers=["CPUExecutionProvider"])
     drawing = np.zeros((1, metadata.stride, metadata.stride, metadata.channels), np.float32)
-    session.run(None, {session.get_inputs()[0].name: drawing})
+    session.run(["logits"], _named_inputs(metadata, drawing))
 
 
-def _keras_predictor(directory: Path, run: RunInfo) -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
-    """Returns the predictor of the run's best network, and whether that takes hints."""
+def _named_inputs(
+    metadata: ExportMetadata, drawings: np.ndarray, reference: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Returns the inputs of an exported network by name; without a reference they have zeros for it."""
+    inputs = {"drawing": drawings}
+    if metadata.reference:
+        zeros = np.zeros((len(drawings), len(metadata.palette)), np.float32)
+        inputs["reference"] = zeros if reference is None else reference
+    return inputs
+
+
+def _keras_predictor(directory: Path, run: RunInfo) -> tuple[Callable[..., np.ndarray], bool, bool]:
+    """Returns the predictor of the run's best network, and whether that takes hints and a reference."""
     path = find_network(directory, "best")
     # Imported only here because TensorFlow takes seconds to start.
     try:
@@ -180,6 +231,7 @@ def _keras_predictor(directory: Path, run: RunInfo) -> tuple[Callable[[np.ndarra
         start_tensorflow()
         from training.evaluate.evaluation import load_network
         from training.metrics.losses import to_logits
+        from training.models.inputs import call, takes_hints, takes_reference
     except ImportError:
         raise UsageError(
             f"{path} needs TensorFlow, which is not installed: run {install_command('train')}, or use an "
@@ -187,7 +239,7 @@ def _keras_predictor(directory: Path, run: RunInfo) -> tuple[Callable[[np.ndarra
         ) from None
     net = load_network(path, run.palette)
 
-    def predict(drawings: np.ndarray) -> np.ndarray:
-        return np.asarray(to_logits(net(drawings, training=False), run.model.gives_logits))
+    def predict(drawings: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        return np.asarray(to_logits(call(net, drawings, reference), run.model.gives_logits))
 
-    return predict, net.input_shape[-1] > 1
+    return predict, takes_hints(net), takes_reference(net)

@@ -55,7 +55,7 @@ def choose_background(rgba: np.ndarray) -> int:
     """
     if rgba[..., 3].min() == 255:
         return 255
-    small = _shrink(rgba)
+    small = shrink(rgba, reference_side(rgba.shape[:2]) // COMPARISON_SIDE)
     colors, alpha = _remove_fringe(small), small[..., 3]
     length_on_white = _stroke_length(_composite(colors, alpha, 255), dark_on_light=True)
     length_on_black = _stroke_length(_composite(colors, alpha, 0), dark_on_light=False)
@@ -66,13 +66,12 @@ def choose_background(rgba: np.ndarray) -> int:
     return 0 if length_on_black > BLACK_FACTOR * length_on_white else 255
 
 
-def _shrink(rgba: np.ndarray) -> np.ndarray:
-    """Shrinks `rgba` by an integer factor to about `COMPARISON_SIDE`, with colours weighted by alpha."""
-    factor = reference_side(rgba.shape[:2]) // COMPARISON_SIDE
+def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Shrinks uint8 [H, W, 3 or 4] by a factor; means of colours are weighted by alpha."""
     if factor < 2:
-        return rgba
+        return pixels
     rows = max(STRIP_ROWS // factor, 1) * factor
-    strips = (rgba[top : top + rows] for top in range(0, len(rgba), rows))
+    strips = (pixels[top : top + rows] for top in range(0, len(pixels), rows))
     return np.concatenate([np.asarray(Image.fromarray(strip).reduce(factor)) for strip in strips])
 
 

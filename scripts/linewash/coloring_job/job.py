@@ -63,6 +63,10 @@ def run(options: Options) -> Summary:
     registry.set_options(options.beam)
     network_files = read_network(options.run)
     network = network_files.check()
+    if options.recipe.settings.reference is not None:
+        network.require_reference()
+    if options.recipe.settings.vivid:
+        network.require_prior()
     if options.recipe.settings.only_colors is not None:
         find_colors(options.recipe.settings.only_colors, network.palette)  # a wrong one is reported first
     check_output(options.input, options.output)

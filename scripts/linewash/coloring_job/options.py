@@ -124,7 +124,7 @@ def _add_coloring(add: Callable[..., Any]) -> None:
         metavar="COLORS",
         help="colours that the network may choose, such as 3,7,#ff8800: numbers in its palette, or #rrggbb",
     )
-    add_drawing_flags(add)
+    add_drawing_flags(add, str)  # the picture of --reference may be remote
     add("--temperature", type=float, help="of --decode mean [0.38]")
     add("--max_pixels", type=int, default=1 << 26, metavar="N",
         help="reject drawings with more pixels; fewer need less memory [67108864]")  # fmt: skip
@@ -146,21 +146,25 @@ def parse(argv: list[str]) -> Options:
         input=[parse_path("--input", path) for path in flags.input],
         output=parse_path("--output", flags.output).rstrip("/") or "/",
         run=parse_path("--run", flags.run) if flags.run else "",
-        recipe=_recipe(flags),
+        recipe=_recipe(flags, beam_flags),
         max_reject_fraction=flags.max_reject_fraction,
         retry_rejects=flags.retry_rejects,
         beam=beam_flags,
     )
 
 
-def _recipe(flags: argparse.Namespace) -> ColoringRecipe:
+def _recipe(flags: argparse.Namespace, beam_flags: list[str]) -> ColoringRecipe:
     # Imported here, so that --help and a missing flag are answered at once.
+    from linewash.coloring.cli import find_reference
     from linewash.coloring.colorizer import Settings
     from linewash.coloring_job.recipe import FORMATS, ColoringRecipe
+    from preprocess.storage import files, registry
     from training import errors
 
     names = [name.strip() for name in flags.format.split(",")]
     ordered = sorted(dict.fromkeys(names), key=lambda name: FORMATS.index(name) if name in FORMATS else -1)
+    picture = None if flags.reference is None else parse_path("--reference", flags.reference)
+    registry.set_options(beam_flags)  # the picture may be in a bucket
     try:
         settings = Settings(
             decode=flags.decode,
@@ -168,6 +172,8 @@ def _recipe(flags: argparse.Namespace) -> ColoringRecipe:
             temperature=flags.temperature,
             background=flags.background,
             only_colors=None if flags.only_colors is None else color_list(flags.only_colors),
+            reference=find_reference(picture, flags.colors, files.read),
+            vivid=flags.vivid,
         )
         return ColoringRecipe(
             settings, flags.lines, flags.source, flags.draws_lines, tuple(ordered), flags.max_pixels

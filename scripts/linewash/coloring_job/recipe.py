@@ -58,6 +58,8 @@ class ColoringRecipe:
             "max_pixels": self.max_pixels,
             "no_lines": not self.draws_lines,
             "only_colors": None if settings.only_colors is None else ",".join(map(str, settings.only_colors)),
+            "reference": None if settings.reference is None else settings.reference.digest,
             "size": settings.size,
             "temperature": settings.temperature,
+            "vivid": settings.vivid or None,  # folders of older versions lack it
         }

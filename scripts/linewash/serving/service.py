@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Literal
 
 import cv2
@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 
 from linewash.coloring.color_names import color_names
-from linewash.coloring.colorizer import LINE_COLOR, ColoredImage, Settings, colorize
+from linewash.coloring.colorizer import LINE_COLOR, MAX_VIVID, ColoredImage, Settings, colorize
 from linewash.coloring.image_io import read_hints
 from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
 from linewash.coloring.paper import Background
+from linewash.coloring.reference import MAX_COLORS, Reference, from_colors, read_reference
 from linewash.coloring.svg_writer import to_svg
 from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
@@ -35,7 +36,9 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A drawing to be coloured.
 
     drawing: an image file, dark lines on white. hints: an image file of the same size, colour strokes on
-    transparency. JSON carries both in base64. background: see `Settings`.
+    transparency. reference: an image file whose colours are wanted. JSON carries these in base64.
+    colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
+    background, vivid: see `Settings`.
     """
 
     drawing: bytes
@@ -43,6 +46,15 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variants: Annotated[int, msgspec.Meta(ge=1, le=MAX_VARIANTS)] = 1
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     background: Background = "auto"
+    reference: bytes | None = None
+    colors: Annotated[list[tuple[str, float]], msgspec.Meta(min_length=1, max_length=MAX_COLORS)] | None = (
+        None
+    )
+    vivid: Annotated[float, msgspec.Meta(ge=0, le=MAX_VIVID)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.reference is not None and self.colors is not None:
+            raise ValueError("reference and colors exclude each other")
 
 
 class DownloadRequest(ColorizeRequest, frozen=True, forbid_unknown_fields=True):
@@ -75,6 +87,8 @@ def page_settings(network: Network) -> dict[str, object]:
         "palette": [f"#{bytes(color).hex()}" for color in network.palette.colors],
         "names": color_names(network.palette),
         "hints": network.takes_hints,
+        "reference": network.takes_reference,
+        "vivid": network.prior is not None,
         "side": PAGE_SIDE,
         "examples": list(EXAMPLES),
     }
@@ -164,5 +178,26 @@ def _read(request: ColorizeRequest) -> Drawing:
 
 def _colorize(request: ColorizeRequest, drawing: Drawing, network: Network) -> list[ColoredImage]:
     hints = None if request.hints is None else read_hints(request.hints, MAX_DRAWING_PIXELS)
-    settings = Settings(variants=request.variants, seed=request.seed, background=request.background)
+    settings = Settings(
+        variants=request.variants,
+        seed=request.seed,
+        background=request.background,
+        reference=_find_reference(request),
+        vivid=request.vivid,
+    )
     return colorize(drawing, network, settings, hints)
+
+
+def _find_reference(request: ColorizeRequest) -> Reference | None:
+    if request.colors is not None:
+        return from_colors(request.colors)
+    return None if request.reference is None else _read_reference(request.reference)
+
+
+@lru_cache(maxsize=4)
+def _read_reference(data: bytes) -> Reference:
+    """Reads the picture of a reference, which the page sends again with each stroke."""
+    try:
+        return read_reference(data, MAX_FILE_PIXELS)
+    except WorkError as e:
+        raise WorkError(f"the reference cannot be used: {e}") from None
