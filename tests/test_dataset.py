@@ -331,8 +331,25 @@ def test_skipped_batches_are_not_parsed(tiny_dataset: TinyDataset) -> None:
     assert list(dataset.train(8, shuffle_buffer=16, skip=6)) == []
 
 
+@pytest.mark.parametrize("skip", [10, 25, 39])
+def test_skipped_groups_of_shards_are_not_read(tiny_dataset: TinyDataset, skip: int) -> None:
+    root = tiny_dataset(train=320, val=0, shards=4 * SHARDS_AT_ONCE)
+    dataset = ShardedDataset.open(str(root))
+    options = {"batch_size": 8, "seed": 3, "epoch": 2, "shuffle_buffer": 10}  # four groups of 80 records
+    whole = read_ids(dataset.train(**options))
+    needed = {number for ids in whole[skip // 10 * 10 :] for number in ids}
+    removed = 0
+    shards = dataset.manifest.splits["train"].shards
+    for shard, ids in zip(shards, read_ids(dataset.eval("train", 10)), strict=True):
+        if not needed & set(ids):
+            (root / shard.name).unlink()
+            removed += 1
+    assert removed == skip // 10 * SHARDS_AT_ONCE
+    assert read_ids(dataset.train(**options, skip=skip)) == whole[skip:]
+
+
 @given(
-    shards=st.lists(st.integers(1, 9), min_size=1, max_size=2 * SHARDS_AT_ONCE),
+    shards=st.lists(st.integers(1, 9), min_size=1, max_size=3 * SHARDS_AT_ONCE),
     batch_size=st.integers(1, 5),
     shuffle_buffer=st.integers(1, 12),
     epoch=st.integers(1, 3),

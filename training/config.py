@@ -122,8 +122,7 @@ class DataConfig(Settings):
     shuffle_megabytes: int | None = field(
         default=None,
         metadata=describe(
-            "limit of the shuffled records in MB (10^6 bytes), of which memory takes twice as much; "
-            "null: no limit",
+            "limit of the records that wait in memory to be parsed, in MB (10^6 bytes); null: no limit",
             at_least(1),
         ),
     )

@@ -31,6 +31,8 @@ SHARDS_AT_ONCE = 8
 READERS, PARSERS = 4, 2
 # Records that tf.data holds at most for parallel readers: nine for each shard that is open.
 READ_AHEAD = 9 * SHARDS_AT_ONCE
+# Size of a group of shards in shuffle buffers. Once for each group, a buffer fills and no batch is made.
+GROUP_BUFFERS = 8
 # Batches that wait for the training step. A fixed number: tf.data would choose more, whatever their size.
 PREFETCHED_BATCHES = 2
 # The defaults of conf/data, for users of the Python API.
@@ -203,8 +205,8 @@ class ShardedDataset:
           batch_size: examples per batch.
           seed: a number that is constant for a training run.
           epoch: the number of the epoch; each number gives another order.
-          skip: batches to skip at the beginning, for a run that resumes within an epoch. They are read but
-            not parsed.
+          skip: batches to skip at the beginning, for a run that resumes within an epoch. Of their records,
+            only those of one group of shards are read, and none is parsed.
           shuffle_buffer: records that are shuffled together. The shards are already in hash order, so that
             a few thousand are enough.
           shuffle_megabytes: limit of the records in memory in MB (10^6 bytes), or None for no limit. It
@@ -220,16 +222,24 @@ class ShardedDataset:
         self._require_examples("train")
         probabilities = style_probabilities(lines, self.manifest.lines)
         buffer = ShuffleBuffer.from_limits(self.manifest, shuffle_buffer, shuffle_megabytes)
-        shards, generator = self._shards("train"), np.random.default_rng([seed, epoch])
-        paths = [self._path(shards[index]) for index in generator.permutation(len(shards))]
-        records = tf.data.Dataset.from_tensor_slices(paths).interleave(
-            self._read_records, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=buffer.readers
-        )
-        records = self._check_count(records, "train").shuffle(
-            buffer.records, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
-        )
+        groups, generator = self._group_shards(seed, epoch, buffer.records)
+        # Each group has a shuffle buffer of its own, so that groups can be skipped without reading them.
+        ends = np.cumsum([sum(shard.examples for shard in group) for group in groups])
+        first = min(int(np.searchsorted(ends, skip * batch_size, "right")), len(groups) - 1)
+        num_skipped = int(ends[first - 1]) if first else 0
+
+        def read_group(paths: tf.Tensor, shuffle_seed: tf.Tensor) -> tf.data.Dataset:
+            records = tf.data.Dataset.from_tensor_slices(paths).interleave(
+                self._read_records, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=buffer.readers
+            )
+            return records.shuffle(buffer.records, shuffle_seed, reshuffle_each_iteration=False)
+
+        paths = tf.ragged.constant([[self._path(shard) for shard in group] for group in groups])
+        seeds = generator.integers(1, 2**62, len(groups))
+        records = tf.data.Dataset.from_tensor_slices((paths[first:], seeds[first:])).flat_map(read_group)
+        records = _check_count(records, self.examples("train") - num_skipped)
         return self._parse(
-            records.skip(skip * batch_size).batch(batch_size, drop_remainder=True),
+            records.skip(skip * batch_size - num_skipped).batch(batch_size, drop_remainder=True),
             lambda edges, ids: draw_styles(edges, ids, probabilities, seed, epoch),
         )
 
@@ -249,7 +259,7 @@ class ShardedDataset:
         self._require_examples(split)
         line = self.line_index(lines)
         records = self._read_records([self._path(shard) for shard in self._shards(split)])
-        batches = self._check_count(records, split).batch(batch_size)
+        batches = _check_count(records, self.examples(split)).batch(batch_size)
         return self._parse(batches, lambda edges, _: edges[:, line])
 
     def line_index(self, lines: str | None) -> int:
@@ -275,18 +285,25 @@ class ShardedDataset:
     def _path(self, shard: ShardInfo) -> str:
         return f"{self.root.rstrip('/')}/{shard.name}"
 
+    def _group_shards(
+        self, seed: int, epoch: int, buffer_records: int
+    ) -> tuple[list[list[ShardInfo]], np.random.Generator]:
+        """Splits the training shards at random into groups, which are read one after the other.
+
+        All have about as many shards: at least `SHARDS_AT_ONCE`, and about `GROUP_BUFFERS` shuffle buffers of
+        records or more. A small dataset is one group. Also returns the generator that has drawn the order.
+        """
+        shards, generator = self._shards("train"), np.random.default_rng([seed, epoch])
+        count = min(len(shards) // SHARDS_AT_ONCE, self.examples("train") // (GROUP_BUFFERS * buffer_records))
+        order = np.array_split(generator.permutation(len(shards)), max(1, count))
+        return [[shards[index] for index in group] for group in order], generator
+
     def _read_records(self, paths: list[str] | tf.Tensor) -> tf.data.Dataset:
         """Reads shards one after the other, as serialized records. TensorFlow verifies their checksums."""
         import tensorflow as tf
 
         compression = "GZIP" if self.manifest.compression == "gzip" else ""
         return tf.data.TFRecordDataset(paths, compression_type=compression)
-
-    def _check_count(self, records: tf.data.Dataset, split: str) -> tf.data.Dataset:
-        """Makes another number of records than the manifest's an error. It also gives pipelines a length."""
-        import tensorflow as tf
-
-        return records.apply(tf.data.experimental.assert_cardinality(self.examples(split)))
 
     def _parse(self, batches: tf.data.Dataset, choose_lines: ChooseLines) -> tf.data.Dataset:
         import tensorflow as tf
@@ -355,6 +372,13 @@ def _find_shard(message: str, root: str) -> str:
     """Returns the path of the shard that TensorFlow's message names, or "a shard of ..." if it names none."""
     found = re.search(re.escape(root.rstrip("/")) + r"/[\w./-]+\.tfrecord(\.gz)?", message)
     return found[0] if found else f"a shard of {root}"
+
+
+def _check_count(records: tf.data.Dataset, examples: int) -> tf.data.Dataset:
+    """Makes another number of records than `examples` an error. It also gives the pipeline a length."""
+    import tensorflow as tf
+
+    return records.apply(tf.data.experimental.assert_cardinality(examples))
 
 
 def _hash_keys(keys: tf.Tensor) -> tf.Tensor:

@@ -313,6 +313,7 @@ def _remaining_batches(session: TrainingSession) -> Iterator[Sequence[Any]]:
     remaining = session.steps_per_epoch - progress.steps_in_epoch
     if remaining == 0 or session.budget.is_spent(progress.step):
         return
+    waiting_since = time.monotonic()
     batches = session.dataset.train(
         config.trainer.batch_size,
         seed=config.trainer.seed,
@@ -323,7 +324,6 @@ def _remaining_batches(session: TrainingSession) -> Iterator[Sequence[Any]]:
         skip=progress.steps_in_epoch,
     )
     placed = read_batches(batches, session.dataset.root, session.replicas.place)
-    waiting_since = time.monotonic()
     for columns in itertools.islice(placed, remaining):
         progress.input_wait_seconds += time.monotonic() - waiting_since
         yield columns
