@@ -421,12 +421,15 @@ class ReferenceConfig(Settings):
     )
     blurred: float = field(
         default=0.0,
-        metadata=describe("largest fraction of each colour that is moved to similar colours", FROM_0_TO_1),
+        metadata=describe(
+            "largest fraction of each colour that is moved to similar colours, in a third of the references",
+            FROM_0_TO_1,
+        ),
     )
     mixed: float = field(
         default=0.0,
         metadata=describe(
-            "largest fraction of a reference that consists of colours drawn at random from the dataset's",
+            "largest fraction of colours drawn at random from the dataset's, in a third of the references",
             FROM_0_TO_1,
         ),
     )
