@@ -332,16 +332,12 @@ class RecordLayout:
 # ------------------------------------------------------------------------------------ TFRecord framing
 
 
-def _masked_crc(data: bytes | np.ndarray) -> int:
-    """Returns the CRC32C of `data`, masked as the TFRecord format requires."""
-    return _masked(google_crc32c.value(data))
+def _masked_crc(data: bytes) -> int:
+    """Returns the CRC32C of `data`, masked as the TFRecord format requires.
 
-
-def _masked(crc: Any) -> Any:
-    """Masks CRCs, an int or uint64 [N]: rotates right by 15 bits, adds a constant.
-
-    Source: TensorFlow, core/lib/hash/crc32c.h.
+    It is rotated right by 15 bits, and a constant is added. Source: TensorFlow, core/lib/hash/crc32c.h.
     """
+    crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -350,27 +346,6 @@ def frame_record(record: bytes) -> bytes:
     head = struct.pack("<Q", len(record))
     crcs = [struct.pack("<I", _masked_crc(data)) for data in (head, record)]
     return b"".join((head, crcs[0], record, crcs[1]))
-
-
-def check_frames(records: np.ndarray, first: int = 0) -> None:
-    """Checks the length and both CRCs of framed records, uint8 [N, stride].
-
-    Args:
-      records: framed records of one length.
-      first: the number of the first of them in its shard, for messages.
-
-    Raises:
-      SchemaError: a record is damaged. The message names the first such record.
-    """
-    length = struct.pack("<Q", records.shape[1] - 16)
-    head = np.frombuffer(length + struct.pack("<I", _masked_crc(length)), np.uint8)
-    wrong = np.flatnonzero((records[:, :12] != head).any(axis=1))
-    if wrong.size:
-        raise SchemaError(f"record {first + wrong[0]}: the length or the checksum of the length is wrong")
-    crcs = _masked(np.fromiter(map(google_crc32c.value, records[:, 12:-4]), np.uint64, len(records)))
-    wrong = np.flatnonzero(crcs != np.ascontiguousarray(records[:, -4:]).view("<u4")[:, 0])
-    if wrong.size:
-        raise SchemaError(f"record {first + wrong[0]}: the checksum of its bytes is wrong")
 
 
 class Readable(Protocol):

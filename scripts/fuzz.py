@@ -64,32 +64,18 @@ def tar(data: bytes) -> None:
 
 
 def records(data: bytes) -> None:
-    """Reads a shard record by record, as verify_shards.py does, and in blocks, as the trainer does."""
-    import numpy as np
-
+    """Reads a shard record by record, as verify_shards.py does."""
     import tfrecords_schema as schema
-    from training.data import fixed_length_reader
 
     with contextlib.suppress(schema.SchemaError):
         for record in schema.read_records(io.BytesIO(data)):
             schema.decode_example(record)
-    layout = schema.RecordLayout.from_sizes(8, 8, 64)
-    examples = -(-len(data) // layout.stride)
-    path = _temporary_folder() / "shard.tfrecord"
-    path.write_bytes(data)
-    info = schema.ShardInfo("train/shard.tfrecord", examples, examples * layout.stride, "", layout)
-    with contextlib.suppress(schema.SchemaError):
-        for part in fixed_length_reader.split_shard(str(path), info):
-            buffer = np.empty(part.records * layout.stride, np.uint8)
-            fixed_length_reader.read_chunk(
-                [part], lambda keys: np.zeros(len(keys)), np.random.default_rng(0), buffer
-            )
 
 
 def shard(data: bytes) -> None:
-    """Reads a shard of 8 px and two colours with TensorFlow, as an evaluation does."""
+    """Reads a shard of 8 px and two colours with TensorFlow, as the trainer does."""
     from tfrecords_schema import SCHEMA_VERSION, Manifest, Palette, ShardInfo, Split
-    from training.data.dataset import ShardedDataset
+    from training.data.dataset import ShardedDataset, read_batches
     from training.errors import WorkError
 
     root = _temporary_folder()
@@ -103,14 +89,14 @@ def shard(data: bytes) -> None:
         splits={"train": Split(1, [64, 0], [0], [info])}, rejects={},
     )  # fmt: skip
     with contextlib.suppress(WorkError):
-        for _ in ShardedDataset(str(root), manifest).eval("train", batch_size=2):
+        batches = ShardedDataset(str(root), manifest).eval("train", batch_size=2)
+        for _ in read_batches(batches, str(root)):
             pass
 
 
 def manifest(data: bytes) -> None:
-    """Parses manifest.json and checks the names and layouts of its shards."""
+    """Parses manifest.json and checks the names of its shards."""
     from tfrecords_schema import Manifest, SchemaError
-    from training.data.fixed_length_reader import split_shard
 
     with contextlib.suppress(SchemaError):
         manifest = Manifest.from_json(data)
@@ -119,8 +105,6 @@ def manifest(data: bytes) -> None:
             for info in split.shards:
                 assert ".." not in Path(info.name).parts, info
                 assert not Path(info.name).is_absolute(), info
-                if info.layout:
-                    split_shard(info.name, info)
 
 
 def receipt(data: bytes) -> None:

@@ -108,7 +108,7 @@ def test_options_of_a_group_have_one_base() -> None:
         assert [content for content in files if "defaults" not in content] == [
             content
             for content in files
-            if len(content) == len(dataclasses.fields(setting_kinds()[group]))  # type: ignore[arg-type]
+            if content.keys() == {field.name for field in dataclasses.fields(setting_kinds()[group])}  # type: ignore[arg-type]
         ]
         assert sum("defaults" not in content for content in files) == 1
 

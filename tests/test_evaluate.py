@@ -101,6 +101,10 @@ def test_a_line_style_is_chosen_by_name(
         report = json.loads((finished / "evaluation.json").read_text())
         assert report["lines"] == style or "canny"
         losses[style] = report["scores"]["network"]["loss"]
+        by_style = {name: row["loss"] for name, row in report["line_styles"].items()}
+        assert list(by_style) == list(styles)
+        assert by_style[style or "canny"] == losses[style]
+        assert "\nnetwork, by line style " in stdout
     assert losses[None] == losses["canny"] != losses["xdog"]
     assert main([*argv, "lines=sobel"]) == 2
     stderr = capsys.readouterr().err

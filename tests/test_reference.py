@@ -102,8 +102,8 @@ def test_mixing_adds_colours_and_blurring_adds_similar_ones(manifest: Manifest) 
     ):
         reference = simulate_reference(labels, make_random(100), settings_, manifest).numpy()
         distance = np.abs(reference - exact).sum(1) / 2
-        assert 0.005 < distance.mean() < 0.5
-        assert distance.max() <= 0.5 + 1e-6
+        assert 0.5 < (distance < 1e-6).mean() < 0.8, "most are exact"
+        assert 0.02 < distance.max() <= 0.5 + 1e-6
 
 
 def test_references_are_a_function_of_seed_epoch_and_example(manifest: Manifest) -> None:
@@ -232,4 +232,4 @@ def test_settings_are_checked() -> None:
         compose(["data.root=x", "reference.without=2"])
     config = compose(["data.root=x", "experiment=reference"])
     assert config.model.reference
-    assert config.reference == ReferenceConfig(0.5, 0.4, 0.2, 0.1)
+    assert config.reference == ReferenceConfig(0.5, 0.4, 0.4, 0.3)

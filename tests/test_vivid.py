@@ -198,7 +198,7 @@ def test_scores_are_those_of_the_adjusted_network(run_dir: Path) -> None:
     assert "vivid      1.5\n" in done.stdout
     report = json.loads((run_dir / "evaluation.json").read_text())
     dataset = ShardedDataset.open(str(run_dir.parent / "dataset"))
-    packed, labels, _ = next(dataset.eval("val", 6))
+    packed, labels, _ = next(iter(dataset.eval("val", 6)))
     drawings = unpack_edges(packed.numpy().tobytes(), 32, 6)[..., None].astype(np.float32)
     net = keras.models.load_model(run_dir / "checkpoints/best.keras", compile=False)
     logits = np.asarray(net(drawings))

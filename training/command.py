@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,18 @@ from training.cli import TRAINER, command_name, explain_error, parse_path, repor
 from training.config import TrainConfig
 from training.data.dataset import ShardedDataset
 from training.errors import LinewashError, UsageError, WorkError
-from training.hydra_config import CONF_DIR, CONFIG_NAME, explain, from_run, register_schemas, to_config
+from training.hydra_config import (
+    AUGMENT_OF_DRAWINGS,
+    CONF_DIR,
+    CONFIG_NAME,
+    compose_in_hydra,
+    explain,
+    from_run,
+    has_default_augment,
+    register_schemas,
+    to_config,
+)
+from training.line_styles import DRAWN
 from training.overrides import check_arguments, quote_paths
 from training.run.run_info import check_same_run, resume_command
 from training.tf_startup import start_tensorflow
@@ -106,7 +118,11 @@ def _run_hydra(argv: Sequence[str]) -> int:
         os.chdir(working_dir)  # hydra.job.chdir=true has changed it, but the user's paths are relative to it
         codes.append(1)  # until the job ends
         try:
-            codes[-1] = train_run(lambda: to_config(composed), run_dir)
+            task = list(hydra_config.overrides.task)
+            for_drawings = None
+            if has_default_augment(hydra_config.runtime.choices, task):
+                for_drawings = partial(compose_in_hydra, [*task, AUGMENT_OF_DRAWINGS])
+            codes[-1] = train_run(lambda: to_config(composed), run_dir, for_drawings)
         except KeyboardInterrupt:
             if is_sweep:
                 _report_ended_sweep(hydra_config)
@@ -133,12 +149,17 @@ def resume(run_dir: Path, overrides: list[str]) -> int:
     return train_run(lambda: from_run(run_dir, overrides), run_dir.resolve())
 
 
-def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
+def train_run(
+    configure: Callable[[], TrainConfig],
+    run_dir: Path,
+    for_drawings: Callable[[], TrainConfig] | None = None,
+) -> int:
     """Trains one run and returns its exit code. Errors are reported here, so that a sweep continues.
 
     Args:
       configure: returns the settings, or raises an error about them.
       run_dir: the directory of the run, new or with a run to continue.
+      for_drawings: the same for a dataset with the line style drawn; None: as `configure`.
 
     Raises:
       KeyboardInterrupt: a signal ended the run; it ends a sweep too.
@@ -151,6 +172,9 @@ def train_run(configure: Callable[[], TrainConfig], run_dir: Path) -> int:
         if "://" in config.data.root:
             start_tensorflow(find_devices=find_devices)
         dataset = ShardedDataset.open(config.data.root)
+        if for_drawings and DRAWN in dataset.manifest.lines:
+            config = for_drawings()
+            print("augment    hands, because the dataset has drawings; augment=flip keeps their lines")
         config.check_fits(dataset.manifest)
         check_same_run(run_dir, config, dataset)
         # TensorFlow takes seconds to start: mistakes are reported before.

@@ -8,12 +8,14 @@ the fields; all other checks run when a dataclass is made.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args, get_type_hints
 
 from tfrecords_schema import Manifest
 from training.errors import UsageError
+from training.line_styles import style_probabilities
 
 # Colours of loss.neighbour_sigma and of references: a table of all pairs has 4 MB then.
 MAX_SIMILAR_COLORS = 1024
@@ -44,6 +46,13 @@ def between(minimum: float, maximum: float) -> Allowed:
 def one_of(*options: str) -> Allowed:
     """Accepts these words."""
     return Allowed(f"one of {', '.join(options)}", lambda value: value in options)
+
+
+def is_weighted_list(texts: list[str]) -> bool:
+    """Returns whether each text is NAME or NAME:WEIGHT with a positive weight, and no name comes twice."""
+    names = [text.partition(":")[0] for text in texts]
+    weighted = r"\w+(:(?=.*[1-9])(\d+\.?\d*|\.\d+))?"
+    return len(set(names)) == len(texts) > 0 and all(re.fullmatch(weighted, text) for text in texts)
 
 
 FROM_0_TO_1 = between(0, 1)
@@ -113,8 +122,7 @@ class DataConfig(Settings):
     shuffle_megabytes: int | None = field(
         default=None,
         metadata=describe(
-            "limit of the shuffled records in MB (10^6 bytes), of which memory takes twice as much; "
-            "null: no limit",
+            "limit of the records that wait in memory to be parsed, in MB (10^6 bytes); null: no limit",
             at_least(1),
         ),
     )
@@ -359,6 +367,21 @@ class AugmentConfig(Settings):
         )
     )
     pencil: float = field(metadata=describe("how soft and grey lines can become", FROM_0_TO_1))
+    # None for runs that began before this setting existed.
+    lines: list[str] | None = field(
+        default=None,
+        metadata=describe(
+            "line styles of the dataset, with weights, of which each example shows one per epoch, as in "
+            "[drawn:3,canny]; null: all alike",
+            Allowed("line styles with weights above 0, as [drawn:3,canny]", is_weighted_list),
+        ),
+    )
+
+    @property
+    def line_weights(self) -> dict[str, float]:
+        """The weight of each line style of `lines`; empty if all styles are alike."""
+        parts = [text.partition(":") for text in self.lines or ()]
+        return {name: float(weight or 1) for name, _, weight in parts}
 
 
 @dataclass(frozen=True)
@@ -398,12 +421,15 @@ class ReferenceConfig(Settings):
     )
     blurred: float = field(
         default=0.0,
-        metadata=describe("largest fraction of each colour that is moved to similar colours", FROM_0_TO_1),
+        metadata=describe(
+            "largest fraction of each colour that is moved to similar colours, in a third of the references",
+            FROM_0_TO_1,
+        ),
     )
     mixed: float = field(
         default=0.0,
         metadata=describe(
-            "largest fraction of a reference that consists of colours drawn at random from the dataset's",
+            "largest fraction of colours drawn at random from the dataset's, in a third of the references",
             FROM_0_TO_1,
         ),
     )
@@ -507,8 +533,9 @@ class TrainConfig:
         """Checks the settings against the dataset.
 
         Raises:
-          UsageError: the training split is empty, smaller than a batch or than an epoch, the palette has more
-            colours than the loss takes, or the network does not take images of this size.
+          UsageError: the training split is empty, smaller than a batch or than an epoch, the dataset lacks a
+            line style, the palette has more colours than the loss takes, or the network does not take images
+            of this size.
         """
         train = manifest.splits["train"].examples if "train" in manifest.splits else 0
         batch, steps, size = self.trainer.batch_size, self.trainer.steps_per_epoch or 0, manifest.image_size
@@ -524,6 +551,7 @@ class TrainConfig:
                 f"trainer.steps_per_epoch={steps}, but the training split has only {train // batch:,} "
                 f"batches of {batch}: type trainer.steps_per_epoch=null"
             )
+        style_probabilities(self.augment.line_weights, manifest.lines)
         if self.loss.neighbour_sigma and len(manifest.palette) > MAX_SIMILAR_COLORS:
             raise UsageError(
                 f"loss.neighbour_sigma={self.loss.neighbour_sigma:g} takes palettes of up to "

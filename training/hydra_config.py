@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -31,6 +32,7 @@ from tfrecords_schema import __version__, user_path
 from training.cli import closest_match, command_name, did_you_mean
 from training.config import MODELS, ModelConfig, TrainConfig
 from training.errors import LinewashError, UsageError
+from training.line_styles import DRAWN
 from training.overrides import (
     explain_unreadable,
     known_groups,
@@ -44,6 +46,8 @@ from training.settings_help import help_text
 # conf/ lies beside the package, both in a checkout and in site-packages.
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 CONFIG_NAME = "train"
+# The default option for datasets that have the line style drawn.
+AUGMENT_OF_DRAWINGS = "augment=hands"
 
 
 def register_schemas() -> None:
@@ -59,18 +63,42 @@ def register_schemas() -> None:
         store.store(group="schema/model", name=name, node=_unfrozen(config))  # type: ignore[arg-type]  # a type can be hashed
 
 
-def compose(overrides: list[str]) -> TrainConfig:
+def compose(overrides: list[str], styles: Sequence[str] = ()) -> TrainConfig:
     """Composes conf/train.yaml with `overrides`, as the command line does. For tests and notebooks.
+
+    Args:
+      overrides: as they are typed.
+      styles: the line styles of the dataset, which decide about the default of `augment`.
 
     Raises:
       UsageError: an override is refused by Hydra or by the checks of the settings.
     """
     register_schemas()
+    quoted = quote_paths(overrides)
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return to_config(hydra_compose(CONFIG_NAME, quote_paths(overrides)))
+            composed = hydra_compose(CONFIG_NAME, quoted, return_hydra_config=True)
+            if DRAWN in styles and has_default_augment(composed.hydra.runtime.choices, quoted):
+                return compose_in_hydra([*quoted, AUGMENT_OF_DRAWINGS])
+            del composed.hydra
+            return to_config(composed)
     except (HydraException, OmegaConfBaseException) as e:
         raise explain(e) from e
+
+
+def compose_in_hydra(overrides: list[str]) -> TrainConfig:
+    """Composes the settings while Hydra is running, as in a job of the command."""
+    return to_config(hydra_compose(CONFIG_NAME, overrides))
+
+
+def has_default_augment(choices: Mapping[str, Any], overrides: Sequence[str]) -> bool:
+    """Returns whether neither `overrides` nor a preset has chosen the option of the group augment.
+
+    Args:
+      choices: the option of each group, as Hydra composed them.
+      overrides: as they are typed.
+    """
+    return choices["augment"] == "flip" and not any(text.startswith("augment=") for text in overrides)
 
 
 def to_config(composed: DictConfig) -> TrainConfig:
@@ -150,6 +178,9 @@ def explain(error: Exception) -> LinewashError:
         return _unknown_key(cause.full_key)
     if isinstance(cause, ValidationError) and cause.full_key:
         return _explain_type(cause)
+    if _first_line(error).startswith("Error merging override "):
+        setting = _first_line(error).removeprefix("Error merging override ")
+        return UsageError(f"{setting} has not the type of this setting, which --help describes")
     return UsageError(_first_line(error))
 
 
@@ -243,6 +274,8 @@ def _explain_type(error: ValidationError) -> UsageError:
         return UsageError(
             f"{key} is a group: type {key}=OPTION with an option from --help, or {key}.NAME=VALUE"
         )
+    if "is not a ListConfig" in message:
+        return UsageError(f"{key} must be a list in brackets, as [VALUE,VALUE]")
     return UsageError(f"{key}: {message}")
 
 

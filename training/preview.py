@@ -65,16 +65,19 @@ def preview(
     import tensorflow as tf
 
     from training.data.augment import augment
-    from training.data.dataset import draw_lines
+    from training.data.dataset import draw_styles, read_batches
     from training.data.stateless_random import StatelessRandom
     from training.data.unpack import unpack_edges
+    from training.line_styles import style_probabilities
     from training.run.sample_grid import INK, draw_contact_sheet
 
     def in_ink(drawings: tf.Tensor) -> np.ndarray:
         return (255 - drawings.numpy() * (255 - np.array(INK))).astype(np.uint8)
 
     size, styles = dataset.manifest.image_size, dataset.manifest.lines
-    batches = [next(dataset.eval("train", NUM_EXAMPLES, style)) for style in styles]
+    batches = [
+        next(read_batches(dataset.eval("train", NUM_EXAMPLES, style), dataset.root)) for style in styles
+    ]
     sheet = {}
     if len(styles) > 1:
         sheet = {
@@ -84,7 +87,8 @@ def preview(
     _, labels, ids = batches[0]
     seed = config.trainer.seed
     maps = tf.stack([batch.edges for batch in batches], axis=1)
-    edges = unpack_edges(draw_lines(maps, ids, seed, 1), size)
+    probabilities = style_probabilities(config.augment.line_weights, styles)
+    edges = unpack_edges(draw_styles(maps, ids, probabilities, seed, 1), size)
     random = StatelessRandom(seed, tf.constant(1), ids)
     for title, settings in columns(config.augment, none, hands).items():
         drawings, moved_labels = augment(edges, labels, random, settings)
@@ -114,6 +118,7 @@ def draw_preview(argv: Sequence[str]) -> str:
     if "://" in config.data.root:
         start_tensorflow()
     dataset = ShardedDataset.open(config.data.root)
+    config = compose(overrides, dataset.manifest.lines)
     if not dataset.examples("train"):
         raise UsageError(
             f"data.root={config.data.root}: there are no training examples; preprocess more images"

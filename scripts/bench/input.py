@@ -5,10 +5,11 @@
 
 Every loader delivers the same examples in shuffled batches of packed edges and labels. Each loader is
 measured with each number of workers, in a process of its own on the same cores: one epoch to warm up, then
---epochs more. The table shows the best number of workers. Install the loaders with pip install --editable
-'.[bench]'; the table says which are missing. The two loaders "article" have no shards:
-they compute edges and labels from images in threads, as the article's code does, except that "article, by
-table" posterizes with linewash's look-up tables.
+--epochs more. The table shows the best number of workers. "linewash, skipping" is the way to the last batch
+of an epoch, for a run that resumes there. Install the loaders with pip install --editable '.[bench]'; the
+table says which are missing. The two loaders "article" have no shards: they compute edges and labels from
+images in threads, as the article's code does, except that "article, by table" posterizes with linewash's
+look-up tables.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def make_parser() -> Parser:
     add(
         "--only",
         nargs="*",
-        help="loaders to measure, by the last word before any comma, in lower case: tf.data dali [all]",
+        help="loaders to measure, by the last word before any comma, in lower case: linewash dali [all]",
     )
     for hidden in ("--workers", "--folder"):  # set in the process that measures one loader
         add(hidden, help=argparse.SUPPRESS)

@@ -9,6 +9,7 @@ start from images of 500 × 375 px and deliver edges and labels as float32, as t
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -74,7 +75,7 @@ SHUFFLE_BUFFER = 2048  # records
 
 
 def linewash(data: BenchmarkDataset, _: int) -> Epoch:
-    """Reads uncompressed shards in blocks, as the trainer does."""
+    """Reads the shards as the trainer does."""
     from training.data.dataset import ShardedDataset
 
     dataset = ShardedDataset(str(data.root), data.manifest)
@@ -85,12 +86,34 @@ def linewash(data: BenchmarkDataset, _: int) -> Epoch:
     return epoch
 
 
-def tf_data(data: BenchmarkDataset, _: int) -> Epoch:
-    """Reads records with TFRecordDataset, shuffle, batch and parse_example, as the trainer does for gzip."""
+def linewash_gzip(data: BenchmarkDataset, _: int) -> Epoch:
+    """Reads a copy of the shards that is compressed as by preprocess --compression gzip."""
+    copy, is_new = data.copy_folder("gzip")
     train = data.manifest.splits["train"]
-    shards = [dataclasses.replace(shard, layout=None) for shard in train.shards]
+    shards = [dataclasses.replace(shard, name=f"{shard.name}.gz", layout=None) for shard in train.shards]
+    if is_new:
+        (copy / "train").mkdir()  # as in the dataset, because a shard's name includes the folder
+        for path, shard in zip(data.shards, shards, strict=True):
+            (copy / shard.name).write_bytes(gzip.compress(path.read_bytes(), 6))
     splits = {"train": dataclasses.replace(train, shards=shards)}
-    return linewash(dataclasses.replace(data, manifest=dataclasses.replace(data.manifest, splits=splits)), 0)
+    manifest = dataclasses.replace(data.manifest, compression="gzip", splits=splits)
+    return linewash(dataclasses.replace(data, root=copy, manifest=manifest), 0)
+
+
+def linewash_skip(data: BenchmarkDataset, _: int) -> Epoch:
+    """Skips to the last batch of the epoch, as a run that is resumed does."""
+    from training.data.dataset import ShardedDataset
+
+    dataset = ShardedDataset(str(data.root), data.manifest)
+    skip = data.examples // data.batch_size - 1
+
+    def epoch(number: int) -> Iterator[Any]:
+        yield from dataset.train(
+            data.batch_size, seed=0, epoch=number, skip=skip, shuffle_buffer=SHUFFLE_BUFFER
+        )
+        yield (range(skip * data.batch_size),)  # stands for the skipped examples
+
+    return epoch
 
 
 def webdataset(data: BenchmarkDataset, workers: int) -> Epoch:
@@ -318,7 +341,8 @@ class Loader:
 
 LOADERS = {
     "linewash": Loader(linewash, "tensorflow", (0,)),
-    "tf.data, parsed": Loader(tf_data, "tensorflow", (0,)),
+    "linewash, gzip": Loader(linewash_gzip, "tensorflow", (0,)),
+    "linewash, skipping": Loader(linewash_skip, "tensorflow", (0,)),
     "NVIDIA DALI": Loader(dali, "nvidia.dali", (1, 2)),
     "litdata": Loader(lit_data, "litdata", (0, 1, 2)),
     "mosaicml-streaming": Loader(mosaicml, "streaming", (0, 1, 2)),

@@ -133,9 +133,9 @@ def gaps(edges: tf.Tensor, random: StatelessRandom, fraction: float) -> tf.Tenso
 
 
 def thicken(edges: tf.Tensor, random: StatelessRandom, probability: float, max_width: int) -> tf.Tensor:
-    """Widens the lines of some examples to 2 to `max_width` pixels, each width with the same probability."""
+    """Widens the lines of some examples to 2 to `max_width` pixels; the wider, the rarer."""
     chosen = random.uniform_scalar("thickness") < probability
-    width = 2 + tf.floor(random.uniform_scalar("width") * (max_width - 1))
+    width = 2 + tf.floor(random.uniform_scalar("width") ** 2 * (max_width - 1))
     thick = edges
     for pixels in range(2, max_width + 1):
         selected = chosen & (width == pixels)

@@ -1,30 +1,40 @@
-"""Reads a dataset of TFRecord shards as batches of packed examples.
+"""Reads a dataset of TFRecord shards as `tf.data` pipelines of packed batches.
 
-Edges stay packed at one bit per pixel and labels at one or two bytes, because batches travel to the
-accelerator; they are unpacked there. TensorFlow is imported only where it is used, so that a wrong path is
-reported before TensorFlow starts.
+Records are shuffled while they are still encoded, and parsed a whole batch at a time. Edges stay packed at
+one bit per pixel and labels at one or two bytes, because batches travel to the accelerator; they are unpacked
+there. TensorFlow is imported only where it is used, so that a wrong path is reported before it starts.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import tfrecords_schema as schema
 from tfrecords_schema import Manifest, ShardInfo
-from training.data import fixed_length_reader, storage
+from training.data import storage
 from training.errors import UsageError, WorkError
+from training.line_styles import judged_style, style_probabilities
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 # Shards read at a time: enough to mix their examples, few enough to keep reads sequential.
 SHARDS_AT_ONCE = 8
+# Threads that read shards, and threads that parse batches. Neither number changes the order.
+READERS, PARSERS = 4, 2
+# Records that tf.data holds at most for parallel readers: nine for each shard that is open.
+READ_AHEAD = 9 * SHARDS_AT_ONCE
+# Size of a group of shards in shuffle buffers. Once for each group, a buffer fills and no batch is made.
+GROUP_BUFFERS = 8
+# Batches that wait for the training step. A fixed number: tf.data would choose more, whatever their size.
+PREFETCHED_BATCHES = 2
 # The defaults of conf/data, for users of the Python API.
 SHUFFLE_BUFFER = 2048
 SHUFFLE_MEGABYTES = 512
@@ -46,26 +56,26 @@ class Batch(NamedTuple):
 
 
 class ShuffleBuffer(NamedTuple):
-    """How many records are shuffled together, and how many of them are read from one shard at a time."""
+    """How many records are shuffled together, and how many threads read them ahead (None: nothing is)."""
 
     records: int
-    range_records: int
+    readers: int | None
 
     @classmethod
     def from_limits(cls, manifest: Manifest, records: int, megabytes: int | None) -> ShuffleBuffer:
         """Returns a buffer of `records`, or of as many as fit into `megabytes` (at least one).
 
-        A range takes at most an eighth of the limit, so that several shards are mixed.
+        The limit includes what the readers hold. If that is too much of it, one record is read at a time.
         """
         if megabytes is None:
-            return cls(records, fixed_length_reader.RANGE_RECORDS)
+            return cls(records, READERS)
         pixels = manifest.image_size**2
         edges_bytes = len(manifest.lines) * pixels // 8
         record_bytes = edges_bytes + pixels * np.dtype(manifest.label_dtype).itemsize
         fitting = max(1, megabytes * 1_000_000 // record_bytes)
-        range_records = max(1, min(fixed_length_reader.RANGE_RECORDS, fitting // SHARDS_AT_ONCE))
-        # Ranges are read whole, so that the last one may exceed the number by all its records but one.
-        return cls(min(records, fitting - range_records + 1), range_records)
+        if fitting < 4 * READ_AHEAD:
+            return cls(min(records, fitting), None)
+        return cls(min(records, fitting - READ_AHEAD), READERS)
 
 
 # Takes the packed edges of a batch, uint8 [B, L, S*S/8], and the ids of its examples, int32 [B].
@@ -73,14 +83,17 @@ class ShuffleBuffer(NamedTuple):
 ChooseLines = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 
-def draw_lines(edges: tf.Tensor, ids: tf.Tensor, seed: int, epoch: int) -> tf.Tensor:
-    """Draws one of the L line styles for each example, with equal probability.
+def draw_styles(
+    edges: tf.Tensor, ids: tf.Tensor, probabilities: np.ndarray, seed: int, epoch: int
+) -> tf.Tensor:
+    """Draws one of the L line styles for each example.
 
     The style is a function of (seed, epoch, id), and so does not depend on the batch or on resuming.
 
     Args:
       edges: packed edges, uint8 [B, L, S*S/8].
       ids: int32 [B].
+      probabilities: float32 [L], as `style_probabilities` returns them.
       seed: the seed of the run.
       epoch: the number of the epoch.
 
@@ -91,18 +104,21 @@ def draw_lines(edges: tf.Tensor, ids: tf.Tensor, seed: int, epoch: int) -> tf.Te
 
     from training.data.stateless_random import StatelessRandom
 
-    num_lines = edges.shape[1]
-    if num_lines == 1:
-        return tf.squeeze(edges, 1)
+    (shown,) = np.nonzero(probabilities)
+    if len(shown) == 1:
+        return edges[:, shown[0]]
     uniform = StatelessRandom(seed, tf.constant(epoch), ids).uniform_scalar("lines")
-    return tf.gather(edges, tf.cast(uniform * num_lines, tf.int32), batch_dims=1)
+    # The end of the last range is left out, so that rounding cannot lead beyond it.
+    ends = np.cumsum(probabilities[shown])[:-1].astype(np.float32)
+    index = tf.reduce_sum(tf.cast(uniform[:, None] >= ends, tf.int32), axis=1)
+    return tf.gather(edges, tf.gather(tf.constant(shown, tf.int32), index), batch_dims=1)
 
 
 @dataclass(frozen=True)
 class ShardedDataset:
     """A dataset written by `python -m preprocess`: its directory or bucket, and its manifest.
 
-    Iterating over a split yields `Batch` tuples of eager tensors, for images of S × S pixels:
+    `train` and `eval` return a `tf.data.Dataset` of `Batch` tuples, for images of S × S pixels:
 
     ========  ===============  ============  ==========================================
     element   dtype            shape         values
@@ -174,59 +190,86 @@ class ShardedDataset:
         skip: int = 0,
         shuffle_buffer: int = SHUFFLE_BUFFER,
         shuffle_megabytes: int | None = SHUFFLE_MEGABYTES,
-    ) -> Iterator[Batch]:
-        """Yields one epoch of shuffled batches of the training split.
+        lines: Mapping[str, float] | None = None,
+    ) -> tf.data.Dataset:
+        """Returns one epoch of shuffled batches of the training split, as a dataset of `Batch` tuples.
 
-        The order is a function of (seed, epoch) and of the shuffle buffer. All batches have `batch_size`
-        examples: the remainder, a different one in each epoch, is dropped. If the dataset has several line
-        styles, one is drawn for each example; see `draw_lines`.
+        The order is a function of (seed, epoch) and of the shuffle buffer: it depends neither on the number
+        of threads nor on the compression of the shards. All batches have `batch_size` examples: the
+        remainder, a different one in each epoch, is dropped. If the dataset has several line styles, one is
+        drawn for each example.
+
+        Damaged shards raise TensorFlow's errors during the iteration, and `WorkError` with `read_batches`.
 
         Args:
           batch_size: examples per batch.
           seed: a number that is constant for a training run.
           epoch: the number of the epoch; each number gives another order.
-          skip: batches to skip at the beginning, for a run that resumes within an epoch.
+          skip: batches to skip at the beginning, for a run that resumes within an epoch. Of their records,
+            only those of one group of shards are read, and none is parsed.
           shuffle_buffer: records that are shuffled together. The shards are already in hash order, so that
             a few thousand are enough.
-          shuffle_megabytes: limit of these records in MB (10^6 bytes), or None for no limit. It changes the
-            order only if the images are so large that fewer records fit.
+          shuffle_megabytes: limit of the records in memory in MB (10^6 bytes), or None for no limit. It
+            changes the order only if the images are so large that fewer records fit.
+          lines: weights of the line styles by name, by which a style is drawn for each example; see
+            `style_probabilities`.
 
         Raises:
-          UsageError: the dataset has no training examples.
-          WorkError: a record is damaged, a shard contradicts its layout, or the storage failed.
+          UsageError: the dataset has no training examples, or not the line styles.
         """
-        self._require_examples("train")
-        buffer = ShuffleBuffer.from_limits(self.manifest, shuffle_buffer, shuffle_megabytes)
-        if all(shard.layout for shard in self._shards("train")):
-            return self._read_fixed_length(batch_size, seed, epoch, skip, buffer)
-        return read_batches(self._read_compressed(batch_size, seed, epoch, skip, buffer.records), self.root)
+        import tensorflow as tf
 
-    def eval(self, split: str, batch_size: int = 16, lines: str | None = None) -> Iterator[Batch]:
-        """Yields every example of a split once, in the order of the shards; the last batch may be smaller.
+        self._require_examples("train")
+        probabilities = style_probabilities(lines, self.manifest.lines)
+        buffer = ShuffleBuffer.from_limits(self.manifest, shuffle_buffer, shuffle_megabytes)
+        groups, generator = self._group_shards(seed, epoch, buffer.records)
+        # Each group has a shuffle buffer of its own, so that groups can be skipped without reading them.
+        ends = np.cumsum([sum(shard.examples for shard in group) for group in groups])
+        first = min(int(np.searchsorted(ends, skip * batch_size, "right")), len(groups) - 1)
+        num_skipped = int(ends[first - 1]) if first else 0
+
+        def read_group(paths: tf.Tensor, shuffle_seed: tf.Tensor) -> tf.data.Dataset:
+            records = tf.data.Dataset.from_tensor_slices(paths).interleave(
+                self._read_records, cycle_length=SHARDS_AT_ONCE, num_parallel_calls=buffer.readers
+            )
+            return records.shuffle(buffer.records, shuffle_seed, reshuffle_each_iteration=False)
+
+        paths = tf.ragged.constant([[self._path(shard) for shard in group] for group in groups])
+        seeds = generator.integers(1, 2**62, len(groups))
+        records = tf.data.Dataset.from_tensor_slices((paths[first:], seeds[first:])).flat_map(read_group)
+        records = _check_count(records, self.examples("train") - num_skipped)
+        return self._parse(
+            records.skip(skip * batch_size - num_skipped).batch(batch_size, drop_remainder=True),
+            lambda edges, ids: draw_styles(edges, ids, probabilities, seed, epoch),
+        )
+
+    def eval(self, split: str, batch_size: int = 16, lines: str | None = None) -> tf.data.Dataset:
+        """Returns every example of a split once, as a dataset of `Batch` tuples in the order of the shards.
+
+        The last batch may be smaller. For errors during the iteration see `train`.
 
         Args:
           split: train or val.
           batch_size: examples per batch.
-          lines: name of the line style, by default the first of the manifest.
+          lines: name of the line style, by default that of `judged_style`.
 
         Raises:
           UsageError: the split has no examples, or the dataset does not have the line style.
-          WorkError: a record is damaged or differs from the manifest, or the storage failed.
         """
         self._require_examples(split)
         line = self.line_index(lines)
-        return read_batches(
-            self._read_in_order(split, batch_size, lambda edges, _: edges[:, line]), self.root
-        )
+        records = self._read_records([self._path(shard) for shard in self._shards(split)])
+        batches = _check_count(records, self.examples(split)).batch(batch_size)
+        return self._parse(batches, lambda edges, _: edges[:, line])
 
     def line_index(self, lines: str | None) -> int:
-        """Returns the index of a line style among those of the manifest; 0 if `lines` is None.
+        """Returns the index of a line style among those of the manifest; by default of `judged_style`.
 
         Raises:
           UsageError: the dataset does not have this line style.
         """
         if lines is None:
-            return 0
+            lines = judged_style(self.manifest.lines)
         if lines not in self.manifest.lines:
             names = ", ".join(self.manifest.lines)
             raise UsageError(f"lines={lines}: {self.root} has no such line style, only {names}")
@@ -242,76 +285,25 @@ class ShardedDataset:
     def _path(self, shard: ShardInfo) -> str:
         return f"{self.root.rstrip('/')}/{shard.name}"
 
-    def _read_fixed_length(
-        self, batch_size: int, seed: int, epoch: int, skip: int, buffer: ShuffleBuffer
-    ) -> Iterator[Batch]:
-        """Reads uncompressed shards without tf.data, which would spend most of its time on copies."""
-        import tensorflow as tf
+    def _group_shards(
+        self, seed: int, epoch: int, buffer_records: int
+    ) -> tuple[list[list[ShardInfo]], np.random.Generator]:
+        """Splits the training shards at random into groups, which are read one after the other.
 
-        def choose_lines(edges: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-            return draw_lines(edges, ids, seed, epoch)
+        All have about as many shards: at least `SHARDS_AT_ONCE`, and about `GROUP_BUFFERS` shuffle buffers of
+        records or more. A small dataset is one group. Also returns the generator that has drawn the order.
+        """
+        shards, generator = self._shards("train"), np.random.default_rng([seed, epoch])
+        count = min(len(shards) // SHARDS_AT_ONCE, self.examples("train") // (GROUP_BUFFERS * buffer_records))
+        order = np.array_split(generator.permutation(len(shards)), max(1, count))
+        return [[shards[index] for index in group] for group in order], generator
 
-        if len(self.manifest.lines) > 1:
-            # Two dozen small operations, which take six times as long one by one.
-            choose_lines = tf.function(choose_lines, autograph=False)
-        size = self.manifest.image_size
-        dtype = np.dtype(self.manifest.label_dtype).newbyteorder("<")
-        try:
-            ranges = [
-                part
-                for shard in self._shards("train")
-                for part in fixed_length_reader.split_shard(self._path(shard), shard, buffer.range_records)
-            ]
-            for ids, edges, labels in fixed_length_reader.batches(
-                ranges,
-                lambda keys: _hash_keys(keys).numpy(),
-                batch_size=batch_size,
-                seed=seed,
-                epoch=epoch,
-                chunk_records=buffer.records,
-                skip=skip,
-            ):
-                labels = labels.view(dtype).reshape(batch_size, size, size)
-                maps = edges.reshape(batch_size, len(self.manifest.lines), -1)
-                batch = Batch(*map(_to_tensor, (maps, labels, ids)))
-                yield batch._replace(edges=choose_lines(batch.edges, batch.ids))
-        except schema.SchemaError as e:
-            raise _damaged(self.root, e) from e
-        except OSError as e:
-            raise storage.explain_read_error(e, self.root) from e
-
-    def _read_compressed(
-        self, batch_size: int, seed: int, epoch: int, skip: int, buffer_records: int
-    ) -> tf.data.Dataset:
-        """Reads compressed shards: records are shuffled while still encoded, and parsed afterwards."""
-        import tensorflow as tf
-
-        paths = [self._path(shard) for shard in self._shards("train")]
-        generator = np.random.default_rng([seed, epoch])
-        order = generator.permutation(len(paths))
-        records = tf.data.Dataset.from_tensor_slices([paths[i] for i in order]).interleave(
-            self._read_shard, cycle_length=SHARDS_AT_ONCE
-        )
-        records = records.shuffle(
-            buffer_records, seed=int(generator.integers(1, 2**62)), reshuffle_each_iteration=False
-        )
-        return self._parse(
-            records.batch(batch_size, drop_remainder=True).skip(skip),
-            lambda edges, ids: draw_lines(edges, ids, seed, epoch),
-        )
-
-    def _read_in_order(self, split: str, batch_size: int, choose_lines: ChooseLines) -> tf.data.Dataset:
-        import tensorflow as tf
-
-        paths = [self._path(shard) for shard in self._shards(split)]
-        records = tf.data.Dataset.from_tensor_slices(paths).flat_map(self._read_shard)
-        return self._parse(records.batch(batch_size), choose_lines)
-
-    def _read_shard(self, path: tf.Tensor) -> tf.data.Dataset:
+    def _read_records(self, paths: list[str] | tf.Tensor) -> tf.data.Dataset:
+        """Reads shards one after the other, as serialized records. TensorFlow verifies their checksums."""
         import tensorflow as tf
 
         compression = "GZIP" if self.manifest.compression == "gzip" else ""
-        return tf.data.TFRecordDataset(path, compression_type=compression)
+        return tf.data.TFRecordDataset(paths, compression_type=compression)
 
     def _parse(self, batches: tf.data.Dataset, choose_lines: ChooseLines) -> tf.data.Dataset:
         import tensorflow as tf
@@ -325,29 +317,43 @@ class ShardedDataset:
             ids = _hash_keys(tf.strings.regex_replace(keys, r"\x00+$", ""))
             return Batch(choose_lines(edges, ids), labels, ids)
 
-        parsed = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return parsed.prefetch(tf.data.AUTOTUNE)
+        parsed = batches.map(parse, num_parallel_calls=PARSERS, deterministic=True)
+        return parsed.prefetch(PREFETCHED_BATCHES)
 
 
-def read_batches(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
-    """Yields the batches of a `tf.data` pipeline; raises `WorkError` in place of TensorFlow's errors.
+def read_batches(
+    dataset: tf.data.Dataset,
+    root: str,
+    place: Callable[[tf.data.Dataset], Iterable[Any]] = lambda dataset: dataset,
+) -> Iterator[Any]:
+    """Yields the elements of a `tf.data` pipeline; raises `WorkError` in place of TensorFlow's errors.
 
-    After a temporary failure of a bucket the pipeline is restarted after the last yielded batch. It must
-    therefore yield the same batches in each iteration.
+    After a temporary failure of a bucket the pipeline is restarted after the last yielded element. It must
+    therefore yield the same elements in each iteration.
+
+    Args:
+      dataset: what `ShardedDataset.train` or `ShardedDataset.eval` has returned.
+      root: the directory of the shards.
+      place: moves the elements to the devices that use them, such as `Replicas.place`.
 
     Raises:
       WorkError: a record is damaged or differs from the manifest, or the storage failed.
     """
     import tensorflow as tf
 
-    batches, yielded, failures = iter(dataset), 0, 0
+    batches, yielded, failures = iter(place(dataset)), 0, 0
     while True:
         try:
             batch = next(batches)
         except StopIteration:
             return
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as e:
-            raise _damaged(root, schema.storage_error(e, root).strerror) from e
+        except (
+            tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError,
+        ) as e:  # fmt: skip
+            raise WorkError(
+                f"a shard of {root} is damaged ({schema.storage_error(e, root).strerror}); "
+                f"find it with python scripts/verify_shards.py {root}"
+            ) from e
         except tf.errors.OpError as e:
             error = schema.storage_error(e, "")
             if isinstance(error, ConnectionError):
@@ -355,29 +361,24 @@ def read_batches(dataset: tf.data.Dataset, root: str) -> Iterator[Batch]:
                     raise  # out of memory, or a failure of the processes that train together
                 if storage.is_remote(root) and storage.wait_before_retry(failures):
                     failures += 1
-                    batches = iter(dataset.skip(yielded))
+                    batches = iter(place(dataset.skip(yielded)))
                     continue
-            raise storage.explain_read_error(error, f"a shard of {root}") from e
+            raise storage.explain_read_error(error, _find_shard(str(e.message), root)) from e
         yielded, failures = yielded + 1, 0
         yield batch
 
 
-def _damaged(root: str, reason: object) -> WorkError:
-    return WorkError(
-        f"a shard of {root} is damaged ({reason}); find it with python scripts/verify_shards.py {root}"
-    )
+def _find_shard(message: str, root: str) -> str:
+    """Returns the path of the shard that TensorFlow's message names, or "a shard of ..." if it names none."""
+    found = re.search(re.escape(root.rstrip("/")) + r"/[\w./-]+\.tfrecord(\.gz)?", message)
+    return found[0] if found else f"a shard of {root}"
 
 
-def _to_tensor(array: np.ndarray) -> tf.Tensor:
-    """Returns a tensor that shares the memory of `array`, which must not be written to any more.
-
-    All other conversions copy. TensorFlow aborts the process if the memory is not aligned.
-    """
+def _check_count(records: tf.data.Dataset, examples: int) -> tf.data.Dataset:
+    """Makes another number of records than `examples` an error. It also gives the pipeline a length."""
     import tensorflow as tf
 
-    if array.ctypes.data % fixed_length_reader.ALIGNMENT:
-        return tf.convert_to_tensor(array)
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return records.apply(tf.data.experimental.assert_cardinality(examples))
 
 
 def _hash_keys(keys: tf.Tensor) -> tf.Tensor:

@@ -58,9 +58,9 @@ def simulate_reference(
     fractions = label_fractions(labels, colors)
     uniform = random.uniform("reference", 6)
     blurred = fractions @ tf.constant(neighbour_targets(manifest.palette.rgb, BLUR_SIGMA))
-    fractions = _mix(fractions, blurred, uniform[:, 0] * config.blurred)
+    fractions = _mix(fractions, blurred, _of_some(uniform[:, 0]) * config.blurred)
     others = _random_colors(random, manifest)
-    fractions = _mix(fractions, others, uniform[:, 1] * config.mixed)
+    fractions = _mix(fractions, others, _of_some(uniform[:, 1]) * config.mixed)
     count = FEWEST_COLORS + tf.floor(uniform[:, 2] * (MOST_COLORS - FEWEST_COLORS + 1))
     # Towards equal weights, since a person picks colours but not their areas.
     thinned = _thin(fractions, random, count)
@@ -96,6 +96,14 @@ def _thin(fractions: tf.Tensor, random: StatelessRandom, count: tf.Tensor) -> tf
 
 def _exponential(uniform: tf.Tensor) -> tf.Tensor:
     return TINY - tf.math.log1p(-uniform)
+
+
+def _of_some(uniform: tf.Tensor) -> tf.Tensor:
+    """Keeps a third of some uniform numbers, spread over 0 to 1, and makes the others 0.
+
+    The network must see exact references, too: from them it learns which colours a picture does not have.
+    """
+    return tf.nn.relu(3 * uniform - 2)
 
 
 def _mix(first: tf.Tensor, second: tf.Tensor, fraction: tf.Tensor) -> tf.Tensor:

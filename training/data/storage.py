@@ -1,4 +1,4 @@
-"""Reads files from a local disk or from a bucket, the latter through TensorFlow.
+"""Sizes and failures of files on a local disk or in a bucket, the latter through TensorFlow.
 
 Temporary failures of a bucket are retried. All other failures are raised as Python's own `OSError`s.
 """
@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
-
-import numpy as np
 
 from tfrecords_schema import storage_error
 from training.errors import WorkError
@@ -83,21 +81,6 @@ def sizes(paths: Sequence[str]) -> Iterator[int | None]:
         yield from pool.map(lambda path: with_retries(lambda: _remote_size(path)), paths)
 
 
-def read_into(data: np.ndarray, path: str, offset: int) -> int:
-    """Reads a file from byte `offset` into `data`, uint8 [N]; returns the number of bytes read.
-
-    Raises:
-      OSError: the file cannot be read.
-    """
-    if is_remote(path):
-        content = with_retries(lambda: _read_remote(path, offset, len(data)))
-        data[: len(content)] = np.frombuffer(content, np.uint8)
-        return len(content)
-    with Path(path).open("rb", buffering=0) as file:
-        file.seek(offset)
-        return file.readinto(data.data) or 0
-
-
 def _local_size(path: str) -> int | None:
     file = Path(path)
     return file.stat().st_size if file.is_file() else None
@@ -110,16 +93,5 @@ def _remote_size(path: str) -> int | None:
         return tf.io.gfile.stat(path).length
     except tf.errors.NotFoundError:
         return None
-    except tf.errors.OpError as e:
-        raise storage_error(e, path) from e
-
-
-def _read_remote(path: str, offset: int, size: int) -> bytes:
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            file.seek(offset)
-            return file.read(size)
     except tf.errors.OpError as e:
         raise storage_error(e, path) from e

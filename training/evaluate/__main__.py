@@ -28,7 +28,7 @@ Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
   data.root=DATASET  a dataset with the palette of the run; default: the one
                      that the network was trained on
   lines=STYLE        the line style of the drawings, one of those that the
-                     dataset has; default: the first
+                     dataset has; default: drawn, or the first
   vivid=TAU          from 0 to 3: how far colours that are rare in the training
                      data come forward, as with colorize --vivid; default: 0
   batch_size=N       images per batch; default: as in training. A smaller batch

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tfrecords_schema import Palette
 from training.atomic_files import atomic_write
-from training.data.dataset import Batch, ShardedDataset
+from training.data.dataset import Batch, ShardedDataset, read_batches
 from training.errors import WorkError
 from training.evaluate.by_reference import Obedience, measure_obedience
 from training.evaluate.confusion_plot import write_confusion
@@ -64,6 +64,7 @@ class Evaluation:
       dataset: the evaluated dataset.
       scores: scores of the network, then of the baselines, by name.
       by_line_width: scores of the network by line width in pixels.
+      by_lines: scores of the network by line style; empty if the dataset has one style.
       by_hints: scores of the network by number of hints; empty if it takes none.
       by_reference: scores of the network by reference, without hints; empty if it takes none.
       by_hints_and_reference: scores by number of hints, with the histogram of the example as the reference;
@@ -77,6 +78,7 @@ class Evaluation:
     dataset: ShardedDataset
     scores: dict[str, Scores]
     by_line_width: dict[int, Scores]
+    by_lines: dict[str, Scores]
     by_hints: dict[int, Scores]
     by_reference: dict[str, Scores]
     by_hints_and_reference: dict[int, Scores]
@@ -100,6 +102,8 @@ class Evaluation:
             ),
             "",
         ]
+        if self.by_lines:
+            lines += [format_table("network, by line style", self.by_lines), ""]
         if self.by_hints:
             lines += [format_table("network, by colour hints", _by_count(self.by_hints)), ""]
         if self.by_reference:
@@ -129,6 +133,7 @@ class Evaluation:
             "differences": differences,
             "scores": {name: _score_fields(row) for name, row in self.scores.items()},
             "line_widths": {str(width): _score_fields(row) for width, row in self.by_line_width.items()},
+            "line_styles": {style: _score_fields(row) for style, row in self.by_lines.items()},
             "hints": {str(count): _score_fields(row) for count, row in self.by_hints.items()},
             "references": {
                 kind: _score_fields(row) | _obedience_fields(self.obedience.get(kind))
@@ -191,53 +196,83 @@ def evaluate(
     if vivid:
         assert frequencies is not None
         net, gives_logits = _adjust_logits(net, gives_logits, logit_offset(frequencies, vivid)), True
-    widths = [EvalCondition(line_width=width) for width in LINE_WIDTHS]
-    counts = [count for count in HINT_COUNTS if count and takes_hints(net)]
-    hints = [EvalCondition(hints=count) for count in counts]
+    judged = _Judged(net, gives_logits, dataset, split, batch_size, lines)
+    normal, widths = EvalCondition(), [EvalCondition(line_width=width) for width in LINE_WIDTHS]
+    counts = HINT_COUNTS if takes_hints(net) else ()
     kinds = REFERENCES if takes_reference(net) else ()
-    references = [EvalCondition(reference=kind) for kind in kinds]
+    hints = [EvalCondition(hints=count) for count in counts]
+    references = [EvalCondition(reference=kind) for kind in ("", *kinds) if kinds]
     both = [EvalCondition(hints=count, reference=OWN) for count in counts if kinds]
-    conditions = [*widths, *hints, *references, *both]
-    tallies = {}
-    steps = make_eval_steps(net, dataset.manifest, gives_logits, conditions=conditions)
-    for condition, step in zip(conditions, steps, strict=True):
-        batches = _batches(dataset, split, batch_size, f"{split}, {condition}", lines=lines)
-        tallies[condition] = sum_tallies(step(*batch) for batch in batches)
+    conditions = list(dict.fromkeys([*widths, *hints, *references, *both]))  # `normal` is in several lists
+    tallies = judged.tally(conditions)
     scores = {condition: Scores.from_tally(tally) for condition, tally in tallies.items()}
-    normal = EvalCondition()
     if not math.isfinite(scores[normal].loss):
         raise WorkError(
             f"{network}: its loss is {scores[normal].loss}: train again with a lower learning rate"
         )
-    subject = {
-        "network": str(network),
-        "root": dataset.root,
-        "fingerprint": dataset.manifest.dataset_fingerprint,
-        "split": split,
-        "lines": lines,
-        "examples": dataset.examples(split),
-        "vivid": vivid,
-    }
     return Evaluation(
-        subject,
-        dataset,
-        {NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
-        {condition.line_width: scores[condition] for condition in widths},
-        {condition.hints: scores[condition] for condition in [normal, *hints] if hints},
-        {condition.reference or "none": scores[condition] for condition in [normal, *references] if kinds},
-        {condition.hints: scores[condition] for condition in [EvalCondition(reference=OWN), *both] if both},
-        {
-            kind: measure_obedience(
-                net,
-                dataset.manifest,
-                kind,
-                _batches(dataset, split, batch_size, f"{split}, {kind} reference followed", lines=lines),
-            )
-            for kind in kinds
+        subject={
+            "network": str(network),
+            "root": dataset.root,
+            "fingerprint": dataset.manifest.dataset_fingerprint,
+            "split": split,
+            "lines": lines,
+            "examples": dataset.examples(split),
+            "vivid": vivid,
         },
-        tallies[normal],
-        SampleGrid.read(dataset, split, run.panel_images, run.model.stride, lines).draw(net),
+        dataset=dataset,
+        scores={NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
+        by_line_width={condition.line_width: scores[condition] for condition in widths},
+        by_lines=_score_styles(judged, scores[normal]),
+        by_hints={condition.hints: scores[condition] for condition in hints},
+        by_reference={condition.reference or "none": scores[condition] for condition in references},
+        by_hints_and_reference={condition.hints: scores[condition] for condition in both},
+        obedience={kind: judged.measure_obedience(kind) for kind in kinds},
+        tally=tallies[normal],
+        sample_grid=SampleGrid.read(dataset, split, run.panel_images, run.model.stride, lines).draw(net),
     )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A network, and the examples that it is evaluated on. `lines` is the line style of the drawings."""
+
+    net: keras.Model
+    gives_logits: bool
+    dataset: ShardedDataset
+    split: str
+    batch_size: int
+    lines: str
+
+    def tally(self, conditions: list[EvalCondition]) -> dict[EvalCondition, Tally]:
+        """Counts over all examples, once for each condition."""
+        steps = make_eval_steps(self.net, self.dataset.manifest, self.gives_logits, conditions=conditions)
+        return {
+            condition: sum_tallies(step(*batch) for batch in self._batches(str(condition)))
+            for condition, step in zip(conditions, steps, strict=True)
+        }
+
+    def measure_obedience(self, kind: str) -> Obedience:
+        """Measures how well the network follows a kind of reference."""
+        batches = self._batches(f"{kind} reference followed")
+        return measure_obedience(self.net, self.dataset.manifest, kind, batches)
+
+    def _batches(self, title: str) -> Iterator[Batch]:
+        title = f"{self.split}, {title}"
+        return _batches(self.dataset, self.split, self.batch_size, title, lines=self.lines)
+
+
+def _score_styles(judged: _Judged, scores: Scores) -> dict[str, Scores]:
+    """Returns the scores by line style if the dataset has several; `scores` are those of `judged.lines`."""
+    styles, normal = judged.dataset.manifest.lines, EvalCondition()
+    if len(styles) == 1:
+        return {}
+    return {
+        style: scores
+        if style == judged.lines
+        else Scores.from_tally(dataclasses.replace(judged, lines=style).tally([normal])[normal])
+        for style in styles
+    }
 
 
 def format_table(heading: str, rows: dict[str, Scores]) -> str:
@@ -313,7 +348,7 @@ def _batches(
     """Reads a split, or the batches of its first `max_images`, and shows a progress bar with `title`."""
     num_images = min(max_images or sys.maxsize, dataset.examples(split))
     with ProgressBar(title, num_images, note="compiling") as bar:
-        batches = dataset.eval(split, batch_size, lines)
+        batches = read_batches(dataset.eval(split, batch_size, lines), dataset.root)
         for batch in itertools.islice(batches, -(-num_images // batch_size)):
             yield batch
             bar.update(len(batch.ids))

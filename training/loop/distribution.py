@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ import tensorflow as tf
 from training.errors import UsageError, WorkError
 from training.tf_startup import show_only_errors
 
+PLACED_BATCHES = 2  # batches on a GPU besides the one in use
 TF_CONFIG = "TF_CONFIG"  # the environment variable in which TensorFlow's launchers list the processes
 EXAMPLE = '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -105,20 +106,24 @@ class Replicas:
         """Runs `step` on each replica and returns the sum of the results. Call it inside a tf.function."""
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(step, columns), axis=None)
 
-    def split_batch(self, batch: Any) -> list[Any]:
-        """Splits the rows of a batch among the replicas and returns the columns for `run_and_sum`."""
+    def place(self, dataset: tf.data.Dataset) -> Iterable[Any]:
+        """Returns the batches of `dataset` with their rows on the replicas, as columns for `run_and_sum`.
+
+        The next batches are copied to the devices while the current one is used. If the run has several
+        processes, the returned iterable has no end.
+
+        Args:
+          dataset: batches of one size, which the number of replicas divides. All processes must pass the same
+            batches.
+        """
         if self.count == 1:
-            return list(batch)
-        in_this_process = self.count // self.num_processes
-
-        def rows_of_replica(column: Any, context: tf.distribute.ReplicaContext) -> tf.Tensor:
-            size = len(column) // self.count
-            local_index = context.replica_id_in_sync_group % in_this_process
-            first = (self.process_index * in_this_process + local_index) * size
-            return tf.convert_to_tensor(column[first : first + size])
-
-        distribute = self.strategy.experimental_distribute_values_from_function
-        return [distribute(lambda context, c=column: rows_of_replica(c, context)) for column in batch]
+            return prefetch_to_gpu(dataset)
+        rows = rows_of_replicas(dataset, self.count, self.process_index, self.num_processes)
+        if self.num_processes > 1:
+            rows = (
+                rows.repeat()
+            )  # if they had an end, the processes would ask each other for it at every step
+        return self.strategy.distribute_datasets_from_function(lambda context: rows)
 
     def check_agreement(self, *values: Any) -> None:
         """Checks that all processes pass the same values. It waits until all processes have called it.
@@ -142,6 +147,37 @@ class Replicas:
                 f"the {self.num_processes} processes of this run do not agree: give all of them the same "
                 "command, the same dataset and one hydra.run.dir that all of them can read"
             )
+
+
+def prefetch_to_gpu(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns `dataset` with its elements copied to the first GPU ahead of use; itself without a GPU."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        return dataset
+    return dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, buffer_size=PLACED_BATCHES))
+
+
+def rows_of_replicas(
+    dataset: tf.data.Dataset, count: int, process_index: int, num_processes: int
+) -> tf.data.Dataset:
+    """Returns the rows of each batch that belong to the replicas of one process, replica after replica.
+
+    Replica i of all `count` has the rows i*B/count to (i+1)*B/count - 1 of each batch of B rows.
+
+    Args:
+      dataset: batches of one static size B, which `count` divides.
+      count: the number of replicas in all processes.
+      process_index: the number of the process, from 0.
+      num_processes: each process has as many replicas as any other.
+
+    Returns:
+      Elements of B/count rows, count/num_processes of them for each batch.
+    """
+    batch_size = tf.nest.flatten(dataset.element_spec)[0].shape[0]
+    if num_processes > 1:
+        dataset = dataset.rebatch(batch_size // num_processes, drop_remainder=True)
+        dataset = dataset.shard(num_processes, process_index)
+    return dataset.rebatch(batch_size // count, drop_remainder=True)
 
 
 def _read_tf_config() -> tuple[int, int]:

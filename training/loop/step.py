@@ -37,7 +37,7 @@ class CompiledModel:
 
     Both steps take the columns of a packed batch: edges uint8 [B, S*S/8], labels [B, S, S] and ids int32 [B],
     which seed the augmentation. `train_step` takes the epoch (integer scalar) before them, and columns that
-    `Replicas.split_batch` returned; it returns `pixel_sums`. `eval_step` runs on one device and returns a
+    `Replicas.place` returned; it returns `pixel_sums`. `eval_step` runs on one device and returns a
     `Tally`.
     """
 

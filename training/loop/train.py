@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,7 +17,7 @@ import tensorflow as tf
 from training.atomic_files import remove_unfinished
 from training.cli import explain_out_of_memory
 from training.config import TrainConfig
-from training.data.dataset import Batch, ShardedDataset
+from training.data.dataset import ShardedDataset, read_batches
 from training.errors import UsageError, WorkError
 from training.loop.checkpoint import (
     CHECKPOINTS,
@@ -25,7 +26,7 @@ from training.loop.checkpoint import (
     refuse_old_checkpoints,
 )
 from training.loop.checkpoint_file import Progress
-from training.loop.distribution import Replicas
+from training.loop.distribution import Replicas, prefetch_to_gpu
 from training.loop.lock import lock_run_directory
 from training.loop.schedule import Budget, learning_rate
 from training.loop.signals import Interrupted, StopSignals
@@ -159,7 +160,7 @@ def evaluate(
     """
 
     def tallies() -> Iterator[Tally]:
-        for batch in dataset.eval(split, batch_size):
+        for batch in read_batches(dataset.eval(split, batch_size), dataset.root, prefetch_to_gpu):
             before_batch()
             yield model.eval_step(*batch)
             after_batch(len(batch.ids))
@@ -281,10 +282,10 @@ def _train_epoch(session: TrainingSession) -> Scores:
     epoch = tf.constant(progress.epoch)  # a tensor, because each Python number would be traced anew
     now = loss_read_at = time.monotonic()
     with _training_bar(session) as bar:
-        for batch in _remaining_batches(session):
+        for columns in _remaining_batches(session):
             fraction = session.budget.fraction_used(progress.step)
             model.optimizer.learning_rate = learning_rate(fraction, config.optimizer)
-            sums = model.train_step(epoch, *session.replicas.split_batch(batch))
+            sums = model.train_step(epoch, *columns)
             progress.pixel_sums = sums + progress.pixel_sums
             progress.step += 1
             progress.steps_in_epoch += 1
@@ -303,24 +304,29 @@ def _train_epoch(session: TrainingSession) -> Scores:
     return scores
 
 
-def _remaining_batches(session: TrainingSession) -> Iterator[Batch]:
-    """Yields the remaining batches of the epoch until the budget is spent; measures the waiting time."""
+def _remaining_batches(session: TrainingSession) -> Iterator[Sequence[Any]]:
+    """Yields the columns of the remaining batches of the epoch until the budget is spent.
+
+    It measures the time that the step waits for them.
+    """
     config, progress = session.config, session.progress
     remaining = session.steps_per_epoch - progress.steps_in_epoch
     if remaining == 0 or session.budget.is_spent(progress.step):
         return
+    waiting_since = time.monotonic()
     batches = session.dataset.train(
         config.trainer.batch_size,
         seed=config.trainer.seed,
         epoch=progress.epoch,
         shuffle_buffer=config.data.shuffle_buffer,
         shuffle_megabytes=config.data.shuffle_megabytes,
+        lines=config.augment.line_weights,
         skip=progress.steps_in_epoch,
     )
-    waiting_since = time.monotonic()
-    for batch in itertools.islice(batches, remaining):
+    placed = read_batches(batches, session.dataset.root, session.replicas.place)
+    for columns in itertools.islice(placed, remaining):
         progress.input_wait_seconds += time.monotonic() - waiting_since
-        yield batch
+        yield columns
         if session.budget.is_spent(progress.step):
             return
         waiting_since = time.monotonic()

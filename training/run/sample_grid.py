@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tfrecords_schema import Palette, unpack_edges
-from training.data.dataset import ShardedDataset
+from training.data.dataset import ShardedDataset, read_batches
 from training.data.reference import label_fractions
 from training.models.inputs import takes_reference
 from training.models.predict import predict_labels
@@ -50,9 +50,9 @@ class SampleGrid:
     ) -> SampleGrid:
         """Reads the first examples of a split. They are a random sample, since shards are in hash order.
 
-        `lines` names the line style of the drawings, by default the first of the dataset.
+        `lines` names the line style of the drawings, by default that of `judged_style`.
         """
-        packed, labels, _ = next(dataset.eval(split, max_examples, lines))
+        packed, labels, _ = next(read_batches(dataset.eval(split, max_examples, lines), dataset.root))
         size = dataset.manifest.image_size
         edges = unpack_edges(packed.numpy().tobytes(), size, len(packed))
         return cls(edges, labels.numpy(), dataset.manifest.palette, stride)
