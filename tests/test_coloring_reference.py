@@ -297,6 +297,11 @@ def test_wrong_references_of_the_command_are_reported(
         assert message in stderr
         assert stderr.count("\n") == 1
         assert not out.exists()
+    before = mood.read_bytes()
+    code, stderr, _ = color("--reference", mood, "-o", mood)
+    assert code == 2
+    assert "is the file of --reference and would be overwritten" in stderr
+    assert mood.read_bytes() == before
 
 
 def test_the_job_takes_a_picture_or_colours(guided: Path, house: Path, tmp_path: Path) -> None:

@@ -315,10 +315,13 @@ def load_network(network: Path, palette: Palette | None) -> keras.Model:
 
 def _adjust_logits(net: keras.Model, gives_logits: bool, offset: np.ndarray) -> keras.Model:
     """Returns a network that gives the logits of `net` minus `offset`, float32 [K]."""
-    logits = net.output
+    # `net` becomes one layer of a new graph: in its own graph names of operations would collide.
+    inputs = [keras.Input(tensor.shape[1:], name=tensor.name) for tensor in net.inputs]
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    logits = net(inputs)
     if not gives_logits:
         logits = keras.ops.log(keras.ops.clip(logits, EPSILON, 1 - EPSILON))  # as losses.to_logits
-    return keras.Model(net.input, keras.ops.cast(logits, "float32") - offset, name=net.name)
+    return keras.Model(inputs, keras.ops.cast(logits, "float32") - offset, name=net.name)
 
 
 def _baselines(dataset: ShardedDataset, split: str, batch_size: int) -> dict[str, Scores]:

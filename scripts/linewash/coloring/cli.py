@@ -224,7 +224,8 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     destinations = [Path(path) for path in (args.output, args.layers, args.ora, args.svg) if path]
     inputs = find_drawings(args.drawings, destinations)
     several = len(inputs.drawings) > 1 or args.drawings[0].is_dir()
-    outputs = plan_outputs(inputs.drawings, args.output, args.layers, args.ora, args.svg, several)
+    others = {"--reference": args.reference, "--hints": args.hints}
+    outputs = plan_outputs(inputs.drawings, args.output, args.layers, args.ora, args.svg, several, others)
     if args.palette_out and args.palette_out.suffix.lower() != ".gpl":
         raise UsageError(f"--palette-out {args.palette_out}: type a name that ends in .gpl")
     if args.hints and several:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -134,15 +134,17 @@ def plan_outputs(
     ora: str | None,
     svg: str | None,
     several: bool,
+    other_inputs: Mapping[str, Path | None] | None = None,
 ) -> list[OutputPaths]:
     """Plans the output of each drawing: `output` itself, or with several drawings their names below it.
 
     Args:
       output, ora, svg: a folder if it ends in a slash.
       several: whether several drawings are coloured, or a folder was given.
+      other_inputs: files that other flags name, by flag.
 
     Raises:
-      UsageError: a name has the wrong extension, two drawings get the same name, or a drawing would be
+      UsageError: a name has the wrong extension, two drawings get the same name, or an input would be
         overwritten.
     """
     names = distinct_stems([drawing.name for drawing in drawings])
@@ -155,13 +157,14 @@ def plan_outputs(
         )
         for name in names
     ]
-    inputs = {drawing.path.resolve() for drawing in drawings}
+    others = {path.resolve(): f"the file of {flag}" for flag, path in (other_inputs or {}).items() if path}
+    inputs = others | {drawing.path.resolve(): "one of the drawings" for drawing in drawings}
     targets = Counter(paths.png.resolve() for paths in outputs)
     for paths in outputs:
         for flag, path in (("--output", paths.png), ("--svg", paths.svg)):
             if path is not None and path.resolve() in inputs:
                 raise UsageError(
-                    f"{flag} {path} is one of the drawings and would be overwritten: type another name"
+                    f"{flag} {path} is {inputs[path.resolve()]} and would be overwritten: type another name"
                 )
         if targets[paths.png.resolve()] > 1:
             raise UsageError(f"two drawings would both be written to {paths.png}: colour them one at a time")
