@@ -19,9 +19,10 @@ from tfrecords_schema import Palette
 from training.__main__ import main
 from training.data.dataset import ShardedDataset
 from training.hydra_config import compose
+from training.metrics.color_spaces import nearest_colors
 from training.models import build_model
 from training.models.inputs import call
-from training.models.transfer import TransferError, nearest_colors, transfer_weights
+from training.models.transfer import TransferError, transfer_weights
 
 SHORT = [
     "experiment=smoke", "model.widths=[8,16]", "model.blocks=[0,0]", "trainer.epochs=1",

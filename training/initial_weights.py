@@ -96,7 +96,8 @@ class InitialWeights:
           WorkError: the file is damaged.
         """
         from training.evaluate.evaluation import load_network
-        from training.models.transfer import TransferError, nearest_colors, transfer_weights
+        from training.metrics.color_spaces import nearest_colors
+        from training.models.transfer import TransferError, transfer_weights
 
         source = load_network(self.path, self.palette)
         colors = source.output_shape[-1]

@@ -7,9 +7,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tfrecords_schema import Palette
-from training.metrics.color_spaces import to_oklab
-
 # The axes of these layers' weights that belong to colours, by the number of axes of a weight. Those of
 # convolutions are in `_recolor`.
 COLOR_AXES: dict[str, dict[int, tuple[int, ...]]] = {
@@ -54,12 +51,6 @@ class Transfer(NamedTuple):
         if self.new or self.dropped:
             parts.append("reference added" if self.new else "reference dropped")
         return ", ".join(parts)
-
-
-def nearest_colors(source: Palette, target: Palette) -> np.ndarray:
-    """Returns the index of the colour of `source` that is nearest to each of `target` in OKLab: [K]."""
-    difference = to_oklab(target.rgb)[:, None] - to_oklab(source.rgb)[None]
-    return (difference**2).sum(-1).argmin(1)
 
 
 def transfer_weights(source: keras.Model, target: keras.Model, nearest: np.ndarray) -> Transfer:
