@@ -12,7 +12,7 @@ out=out/starter
 .venv/bin/python scripts/make_storybook.py "$out/images" --count 12000 --seed 0
 .venv/bin/python -m preprocess --input "$out/images" --output "$out/dataset" --palette kmeans:27
 .venv/bin/python -m training data.root="$out/dataset" experiment=starter hydra.run.dir="$out/run"
-.venv/bin/python -m training.export run="$out/run" out="$out/export" formats=onnx
+.venv/bin/python -m training.export run="$out/run" out="$out/export" formats=keras,onnx
 # The whole export is copied, because the images and numbers of the model card belong to this network.
 rm -rf scripts/linewash/coloring/starter
 cp -r "$out/export" scripts/linewash/coloring/starter

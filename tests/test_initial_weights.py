@@ -14,10 +14,12 @@ from conftest import write_dataset
 from helper_commands import run_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from linewash.coloring.model_loader import STARTER, load
 
 from tfrecords_schema import Palette
 from training.__main__ import main
 from training.data.dataset import ShardedDataset
+from training.evaluate.evaluation import load_network
 from training.hydra_config import compose
 from training.metrics.color_spaces import nearest_colors
 from training.models import build_model
@@ -215,6 +217,22 @@ def test_mistakes_are_one_sentence(
     assert stderr.strip().count("\n") == 0
     assert found in stderr
     assert not run_dir.exists() or not (run_dir / "run.json").exists()
+
+
+def test_a_run_begins_with_the_starter(tmp_path: Path) -> None:
+    """Its Keras file, which is small, gives what its ONNX file gives."""
+    network = load(STARTER)
+    assert (STARTER / "model.keras").stat().st_size <= 5_000_000
+    dataset = write_dataset(tmp_path / "dataset")
+    run_dir = tmp_path / "run"
+    code, stdout, stderr = train(f"data.root={dataset}", "init=starter", *FROZEN, f"hydra.run.dir={run_dir}")
+    assert code == 0, stderr
+    assert "layers copied, colours from the nearest ones" in stdout
+    run = json.loads((run_dir / "run.json").read_text())
+    assert run["config"]["model"]["hints"]
+    net = load_network(STARTER / "model.keras", network.palette)
+    edges = drawings(5)
+    np.testing.assert_allclose(net(edges), network.predict(edges), atol=2e-3)
 
 
 def test_a_bare_file_must_have_as_many_colours(first_run: Path, tmp_path: Path) -> None:
