@@ -38,6 +38,7 @@ from training.hydra_config import (
     register_schemas,
     to_config,
 )
+from training.initial_weights import InitialWeights
 from training.line_styles import DRAWN
 from training.overrides import check_arguments, quote_paths
 from training.run.run_info import check_same_run, resume_command
@@ -66,14 +67,29 @@ def run(argv: Sequence[str]) -> int:
         return resume(
             Path(parse_path(runs[0])), [argument for argument in argv if not argument.startswith("run=")]
         )
+    initial, argv = _take_init(argv)
     check_arguments(argv)
     register_schemas()
     try:
-        return _run_hydra(quote_paths(argv))
+        return _run_hydra(quote_paths(argv), initial)
     except (HydraException, OmegaConfBaseException) as e:
         raise explain(e) from e
     except YAMLError as e:  # for example a tag that would make a Python object
         raise UsageError(f"a settings file cannot be read: {' '.join(str(e).split())}") from e
+
+
+def _take_init(argv: Sequence[str]) -> tuple[InitialWeights | None, list[str]]:
+    """Takes init=... out of the arguments and adds the settings of its network, which typed ones replace."""
+    texts = [argument.removeprefix("init=") for argument in argv if argument.startswith("init=")]
+    typed = [argument for argument in argv if not argument.startswith("init=")]
+    if not texts:
+        return None, typed
+    if len(texts) > 1:
+        raise UsageError(f"init is given twice: init={texts[0]} and init={texts[1]}")
+    if not texts[0]:
+        raise UsageError("init has no value: type init=RUN_DIR, init=FILE.keras or init=starter")
+    initial = InitialWeights.find(texts[0])
+    return initial, [*typed, *initial.overrides(typed)]
 
 
 class MadeDirectories(Callback):
@@ -104,7 +120,7 @@ class MadeDirectories(Callback):
         cls.made = [path for path in (directory, *directory.parents) if not path.exists()]
 
 
-def _run_hydra(argv: Sequence[str]) -> int:
+def _run_hydra(argv: Sequence[str], initial: InitialWeights | None) -> int:
     """Composes the settings with Hydra and trains with them, once or for each job of a sweep."""
     codes: list[int] = []
     working_dir = Path.cwd()
@@ -122,7 +138,7 @@ def _run_hydra(argv: Sequence[str]) -> int:
             for_drawings = None
             if has_default_augment(hydra_config.runtime.choices, task):
                 for_drawings = partial(compose_in_hydra, [*task, AUGMENT_OF_DRAWINGS])
-            codes[-1] = train_run(lambda: to_config(composed), run_dir, for_drawings)
+            codes[-1] = train_run(lambda: to_config(composed), run_dir, for_drawings, initial)
         except KeyboardInterrupt:
             if is_sweep:
                 _report_ended_sweep(hydra_config)
@@ -153,6 +169,7 @@ def train_run(
     configure: Callable[[], TrainConfig],
     run_dir: Path,
     for_drawings: Callable[[], TrainConfig] | None = None,
+    initial: InitialWeights | None = None,
 ) -> int:
     """Trains one run and returns its exit code. Errors are reported here, so that a sweep continues.
 
@@ -160,6 +177,7 @@ def train_run(
       configure: returns the settings, or raises an error about them.
       run_dir: the directory of the run, new or with a run to continue.
       for_drawings: the same for a dataset with the line style drawn; None: as `configure`.
+      initial: the network from which a new run begins; None: random weights.
 
     Raises:
       KeyboardInterrupt: a signal ended the run; it ends a sweep too.
@@ -176,12 +194,12 @@ def train_run(
             config = for_drawings()
             print("augment    hands, because the dataset has drawings; augment=flip keeps their lines")
         config.check_fits(dataset.manifest)
-        check_same_run(run_dir, config, dataset)
+        check_same_run(run_dir, config, dataset, initial.text if initial else None)
         # TensorFlow takes seconds to start: mistakes are reported before.
         start_tensorflow(find_devices=find_devices)
         from training.loop.train import train
 
-        summary = train(config, dataset, run_dir)
+        summary = train(config, dataset, run_dir, initial.load_into if initial else None)
     except Exception as e:
         error = explain_error(e)
         if error is None:

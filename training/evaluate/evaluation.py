@@ -287,8 +287,12 @@ def format_table(heading: str, rows: dict[str, Scores]) -> str:
     return "\n".join(lines)
 
 
-def load_network(network: Path, palette: Palette) -> keras.Model:
+def load_network(network: Path, palette: Palette | None) -> keras.Model:
     """Opens a saved network, after checking its file for code and for its size.
+
+    Args:
+      network: the .keras file.
+      palette: the colours that its run.json tells; None if they are not known.
 
     Raises:
       WorkError: the file is damaged, or the network has another number of colours than the palette.
@@ -301,7 +305,7 @@ def load_network(network: Path, palette: Palette) -> keras.Model:
     # Keras raises a dozen types of errors for files that are cut off, no archives, or hold code.
     except Exception as e:
         raise WorkError(f"{network} is damaged ({type(e).__name__}): train again") from e
-    if net.output_shape[-1] != len(palette):
+    if palette is not None and net.output_shape[-1] != len(palette):
         raise WorkError(
             f"{network} has {net.output_shape[-1]} colours, but its run.json has {len(palette)}: "
             "one of them belongs to another run"

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrecords_schema import Palette
 from training.atomic_files import remove_unfinished
 from training.cli import explain_out_of_memory
 from training.config import TrainConfig
@@ -38,6 +39,7 @@ from training.run import console, run_info
 from training.run.artifacts import HISTORY, RunArtifacts
 from training.run.history import Epoch, is_stuck
 from training.run.progress import ProgressBar
+from training.run.run_info import RunStart
 
 # Reading the loss makes the host wait for the device, so it is read every 25 steps or 5 seconds only.
 STEPS_BETWEEN_LOSSES = 25
@@ -90,12 +92,20 @@ class TrainingSession:
         return self.config.steps_per_epoch(self.dataset.examples("train"))
 
 
-def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summary:
+# Sets the weights of a new network whose colours are the palette, and returns what it did.
+LoadWeights = Callable[[keras.Model, Palette], RunStart]
+
+
+def train(
+    config: TrainConfig, dataset: ShardedDataset, run_dir: Path, load_weights: LoadWeights | None = None
+) -> Summary:
     """Trains the network that `config` describes, and writes all its files to `run_dir`.
 
     A run in `run_dir` with the same config is resumed at the step of its newest checkpoint. On a CPU it ends
     with the same weights, bit for bit, as an uninterrupted run, unless `trainer.max_minutes` limits it.
     Ctrl-C, SIGTERM and SIGHUP end the run early, after a checkpoint is written.
+
+    A new run begins with the weights that `load_weights` sets, or with random ones.
 
     If several processes share the run, one of them (the chief) writes and prints.
 
@@ -115,7 +125,7 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
         _check_directory(run_dir, config, dataset)
         if replicas.is_chief:
             remove_unfinished(run_dir)
-        session, resumed = _start_session(config, dataset, run_dir, replicas, signals)
+        session, start, resumed = _start_session(config, dataset, run_dir, replicas, signals, load_weights)
         artifacts = _start_artifacts(session, run_dir)
 
         if session.is_over:
@@ -124,10 +134,12 @@ def train(config: TrainConfig, dataset: ShardedDataset, run_dir: Path) -> Summar
             return _summarize(session, artifacts)
 
         if replicas.is_chief:
-            run_info.write_run(run_dir, config, dataset, session.model.net)
+            run_info.write_run(run_dir, config, dataset, session.model.net, start)
         replicas.print_once(
             console.start_message(config, dataset, session.model.net, artifacts.baselines, run_dir)
         )
+        if start:
+            replicas.print_once(f"began      from {start.file}: {start.note}")
         if resumed:
             replicas.print_once(resumed)
         artifacts.sync_with_checkpoint(
@@ -185,15 +197,28 @@ def _check_directory(run_dir: Path, config: TrainConfig, dataset: ShardedDataset
 
 
 def _start_session(
-    config: TrainConfig, dataset: ShardedDataset, run_dir: Path, replicas: Replicas, signals: StopSignals
-) -> tuple[TrainingSession, str]:
-    """Builds the network and loads the newest checkpoint; also returns the line that names the checkpoint."""
+    config: TrainConfig,
+    dataset: ShardedDataset,
+    run_dir: Path,
+    replicas: Replicas,
+    signals: StopSignals,
+    load_weights: LoadWeights | None,
+) -> tuple[TrainingSession, RunStart | None, str]:
+    """Builds the network, and loads the newest checkpoint or the weights that the run begins with.
+
+    Returns:
+      The session, what the run began from if it begins now, and the line that names the checkpoint.
+    """
     keras.utils.clear_session()
     manifest, trainer = dataset.manifest, config.trainer
     with replicas.strategy.scope():
         net = build_model(config.model, len(manifest.palette), trainer.seed, trainer.precision)
+        is_new = not any((run_dir / "checkpoints").glob(CHECKPOINTS))
+        start = load_weights(net, manifest.palette) if load_weights and is_new else None
         model = CompiledModel.create(net, manifest, config, replicas)
     progress, resumed = load_newest_checkpoint(run_dir / "checkpoints", model)
+    if not progress.step and not start:
+        _refuse_lost_start(run_dir)
     replicas.check_agreement(manifest.dataset_fingerprint, progress.epoch, progress.step, *config.steps)
     budget = Budget(
         trainer.epochs and trainer.epochs * config.steps_per_epoch(dataset.examples("train")),
@@ -206,7 +231,18 @@ def _start_session(
         run_dir / "checkpoints", trainer, model, progress, budget, writes=replicas.is_chief
     )
     session = TrainingSession(config, dataset, model, progress, budget, checkpoint_writer, replicas, signals)
-    return session, resumed
+    return session, start, resumed
+
+
+def _refuse_lost_start(run_dir: Path) -> None:
+    """Refuses to begin with random weights a run that began with others, and has no good checkpoint."""
+    if not (run_dir / run_info.RUN_NAME).exists():
+        return
+    if start := run_info.RunInfo.read(run_dir).start:
+        raise UsageError(
+            f"{run_dir} holds a run that began from init={start.init} and has no undamaged checkpoint: "
+            "repeat its first command with hydra.run.dir=ANOTHER"
+        )
 
 
 def _start_artifacts(session: TrainingSession, run_dir: Path) -> RunArtifacts:

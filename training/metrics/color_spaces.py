@@ -66,6 +66,12 @@ def hint_table(palette: Palette) -> np.ndarray:
     return table
 
 
+def nearest_colors(source: Palette, target: Palette) -> np.ndarray:
+    """Returns the index of the colour of `source` that is nearest to each of `target` in OKLab: [K]."""
+    difference = to_oklab(target.rgb)[:, None] - to_oklab(source.rgb)[None]
+    return (difference**2).sum(-1).argmin(1)
+
+
 def _linear(rgb: np.ndarray) -> np.ndarray:
     """Converts sRGB, 0 to 255, to linear light, 0 to 1 (IEC 61966-2-1)."""
     encoded = np.asarray(rgb) / 255

@@ -60,11 +60,21 @@ class RunModel(msgspec.Struct, frozen=True, kw_only=True):
     gives_logits: bool
 
 
+class RunStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run began from: as typed after init=, the file and its SHA-256, and what was taken from it."""
+
+    init: str
+    file: str
+    sha256: str
+    note: str
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The content of run.json.
 
     `config` holds the resolved settings by group. `versions` are those of the packages that began the run;
-    `resumed_versions` are the other ones that have resumed it since.
+    `resumed_versions` are the other ones that have resumed it since. `start` is None for a run that began
+    from random weights.
     """
 
     config: dict[str, dict[str, Any]]
@@ -74,6 +84,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: RunModel
     versions: Versions = {}
     resumed_versions: list[Versions] = []
+    start: RunStart | None = None
 
     def __post_init__(self) -> None:
         trainer = self.config.get("trainer", {})
@@ -218,16 +229,22 @@ def find_network(run_dir: Path, checkpoint: str) -> Path:
     return path
 
 
-def write_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset, net: keras.Model) -> None:
+def write_run(
+    run_dir: Path,
+    config: TrainConfig,
+    dataset: ShardedDataset,
+    net: keras.Model,
+    start: RunStart | None = None,
+) -> None:
     """Writes run.json for a run that starts or is resumed in `run_dir`.
 
     A resumed run keeps the versions that began it, because its weights and its scores depend on them.
-    Versions that differ are added to `resumed_versions`.
+    Versions that differ are added to `resumed_versions`. What it began from is kept too, instead of `start`.
     """
     manifest, versions, resumed_versions = dataset.manifest, _installed_versions(), []
     if (run_dir / RUN_NAME).is_file():
         before = RunInfo.read(run_dir)
-        resumed_versions = before.resumed_versions
+        resumed_versions, start = before.resumed_versions, before.start or start
         if versions not in [before.versions, *resumed_versions]:
             resumed_versions = [*resumed_versions, versions]
         versions = before.versions
@@ -249,11 +266,20 @@ def write_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset, net: 
         ),
         versions=versions,
         resumed_versions=resumed_versions,
+        start=start,
     ).write(run_dir)
 
 
-def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) -> None:
+def check_same_run(
+    run_dir: Path, config: TrainConfig, dataset: ShardedDataset, init: str | None = None
+) -> None:
     """Checks that `run_dir` holds no run, or one with this config and this dataset.
+
+    Args:
+      run_dir: the directory of the run.
+      config: the settings.
+      dataset: the training dataset.
+      init: what the run is to begin from, as typed. None fits any run, which need not be given it again.
 
     Raises:
       UsageError: the directory holds another run.
@@ -273,6 +299,11 @@ def check_same_run(run_dir: Path, config: TrainConfig, dataset: ShardedDataset) 
         raise UsageError(
             f"{run_dir} holds a run with {listed}: type hydra.run.dir=ANOTHER, "
             f"or run={run_dir} to continue that run"
+        )
+    if init is not None and (run.start is None or run.start.init != init):
+        began = f"init={run.start.init}" if run.start else "random weights"
+        raise UsageError(
+            f"{run_dir} holds a run that began from {began}, not init={init}: type hydra.run.dir=ANOTHER"
         )
     fingerprint = dataset.manifest.dataset_fingerprint
     if run.dataset.fingerprint != fingerprint:
