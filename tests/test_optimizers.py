@@ -57,18 +57,27 @@ ENDS = {
 }
 
 
-def configured(name: str, hints: bool = False) -> TrainConfig:
-    return compose(["data.root=x", "optimizer=muon", *SMALL[name], f"model.hints={str(hints).lower()}"])
+# Networks without and with each of the inputs that they can take. A reference adds dense layers only.
+INPUTS = [
+    (name, more)
+    for name in SMALL
+    for more in ("", "hints", "reference", "hints,reference")
+    if "reference" not in more or not name.startswith("article")
+]
+
+
+def configured(name: str, inputs: str = "") -> TrainConfig:
+    more = [f"model.{key}=true" for key in inputs.split(",") if key]
+    return compose(["data.root=x", "optimizer=muon", *SMALL[name], *more])
 
 
 def network(config: TrainConfig) -> keras.Model:
     return build_model(config.model, colors=5, seed=0)
 
 
-@pytest.mark.parametrize("hints", [False, True], ids=["", "hints"])
-@pytest.mark.parametrize("name", SMALL)
-def test_muon_updates_the_hidden_convolutions_and_adamw_all_else(name: str, hints: bool) -> None:
-    config = configured(name, hints)
+@pytest.mark.parametrize(("name", "inputs"), INPUTS)
+def test_muon_updates_the_hidden_convolutions_and_adamw_all_else(name: str, inputs: str) -> None:
+    config = configured(name, inputs)
     net = network(config)
     optimizer = make_optimizer(
         config.optimizer, "float32", hidden_kernels(net, input_and_output_layers(config.model))
@@ -84,13 +93,13 @@ def test_muon_updates_the_hidden_convolutions_and_adamw_all_else(name: str, hint
     assert {f"{layer}/kernel" for layer in ENDS[name]} <= by_adamw
 
 
-@pytest.mark.parametrize("hints", [False, True], ids=["", "hints"])
-@pytest.mark.parametrize("name", SMALL)
-def test_the_first_and_last_layers_are_those_at_the_ends_of_the_network(name: str, hints: bool) -> None:
+@pytest.mark.parametrize(("name", "inputs"), INPUTS)
+def test_the_first_and_last_layers_are_those_at_the_ends_of_the_network(name: str, inputs: str) -> None:
     """The layers are marked by name; their connections tell whether the marks are right."""
-    config = configured(name, hints)
+    config = configured(name, inputs)
     net = network(config)
     weighted = [layer for layer in net.layers if hasattr(layer, "kernel")]
+    weighted = [layer for layer in weighted if not layer.name.startswith("reference_")]
     first = {layer.name for layer in weighted if layer.input is net.inputs[0]}
     last = [layer.name for layer in weighted][-1]
     assert first | {last} == ENDS[name]
