@@ -214,7 +214,7 @@ def test_keras_calls_every_overridden_method(
 
 def test_a_checkpoint_of_an_optimizer_with_other_variables_is_refused(tmp_path: Path) -> None:
     """Earlier versions updated the first layers of a network with hints by Muon, without a velocity."""
-    config = configured("unet", hints=True)
+    config = configured("unet", "hints")
     model = CompiledModel.create(network(config), make_manifest(16), config, Replicas.create("one"))
     saved = [v for v in model.variables if not ("velocity" in v.path and "full_lines_kernel" in v.path)]
     assert len(saved) == len(model.variables) - 1
