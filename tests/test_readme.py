@@ -237,7 +237,7 @@ def check_python(arguments: list[str]) -> None:
     if module == "-m preprocess" and arguments != ["--help"]:
         check_preprocess(arguments)
     elif module == "-m training":
-        settings = [word for word in arguments if not word.startswith("-")]
+        settings = [word for word in arguments if not word.startswith(("-", "init="))]
         if not settings or settings[0].startswith("run="):
             return
         sweep = "-m" in arguments
