@@ -466,7 +466,7 @@ class Reader:
 
     def _copy_checkout(self) -> None:
         without = shutil.ignore_patterns("__pycache__")
-        for name in ("conf", "preprocess", "scripts", "training"):
+        for name in (".github", "conf", "preprocess", "scripts", "training"):
             shutil.copytree(ROOT / name, self.checkout / name, ignore=without)
         for name in ("pyproject.toml", "tfrecords_schema.py", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, self.checkout / name)
