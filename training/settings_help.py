@@ -24,8 +24,8 @@ INTRODUCTION = """\
 Trains a network that colours line drawings.
 
 Usage: {command} data.root=DATASET [GROUP=OPTION ...] [KEY=VALUE ...]
-       {command} data.root=DATASET init=RUN_DIR|FILE.keras|starter [...]
-                                    (begins with the weights of that network)
+       {command} data.root=DATASET init=RUN_DIR|FILE.keras|starter
+                               (begins with the weights of that network)
        {command} run=RUN_DIR [KEY=VALUE ...]   (continues a run)
 
 Each group of settings has options, which are files in conf/ and set all values
