@@ -62,6 +62,17 @@ def test_table_fits_80_columns(tmp_path: Path) -> None:
     assert "same dataset" in lines[-1]
 
 
+def test_what_a_run_began_from_is_a_difference(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [2.0])
+    run_dir = write_run(tmp_path / "b", [1.0])
+    run = json.loads((run_dir / "run.json").read_text())
+    run["start"] = {"init": "starter", "file": "model.keras", "sha256": "0" * 64, "note": "9 layers copied"}
+    (run_dir / "run.json").write_text(json.dumps(run))
+    rows = format_table(find_runs([tmp_path])).splitlines()
+    assert not rows[1].endswith("starter")
+    assert rows[2].endswith("0.750  init=starter")
+
+
 def test_equal_runs_have_no_differing_settings(tmp_path: Path) -> None:
     runs = find_runs([write_run(tmp_path / name, [1.0]) for name in ("one", "two")])
     assert format_table(runs).splitlines()[1:] == [

@@ -114,7 +114,7 @@ def differing_settings(runs: list[RunHistory]) -> list[list[str]]:
     differing = [
         key for key in keys if len({json.dumps(run.settings.get(key, "no such setting")) for run in runs}) > 1
     ]
-    names = [key.partition(".")[2] for key in differing]
+    names = [key.rpartition(".")[2] for key in differing]
     short = {
         key: name if names.count(name) == 1 and name != "name" else key
         for key, name in zip(differing, names, strict=True)
@@ -168,7 +168,9 @@ def _read(run_dir: Path, name: str) -> RunHistory:
     run, path = RunInfo.read(run_dir), run_dir / "history.csv"
     try:
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-        history = RunHistory(name, flat_settings(run.config), run.dataset.fingerprint, rows)
+        start = {"init": run.start.init} if run.start else {}
+        settings = flat_settings(run.config) | start
+        history = RunHistory(name, settings, run.dataset.fingerprint, rows)
         # Fails now if a column that is needed later is missing or no number.
         history.curve("loss"), history.curve("accuracy")
         [int(row[column]) for row in rows for column in ("epoch", "step")]
