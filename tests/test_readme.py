@@ -141,6 +141,15 @@ SMALLER = {
     "scripts/serve.py *": "--port 0",
     "-m tensorboard.main *": "--port 0",
 }
+# A command without this argument is a name: it is written without `python -m`.
+NEEDED = {
+    "-m training.evaluate": "run=",
+    "-m training.export": "run=",
+    "-m training.preview": "data.root=",
+    "scripts/compare_lines.py": "--images",
+}
+# A word in capitals is a value to fill in, which `test_commands_run` cannot run.
+PLACEHOLDER = re.compile(r"(?:^|[ =/])[A-Z][A-Z_]+(?:$|[ /])")
 SERVERS = re.compile(r"scripts/serve\.py|^tensorboard")
 OPTIONS_OF_OTHERS = {"--runner"}  # named without a value
 
@@ -218,6 +227,11 @@ def test_blocks_with_commands_are_marked_as_bash() -> None:
             assert not [line for line in join_lines(piece["block"]) if COMMAND.match(line.lstrip("!$ "))]
 
 
+def test_commands_have_no_placeholders() -> None:
+    texts = {command.text for command in commands()} - EXCEPTED.keys()
+    assert not sorted(text for text in texts if PLACEHOLDER.search(text))
+
+
 # ------------------------------------------------------------------------------------ what is named is there
 
 
@@ -244,6 +258,8 @@ def check_python(arguments: list[str]) -> None:
         compose([word.split(",")[0] if sweep else word for word in settings if "hydra." not in word])
     elif module != "-m venv":
         check_help(help_of(module), arguments)
+        if required := NEEDED.get(module):
+            assert any(word.startswith(required) for word in arguments), f"{module} needs {required}"
 
 
 def check_preprocess(arguments: list[str]) -> None:
