@@ -1,0 +1,200 @@
+// The colours: asks the server for them after each change, and paints them from a map of regions.
+// The map lets the page fill an area at once, and know what lies under the pointer.
+
+import * as canvas from "./canvas.js";
+import { $, button, buttonsOf, check, showStatus } from "./elements.js";
+import { emit, on } from "./events.js";
+import { drawing, isDrawn, locked, replacements } from "./history.js";
+import * as server from "./server.js";
+import { choices } from "./settings.js";
+
+export const VARIANTS = 4;
+const SENT_SIDE = 1024; // px of the longer side of a drawing that is sent to be coloured
+const INTERVAL = 600; // ms between two colourings during a stroke
+const RETRY = 2000; // ms between two attempts to reach the server
+
+/**
+ * The last colouring. `regions` and `areas` have a number for each pixel of a map of `width` x `height`. An area is what a dab fills;
+ * a region is what has one colour.
+ * @type {{width: number, height: number, regions: Uint32Array, areas: Uint32Array, colors: (string|null)[][], origins: string[], likeliest: [string, number][][], background: string|null}}
+ */
+export let result = emptyResult();
+
+/** Areas that were filled since the request that the server answers. @type {{version: number, mask: Uint8Array, color: string}[]} */
+let fills = [];
+
+function emptyResult() {
+  const none = new Uint32Array(0);
+  return { width: 0, height: 0, regions: none, areas: none, colors: [], origins: [], likeliest: [], background: null };
+}
+
+// ---- requests ----------------------------------------------------------------------------------------
+
+/** What the server needs to colour the drawing. @param {object} [more] @param {number} [side] of the images that are sent */
+export function requestBody(more = {}, side = SENT_SIDE) {
+  const { stroke } = drawing, { reference } = choices;
+  const optional = (/** @type {HTMLCanvasElement} */ layer) => (canvas.isEmpty(layer) ? null : canvas.base64(canvas.scaled(layer, side)));
+  return {
+    drawing: canvas.base64(canvas.scaled(canvas.ink, side, "#fff")),
+    hints: optional(canvas.hints), dividers: optional(canvas.dividers),
+    locked: locked(), replace: replacements(),
+    colors: reference.on && reference.colors.length ? reference.colors : null,
+    variants: stroke ? choices.chosen + 1 : VARIANTS, seed: choices.seed, background: choices.background, ...more,
+  };
+}
+
+let isStale = false, isBusy = false, lastStarted = 0;
+
+/** Colours the drawing. Calls during a request are merged into one that follows it. */
+export async function recolor() {
+  isStale = true;
+  if (isBusy) return;
+  isBusy = true;
+  document.body.dataset.busy = "yes";
+  while (isStale) {
+    isStale = false;
+    try {
+      await colorOnce();
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      showStatus(message, true);
+      if (error instanceof server.Unreachable) setTimeout(recolor, RETRY);
+    }
+  }
+  isBusy = false;
+  document.body.dataset.busy = "no";
+  document.body.dataset.settled = String(Number(document.body.dataset.settled ?? 0) + 1);
+}
+
+/** Colours during a stroke, not too often. */
+export function recolorInStroke() {
+  if (performance.now() - lastStarted > INTERVAL) recolor();
+}
+
+async function colorOnce() {
+  const started = lastStarted = performance.now();
+  const { version } = drawing, isAuto = choices.background === "auto";
+  const answer = isDrawn() ? await server.color(requestBody()) : null;
+  result = answer?.regions && answer.areas ? await decode(answer) : emptyResult();
+  fills = fills.filter((fill) => fill.version > version);
+  emit("colored");
+  const milliseconds = Math.round(performance.now() - started);
+  document.body.dataset.ms = String(milliseconds);
+  const decision = isAuto ? `; background: ${result.background}` : "";
+  if (result.width) showStatus(`coloured in ${milliseconds} ms${decision}`);
+  else showStatus(isDrawn() ? "no lines detected yet: draw more" : "");
+}
+
+/** @param {server.Coloring} answer */
+async function decode(answer) {
+  const [regions, areas] = await Promise.all([numbersOf(answer.regions), numbersOf(answer.areas)]);
+  const { colors, origins, likeliest, background } = answer;
+  return { width: regions.width, height: regions.height, regions: regions.numbers, areas: areas.numbers, colors, origins, likeliest, background };
+}
+
+/** Reads the numbers of a map: red + 256 green + 65536 blue. @param {string|null} png */
+async function numbersOf(png) {
+  const image = new Image();
+  image.src = `data:image/png;base64,${png}`;
+  await image.decode();
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [image.width, image.height];
+  canvas.context(small).drawImage(image, 0, 0);
+  const data = canvas.context(small).getImageData(0, 0, small.width, small.height).data;
+  const numbers = new Uint32Array(small.width * small.height);
+  for (let i = 0; i < numbers.length; i++) numbers[i] = data[4 * i] + 256 * data[4 * i + 1] + 65536 * data[4 * i + 2];
+  return { numbers, width: small.width, height: small.height };
+}
+
+// ---- painting ----------------------------------------------------------------------------------------
+
+/** The colour of a hex string as a pixel of ImageData. @param {string|null} hex @param {number} [alpha] */
+function pixelOf(hex, alpha = 255) {
+  if (hex === null) return 0;
+  const rgb = parseInt(hex.slice(1), 16);
+  return ((alpha << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
+}
+
+/** The picture of a variant at the size of the map, without lines. @param {number} variant */
+export function picture(variant) {
+  const { width, height, regions } = result;
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [width, height];
+  const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+  const table = result.colors[variant].map((color) => pixelOf(color));
+  for (let i = 0; i < pixels.length; i++) pixels[i] = table[regions[i]];
+  for (const { mask, color } of fills) {
+    if (mask.length !== pixels.length) continue;
+    const pixel = pixelOf(color);
+    for (let i = 0; i < pixels.length; i++) if (mask[i]) pixels[i] = pixel;
+  }
+  canvas.context(small).putImageData(image, 0, 0);
+  return small;
+}
+
+/** The number of the variant that is shown. */
+export const chosen = () => Math.max(0, Math.min(choices.chosen, result.colors.length - 1));
+export const hasColors = () => result.colors.length > 0;
+
+function show() {
+  const pen = canvas.context(canvas.colors);
+  pen.clearRect(0, 0, canvas.colors.width, canvas.colors.height);
+  pen.imageSmoothingQuality = "high";
+  if (hasColors()) pen.drawImage(picture(chosen()), 0, 0, canvas.colors.width, canvas.colors.height);
+  $("sheet").classList.toggle("transparent", result.background === "transparent");
+  for (const [index, each] of buttonsOf("variants").entries()) {
+    each.disabled = index >= result.colors.length;
+    each.replaceChildren(...(each.disabled ? [] : [picture(index)]));
+  }
+  check(buttonsOf("variants"), (each) => hasColors() && buttonsOf("variants").indexOf(/** @type {HTMLButtonElement} */ (each)) === chosen());
+  for (const id of ["png", "svg", "ora", "copy", "others", "lock"]) button(id).disabled = !hasColors();
+}
+
+/** Shows another of the colourings. @param {number} index */
+export function choose(index) {
+  if (index >= result.colors.length) return;
+  choices.chosen = index;
+  emit("colored");
+}
+
+on("changed", recolor);
+on("colored", show);
+
+// ---- what lies under a point -------------------------------------------------------------------------
+
+/** The index in the maps of a point of the canvas, or -1. @param {{x: number, y: number}} point */
+export function indexAt(point) {
+  const column = Math.floor(point.x * result.width / canvas.ink.width), row = Math.floor(point.y * result.height / canvas.ink.height);
+  const isInside = column >= 0 && row >= 0 && column < result.width && row < result.height;
+  return isInside ? row * result.width + column : -1;
+}
+
+/**
+ * The part that a dab fills: 1 for its pixels of the map. Where hints share an area it is the region, otherwise the area.
+ * @param {{x: number, y: number}} point @returns {Uint8Array|null}
+ */
+export function maskAt(point) {
+  const index = indexAt(point);
+  if (index < 0) return null;
+  const map = result.origins[result.regions[index]] === "hint" ? result.regions : result.areas;
+  return Uint8Array.from(map, (number) => (number === map[index] ? 1 : 0));
+}
+
+/** The colour that is shown at a point; null on a transparent background. @param {{x: number, y: number}} point @returns {string|null} */
+export function colorAt(point) {
+  const index = indexAt(point);
+  if (index < 0) return null;
+  const fill = fills.findLast(({ mask }) => mask[index]);
+  return fill ? fill.color : result.colors[chosen()][result.regions[index]];
+}
+
+/** Paints the part under a dab before the server answers. @param {{x: number, y: number}} point @param {string} color */
+export function fillAtOnce(point, color) {
+  const mask = maskAt(point);
+  if (!mask) return;
+  fills.push({ version: drawing.version + 1, mask, color }); // of the change that follows
+  show();
+}
+
+/** The pixel of a highlight. @param {string} color @param {number} alpha */
+export const translucent = (color, alpha) => pixelOf(color, alpha);

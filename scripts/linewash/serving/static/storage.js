@@ -1,0 +1,183 @@
+// Keeps drawings: in the browser (IndexedDB) after each change, and in .linewash files.
+
+import * as canvas from "./canvas.js";
+import { pack, unpack } from "./archive.js";
+import { chosen, hasColors, picture } from "./coloring.js";
+import { on } from "./events.js";
+import { drawing, isDrawn, locked, open, replacements } from "./history.js";
+import { choices, setChoices } from "./settings.js";
+
+/**
+ * @typedef {import("./history.js").Base} Base
+ * @typedef {import("./history.js").Operation} Operation
+ * @typedef {{id: string, modified: number, base: Base, operations: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored
+ */
+const DATABASE = "linewash", STORE = "drawings", CURRENT_KEY = "linewash-current";
+const FILE_VERSION = 1;
+const DELAY = 300; // ms from a change to its being stored
+const THUMBNAIL_SIDE = 240;
+const ANSWER_TIME = 120; // ms that other tabs have to say which drawing they show
+
+/** The drawing on the page. */
+export let currentId = newId();
+
+function newId() {
+  return Date.now().toString(36) + Math.random().toString(36).slice(2, 10);
+}
+
+// ---- the database ------------------------------------------------------------------------------------
+
+/** @type {Promise<IDBDatabase>|null} */
+let database = null;
+
+function openDatabase() {
+  database ??= new Promise((resolve, reject) => {
+    const opening = indexedDB.open(DATABASE, 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
+    opening.onsuccess = () => resolve(opening.result);
+    opening.onerror = () => reject(opening.error);
+  });
+  return database;
+}
+
+/** @template T @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest<T>} action @returns {Promise<T>} */
+async function withStore(mode, action) {
+  const transaction = (await openDatabase()).transaction(STORE, mode), request = action(transaction.objectStore(STORE));
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve(request.result);
+    transaction.onerror = transaction.onabort = () => reject(transaction.error);
+  });
+}
+
+/** All kept drawings, the latest first. @returns {Promise<Stored[]>} */
+export async function list() {
+  const all = /** @type {Stored[]} */ (await withStore("readonly", (store) => store.getAll()));
+  return all.sort((a, b) => b.modified - a.modified);
+}
+
+/** @param {string} id */
+export const remove = (id) => withStore("readwrite", (store) => store.delete(id));
+
+// ---- keeping the drawing on the page -----------------------------------------------------------------
+
+let timer = 0, isUnsaved = false;
+/** Called when the browser refuses to keep drawings. @type {(message: string) => void} */
+let complain = () => {};
+
+function saveSoon() {
+  isUnsaved = true;
+  clearTimeout(timer);
+  timer = setTimeout(save, DELAY);
+}
+
+/** Keeps the drawing on the page, unless the page is empty. */
+async function save() {
+  clearTimeout(timer);
+  if (!isUnsaved || !isDrawn()) return;
+  isUnsaved = false;
+  localStorage.setItem(CURRENT_KEY, currentId);
+  const { base, done } = drawing;
+  /** @type {Stored} */
+  const stored = { id: currentId, modified: Date.now(), base, operations: [...done], choices: structuredClone(choices), thumbnail: null };
+  try {
+    await withStore("readwrite", (store) => store.put({ ...stored }));
+    stored.thumbnail = await canvas.pngOf(thumbnail());
+    await withStore("readwrite", (store) => store.put(stored));
+    document.body.dataset.saved = String(drawing.version);
+  } catch (error) {
+    complain(`this browser does not keep the drawing (${/** @type {Error} */ (error).message}): save it to a file`);
+  }
+}
+
+function thumbnail() {
+  const small = canvas.scaled(canvas.ink, THUMBNAIL_SIDE, "#fff"), pen = canvas.context(small);
+  if (hasColors()) pen.drawImage(picture(chosen()), 0, 0, small.width, small.height);
+  pen.drawImage(canvas.ink, 0, 0, small.width, small.height);
+  return small;
+}
+
+/** Begins another drawing; the one on the page stays kept. @param {Base} base @param {Partial<import("./settings.js").Choices>} other @param {Operation[]} [operations] */
+export async function begin(base, other, operations = []) {
+  await save();
+  currentId = newId();
+  setChoices(other);
+  await open(base, operations);
+}
+
+/** Puts a kept drawing on the page; false if another tab shows it. @param {Stored} stored */
+export async function openStored(stored) {
+  if (stored.id === currentId) return true;
+  if (await isOpenElsewhere(stored.id)) return false;
+  await save();
+  currentId = stored.id;
+  setChoices(stored.choices);
+  await open(stored.base, stored.operations);
+  return true;
+}
+
+/** Puts the drawing that was on the page last back; false if there is none. @returns {Promise<boolean>} */
+export async function restore() {
+  const id = localStorage.getItem(CURRENT_KEY);
+  const stored = id ? /** @type {Stored|undefined} */ (await withStore("readonly", (store) => store.get(id))) : undefined;
+  return stored ? openStored(stored) : false;
+}
+
+/** @param {(message: string) => void} onError */
+export function setUpStorage(onError) {
+  complain = onError;
+  on("changed", saveSoon);
+  on("colored", saveSoon);
+  addEventListener("visibilitychange", save);
+  addEventListener("pagehide", save);
+}
+
+// ---- other tabs --------------------------------------------------------------------------------------
+
+const tabs = new BroadcastChannel("linewash");
+tabs.addEventListener("message", ({ data }) => {
+  if (data.ask === currentId) tabs.postMessage({ shows: currentId });
+});
+
+/** Whether another tab shows a drawing: two tabs would overwrite each other's changes. @param {string} id @returns {Promise<boolean>} */
+function isOpenElsewhere(id) {
+  return new Promise((resolve) => {
+    const answer = (/** @type {MessageEvent} */ { data }) => { if (data.shows === id) finish(true); };
+    const finish = (/** @type {boolean} */ isOpen) => {
+      tabs.removeEventListener("message", answer);
+      resolve(isOpen);
+    };
+    tabs.addEventListener("message", answer);
+    tabs.postMessage({ ask: id });
+    setTimeout(() => finish(false), ANSWER_TIME);
+  });
+}
+
+// ---- files -------------------------------------------------------------------------------------------
+
+/** The drawing on the page as a .linewash file. @returns {Promise<Blob>} */
+export async function toFile() {
+  const files = new Map(), { base } = drawing;
+  for (const layer of [canvas.ink, canvas.hints, canvas.dividers]) {
+    files.set(`${layer.id}.png`, new Uint8Array(await (await canvas.pngOf(layer)).arrayBuffer()));
+  }
+  const settings = {
+    version: FILE_VERSION, width: base.width, height: base.height, ownWidth: base.ownWidth, ownHeight: base.ownHeight,
+    choices, replace: replacements(), locked: locked(),
+  };
+  files.set("settings.json", new TextEncoder().encode(JSON.stringify(settings, null, 1)));
+  return pack(files);
+}
+
+/** Puts the drawing of a .linewash file on the page. @param {Blob} file */
+export async function openFile(file) {
+  const files = await unpack(file), json = files.get("settings.json");
+  if (!json) throw new Error("the file has no settings.json: it is no .linewash file");
+  const settings = JSON.parse(new TextDecoder().decode(json));
+  if (settings.version !== FILE_VERSION) throw new Error(`the file has version ${settings.version}, but this page reads version ${FILE_VERSION}: use a newer linewash`);
+  const blob = (/** @type {string} */ name) => (files.has(name) ? new Blob([/** @type {BlobPart} */ (files.get(name))], { type: "image/png" }) : null);
+  const { width, height, ownWidth, ownHeight } = settings;
+  /** @type {Operation[]} */
+  const operations = settings.replace.map((/** @type {[string, string]} */ [from, to]) => ({ kind: "replace", from, to }));
+  if (settings.locked) operations.push({ kind: "lock", image: settings.locked });
+  await begin({ width, height, ownWidth, ownHeight, ink: blob("ink.png"), hints: blob("hints.png"), dividers: blob("dividers.png") }, settings.choices, operations);
+}
