@@ -25,6 +25,7 @@ export function context(canvas) {
 /** Sets the size of all layers, which clears them. @param {number} width @param {number} height */
 export function setSize(width, height) {
   for (const canvas of [ink, hints, dividers, colors]) [canvas.width, canvas.height] = [width, height];
+  document.body.style.setProperty("--ratio", String(height / width));
   Object.assign($("sheet").style, { width: `${width}px`, height: `${height}px` });
 }
 
