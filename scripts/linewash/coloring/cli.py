@@ -111,6 +111,14 @@ def add_drawing_flags(add: Callable[..., object], path: Callable[[str], object] 
         "after a colon is a weight; needs a network trained with experiment=reference",
     )
     add(
+        "--reference-strength",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="how far the colours are brought to those of --reference or --colors, beyond what the network "
+        "does: 0 not at all, 1 all the way [0.5]",
+    )
+    add(
         "--vivid",
         type=float,
         default=0.0,
@@ -220,6 +228,7 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     settings = Settings(
         args.decode, args.size, args.variants, args.seed, args.temperature, args.background,
         args.only_colors, find_reference(args.reference, args.colors, read_file), args.vivid,
+        args.reference_strength,
     )  # fmt: skip
     destinations = [Path(path) for path in (args.output, args.layers, args.ora, args.svg) if path]
     inputs = find_drawings(args.drawings, destinations)

@@ -23,6 +23,7 @@ from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
 from training.errors import UsageError
 from training.metrics.logit_adjustment import MAX_TAU, logit_offset
+from training.metrics.reference_matching import DEFAULT_STRENGTH, reference_bias
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
 ORIGIN_NAMES: tuple[Literal["network", "hint", "paper"], ...] = ("network", "hint", "paper")
@@ -52,6 +53,8 @@ class Settings:
     reference: how much of each colour is wanted, for a network that takes a reference; None for no wish.
     vivid: brings colours forward that are rare in the training data, more with a larger number, from 0 to 3;
       0 changes nothing. It is τ of training/metrics/logit_adjustment.py.
+    reference_strength: how far the colours are brought to the reference beyond what the network does, from 0,
+      not at all, to 1, all the way; see training/metrics/reference_matching.py.
 
     Raises:
       UsageError: a value is out of range.
@@ -66,6 +69,7 @@ class Settings:
     only_colors: tuple[int | str, ...] | None = None
     reference: Reference | None = None
     vivid: float = 0.0
+    reference_strength: float = DEFAULT_STRENGTH
 
     def __post_init__(self) -> None:
         if self.decode not in ("vote", "argmax", "mean"):
@@ -80,6 +84,8 @@ class Settings:
             raise UsageError(f"--temperature must be 0.01 to 100; got {self.temperature:g}")
         if not 0 <= self.vivid <= MAX_VIVID:
             raise UsageError(f"--vivid must be 0 to {MAX_VIVID:g}; got {self.vivid:g}")
+        if not 0 <= self.reference_strength <= 1:
+            raise UsageError(f"--reference-strength must be 0 to 1; got {self.reference_strength:g}")
         if self.background not in get_args(Background):
             choices = ", ".join(get_args(Background))
             raise UsageError(f"--background must be one of {choices}; got {self.background}")
@@ -255,8 +261,9 @@ def colorize(
         outside = ground.areas
         if PAPER_COLOR not in palette.colors:
             palette = hint_strokes.with_colors(palette, [*palette.colors, PAPER_COLOR])
+    is_paper = _find_paper(areas.regions, outside, height, width)
     # The network colours without the hints, so that areas without a hint keep their colours.
-    scores = _color_probabilities(network, small_lines, None, settings)
+    scores = _color_probabilities(network, small_lines, None, settings, is_paper)
     whole = _decided_areas(areas.regions, hint_map, outside)
     segmentation = _decode(
         scores, drawing.line_map, small_lines, areas.regions, whole, network.palette, settings
@@ -265,7 +272,7 @@ def colorize(
         # It takes the hints only for the alternatives: the variants and `Region.likeliest`.
         nearest = np.append(0, hint_strokes.nearest_in_oklab(palette.rgb, network.palette.rgb) + 1)
         small_hints = nearest[hint_strokes.resize_strokes(hint_labels, height, width)]
-        guided = _color_probabilities(network, small_lines, small_hints, settings)
+        guided = _color_probabilities(network, small_lines, small_hints, settings, is_paper)
         segmentation = label_decoding.with_probabilities(
             segmentation, guided, drawing.line_map, small_lines.astype(np.uint8)
         )
@@ -317,9 +324,13 @@ def find_colors(colors: tuple[int | str, ...], palette: Palette) -> list[int]:
 
 
 def _color_probabilities(
-    network: Network, lines: np.ndarray, hints: np.ndarray | None, settings: Settings
+    network: Network,
+    lines: np.ndarray,
+    hints: np.ndarray | None,
+    settings: Settings,
+    is_paper: np.ndarray,
 ) -> label_decoding.ColorProbabilities:
-    """Returns the probability of each colour that `settings` allow."""
+    """Returns the probability of each colour that `settings` allow; `is_paper` is bool [h, w]."""
     reference = None if settings.reference is None else settings.reference.weights(network.palette)
     logits = network.logits(lines, hints, reference)
     if settings.vivid:
@@ -328,6 +339,12 @@ def _color_probabilities(
         is_allowed = np.zeros(logits.shape[-1], bool)
         is_allowed[find_colors(settings.only_colors, network.palette)] = True
         logits = np.where(is_allowed, logits, np.float32(-np.inf))
+    if reference is not None and settings.reference_strength:
+        # The paper is white already, and what it has of white is not wanted in the figures.
+        wanted = reference.copy()
+        white = hint_strokes.nearest_in_oklab(np.array([PAPER_COLOR], np.uint8), network.palette.rgb)[0]
+        wanted[white] = max(wanted[white] - is_paper.mean(), 0)
+        logits = logits + reference_bias(logits[~is_paper], wanted, settings.reference_strength)
     return label_decoding.ColorProbabilities.from_logits(logits)
 
 
@@ -337,6 +354,14 @@ def _resolve_background(background: Background, drawing: Drawing, ground: Ground
         return background
     has_ink = bool(drawing.stroke_mask.any())  # a photo has edges, and no paper between them
     return "paper" if has_ink and ground.is_paper else "paint"
+
+
+def _find_paper(regions: np.ndarray, outside: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    """Returns where the areas `outside` are, at the network's size: bool [height, width]."""
+    if outside is None:
+        return np.zeros((height, width), bool)
+    mask = np.isin(regions, outside).astype(np.uint8)
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def _decided_areas(
