@@ -10,6 +10,7 @@ from helper_networks import PALETTE, write_export
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from linewash.coloring import Settings, colorize, load, parse_colors, read_drawing, to_png
+from linewash.coloring_job.options import parse as parse_job
 from linewash.samples.sketches import draw, encode_image, home, on_white
 
 from training.errors import UsageError
@@ -112,3 +113,11 @@ def test_a_strength_out_of_range_is_reported(strength: float) -> None:
 def test_a_wrong_strength_is_reported(strength: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_main.main(["run=x", f"reference_strength={strength}"]) == 2
     assert f"reference_strength must be a number from 0 to 1; got {strength}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--reference-strength", "--reference_strength"])
+def test_the_job_takes_the_strength(flag: str) -> None:
+    options = parse_job(["--input", "in", "-o", "out", "--colors", "red", flag, "0.7"])
+    assert options.recipe.settings.reference_strength == 0.7
+    assert options.beam == []
+    assert options.recipe.to_dict()["reference_strength"] == 0.7

@@ -112,6 +112,7 @@ def add_drawing_flags(add: Callable[..., object], path: Callable[[str], object] 
     )
     add(
         "--reference-strength",
+        "--reference_strength",  # as the flags of the Beam job are written
         type=float,
         default=0.5,
         metavar="X",
