@@ -13,9 +13,14 @@ from linewash.coloring import Settings, colorize, load, parse_colors, read_drawi
 from linewash.coloring_job.options import parse as parse_job
 from linewash.samples.sketches import draw, encode_image, home, on_white
 
+from training.data.dataset import ShardedDataset
 from training.errors import UsageError
 from training.evaluate import __main__ as evaluate_main
+from training.evaluate.by_reference import measure_obedience
+from training.hydra_config import compose
+from training.loop.step import OWN, EvalCondition, make_eval_steps
 from training.metrics.reference_matching import reference_bias
+from training.models import build_model
 
 
 def fractions(logits: np.ndarray) -> np.ndarray:
@@ -121,3 +126,26 @@ def test_the_job_takes_the_strength(flag: str) -> None:
     assert options.recipe.settings.reference_strength == 0.7
     assert options.beam == []
     assert options.recipe.to_dict()["reference_strength"] == 0.7
+
+
+def test_evaluation_follows_the_reference_with_the_loss_unchanged(shared_dataset: Path) -> None:
+    dataset = ShardedDataset.open(str(shared_dataset))
+    config = compose([f"data.root={shared_dataset}", "model.widths=[8,16]", "model.blocks=[0,1]",
+                      "model.reference=true"])  # fmt: skip
+    net = build_model(config.model, len(dataset.manifest.palette), seed=0)
+    batches = list(dataset.eval("val", batch_size=4))
+    moved, losses = [], []
+    for strength in (0.0, 1.0):
+        obedience = measure_obedience(net, dataset.manifest, OWN, batches, True, strength)
+        (step,) = make_eval_steps(
+            net,
+            dataset.manifest,
+            True,
+            conditions=[EvalCondition(reference=OWN)],
+            reference_strength=strength,
+        )
+        moved.append(obedience.moved)
+        losses.append(sum(float(step(*batch).loss) for batch in batches))
+    assert moved[0] == pytest.approx(0, abs=1e-6), "untrained, it ignores the reference"
+    assert moved[1] > 0.5
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
