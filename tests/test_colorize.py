@@ -490,6 +490,7 @@ def test_layers_of_an_earlier_image_are_removed(
     (folder / "5-1c161e.png").write_bytes(b"old")
     (folder / "4-000000.png").write_bytes(b"old")
     (folder / "13-light-blue-8cacd4.png").write_bytes(b"old")
+    (folder / "14-light-blue-2-8cacd6.png").write_bytes(b"old")
     argv = ("--run", export, house, "-o", tmp_path / "x.png", "--layers", folder)
     assert run_main(capsys, 0, *argv) == ""
     assert not any(p.read_bytes() == b"old" for p in folder.iterdir())
