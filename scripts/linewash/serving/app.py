@@ -41,7 +41,7 @@ RESPONSE_HEADERS = {
     "Cache-Control": "no-store",
 }
 MAX_FILE_BYTES = 32 << 20  # of an image that is opened on the page
-MAX_REQUEST_BYTES = 24 << 20  # of a drawing, its hints and so on as JSON
+MAX_REQUEST_BYTES = 16 << 20  # of a drawing, its hints and so on as JSON
 MAX_WAITING = 64  # requests that wait for a core; further ones are rejected
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 ANY_HOST = "*"  # among the host names of the page: every name is accepted
