@@ -28,6 +28,16 @@ def make_image(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
     return image.clip(0, 255).astype(np.uint8)
 
 
+def textured_photo(width: int, height: int, seed: int) -> np.ndarray:
+    """Returns what has the tones of a photograph: soft shapes of many colours with texture at all scales."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 128, np.float32)
+    for size in (4, 8, 16, 32, 64, 128):
+        coarse = rng.normal(0, 30, (max(2, size * height // width), size, 3)).astype(np.float32)
+        image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image.clip(0, 255).astype(np.uint8)
+
+
 def jpeg(image: np.ndarray) -> bytes:
     """Encodes an RGB or grey image, uint8 [H, W, 3] or [H, W], as a baseline JPEG of quality 95."""
     image = np.ascontiguousarray(image)

@@ -490,6 +490,7 @@ def test_layers_of_an_earlier_image_are_removed(
     (folder / "5-1c161e.png").write_bytes(b"old")
     (folder / "4-000000.png").write_bytes(b"old")
     (folder / "13-light-blue-8cacd4.png").write_bytes(b"old")
+    (folder / "14-light-blue-2-8cacd6.png").write_bytes(b"old")
     argv = ("--run", export, house, "-o", tmp_path / "x.png", "--layers", folder)
     assert run_main(capsys, 0, *argv) == ""
     assert not any(p.read_bytes() == b"old" for p in folder.iterdir())
@@ -511,7 +512,7 @@ def test_wrong_arguments_are_reported(
     assert "invalid choice: 'best'" in error(house, "--decode", "best")
     assert "one file for several drawings" in error(house, SCRIPT)
     assert "is given twice" in error(house, house)
-    assert "takes none; train one that does" in error(house, "--hints", house)
+    assert "the hints have no transparency" in error(house, "--hints", house)
     assert "type a name that ends in .gpl" in error(house, "--palette-out", "p.txt")
     assert "type a name that ends in .ora" in error(house, "--ora", "a.kra")
     assert "is one of the drawings and would be overwritten" in error(house, "-o", house)
@@ -523,12 +524,15 @@ def test_wrong_arguments_are_reported(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("kind", ["hinted", "export"])
 def test_hints_of_the_command(
-    tmp_path: Path, hinted: Path, house: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, kind: str, house: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
+    """They are obeyed also with a network that takes none, as that of `export`."""
+    network: Path = request.getfixturevalue(kind)
     hints = tmp_path / "strokes.png"
     hints.write_bytes(hint_strokes(320, 250, [("0.36,0.57 0.42,0.58", (206, 88, 66))]))
-    argv = ("--run", hinted, house, "-o", tmp_path / "x.png", "--hints", hints)
+    argv = ("--run", network, house, "-o", tmp_path / "x.png", "--hints", hints)
     assert run_main(capsys, 0, *argv) == ""
     hints.write_bytes(encode_image(np.full((250, 320, 3), 255, np.uint8)))
     assert "no transparency" in run_main(capsys, 2, *argv)

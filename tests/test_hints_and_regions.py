@@ -17,7 +17,7 @@ from linewash.coloring.model_loader import Network, load
 from linewash.coloring.openraster import layer_names, to_png
 from linewash.coloring.paper import Background
 from linewash.samples.sketches import encode_image
-from linewash.serving.service import ColorizeRequest, render_previews
+from linewash.serving.service import ColorizeRequest, color_preview
 
 from training.errors import UsageError
 
@@ -333,12 +333,12 @@ def test_the_command_says_what_auto_decided(
 
 def test_the_page_may_choose_the_background(network: Network) -> None:
     drawing = encode_image(circle())
-    pictures = {}
+    colors = {}
     for background in ("auto", "paper", "paint"):
-        previews = render_previews(ColorizeRequest(drawing, background=background), network)  # type: ignore[arg-type]
-        (pictures[background],) = previews.pictures
-        assert previews.background == ("paper" if background == "auto" else background)
-    assert pictures["auto"] == pictures["paper"] != pictures["paint"]
+        preview = color_preview(ColorizeRequest(drawing, background=background), network)  # type: ignore[arg-type]
+        (colors[background],) = preview.colors
+        assert preview.background == ("paper" if background == "auto" else background)
+    assert colors["auto"] == colors["paper"] != colors["paint"]
     assert json.dumps(ColorizeRequest(drawing).background) == '"auto"'
 
 

@@ -9,6 +9,7 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ import httpx
 import numpy as np
 import pytest
 from helper_networks import PALETTE, write_export
+from helper_photos import textured_photo, with_orientation
 from helper_servers import ROOT, SCRIPT, run_server
 from linewash.coloring.model_loader import Network, load
 from linewash.samples.sketches import (
@@ -42,7 +44,7 @@ from linewash.samples.sketches import (
 )
 from linewash.serving import app, cli, connection_limits, service
 from linewash.serving.cli import main
-from linewash.serving.service import PREVIEW_SIDE, ColorizeRequest, render_previews
+from linewash.serving.service import PREVIEW_SIDE, ColorizeRequest, color_preview
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -83,11 +85,22 @@ def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def request_colors(client: TestClient | httpx.Client, drawing: bytes, **more: object) -> list[bytes]:
-    """Returns the images that the page would get."""
+def request_colors(client: TestClient | httpx.Client, drawing: bytes, **more: object) -> dict[str, Any]:
+    """Returns what the page would get."""
     response = client.post("/color", content=json.dumps({"drawing": text(drawing), **more}))
     assert response.status_code == 200, response.text
-    return [base64.b64decode(png) for png in response.json()["pictures"]]
+    return response.json()
+
+
+def numbers(png: str) -> np.ndarray:
+    """Returns the numbers in a map of regions or areas: int [H, W]."""
+    return pixels(base64.b64decode(png)).astype(int) @ [1, 1 << 8, 1 << 16]
+
+
+def paint(answer: dict[str, Any], variant: int = 0) -> np.ndarray:
+    """Paints a colouring as the page does: uint8 [H, W, 4]."""
+    table = [[0, 0, 0, 0] if c is None else [*bytes.fromhex(c[1:]), 255] for c in answer["colors"][variant]]
+    return np.array(table, np.uint8)[numbers(answer["regions"])]
 
 
 def pixels(data: bytes, mode: str = "RGB") -> np.ndarray:
@@ -106,16 +119,48 @@ def assert_error(response: httpx.Response, status: int, *parts: str) -> None:
 # ---- colouring -------------------------------------------------------------------------------------
 
 
-def test_previews_have_the_aspect_ratio_of_the_drawing_and_the_palettes_colours(
+def test_the_map_of_regions_has_the_aspect_ratio_of_the_drawing_and_the_palettes_colours(
     client: TestClient, house_png: bytes
 ) -> None:
-    previews = request_colors(client, house_png, variants=3)
-    assert 1 <= len(previews) <= 3
-    assert len(set(previews)) == len(previews)
-    for png in previews:
-        colors = pixels(png)
-        assert colors.shape == (PREVIEW_SIDE * HEIGHT // WIDTH, PREVIEW_SIDE, 3)
-        assert {tuple(color) for color in colors.reshape(-1, 3)} <= set(PALETTE.colors)
+    answer = request_colors(client, house_png, variants=3, background="paint")
+    assert 1 <= len(answer["colors"]) <= 3
+    assert len({tuple(colors) for colors in answer["colors"]}) == len(answer["colors"])
+    regions, areas = numbers(answer["regions"]), numbers(answer["areas"])
+    assert regions.shape == areas.shape == (PREVIEW_SIDE * HEIGHT // WIDTH, PREVIEW_SIDE)
+    assert regions.max() < len(answer["origins"]) == len(answer["likeliest"])
+    assert set(answer["origins"]) == {"network"}
+    for variant in range(len(answer["colors"])):
+        assert len(answer["colors"][variant]) == len(answer["origins"])
+        assert {tuple(color) for color in paint(answer, variant)[..., :3].reshape(-1, 3)} <= set(
+            PALETTE.colors
+        )
+
+
+def test_the_alternatives_of_a_region_begin_with_its_colour(client: TestClient, house_png: bytes) -> None:
+    answer = request_colors(client, house_png, background="paper")
+    for color, origin, likeliest in zip(
+        answer["colors"][0], answer["origins"], answer["likeliest"], strict=True
+    ):
+        shares = [share for _, share in likeliest]
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1.001
+        if origin == "paper":
+            assert (color, likeliest[0][0]) == ("#ffffff", "#ffffff")
+        else:
+            assert color == likeliest[0][0]
+
+
+def test_one_dab_fills_an_area(client: TestClient, house_png: bytes) -> None:
+    areas = numbers(request_colors(client, house_png, background="paint")["areas"])
+    sizes = np.bincount(areas.ravel())
+    for area in np.argsort(-sizes)[:4]:
+        depth = cv2.distanceTransform((areas == area).astype(np.uint8), cv2.DIST_L2, 5)
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        dab = f"{x / areas.shape[1]:.3f},{y / areas.shape[0]:.3f}"
+        strokes = hint_strokes(WIDTH, HEIGHT, [(f"{dab} {dab}", (1, 2, 3))])
+        answer = request_colors(client, house_png, hints=text(strokes), background="paint")
+        filled = (paint(answer)[..., :3] == (1, 2, 3)).all(-1)
+        assert (filled == (areas == area)).mean() > 0.99
 
 
 def test_equal_requests_get_equal_responses(client: TestClient, house_png: bytes) -> None:
@@ -124,50 +169,167 @@ def test_equal_requests_get_equal_responses(client: TestClient, house_png: bytes
     )
 
 
-def test_hints_colour_the_region_they_lie_on(client: TestClient, house_png: bytes) -> None:
+@pytest.mark.parametrize("kind", ["client", "guided"])
+def test_hints_colour_the_region_they_lie_on(
+    kind: str, house_png: bytes, request: pytest.FixtureRequest
+) -> None:
+    """Also with a network that takes no hints, as that of `guided`."""
+    client: TestClient = request.getfixturevalue(kind)
+    assert client.get("/about").json()["hints"] == (kind == "client")
     color = PALETTE.colors[3]
     strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", color)])
-    with_hints = pixels(request_colors(client, house_png, hints=text(strokes))[0])
-    y, x = with_hints.shape[0] // 4, with_hints.shape[1] // 5
-    assert tuple(with_hints[y, x]) == color
+    answer = request_colors(client, house_png, hints=text(strokes), variants=3)
+    for variant in range(len(answer["colors"])):
+        with_hints = paint(answer, variant)
+        y, x = with_hints.shape[0] // 4, with_hints.shape[1] // 5
+        assert tuple(with_hints[y, x]) == (*color, 255)
+    assert answer["origins"][numbers(answer["regions"])[y, x]] == "hint"
 
 
-def test_an_empty_drawing_has_no_previews(client: TestClient) -> None:
-    assert request_colors(client, encode_image(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))) == []
+def test_a_transparent_background_has_no_colour(client: TestClient, house_png: bytes) -> None:
+    answer = request_colors(client, house_png, background="transparent")
+    assert answer["background"] == "transparent"
+    for color, origin in zip(answer["colors"][0], answer["origins"], strict=True):
+        assert (color is None) == (origin == "paper")
+    assert "paper" in answer["origins"]
 
 
-@pytest.mark.parametrize("lines", [True, False])
-def test_a_download_is_the_preview_at_the_full_size(
-    client: TestClient, house_png: bytes, lines: bool
+def test_an_empty_drawing_has_no_colours(client: TestClient) -> None:
+    assert request_colors(client, encode_image(np.full((HEIGHT, WIDTH, 3), 255, np.uint8))) == {
+        "regions": None, "areas": None, "colors": [], "origins": [], "likeliest": [], "background": None
+    }  # fmt: skip
+
+
+# ---- downloads -------------------------------------------------------------------------------------
+
+
+def request_download(client: TestClient, drawing: bytes, **more: object) -> httpx.Response:
+    return client.post("/download", content=json.dumps({"drawing": text(drawing), **more}))
+
+
+@pytest.mark.parametrize("show", ["picture", "colors"])
+@pytest.mark.parametrize("size", [{}, {"width": 1200, "height": 900}, {"width": 201, "height": 151}], ids=str)
+def test_a_download_is_what_the_page_shows(
+    client: TestClient, house_png: bytes, show: str, size: dict[str, int]
 ) -> None:
-    preview = pixels(request_colors(client, house_png, variants=2, seed=1)[1])
-    request = {"drawing": text(house_png), "variants": 2, "seed": 1, "variant": 1, "lines": lines}
-    response = client.post("/download", content=json.dumps(request))
+    choices = {"variants": 2, "seed": 1, "background": "transparent"}
+    shown = paint(request_colors(client, house_png, **choices), 1)
+    response = request_download(client, house_png, variant=1, show=show, **choices, **size)
     assert response.headers["content-disposition"] == 'attachment; filename="drawing.png"'
-    download = pixels(response.content)
-    assert download.shape == (HEIGHT, WIDTH, 3)
-    enlarged = cv2.resize(preview, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
-    equal = (enlarged == download).all(-1).mean()
-    assert equal > 0.97 if not lines else 0.8 < equal < 0.97
+    download = pixels(response.content, "RGBA")
+    width, height = size.get("width", WIDTH), size.get("height", HEIGHT)
+    assert download.shape == (height, width, 4)
+    enlarged = cv2.resize(shown, (width, height), interpolation=cv2.INTER_NEAREST)
+    # A transparent pixel may have any colour.
+    equal = ((enlarged == download).all(-1) | ((enlarged[..., 3] == 0) & (download[..., 3] == 0))).mean()
+    assert equal > 0.96 if show == "colors" else 0.7 < equal < 0.96
+
+
+def test_lines_are_downloaded_alone_and_smooth(client: TestClient, house_png: bytes) -> None:
+    ink = pixels(request_download(client, house_png, show="lines").content, "RGBA")
+    large = pixels(
+        request_download(client, house_png, show="lines", width=4 * WIDTH, height=4 * HEIGHT).content, "RGBA"
+    )
+    assert 0.01 < (ink[..., 3] > 128).mean() < 0.2
+    assert large[large[..., 3] > 0][:, :3].max() < 60
+    again = cv2.resize(large[..., 3], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(int)
+    assert abs(again - ink[..., 3]).mean() < 3
+    # No pixel of the small picture became a square: neighbours differ gradually.
+    assert abs(np.diff(large[..., 3].astype(int), axis=1)).max() < 128
+
+
+def test_the_size_of_the_drawing_that_is_sent_does_not_matter(client: TestClient) -> None:
+    large = on_white(draw(home, 2000, 1500, 9, seed=2))
+    small = cv2.resize(large, (1024, 768), interpolation=cv2.INTER_AREA)
+    shown = paint(request_colors(client, encode_image(small)))
+    size = {"width": shown.shape[1], "height": shown.shape[0]}
+    download = pixels(request_download(client, encode_image(large), show="colors", **size).content)
+    assert (shown[..., :3] == download).all(-1).mean() > 0.995
+
+
+def test_a_download_has_the_right_size(client: TestClient, house_png: bytes) -> None:
+    assert_error(
+        request_download(client, house_png, width=400, height=400), 422, "400 x 400", "400 x 300", "shape"
+    )
+    assert_error(
+        request_download(client, house_png, width=8000, height=6000), 422, "8000 x 6000", "25,000,000"
+    )
+    assert_error(request_download(client, house_png, width=400), 400, "belong together")
+    assert_error(request_download(client, house_png, width=0, height=0), 400, "load the page again")
 
 
 def test_layers_are_downloaded_as_openraster(client: TestClient, house_png: bytes) -> None:
-    response = client.post("/download", content=json.dumps({"drawing": text(house_png), "format": "ora"}))
+    response = request_download(client, house_png, format="ora")
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.read("mimetype") == b"image/openraster"
         assert pixels(archive.read("mergedimage.png")).shape == (HEIGHT, WIDTH, 3)
 
 
-@pytest.mark.parametrize("lines", [True, False])
-def test_an_svg_is_downloaded_with_and_without_lines(
-    client: TestClient, house_png: bytes, lines: bool
+@pytest.mark.parametrize(
+    ("show", "has_lines", "has_colors"),
+    [("picture", True, True), ("colors", False, True), ("lines", True, False)],
+)
+def test_svgs_and_layers_show_lines_colours_or_both(
+    client: TestClient, house_png: bytes, show: str, has_lines: bool, has_colors: bool
 ) -> None:
-    request = {"drawing": text(house_png), "format": "svg", "lines": lines}
-    response = client.post("/download", content=json.dumps(request))
+    response = request_download(client, house_png, format="svg", show=show, width=800, height=600)
     assert response.headers["content-type"] == "image/svg+xml"
     assert response.headers["content-disposition"] == 'attachment; filename="drawing.svg"'
-    assert f'viewBox="0 0 {WIDTH} {HEIGHT}"' in response.text
-    assert ('<g id="lines"' in response.text) == lines
+    assert 'viewBox="0 0 800 600"' in response.text
+    assert ('<g id="lines"' in response.text) == has_lines
+    assert ('<g id="color-' in response.text) == has_colors
+    response = request_download(client, house_png, format="ora", show=show)
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        names = re.findall(r'<layer name="([^"]+)"', archive.read("stack.xml").decode())
+        merged = pixels(archive.read("mergedimage.png"), "RGBA")
+    assert ("lines" in names) == has_lines
+    assert (len(names) > 1) == has_colors
+    assert (merged[..., 3] == 255).all() == has_colors
+
+
+def test_dividers_locks_and_replaced_colours_reach_the_page_and_the_file(
+    client: TestClient, house_png: bytes
+) -> None:
+    free = request_colors(client, house_png, variants=3, background="paint")
+    locked = paint(free)[..., :3]
+    first, second = free["colors"][0][0], next(c for c in free["colors"][0] if c != free["colors"][0][0])
+    dividers = hint_strokes(WIDTH, HEIGHT, [("0,0.1 1,0.1", (1, 2, 3))])
+    changes = {
+        "variants": 3, "background": "paint", "locked": text(encode_image(locked)),
+        "replace": [[first, second.upper()], [second, "#010203"]], "dividers": text(dividers),
+    }  # fmt: skip
+    answer = request_colors(client, house_png, **changes)
+    table = {first: second, second: "#010203"}
+    shown = [
+        c for c, origin in zip(answer["colors"][0], answer["origins"], strict=True) if origin == "locked"
+    ]
+    assert set(shown) <= {table.get(c, c) for c in free["colors"][0]}
+    assert "#010203" in shown
+    areas = numbers(answer["areas"])
+    assert areas[5, 200] != areas[50, 200]  # above and below the divider
+    for variant in range(len(answer["colors"])):
+        is_locked = np.array([origin == "locked" for origin in answer["origins"]])[numbers(answer["regions"])]
+        assert (paint(answer, variant) == paint(answer))[is_locked].all()
+    download = pixels(request_download(client, house_png, show="colors", **changes).content)
+    enlarged = cv2.resize(paint(answer)[..., :3], (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    assert (enlarged == download).all(-1).mean() > 0.96
+    plain = request_download(client, house_png, show="lines", **changes)
+    assert plain.content == request_download(client, house_png, show="lines").content
+
+
+def test_wrong_dividers_locks_and_replacements_are_rejected(client: TestClient, house_png: bytes) -> None:
+    square = text(encode_image(np.zeros((100, 100, 4), np.uint8)))
+    for status, parts, more in (
+        (422, ["the dividers are 100 x 100"], {"dividers": square}),
+        (422, ["the locked colours are 100 x 100"], {"locked": square}),
+        (422, ["the dividers have no transparency"], {"dividers": text(house_png)}),
+        (422, ["the locked colours cannot be used", "empty"], {"locked": ""}),
+        (400, ["load the page again"], {"replace": [["red", "#000000"]]}),
+        (400, ["load the page again"], {"replace": [["#000000"]]}),
+        (400, ["load the page again"], {"replace": [["#000000", "#fffffff"]]}),
+    ):
+        request = {"drawing": text(house_png), **more}
+        assert_error(client.post("/color", content=json.dumps(request)), status, *parts)
 
 
 # ---- opened images ---------------------------------------------------------------------------------
@@ -179,13 +341,15 @@ def test_an_svg_is_downloaded_with_and_without_lines(
         (encode_image(on_black(draw(sea, 820, 640, 4, seed=1))), 820),
         (
             encode_image(simulate_photo(on_white(draw(sea, 2000, 1500, 7, seed=4)), 0), "JPEG"),
-            service.PAGE_SIDE,
+            2000,
         ),
+        (encode_image(on_white(draw(home, 3000, 2400, 9, seed=1))), service.LINES_SIDE),
     ],
-    ids=["light on black", "a phone's photo"],
+    ids=["light on black", "a phone's photo", "a large scan"],
 )
 def test_an_image_becomes_ink_on_transparency(client: TestClient, file: bytes, width: int) -> None:
     response = client.post("/lines", content=file)
+    assert response.headers["linewash-looks-like"] == "drawing"
     ink = pixels(response.content, "RGBA")
     assert ink.shape[1] == width
     drawn = ink[..., 3] >= 128
@@ -196,26 +360,58 @@ def test_an_image_becomes_ink_on_transparency(client: TestClient, file: bytes, w
 def test_an_svg_is_opened(client: TestClient) -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 30"><circle r="9" cx="20" cy="15" ' \
         b'fill="none" stroke="#000"/></svg>'  # fmt: skip
-    ink = pixels(client.post("/lines", content=svg).content, "RGBA")
-    assert ink.shape[:2] == (service.PAGE_SIDE * 3 // 4, service.PAGE_SIDE)
+    response = client.post("/lines", content=svg)
+    assert response.headers["linewash-size"] == "2048x1536"
+    ink = pixels(response.content, "RGBA")
+    assert ink.shape[:2] == (1536, 2048)
     assert (ink[..., 3] > 128).any()
 
 
 def test_the_edges_of_a_photo_are_drawn(client: TestClient) -> None:
     photo = np.full((200, 300, 3), (90, 160, 220), np.uint8)
     photo[120:] = (30, 90, 30)
-    ink = pixels(client.post("/lines?source=photo", content=encode_image(photo, "JPEG")).content, "RGBA")
+    response = client.post("/lines?source=photo", content=encode_image(photo, "JPEG"))
+    assert response.headers["linewash-size"] == "300x200"
+    ink = pixels(response.content, "RGBA")
     assert ink.shape[1] == service.PAGE_SIDE
     drawn = np.flatnonzero((ink[..., 3] > 128).any(1)) / len(ink)
     assert drawn.size
     assert 0.57 < drawn.min() <= drawn.max() < 0.63  # only where sky and meadow meet
 
 
+def test_a_photograph_is_answered_as_a_drawing_and_named(client: TestClient) -> None:
+    photo = textured_photo(640, 480, seed=0)
+    for source in ("", "?source=auto", "?source=photo"):
+        response = client.post(f"/lines{source}", content=encode_image(photo, "JPEG"))
+        assert response.headers["linewash-looks-like"] == "photo"
+    as_drawing = client.post("/lines?source=drawing", content=encode_image(photo, "JPEG"))
+    if as_drawing.status_code == 200:
+        assert as_drawing.content == client.post("/lines", content=encode_image(photo, "JPEG")).content
+
+
+def test_a_photograph_without_any_line_is_an_empty_drawing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "looks_like_photo", lambda rgb: True)
+    plain = encode_image(np.full((300, 400, 3), 200, np.uint8))
+    response = client.post("/lines", content=plain)
+    assert response.headers["linewash-looks-like"] == "photo"
+    assert not pixels(response.content, "RGBA")[..., 3].any()
+    assert_error(client.post("/lines?source=drawing", content=plain), 422, "no lines")
+
+
+def test_the_size_of_an_opened_image_is_that_of_the_upright_picture(client: TestClient) -> None:
+    data = with_orientation(encode_image(on_white(draw(home, 640, 480, 4, seed=1)), "JPEG"), 6)
+    response = client.post("/lines?source=drawing", content=data)
+    assert response.headers["linewash-size"] == "480x640"
+    assert pixels(response.content).shape == (640, 480, 3)
+
+
 @pytest.mark.parametrize("name", service.EXAMPLES)
 def test_examples_are_drawings_that_can_be_coloured(client: TestClient, name: str) -> None:
     response = client.get(f"/examples/{name}")
     assert response.headers["content-type"] == "image/png"
-    assert len(request_colors(client, response.content)) == 1
+    assert len(request_colors(client, response.content)["colors"]) == 1
 
 
 # ---- errors ----------------------------------------------------------------------------------------
@@ -237,7 +433,7 @@ def header_of_a_bomb() -> bytes:
         (encode_image(np.zeros((40, 40, 3), np.uint8))[:60], ["damaged"]),
         (encode_image(np.zeros((8, 8, 3), np.uint8)), ["8 x 8", "16"]),
         (header_of_a_bomb(), ["pixels", "smaller"]),
-        (encode_image(np.zeros((5200, 5200), np.uint8)), ["5200 x 5200", "25,000,000"]),
+        (encode_image(np.zeros((8200, 8200), np.uint8)), ["8200 x 8200", "67,108,864"]),
         (encode_image(np.full((64, 64, 3), 250, np.uint8)), ["no lines"]),
     ],
     ids=["nothing", "a PDF", "half a PNG", "tiny", "a bomb", "too many pixels", "an empty drawing"],
@@ -255,8 +451,8 @@ def test_too_large_bodies_are_not_read_to_the_end(client: TestClient) -> None:
             sent += 1 << 20
             yield b"x" * (1 << 20)
 
-    assert_error(client.post("/lines", content=chunks()), 413, "24 MB")
-    assert_error(client.post("/color", content=b"x" * (app.MAX_REQUEST_BYTES + 1)), 413, "6 MB")
+    assert_error(client.post("/lines", content=chunks()), 413, "32 MB")
+    assert_error(client.post("/color", content=b"x" * (app.MAX_REQUEST_BYTES + 1)), 413, "16 MB")
 
 
 @pytest.mark.parametrize(
@@ -282,15 +478,6 @@ def test_wrong_hints_are_rejected(client: TestClient, house_png: bytes) -> None:
     assert_error(with_hints(hint_strokes(300, 300, [("0.1,0.1 0.5,0.5", (1, 2, 3))])), 422, "300 x 300")
 
 
-def test_hints_for_a_network_without_hints_are_rejected(tmp_path: Path, house_png: bytes) -> None:
-    plain = load(write_export(tmp_path / "plain"))
-    assert service.page_settings(plain)["hints"] is False
-    client = TestClient(app.make_app(plain), base_url="http://localhost")
-    strokes = hint_strokes(WIDTH, HEIGHT, [("0.1,0.25 0.3,0.25", PALETTE.colors[3])])
-    response = client.post("/color", content=json.dumps({"drawing": text(house_png), "hints": text(strokes)}))
-    assert_error(response, 400, "takes no hints")
-
-
 def request_reference(client: TestClient, drawing: bytes, **more: object) -> httpx.Response:
     return client.post(
         "/color", content=json.dumps({"drawing": text(drawing), "background": "paint", **more})
@@ -301,13 +488,24 @@ def test_a_reference_is_a_picture_or_a_list_of_colours(guided: TestClient, house
     color = PALETTE.colors[2]
     mood = encode_image(np.full((8, 8, 3), color, np.uint8))
     for reference in ({"reference": text(mood)}, {"colors": [[f"#{bytes(color).hex()}", 2.5]]}):
-        pictures = request_reference(guided, house_png, **reference).json()["pictures"]
-        assert {tuple(c) for c in pixels(base64.b64decode(pictures[0])).reshape(-1, 3)} == {color}
-        request = {"drawing": text(house_png), "background": "paint", "lines": False, **reference}
-        download = guided.post("/download", content=json.dumps(request))
+        answer = request_reference(guided, house_png, **reference).json()
+        assert set(answer["colors"][0]) == {f"#{bytes(color).hex()}"}
+        download = request_download(guided, house_png, background="paint", show="colors", **reference)
         assert {tuple(c) for c in pixels(download.content).reshape(-1, 3)} == {color}
-    without = request_reference(guided, house_png).json()["pictures"]
-    assert len(np.unique(pixels(base64.b64decode(without[0])).reshape(-1, 3), axis=0)) > 1
+    assert len(set(request_reference(guided, house_png).json()["colors"][0])) > 1
+
+
+def test_the_colours_of_a_picture_become_a_list_for_the_page(guided: TestClient, client: TestClient) -> None:
+    picture = np.zeros((100, 100, 3), np.uint8)
+    picture[:], picture[:30], picture[0, 0] = PALETTE.colors[1], PALETTE.colors[4], PALETTE.colors[2]
+    response = guided.post("/reference", content=encode_image(picture))
+    colors = response.json()["colors"]
+    assert [color for color, _ in colors] == [f"#{bytes(PALETTE.colors[label]).hex()}" for label in (1, 4)]
+    weights = [weight for _, weight in colors]
+    assert weights == pytest.approx([0.7, 0.3], abs=0.001)
+    assert sum(weights) == pytest.approx(1, abs=1e-6)
+    assert_error(guided.post("/reference", content=b"Dear Sir"), 422, "the reference cannot be used")
+    assert_error(client.post("/reference", content=encode_image(picture)), 400, "takes no reference")
 
 
 def test_the_page_is_told_whether_the_network_takes_a_reference(
@@ -358,10 +556,19 @@ def test_only_the_pages_own_files_are_served(client: TestClient, path: str) -> N
     assert set(response.json()) == {"error"}
 
 
+def test_every_file_of_the_page_is_served(client: TestClient) -> None:
+    folder = ROOT / "scripts/linewash/serving/static"
+    media_types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    for path in folder.iterdir():
+        response = client.get(f"/{path.name}")
+        assert response.content == path.read_bytes(), path.name
+        assert response.headers["content-type"].startswith(media_types[path.suffix[1:]])
+    assert client.get("/").content == (folder / "index.html").read_bytes()
+
+
 def test_the_page_loads_nothing_from_other_servers(client: TestClient) -> None:
-    for path, (name, _) in app.STATIC_FILES.items():
+    for path in ("/", *(f"/{path.name}" for path in app.static_files())):
         response = client.get(path)
-        assert response.content == (ROOT / "scripts/linewash/serving/static" / name).read_bytes()
         assert "default-src 'self'" in response.headers["content-security-policy"]
         links = response.text.replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in links
@@ -380,15 +587,13 @@ def test_other_hosts_and_sites_are_rejected(client: TestClient, house_png: bytes
 def test_fifty_concurrent_requests_get_their_own_responses(hinted: Path, network: Network) -> None:
     scenes = [home, sea, pet]
     drawings = [encode_image(on_white(draw(scenes[i % 3], 200 + i, 160, 2, seed=i))) for i in range(10)]
-    expected = [
-        render_previews(ColorizeRequest(drawing, variants=2), network).pictures for drawing in drawings
-    ]
+    expected = [color_preview(ColorizeRequest(drawing, variants=2), network).colors for drawing in drawings]
     with run_server("--run", hinted) as address, httpx.Client(base_url=address, timeout=120) as client:
         barrier = threading.Barrier(50)
 
-        def request(number: int) -> list[bytes]:
+        def request(number: int) -> list[list[str]]:
             barrier.wait(60)
-            return request_colors(client, drawings[number % 10], variants=2)
+            return request_colors(client, drawings[number % 10], variants=2)["colors"]
 
         with ThreadPoolExecutor(50) as pool:
             responses = list(pool.map(request, range(50)))
@@ -444,7 +649,7 @@ async def never_read() -> Any:
     raise AssertionError("the body was read")
 
 
-POSTS = ["/lines", "/color", "/download"]
+POSTS = ["/lines", "/color", "/download", "/reference"]
 
 
 @pytest.mark.parametrize("path", POSTS)

@@ -256,7 +256,7 @@ def measure_speed(cases: list[Case], network: Network) -> dict[str, float]:
     import cv2
     from bench.coloring_cases import encode_png, place_dabs
     from linewash.coloring import colorize, read_drawing
-    from linewash.serving.service import ColorizeRequest, render_previews, warm_up
+    from linewash.serving.service import ColorizeRequest, color_preview, warm_up
 
     times: dict[str, list[float]] = {"read_ms": [], "color_ms": [], "page_stroke_ms": []}
 
@@ -276,7 +276,7 @@ def measure_speed(cases: list[Case], network: Network) -> dict[str, float]:
         measure("color_ms", color, measure("read_ms", read_drawing, case.png), hints)
         page = encode_png(cv2.resize(case.drawing, size, interpolation=cv2.INTER_LINEAR))
         page_hints = encode_png(cv2.resize(hints, size, interpolation=cv2.INTER_NEAREST))
-        measure("page_stroke_ms", render_previews, ColorizeRequest(page, page_hints), network)
+        measure("page_stroke_ms", color_preview, ColorizeRequest(page, page_hints), network)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -20,7 +20,8 @@ Evaluates the network of a run, and three predictions that ignore the drawing.
 
 Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
                                    [data.root=DATASET] [lines=STYLE]
-                                   [vivid=TAU] [batch_size=N]
+                                   [vivid=TAU] [reference_strength=X]
+                                   [batch_size=N]
 
   run=RUN_DIR        a directory made by python -m training
   split=val          val or train
@@ -31,6 +32,9 @@ Usage: python -m training.evaluate run=RUN_DIR [split=val] [checkpoint=best]
                      dataset has; default: drawn, or the first
   vivid=TAU          from 0 to 3: how far colours that are rare in the training
                      data come forward, as with colorize --vivid; default: 0
+  reference_strength=X
+                     from 0 to 1: how far the colours are brought to a reference,
+                     as with colorize --reference-strength; default: 0.5
   batch_size=N       images per batch; default: as in training. A smaller batch
                      needs less memory
 
@@ -38,7 +42,7 @@ Prints a table, and writes evaluation.json, evaluation.png and confusion.png
 into RUN_DIR.
 """
 CHOICES = {"split": ("val", "train"), "checkpoint": ("best", "last")}
-KEYS = ("run", "split", "checkpoint", "data.root", "lines", "vivid", "batch_size")
+KEYS = ("run", "split", "checkpoint", "data.root", "lines", "vivid", "reference_strength", "batch_size")
 
 
 def evaluate_run(argv: Sequence[str]) -> str:
@@ -54,6 +58,7 @@ def evaluate_run(argv: Sequence[str]) -> str:
 
     arguments = parse_key_values(argv, KEYS, CHOICES)
     vivid = _parse_vivid(arguments.get("vivid", "0"))
+    strength = _parse_strength(arguments.get("reference_strength"))
     run_dir = Path(arguments["run"])
     run = RunInfo.read(run_dir)
     network = find_network(run_dir, arguments["checkpoint"])
@@ -71,7 +76,7 @@ def evaluate_run(argv: Sequence[str]) -> str:
 
     batch_size = run.choose_batch_size(arguments.get("batch_size"))
     with explain_out_of_memory(f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"):
-        evaluation = evaluate(run, network, dataset, split, batch_size, lines, vivid, frequencies)
+        evaluation = evaluate(run, network, dataset, split, batch_size, lines, vivid, frequencies, strength)
     files = evaluation.write(run_dir, differences)
     notes = [f"note       {sentence}" for sentence in differences]
     return "\n".join([*notes, evaluation.report(), f"written    {' and '.join(map(str, files))}"])
@@ -93,6 +98,18 @@ def _parse_vivid(text: str) -> float:
     if not 0 <= vivid <= MAX_TAU:
         raise UsageError(f"vivid must be a number from 0 to {MAX_TAU:g}; got {text}")
     return vivid
+
+
+def _parse_strength(text: str | None) -> float:
+    from training.metrics.reference_matching import DEFAULT_STRENGTH
+
+    try:
+        strength = DEFAULT_STRENGTH if text is None else float(text)
+    except ValueError:
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise UsageError(f"reference_strength must be a number from 0 to 1; got {text}")
+    return strength
 
 
 def _find_frequencies(run: RunInfo, dataset: ShardedDataset) -> list[float]:

@@ -14,8 +14,9 @@ from training.data.dataset import Batch
 from training.data.hints import append_hints
 from training.data.reference import label_fractions
 from training.data.unpack import unpack_edges
-from training.loop.step import batch_signature, make_reference
+from training.loop.step import batch_signature, make_reference, match_reference
 from training.metrics.earth_mover import earth_movers_distance
+from training.metrics.losses import to_logits
 from training.models.inputs import call, takes_hints
 
 
@@ -37,15 +38,24 @@ class Obedience:
         return 1 - self.distance / self.distance_without if self.distance_without else 0.0
 
 
-def measure_obedience(net: keras.Model, manifest: Manifest, kind: str, batches: Iterable[Batch]) -> Obedience:
+def measure_obedience(
+    net: keras.Model,
+    manifest: Manifest,
+    kind: str,
+    batches: Iterable[Batch],
+    gives_logits: bool = True,
+    strength: float = 0.0,
+) -> Obedience:
     """Measures how well a network follows one kind of reference, over all examples of `batches`.
 
     Args:
       net: a network that takes a reference.
       manifest: the dataset of the batches.
       kind: one of `training.loop.step.REFERENCES`.
+      gives_logits: whether the outputs are logits.
+      strength: of training/metrics/reference_matching.py.
     """
-    step = _make_step(net, manifest, kind)
+    step = _make_step(net, manifest, kind, gives_logits, strength)
     distances = []
     for batch in batches:
         asked, followed, without = (fractions.numpy() for fractions in step(batch.edges, batch.labels))
@@ -57,7 +67,7 @@ def measure_obedience(net: keras.Model, manifest: Manifest, kind: str, batches: 
 
 
 def _make_step(
-    net: keras.Model, manifest: Manifest, kind: str
+    net: keras.Model, manifest: Manifest, kind: str, gives_logits: bool, strength: float
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
     """Returns a function of edges and labels to histograms: the reference, and outputs with and without."""
     colors = len(manifest.palette)
@@ -71,7 +81,11 @@ def _make_step(
         reference = make_reference(labels, kind, colors)
 
         def histogram(asked: tf.Tensor | None) -> tf.Tensor:
-            return label_fractions(tf.argmax(call(net, drawings, asked), -1), colors)
+            outputs = call(net, drawings, asked)
+            if asked is not None and strength:
+                logits = to_logits(outputs, gives_logits)
+                outputs = logits + match_reference(logits, asked, strength)[:, None, None]
+            return label_fractions(tf.argmax(outputs, -1), colors)
 
         return reference, histogram(reference), histogram(None)
 

@@ -33,6 +33,7 @@ from training.metrics.baselines import (
 )
 from training.metrics.logit_adjustment import logit_offset
 from training.metrics.losses import EPSILON
+from training.metrics.reference_matching import DEFAULT_STRENGTH
 from training.metrics.scores import Scores, Tally, sum_tallies
 from training.models.inputs import takes_hints, takes_reference
 from training.run.progress import ProgressBar
@@ -60,7 +61,7 @@ class Evaluation:
 
     Attributes:
       subject: the first fields of evaluation.json: network, root, fingerprint (of the dataset),
-        split, lines, examples and vivid.
+        split, lines, examples, vivid and reference_strength (None if the network takes no reference).
       dataset: the evaluated dataset.
       scores: scores of the network, then of the baselines, by name.
       by_line_width: scores of the network by line width in pixels.
@@ -107,7 +108,8 @@ class Evaluation:
         if self.by_hints:
             lines += [format_table("network, by colour hints", _by_count(self.by_hints)), ""]
         if self.by_reference:
-            lines += [format_table("network, by reference", self.by_reference), ""]
+            strength = f"reference strength {subject['reference_strength']:g}"
+            lines += [strength, format_table("network, by reference", self.by_reference), ""]
             lines += [_format_obedience(self.obedience), ""]
         if self.by_hints_and_reference:
             rows = _by_count(self.by_hints_and_reference)
@@ -176,6 +178,7 @@ def evaluate(
     lines: str,
     vivid: float = 0.0,
     frequencies: Sequence[float] | None = None,
+    reference_strength: float = DEFAULT_STRENGTH,
 ) -> Evaluation:
     """Evaluates a network on all examples of a split, once for each line width, hint count and reference.
 
@@ -188,6 +191,8 @@ def evaluate(
       lines: name of the line style of the drawings.
       vivid: τ of the logit adjustment, see training/metrics/logit_adjustment.py.
       frequencies: of the colours in the training data, [K]; needed if `vivid` is not 0.
+      reference_strength: how far colours are brought to a reference, see
+        training/metrics/reference_matching.py.
 
     Raises:
       WorkError: a shard or the network is damaged, or the loss is not finite.
@@ -196,7 +201,7 @@ def evaluate(
     if vivid:
         assert frequencies is not None
         net, gives_logits = _adjust_logits(net, gives_logits, logit_offset(frequencies, vivid)), True
-    judged = _Judged(net, gives_logits, dataset, split, batch_size, lines)
+    judged = _Judged(net, gives_logits, dataset, split, batch_size, lines, reference_strength)
     normal, widths = EvalCondition(), [EvalCondition(line_width=width) for width in LINE_WIDTHS]
     counts = HINT_COUNTS if takes_hints(net) else ()
     kinds = REFERENCES if takes_reference(net) else ()
@@ -219,6 +224,7 @@ def evaluate(
             "lines": lines,
             "examples": dataset.examples(split),
             "vivid": vivid,
+            "reference_strength": reference_strength if kinds else None,
         },
         dataset=dataset,
         scores={NETWORK: scores[normal], **_baselines(dataset, split, batch_size)},
@@ -243,10 +249,17 @@ class _Judged:
     split: str
     batch_size: int
     lines: str
+    reference_strength: float
 
     def tally(self, conditions: list[EvalCondition]) -> dict[EvalCondition, Tally]:
         """Counts over all examples, once for each condition."""
-        steps = make_eval_steps(self.net, self.dataset.manifest, self.gives_logits, conditions=conditions)
+        steps = make_eval_steps(
+            self.net,
+            self.dataset.manifest,
+            self.gives_logits,
+            conditions=conditions,
+            reference_strength=self.reference_strength,
+        )
         return {
             condition: sum_tallies(step(*batch) for batch in self._batches(str(condition)))
             for condition, step in zip(conditions, steps, strict=True)
@@ -255,7 +268,9 @@ class _Judged:
     def measure_obedience(self, kind: str) -> Obedience:
         """Measures how well the network follows a kind of reference."""
         batches = self._batches(f"{kind} reference followed")
-        return measure_obedience(self.net, self.dataset.manifest, kind, batches)
+        return measure_obedience(
+            self.net, self.dataset.manifest, kind, batches, self.gives_logits, self.reference_strength
+        )
 
     def _batches(self, title: str) -> Iterator[Batch]:
         title = f"{self.split}, {title}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import tfrecords_schema as schema
@@ -21,6 +22,7 @@ from training.loop.distribution import Replicas
 from training.loop.ema import averaged_copy, update_averages
 from training.loop.optimizers import hidden_kernels, make_optimizer
 from training.metrics.losses import TrainingLoss, cross_entropy, to_logits
+from training.metrics.reference_matching import reference_bias
 from training.metrics.scores import Tally, pixel_sums, tally_pixels
 from training.models import input_and_output_layers
 from training.models.inputs import call, takes_hints
@@ -140,6 +142,17 @@ def make_reference(labels: tf.Tensor, kind: str, colors: int) -> tf.Tensor:
     return tf.roll(fractions, 1, axis=0) if kind == WRONG else fractions
 
 
+def match_reference(logits: tf.Tensor, reference: tf.Tensor, strength: float) -> tf.Tensor:
+    """Returns `reference_bias` of logits [B, S, S, K] and references [B, K]: float32 [B, K]."""
+
+    def match(logits: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        pairs = zip(logits, reference, strict=True)
+        return np.stack([reference_bias(picture, wanted, strength) for picture, wanted in pairs])
+
+    bias = tf.numpy_function(match, [logits, reference], tf.float32, stateful=False)
+    return tf.ensure_shape(bias, reference.shape)
+
+
 def batch_signature(manifest: schema.Manifest) -> tuple[tf.TensorSpec, ...]:
     """Returns the shapes and dtypes of the columns of a packed batch of any number of examples."""
     size = manifest.image_size
@@ -157,16 +170,19 @@ def make_eval_steps(
     *,
     jit_compile: bool = False,
     conditions: Sequence[EvalCondition] = (EvalCondition(),),
+    reference_strength: float = 0.0,
 ) -> list[Callable[..., Tally]]:
     """Creates a step for each condition: a function of a packed batch's columns that returns a `Tally`.
 
-    The ids of the batch determine where the hints are placed.
+    The ids of the batch determine where the hints are placed. With a `reference_strength`, colours are
+    chosen as training/metrics/reference_matching.py says; the loss is that of the network.
     """
 
     @tf.function(jit_compile=True, reduce_retracing=True)
-    def compute_tally(outputs: tf.Tensor, labels: tf.Tensor) -> Tally:
+    def compute_tally(outputs: tf.Tensor, bias: tf.Tensor, labels: tf.Tensor) -> Tally:
         logits = to_logits(outputs, gives_logits)
-        return tally_pixels(cross_entropy(logits, labels), logits, labels, manifest.palette.rgb)
+        loss = cross_entropy(logits, labels)
+        return tally_pixels(loss, logits + bias[:, None, None], labels, manifest.palette.rgb)
 
     size = manifest.image_size
 
@@ -181,7 +197,12 @@ def make_eval_steps(
         reference = None
         if condition.reference:
             reference = make_reference(labels, condition.reference, len(manifest.palette))
-        return compute_tally(call(net, drawings, reference), labels)
+        outputs = call(net, drawings, reference)
+        if reference is None or not reference_strength:
+            bias = tf.zeros([tf.shape(labels)[0], len(manifest.palette)])
+        else:
+            bias = match_reference(to_logits(outputs, gives_logits), reference, reference_strength)
+        return compute_tally(outputs, bias, labels)
 
     # The fixed signature keeps a smaller last batch from being traced again.
     compiled = tf.function(jit_compile=jit_compile, input_signature=batch_signature(manifest))

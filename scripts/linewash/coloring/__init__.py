@@ -17,7 +17,7 @@ the directory of the network that is part of the package.
 The modules in the order of the data flow: `image_io`, `svg_reader` and `transparency` (file to pixels),
 `line_extraction` (pixels to lines, by `preprocess.lines.drawn`), `model_loader` (lines to scores),
 `reference` (wanted colours to weights), `segmentation`, `gap_closing`, `flooding` and `paper` (lines to
-areas), `label_decoding` and `hint_strokes` (areas and scores to labels), `colorizer` (all of these),
+areas), `label_decoding`, `hint_strokes` and `locks` (areas and scores to labels), `colorizer` (all of these),
 `openraster`, `contours`, `svg_writer` and `output_paths` (files), `cli` (the command).
 """
 

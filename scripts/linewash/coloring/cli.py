@@ -83,6 +83,7 @@ def make_parser() -> Parser:
         "for the palette colour nearest to it",
     )
     add_drawing_flags(add)
+    parser.set_defaults(source=None)  # to tell whether it was given: without it, a photo gets advice
     add("--seed", type=int, default=0, help="seed of the variants [0]")
     add(
         "--temperature",
@@ -109,6 +110,15 @@ def add_drawing_flags(add: Callable[..., object], path: Callable[[str], object] 
         metavar="COLORS",
         help="use these colours, such as '#f4c542:3,#2b6,navy', as far as they suit the drawing; the number "
         "after a colon is a weight; needs a network trained with experiment=reference",
+    )
+    add(
+        "--reference-strength",
+        "--reference_strength",  # as the flags of the Beam job are written
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="how far the colours are brought to those of --reference or --colors, beyond what the network "
+        "does: 0 not at all, 1 all the way [0.5]",
     )
     add(
         "--vivid",
@@ -220,6 +230,7 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
     settings = Settings(
         args.decode, args.size, args.variants, args.seed, args.temperature, args.background,
         args.only_colors, find_reference(args.reference, args.colors, read_file), args.vivid,
+        args.reference_strength,
     )  # fmt: skip
     destinations = [Path(path) for path in (args.output, args.layers, args.ora, args.svg) if path]
     inputs = find_drawings(args.drawings, destinations)
@@ -237,7 +248,7 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
         network.require_prior()
     if settings.only_colors is not None:
         find_colors(settings.only_colors, network.palette)  # so that a wrong one is reported first
-    hints = _read_hints(args.hints, network) if args.hints else None
+    hints = _read_hints(args.hints) if args.hints else None
     if args.palette_out:
         write_palette(args.palette_out, network.palette)
     num_steps = 2 + settings.variants * max((paths.num_steps for paths in outputs), default=0)
@@ -248,7 +259,7 @@ def colorize_files(args: argparse.Namespace, command: str) -> int:
             progress.start_drawing(drawing.path)
             try:
                 num_colored, background = _colorize_file(
-                    drawing.path, paths, network, settings, hints, args, progress
+                    drawing.path, paths, network, settings, hints, args, progress, command
                 )
             except WorkError as e:
                 failed += 1
@@ -300,7 +311,7 @@ def _report(
 
 def _colorize_file(
     path: Path, output: OutputPaths, network: Network, settings: Settings, hints: np.ndarray | None,
-    args: argparse.Namespace, progress: Progress,
+    args: argparse.Namespace, progress: Progress, command: str,
 ) -> tuple[int, str]:  # fmt: skip
     """Colours one drawing; returns the number of images that were written and their background."""
     import cv2
@@ -308,10 +319,16 @@ def _colorize_file(
     from linewash.coloring.colorizer import colorize
     from linewash.coloring.image_io import read_file
     from linewash.coloring.line_extraction import EmptyDrawingError, read_drawing
+    from linewash.coloring.photo_detection import looks_like_photo
 
     try:
         progress.start_step("extracting lines")
-        drawing = read_drawing(read_file(path), args.lines, args.source)
+        drawing = read_drawing(read_file(path), args.lines, args.source or "drawing")
+        if args.source is None and looks_like_photo(drawing.rgb):
+            progress.print_line(
+                f"{command}: {path}: this looks like a photograph and was read as a drawing; type "
+                "--from photo to colour its edges"
+            )
         progress.start_step("choosing colours")
         images = colorize(drawing, network, settings, hints)
         output.write(images, args.draws_lines, settings.variants > 1, progress)
@@ -326,19 +343,14 @@ def _colorize_file(
     return len(images), images[0].background_mode
 
 
-def _read_hints(path: Path, network: Network) -> np.ndarray:
+def _read_hints(path: Path) -> np.ndarray:
     """Reads the hints: uint8 [H, W, 4].
 
     Raises:
-      UsageError: the network takes no hints, or the file is not an image with transparency.
+      UsageError: the file is not an image with transparency.
     """
     from linewash.coloring.image_io import read_file, read_hints
 
-    if not network.takes_hints:
-        raise UsageError(
-            f"--hints: the network of {network.path} takes none; train one that does: "
-            "python -m training data.root=DATASET experiment=hints"
-        )
     if not path.exists() or path.is_dir():
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"--hints {path} {problem}: type the name of a transparent PNG with strokes")

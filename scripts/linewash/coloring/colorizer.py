@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from linewash.coloring import hint_strokes, label_decoding
+from linewash.coloring import hint_strokes, label_decoding, locks
 from linewash.coloring.line_extraction import Drawing
 from linewash.coloring.model_loader import Network
 from linewash.coloring.paper import Background, Ground
@@ -23,9 +23,11 @@ from linewash.coloring.transparency import STRIP_ROWS
 from tfrecords_schema import Palette
 from training.errors import UsageError
 from training.metrics.logit_adjustment import MAX_TAU, logit_offset
+from training.metrics.reference_matching import DEFAULT_STRENGTH, reference_bias
 
 LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
-ORIGIN_NAMES: tuple[Literal["network", "hint", "paper"], ...] = ("network", "hint", "paper")
+Origin = Literal["network", "hint", "paper", "locked"]
+ORIGIN_NAMES: tuple[Origin, ...] = ("network", "hint", "paper", "locked")
 PAPER_COLOR = (255, 255, 255)
 MAX_VIVID = MAX_TAU
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
@@ -52,6 +54,8 @@ class Settings:
     reference: how much of each colour is wanted, for a network that takes a reference; None for no wish.
     vivid: brings colours forward that are rare in the training data, more with a larger number, from 0 to 3;
       0 changes nothing. It is τ of training/metrics/logit_adjustment.py.
+    reference_strength: how far the colours are brought to the reference beyond what the network does, from 0,
+      not at all, to 1, all the way; see training/metrics/reference_matching.py.
 
     Raises:
       UsageError: a value is out of range.
@@ -66,6 +70,7 @@ class Settings:
     only_colors: tuple[int | str, ...] | None = None
     reference: Reference | None = None
     vivid: float = 0.0
+    reference_strength: float = DEFAULT_STRENGTH
 
     def __post_init__(self) -> None:
         if self.decode not in ("vote", "argmax", "mean"):
@@ -80,6 +85,8 @@ class Settings:
             raise UsageError(f"--temperature must be 0.01 to 100; got {self.temperature:g}")
         if not 0 <= self.vivid <= MAX_VIVID:
             raise UsageError(f"--vivid must be 0 to {MAX_VIVID:g}; got {self.vivid:g}")
+        if not 0 <= self.reference_strength <= 1:
+            raise UsageError(f"--reference-strength must be 0 to 1; got {self.reference_strength:g}")
         if self.background not in get_args(Background):
             choices = ", ".join(get_args(Background))
             raise UsageError(f"--background must be one of {choices}; got {self.background}")
@@ -99,14 +106,14 @@ class Region:
     number: for `ColoredImage.recolor`.
     mask: bool [H, W], the pixels of the region.
     color: RGB.
-    origin: what decided the colour: "network", "hint" or "paper".
+    origin: what decided the colour: "network", "hint", "paper" or "locked".
     likeliest: RGB colours and their probabilities, the likeliest first.
     """
 
     number: int
     mask: np.ndarray
     color: tuple[int, int, int]
-    origin: Literal["network", "hint", "paper"]
+    origin: Origin
     likeliest: tuple[tuple[tuple[int, int, int], float], ...]
 
 
@@ -182,9 +189,7 @@ class ColoredImage:
         if self.region_map is None or not all(0 <= number < count for number in colors):
             raise ValueError(f"expected numbers of regions from 0 to {count - 1}, got {sorted(colors)}")
         palette = list(self.palette.colors)
-        for color in colors.values():
-            if tuple(color) not in palette:
-                palette.append((color[0], color[1], color[2]))
+        _add_colors(palette, colors.values())
         table = np.full(count, -1)
         table[list(colors)] = [palette.index((c[0], c[1], c[2])) for c in colors.values()]
         labels = table[self.region_map.numbers]
@@ -194,6 +199,17 @@ class ColoredImage:
             labels=np.where(is_new, labels, self.labels).astype(np.uint16),
             palette=hint_strokes.with_colors(self.palette, palette),
             background=None if self.background is None else self.background & ~is_new,
+        )
+
+    def replace_colors(self, colors: Mapping[tuple[int, int, int], tuple[int, int, int]]) -> ColoredImage:
+        """Returns the image with other colours in place of some, RGB each, in one step."""
+        palette = list(self.palette.colors)
+        _add_colors(palette, colors.values())
+        table = np.array([palette.index(colors.get(color, color)) for color in self.palette.colors])
+        return dataclasses.replace(
+            self,
+            labels=table.astype(np.uint16)[self.labels],
+            palette=hint_strokes.with_colors(self.palette, palette),
         )
 
     def rgb(self, lines: bool = True) -> np.ndarray:
@@ -222,24 +238,81 @@ class ColoredImage:
         return image
 
 
+@dataclass(frozen=True)
+class Coloring:
+    """The colours of a drawing's regions, in several variants, at the size of its line map.
+
+    palette: the network's colours, then the other colours of hints, locks and the paper.
+    areas: int32 [h, w], the areas between lines, from 0. A hint stroke fills one of them.
+    segmentation: the regions. An area may be divided into several.
+    choices: the variants, the likeliest first: int [R] each, see `label_decoding.Segmentation.choices`.
+    background: "paper", "paint" or "transparent".
+    """
+
+    drawing: Drawing
+    palette: Palette
+    areas: np.ndarray
+    segmentation: label_decoding.Segmentation
+    choices: list[np.ndarray]
+    background: Background
+
+    @property
+    def is_left_out(self) -> np.ndarray:
+        """Whether each region belongs to a transparent background: bool [R]."""
+        is_paper = self.segmentation.origin_of_regions == label_decoding.PAPER
+        return is_paper & (self.background == "transparent")
+
+    def image(self, variant: int, drawing: Drawing | None = None) -> ColoredImage:
+        """Returns a variant as an image of the size of the drawing, or of `drawing`, the same one resized."""
+        return next(self._images([self.choices[variant]], drawing or self.drawing))
+
+    def images(self) -> list[ColoredImage]:
+        """Returns all variants as images of the drawing's size."""
+        return list(self._images(self.choices, self.drawing))
+
+    def _images(self, choices: list[np.ndarray], drawing: Drawing) -> Iterator[ColoredImage]:
+        region_map = RegionMap(resize_labels(self.segmentation.regions, *drawing.shape), self.segmentation)
+        is_left_out = self.is_left_out[region_map.numbers] if self.background == "transparent" else None
+        for choice in choices:
+            labels = self.segmentation.region_labels(choice)[region_map.numbers]
+            yield ColoredImage(labels, self.palette, drawing, is_left_out, self.background, region_map)
+
+
 def colorize(
-    drawing: Drawing, network: Network, settings: Settings | None = None, hints: np.ndarray | None = None
+    drawing: Drawing,
+    network: Network,
+    settings: Settings | None = None,
+    hints: np.ndarray | None = None,
+    locked: np.ndarray | None = None,
 ) -> list[ColoredImage]:
     """Colours a drawing `settings.variants` times. Equal arguments give equal images.
 
     Args:
       hints: strokes in the wanted colours on transparency, uint8 [h, w, 4] of the drawing's aspect ratio.
+      locked: the colours of an earlier colouring that stay, uint8 [h, w, 4] of the same aspect ratio,
+        transparent where the colours are free; see `locks.find_kept`. Hints count more.
 
     Returns:
       The coloured images, the likeliest first. They are fewer than `settings.variants` if the network is too
       sure of its colours.
 
     Raises:
-      UsageError: the network does not accept hints or a reference, has no colour of a number in
-        `only_colors`, or lacks the colour frequencies that `vivid` needs.
-      WorkError: the hints do not fit the drawing or contain no stroke, or the network is damaged.
+      UsageError: the network does not accept a reference, has no colour of a number in `only_colors`, or
+        lacks the colour frequencies that `vivid` needs.
+      WorkError: the hints or the locked colours do not fit the drawing, the hints contain no stroke, or the
+        network is damaged.
     """
-    settings = settings or Settings()
+    return choose_colors(drawing, network, settings or Settings(), hints, locked).images()
+
+
+def choose_colors(
+    drawing: Drawing,
+    network: Network,
+    settings: Settings,
+    hints: np.ndarray | None = None,
+    locked: np.ndarray | None = None,
+) -> Coloring:
+    """Chooses the colours of a drawing; arguments and errors as for `colorize`."""
     height, width = network_shape(*drawing.shape, settings.size or network.image_size)
     small_lines = drawing.lines(height, width)
     areas = label_decoding.Areas.find(drawing.line_map, drawing.stroke_mask)
@@ -253,19 +326,19 @@ def colorize(
     outside = None
     if background != "paint":
         outside = ground.areas
-        if PAPER_COLOR not in palette.colors:
-            palette = hint_strokes.with_colors(palette, [*palette.colors, PAPER_COLOR])
+        palette = _with_colors(palette, [PAPER_COLOR])
+    is_paper = _find_paper(areas.regions, outside, height, width)
     # The network colours without the hints, so that areas without a hint keep their colours.
-    scores = _color_probabilities(network, small_lines, None, settings)
+    scores = _color_probabilities(network, small_lines, None, settings, is_paper)
     whole = _decided_areas(areas.regions, hint_map, outside)
     segmentation = _decode(
         scores, drawing.line_map, small_lines, areas.regions, whole, network.palette, settings
     )
-    if hints is not None:
+    if hints is not None and network.takes_hints:
         # It takes the hints only for the alternatives: the variants and `Region.likeliest`.
         nearest = np.append(0, hint_strokes.nearest_in_oklab(palette.rgb, network.palette.rgb) + 1)
         small_hints = nearest[hint_strokes.resize_strokes(hint_labels, height, width)]
-        guided = _color_probabilities(network, small_lines, small_hints, settings)
+        guided = _color_probabilities(network, small_lines, small_hints, settings, is_paper)
         segmentation = label_decoding.with_probabilities(
             segmentation, guided, drawing.line_map, small_lines.astype(np.uint8)
         )
@@ -277,23 +350,46 @@ def colorize(
         palette.colors.index(PAPER_COLOR) if outside is not None else 0,
         spreads=outside is not None and ground.is_around_figure,
     )
+    if locked is not None:
+        hint_strokes.check_shape("locked colours", locked, *drawing.shape, "lock the colours again")
+        segmentation, palette = _lock(segmentation, palette, areas.regions, hint_map, locked)
     temperature = settings.temperature if settings.temperature and settings.decode != "mean" else 1.0
     choices = segmentation.sample_choices(settings.variants, settings.seed, temperature)
-    region_map = RegionMap(resize_labels(segmentation.regions, *drawing.shape), segmentation)
-    is_left_out = None
-    if background == "transparent":
-        is_left_out = (segmentation.origin_of_regions == label_decoding.PAPER)[region_map.numbers]
-    return [
-        ColoredImage(
-            segmentation.region_labels(choice)[region_map.numbers],
-            palette,
-            drawing,
-            is_left_out,
-            background,
-            region_map,
-        )
-        for choice in choices
-    ]
+    return Coloring(drawing, palette, areas.regions, segmentation, choices, background)
+
+
+def _lock(
+    segmentation: label_decoding.Segmentation,
+    palette: Palette,
+    areas: np.ndarray,
+    hint_map: np.ndarray | None,
+    locked: np.ndarray,
+) -> tuple[label_decoding.Segmentation, Palette]:
+    """Gives areas their locked colours; returns the segmentation and the palette with these colours."""
+    is_wide = label_decoding.find_wide(areas)
+    is_hinted = np.zeros_like(is_wide) if hint_map is None else label_decoding.find_hinted(areas, hint_map)
+    kept = locks.find_kept(areas, locks.to_codes(locked, *areas.shape), is_hinted, is_wide)
+    colors = locks.code_colors(kept)
+    palette = _with_colors(palette, colors)
+    codes = np.array([locks.FREE, *((r << 16) + (g << 8) + b for r, g, b in colors)])
+    labels = np.array([-1, *(palette.colors.index(color) for color in colors)])
+    return locks.apply_locks(segmentation, areas, labels[np.searchsorted(codes, kept)]), palette
+
+
+def _with_colors(palette: Palette, colors: Iterable[tuple[int, int, int]]) -> Palette:
+    """Returns a palette with further colours at its end."""
+    extended = list(palette.colors)
+    _add_colors(extended, colors)
+    return hint_strokes.with_colors(palette, extended)
+
+
+def _add_colors(palette: list[tuple[int, int, int]], colors: Iterable[tuple[int, int, int]]) -> None:
+    """Appends the colours, RGB, that a list of colours does not have yet."""
+    known = set(palette)
+    for red, green, blue in colors:
+        if (red, green, blue) not in known:
+            known.add((red, green, blue))
+            palette.append((red, green, blue))
 
 
 def find_colors(colors: tuple[int | str, ...], palette: Palette) -> list[int]:
@@ -317,9 +413,13 @@ def find_colors(colors: tuple[int | str, ...], palette: Palette) -> list[int]:
 
 
 def _color_probabilities(
-    network: Network, lines: np.ndarray, hints: np.ndarray | None, settings: Settings
+    network: Network,
+    lines: np.ndarray,
+    hints: np.ndarray | None,
+    settings: Settings,
+    is_paper: np.ndarray,
 ) -> label_decoding.ColorProbabilities:
-    """Returns the probability of each colour that `settings` allow."""
+    """Returns the probability of each colour that `settings` allow; `is_paper` is bool [h, w]."""
     reference = None if settings.reference is None else settings.reference.weights(network.palette)
     logits = network.logits(lines, hints, reference)
     if settings.vivid:
@@ -328,6 +428,12 @@ def _color_probabilities(
         is_allowed = np.zeros(logits.shape[-1], bool)
         is_allowed[find_colors(settings.only_colors, network.palette)] = True
         logits = np.where(is_allowed, logits, np.float32(-np.inf))
+    if reference is not None and settings.reference_strength:
+        # The paper is white already, and what it has of white is not wanted in the figures.
+        wanted = reference.copy()
+        white = hint_strokes.nearest_in_oklab(np.array([PAPER_COLOR], np.uint8), network.palette.rgb)[0]
+        wanted[white] = max(wanted[white] - is_paper.mean(), 0)
+        logits = logits + reference_bias(logits[~is_paper], wanted, settings.reference_strength)
     return label_decoding.ColorProbabilities.from_logits(logits)
 
 
@@ -337,6 +443,14 @@ def _resolve_background(background: Background, drawing: Drawing, ground: Ground
         return background
     has_ink = bool(drawing.stroke_mask.any())  # a photo has edges, and no paper between them
     return "paper" if has_ink and ground.is_paper else "paint"
+
+
+def _find_paper(regions: np.ndarray, outside: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    """Returns where the areas `outside` are, at the network's size: bool [height, width]."""
+    if outside is None:
+        return np.zeros((height, width), bool)
+    mask = np.isin(regions, outside).astype(np.uint8)
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def _decided_areas(

@@ -118,11 +118,27 @@ def check_strokes(rgba: np.ndarray, height: int, width: int) -> None:
     Raises:
       WorkError: the aspect ratio differs, or there is no stroke.
     """
-    hint_height, hint_width = rgba.shape[:2]
-    if abs(hint_width * height / (hint_height * width) - 1) > MAX_ASPECT_ERROR:
-        raise WorkError(
-            f"the hints are {hint_width} x {hint_height}, but the drawing is {width} x {height}: "
-            "draw the strokes over the drawing itself"
-        )
+    check_shape("hints", rgba, height, width, "draw the strokes over the drawing itself")
     if rgba[..., 3].max() < OPAQUE_ALPHA:
         raise WorkError("there is no stroke in the hints: draw at least one that is opaque")
+
+
+def check_shape(name: str, pixels: np.ndarray, height: int, width: int, advice: str) -> None:
+    """Checks that an image [h, w, ...] that belongs to a drawing of `height` x `width` has its aspect ratio.
+
+    Args:
+      name: what the image is, in plural; for the message, which ends in `advice`.
+
+    Raises:
+      WorkError: the aspect ratio differs.
+    """
+    own_height, own_width = pixels.shape[:2]
+    if not has_same_aspect(own_height, own_width, height, width):
+        raise WorkError(
+            f"the {name} are {own_width} x {own_height}, but the drawing is {width} x {height}: {advice}"
+        )
+
+
+def has_same_aspect(height: int, width: int, other_height: int, other_width: int) -> bool:
+    """Returns whether two images have the same aspect ratio, up to rounding."""
+    return abs(width * other_height / (height * other_width) - 1) <= MAX_ASPECT_ERROR

@@ -74,8 +74,11 @@ def read_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return _decode(data, max_pixels, min_side=1)
 
 
-def read_hints(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decodes an image of hint strokes on transparency: uint8 [H, W, 4], upright.
+def read_hints(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "hints") -> np.ndarray:
+    """Decodes an image of strokes on transparency: uint8 [H, W, 4], upright.
+
+    Args:
+      name: what the strokes are, for messages.
 
     Raises:
       WorkError: as for `read_image`, or the image has no transparency.
@@ -83,8 +86,8 @@ def read_hints(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     pixels = _decode(data, max_pixels)
     if pixels.shape[2] != 4:
         raise WorkError(
-            "the hints have no transparency, so strokes cannot be told from the background: save them as a "
-            "PNG with a transparent background"
+            f"the {name} have no transparency, so strokes cannot be told from the background: save them as "
+            "a PNG with a transparent background"
         )
     return pixels
 

@@ -39,7 +39,7 @@ MIN_STROKE_ON_REGION = 0.2  # a hint stroke with less than this fraction on a re
 MIN_REGION_UNDER_STROKE = 0.02  # ... unless it covers this fraction of the region
 MIN_DIFFERENCE = 0.02  # fraction of the pixels in which two variants differ at least
 ATTEMPTS_PER_VARIANT = 40
-NETWORK, HINT, PAPER = range(3)  # what decides the colour of a region
+NETWORK, HINT, PAPER, LOCKED = range(4)  # what decides the colour of a region
 OPEN_LEVELS = 1  # a hint that reaches the border of the image over gaps this much higher lies on the ground
 MAX_HEATING = 3.0  # the temperature of the variants rises to at most this many times the given one
 
@@ -113,7 +113,8 @@ class Segmentation:
     choices: int [R], the index in `colors` of each region's colour.
     probabilities: float [R, C], of each candidate colour in each region.
     colors: int [C], the palette index of each candidate.
-    origins: int [R], what decides the colour of each region: NETWORK, HINT or PAPER; None for NETWORK.
+    origins: int [R], what decides the colour of each region: NETWORK, HINT, PAPER or LOCKED; None if it is
+      NETWORK everywhere.
     """
 
     regions: np.ndarray
@@ -148,8 +149,8 @@ class Segmentation:
 
         Colours are sampled from their probabilities, sharpened (below 1) or flattened (above 1) by the
         temperature. All regions of one colour are sampled together, so that the parts of a sky behind the
-        branches of a tree stay one sky. Hints and paper keep their colours. The temperature rises up to
-        `MAX_HEATING` times until the samples differ in enough pixels; fewer are returned if they do not.
+        branches of a tree stay one sky. Hints, paper and locks keep their colours. The temperature rises up
+        to `MAX_HEATING` times until the samples differ in enough pixels; fewer are returned if they do not.
         """
         rng = np.random.default_rng(seed)
         sizes = np.bincount(self.regions.ravel(), minlength=len(self.choices))
@@ -235,10 +236,7 @@ def decode_by_vote(
     probabilities = _mean_probabilities(smoothed, regions, weights)
     choices = probabilities.argmax(1)
     sizes = np.bincount(regions.ravel())
-    max_sizes = np.full(len(sizes), MAX_ENCLOSED_REGION * regions.size)
-    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    max_sizes[border] = MAX_OPEN_REGION * regions.size
-    is_split = sizes > max_sizes
+    is_split = find_wide(regions)
     if whole is not None:
         is_split[whole] = False
     if is_split.any():  # the colours of the pixels are expensive, and most drawings do not need them
@@ -259,6 +257,15 @@ def decode_by_vote(
         counts = np.bincount(by_pixel[(regions == index) & is_off_lines], minlength=len(scores.colors))
         new_choices[index] = counts.argmax()
     return Segmentation(regions, new_choices, probabilities, scores.colors)
+
+
+def find_wide(regions: np.ndarray) -> np.ndarray:
+    """Returns for each of the regions, int32 [H, W], whether it is so wide that it may be split: bool [R]."""
+    sizes = np.bincount(regions.ravel())
+    max_sizes = np.full(len(sizes), MAX_ENCLOSED_REGION * regions.size)
+    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    max_sizes[border] = MAX_OPEN_REGION * regions.size
+    return np.asarray(sizes > max_sizes)
 
 
 def with_probabilities(
@@ -391,22 +398,39 @@ def _spread(
     keys = regions[free] * len(sources_used) + numbers[free]
     counts = np.bincount(keys, minlength=len(is_free) * len(sources_used)).reshape(len(is_free), -1)
     used = np.flatnonzero(counts.any(1))
-    segmentation, indices = _with_candidates(segmentation, sources_used[counts[used].argmax(1)] - 1)
-    new_numbers = np.full(len(is_free), -1)  # by number of the area, from 0
-    new_numbers[used] = np.arange(len(used))
-    # The probabilities of an area are the means of the regions into which it may have been split.
-    shape = len(used), len(segmentation.choices)
-    parts = coo_array((np.ones(free.sum()), (new_numbers[regions[free]], segmentation.regions[free])), shape)
-    probabilities = csr_array(parts) @ segmentation.probabilities / parts.sum(1)[:, None]
-    new_regions = segmentation.regions.copy()
-    new_regions[free] = len(segmentation.choices) + new_numbers[regions[free]]
     is_paper = areas.height < flooding.RIDGE
     _, parts = cv2.connectedComponents(is_paper.astype(np.uint8), connectivity=4)
     is_hinted = np.zeros(int(parts.max()) + 1, bool)
     is_hinted[parts[on_stroke & is_paper]] = True
     is_open = np.zeros(len(is_free), bool)
     is_open[regions[free & is_paper & is_hinted[parts]]] = True
-    origins = np.where(is_open[used], HINT, NETWORK)
+    numbers = np.full(len(is_free), -1)  # by number of the area, from 0
+    numbers[used] = np.arange(len(used))
+    return color_regions(
+        segmentation,
+        np.where(free, numbers[regions], -1),
+        sources_used[counts[used].argmax(1)] - 1,
+        np.where(is_open[used], HINT, NETWORK),
+    )
+
+
+def color_regions(
+    segmentation: Segmentation, numbers: np.ndarray, labels: np.ndarray, origins: np.ndarray
+) -> Segmentation:
+    """Adds regions of given colours that keep the probabilities of the alternatives.
+
+    Args:
+      numbers: int [H, W], the new region of each pixel, from 0, or -1 where nothing changes.
+      labels, origins: int [N], the colour of each new region and what decides it.
+    """
+    segmentation, indices = _with_candidates(segmentation, labels)
+    inside = numbers >= 0
+    # The probabilities of a region are the means of those that it replaces.
+    shape = len(labels), len(segmentation.choices)
+    parts = coo_array((np.ones(inside.sum()), (numbers[inside], segmentation.regions[inside])), shape)
+    probabilities = csr_array(parts) @ segmentation.probabilities / parts.sum(1)[:, None]
+    new_regions = segmentation.regions.copy()
+    new_regions[inside] = len(segmentation.choices) + numbers[inside]
     return _with_regions(segmentation, new_regions, indices, probabilities, origins)
 
 
@@ -436,6 +460,13 @@ def _with_regions(
         segmentation.colors,
         np.concatenate([segmentation.origin_of_regions, origins])[numbers],
     )
+
+
+def find_hinted(regions: np.ndarray, hints: np.ndarray) -> np.ndarray:
+    """Returns for each of the regions, int32 [H, W], whether a stroke lies on it and colours it: bool [R]."""
+    is_hinted = np.zeros(int(regions.max()) + 1, bool)
+    is_hinted[regions[_remove_spills(regions, hints) > 0]] = True
+    return is_hinted
 
 
 def _remove_spills(regions: np.ndarray, hints: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,15 +11,18 @@ import cv2
 import numpy as np
 
 from linewash.coloring.image_io import MAX_PIXELS, read_image
+from linewash.coloring.transparency import OPAQUE_ALPHA, shrink_to
 from preprocess.lines.drawn import (
     LINE_MAP_SIDES,
     MIN_FILLED_RADIUS,
     NoLinesError,
+    centre_lines,
     find_lines,
     line_map_shape,
     resize_lines,
 )
 from preprocess.lines.stroke_detection import is_dark_on_light, reference_side, remove_shading, to_grey
+from preprocess.lines.thinning import thin
 from training.errors import WorkError
 
 Polarity = Literal["auto", "dark", "light"]
@@ -81,6 +85,45 @@ class Drawing:
         solid -= 1
         return np.maximum(opacity, np.clip(solid, 0, 1, out=solid), out=opacity)
 
+    def with_dividers(self, dividers: np.ndarray) -> Drawing:
+        """Returns the drawing with invisible lines, which divide areas and have no ink.
+
+        Args:
+          dividers: opaque strokes on transparency, uint8 [h, w, 4] of the drawing's aspect ratio.
+        """
+        height, width = self.line_map.shape
+        coverage = (dividers[..., 3] >= OPAQUE_ALPHA).astype(np.float32)
+        # A pixel that a stroke only touches counts, so that a thin one does not break into dots.
+        coverage = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_AREA)
+        strokes = (coverage > 0).astype(np.uint8)
+        if not strokes.any():
+            return self
+        return dataclasses.replace(self, line_map=thin(self.line_map | centre_lines(strokes)))
+
+    def resized(self, height: int, width: int) -> Drawing:
+        """Returns the drawing at another size. Its ink is resized, smoothly if it is enlarged."""
+        if (height, width) == self.shape:
+            return self
+        is_smaller = height < self.shape[0]
+        interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
+        opacity, rgb = (
+            cv2.resize(image, (width, height), interpolation=interpolation)
+            for image in (self.line_opacity, self.rgb)
+        )
+        np.clip(opacity, 0, 1, out=opacity)
+        return _ResizedDrawing(rgb, self.line_map, self.stroke_mask, self.dark_on_light, opacity)
+
+
+@dataclass(frozen=True)
+class _ResizedDrawing(Drawing):
+    """A drawing whose ink was found at another size: `opacity` is its `line_opacity`."""
+
+    opacity: np.ndarray
+
+    @cached_property
+    def line_opacity(self) -> np.ndarray:
+        return self.opacity
+
 
 class EmptyDrawingError(WorkError):
     """The image has no lines."""
@@ -92,6 +135,7 @@ def read_drawing(
     source: Source = "drawing",
     max_side: int = LINE_MAP_SIDES[1],
     max_pixels: int = MAX_PIXELS,
+    seen_side: int | None = None,
 ) -> Drawing:
     """Extracts the lines of an image file.
 
@@ -101,18 +145,34 @@ def read_drawing(
       source: "drawing", or "photo" to draw the lines by the edge detector of preprocess.
       max_side: largest longer side of the line map in pixels; smaller is faster.
       max_pixels: a larger image is an error.
+      seen_side: a drawing with a longer side than this is shrunk to it before its lines are found, so that
+        they do not depend on its size; None not to shrink it.
 
     Raises:
       EmptyDrawingError: there are no lines.
       WorkError: the image cannot be read (see `read_image`).
     """
     background = None if lines == "auto" or source == "photo" else BACKGROUNDS[lines]
-    rgb = read_image(data, max_pixels, background)
+    return extract_drawing(read_image(data, max_pixels, background), lines, source, max_side, seen_side)
+
+
+def extract_drawing(
+    rgb: np.ndarray,
+    lines: Polarity = "auto",
+    source: Source = "drawing",
+    max_side: int = LINE_MAP_SIDES[1],
+    seen_side: int | None = None,
+) -> Drawing:
+    """Extracts the lines of an image, uint8 [H, W, 3]; see `read_drawing`.
+
+    Raises:
+      EmptyDrawingError: there are no lines.
+    """
     if source == "photo":
         return _draw_photo(rgb)
     dark_on_light = lines == "dark" or (lines == "auto" and is_dark_on_light(rgb))
     try:
-        line_map, strokes = find_lines(rgb, dark_on_light, max_side)
+        line_map, strokes = find_lines(shrink_to(rgb, seen_side or max(rgb.shape)), dark_on_light, max_side)
     except NoLinesError:
         raise EmptyDrawingError("there are no lines in the image: draw darker ones") from None
     return Drawing(rgb, line_map, strokes, dark_on_light)

@@ -33,20 +33,28 @@ class Layer:
     rgba: np.ndarray
 
 
-def layers(image: ColoredImage) -> Iterator[Layer]:
+def layers(image: ColoredImage, lines: bool = True, colors: bool = True) -> Iterator[Layer]:
     """Yields the layers from top to bottom: the lines, then one layer per colour, the most frequent last.
 
     Each pixel is opaque in exactly one of the colour layers and transparent in all others, or transparent in
     all of them on a transparent background.
+
+    Args:
+      lines, colors: whether there is a layer of the lines, and whether there are layers of colours.
     """
-    yield lines_layer(image)
-    for label in labels_by_frequency(image):
-        yield _color_layer(image, label)
+    if lines:
+        yield lines_layer(image)
+    if colors:
+        for label in labels_by_frequency(image):
+            yield _color_layer(image, label)
 
 
-def layer_names(image: ColoredImage) -> list[str]:
+def layer_names(image: ColoredImage, lines: bool = True, colors: bool = True) -> list[str]:
     """Returns the names of `layers`, in the same order."""
-    return ["lines", *(layer_name(image.palette, label) for label in labels_by_frequency(image))]
+    names = ["lines"] if lines else []
+    if colors:
+        names += (layer_name(image.palette, label) for label in labels_by_frequency(image))
+    return names
 
 
 def lines_layer(image: ColoredImage) -> Layer:
@@ -55,16 +63,17 @@ def lines_layer(image: ColoredImage) -> Layer:
     return Layer("lines", _fill(LINE_COLOR, alpha))
 
 
-def to_png(image: ColoredImage, lines: bool = True) -> bytes:
+def to_png(image: ColoredImage, lines: bool = True, colors: bool = True) -> bytes:
     """Encodes a coloured image as a PNG, with transparency if `image.background` is given.
 
     Args:
       lines: draw the lines over the colours. Without them, the PNG has the palette of the image, if that has
         at most 255 colours (and transparency is one more).
+      colors: without them, the PNG has the lines on transparency.
     """
     transparent = len(image.palette)
-    if lines or transparent > 255:
-        return encode_png(image.rgb(lines) if image.background is None else image.rgba(lines))
+    if lines or not colors or transparent > 255:
+        return encode_png(_merged(image, lines, colors))
     labels = image.labels.astype(np.uint8)
     if image.background is None:
         png = Image.fromarray(labels)
@@ -76,34 +85,48 @@ def to_png(image: ColoredImage, lines: bool = True) -> bytes:
     return _save_png(png, transparency=transparent)
 
 
-def to_ora(image: ColoredImage) -> bytes:
+def to_ora(image: ColoredImage, lines: bool = True, colors: bool = True) -> bytes:
     """Encodes a coloured image as an OpenRaster file; see `write_ora`."""
     file = io.BytesIO()
-    write_ora(image, file)
+    write_ora(image, file, lines=lines, colors=colors)
     return file.getvalue()
 
 
-def write_ora(image: ColoredImage, file: IO[bytes], report: Callable[[str], None] | None = None) -> None:
+def write_ora(
+    image: ColoredImage,
+    file: IO[bytes],
+    report: Callable[[str], None] | None = None,
+    lines: bool = True,
+    colors: bool = True,
+) -> None:
     """Writes an OpenRaster file (specification 0.0.5), which Krita and GIMP open with its layers.
 
     Args:
       file: a seekable binary file, opened for writing.
       report: is called with a description of each layer before it is written.
+      lines, colors: see `layers`.
     """
-    names = layer_names(image)
+    names = layer_names(image, lines, colors)
     height, width = image.labels.shape
     with zipfile.ZipFile(file, "w") as archive:
         # First and uncompressed, so that the type of the file is at a fixed position.
         _write_entry(archive, "mimetype", b"image/openraster", zipfile.ZIP_STORED)
         _write_entry(archive, "stack.xml", _stack_xml(names, width, height), zipfile.ZIP_DEFLATED)
-        for index, layer in enumerate(layers(image)):
+        for index, layer in enumerate(layers(image, lines, colors)):
             if report:
                 report(f"writing OpenRaster, layer {index + 1} of {len(names)}")
             _write_png_entry(archive, f"data/layer{index}.png", Image.fromarray(layer.rgba))
-        merged = Image.fromarray(image.rgb() if image.background is None else image.rgba())
+        merged = Image.fromarray(_merged(image, lines, colors))
         _write_png_entry(archive, "mergedimage.png", merged)
         merged.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         _write_png_entry(archive, "Thumbnails/thumbnail.png", merged)
+
+
+def _merged(image: ColoredImage, lines: bool, colors: bool) -> np.ndarray:
+    """Returns the lines and the colours as they are seen together: uint8 [H, W, 3], or 4 if not opaque."""
+    if not colors:
+        return lines_layer(image).rgba
+    return image.rgb(lines) if image.background is None else image.rgba(lines)
 
 
 def to_gpl(palette: Palette) -> bytes:
@@ -116,9 +139,9 @@ def to_gpl(palette: Palette) -> bytes:
     return ("\n".join([*head, *rows]) + "\n").encode()
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8 [H, W, 3 or 4] as a PNG."""
-    return _save_png(Image.fromarray(pixels))
+def encode_png(pixels: np.ndarray, compress_level: int = 6) -> bytes:
+    """Encodes uint8 [H, W, 3 or 4] as a PNG; a lower level of compression, from 0, is faster."""
+    return _save_png(Image.fromarray(pixels), compress_level=compress_level)
 
 
 def labels_by_frequency(image: ColoredImage) -> list[int]:

@@ -32,7 +32,7 @@ EXTENSIONS = frozenset([
 ])  # fmt: skip
 P = TypeVar("P", bound=PurePath)
 OWN_OUTPUT = "coloured by this command"
-_LAYER_NAME = re.compile(r"(lines|\d+(-[a-z]+)*-[0-9a-f]{6})\.png")
+_LAYER_NAME = re.compile(r"(lines|\d+(-[a-z]+|-\d+)*-[0-9a-f]{6})\.png")
 
 
 class DrawingFile(NamedTuple):

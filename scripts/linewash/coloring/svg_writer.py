@@ -31,16 +31,18 @@ width="{width}" height="{height}" viewBox="0 0 {width} {height}">
 _GROUP = '<g id="{id}" inkscape:label="{name}" inkscape:groupmode="layer" fill="{color}" fill-rule="evenodd"'
 
 
-def to_svg(image: ColoredImage, lines: bool = True) -> bytes:
+def to_svg(image: ColoredImage, lines: bool = True, colors: bool = True) -> bytes:
     """Encodes a coloured image as an SVG of the drawing's size, which Inkscape opens with its layers.
 
     A region is a connected area of one colour. Neighbouring regions share their border, a smooth curve.
 
     Args:
-      lines: draw the lines over the colours.
+      lines, colors: whether it has the lines, and whether it has the colours.
     """
     height, width = image.labels.shape
-    text = [_HEAD.format(width=width, height=height), *_color_groups(image)]
+    text = [_HEAD.format(width=width, height=height)]
+    if colors:
+        text += _color_groups(image)
     if lines:
         text += _lines_group(image)
     return "".join([*text, "</svg>\n"]).encode()

@@ -75,6 +75,16 @@ def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
     return np.concatenate([np.asarray(Image.fromarray(strip).reduce(factor)) for strip in strips])
 
 
+def shrink_to(rgb: np.ndarray, side: int) -> np.ndarray:
+    """Shrinks uint8 [H, W, 3] until its longer side has at most `side` pixels."""
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
 def _remove_fringe(rgba: np.ndarray) -> np.ndarray:
     """Returns the colours of uint8 [H, W, 4] with the rims of strokes in the colour of their middle.
 

@@ -174,6 +174,7 @@ def _recipe(flags: argparse.Namespace, beam_flags: list[str]) -> ColoringRecipe:
             only_colors=None if flags.only_colors is None else color_list(flags.only_colors),
             reference=find_reference(picture, flags.colors, files.read),
             vivid=flags.vivid,
+            reference_strength=flags.reference_strength,
         )
         return ColoringRecipe(
             settings, flags.lines, flags.source, flags.draws_lines, tuple(ordered), flags.max_pixels

@@ -59,6 +59,8 @@ class ColoringRecipe:
             "no_lines": not self.draws_lines,
             "only_colors": None if settings.only_colors is None else ",".join(map(str, settings.only_colors)),
             "reference": None if settings.reference is None else settings.reference.digest,
+            # None of a folder without a reference, as in those of older versions.
+            "reference_strength": None if settings.reference is None else settings.reference_strength,
             "size": settings.size,
             "temperature": settings.temperature,
             "vivid": settings.vivid or None,  # folders of older versions lack it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -24,13 +23,14 @@ from linewash.serving import service
 from preprocess.cores import available_cores
 from training.errors import LinewashError, UsageError
 
-# The files of the page and their media types, by path. No other file is served.
-STATIC_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+STATIC_FOLDER = Path(__file__).parent / "static"
+STATIC_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+START_PAGE = "index.html"
 DOWNLOAD_MEDIA_TYPES = {"png": "image/png", "ora": "image/openraster", "svg": "image/svg+xml"}
 RESPONSE_HEADERS = {
     # The page loads nothing from other servers, and no other site may embed it.
@@ -40,8 +40,8 @@ RESPONSE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-MAX_FILE_BYTES = 24 << 20  # of an image that is opened on the page
-MAX_REQUEST_BYTES = 6 << 20  # of a drawing and its hints as JSON
+MAX_FILE_BYTES = 32 << 20  # of an image that is opened on the page
+MAX_REQUEST_BYTES = 16 << 20  # of a drawing, its hints and so on as JSON
 MAX_WAITING = 64  # requests that wait for a core; further ones are rejected
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 ANY_HOST = "*"  # among the host names of the page: every name is accepted
@@ -179,20 +179,29 @@ def make_app(
             return _png(await queue.run(service.render_example, name))
 
     async def lines(request: Request) -> Response:
-        source = request.query_params.get("source", "drawing")
-        if source not in ("drawing", "photo"):
-            raise RequestError(400, f"source must be drawing or photo, got {source!r}")
+        source = request.query_params.get("source", "auto")
+        if source not in ("auto", "drawing", "photo"):
+            raise RequestError(400, f"source must be auto, drawing or photo, got {source!r}")
         with queue.reserve_slot():
             data = await _read_body(request, MAX_FILE_BYTES)
-            return _png(await queue.run(service.extract_lines, data, source))
+            found = await queue.run(service.extract_lines, data, source)
+        headers = {
+            "Linewash-Size": f"{found.width}x{found.height}",
+            "Linewash-Looks-Like": found.looks_like,
+        }
+        return _png(found.png, headers)
 
     async def color(request: Request) -> Response:
         with queue.reserve_slot():
             body = await _read_body(request, MAX_REQUEST_BYTES)
             parsed = _parse_request(body, service.ColorizeRequest)
-            previews = await queue.run(service.render_previews, parsed, network)
-        encoded = [base64.b64encode(png).decode() for png in previews.pictures]
-        return _json(msgspec.json.encode({"pictures": encoded, "background": previews.background}))
+            return _json(msgspec.json.encode(await queue.run(service.color_preview, parsed, network)))
+
+    async def reference(request: Request) -> Response:
+        with queue.reserve_slot():
+            data = await _read_body(request, MAX_FILE_BYTES)
+            colors = await queue.run(service.reference_colors, data, network)
+        return _json(msgspec.json.encode({"colors": colors}))
 
     async def download(request: Request) -> Response:
         with queue.reserve_slot():
@@ -206,12 +215,14 @@ def make_app(
 
     return Starlette(
         routes=[
-            *[Route(path, _static_file(*file)) for path, file in STATIC_FILES.items()],
+            Route("/", _static_file(STATIC_FOLDER / START_PAGE)),
+            *[Route(f"/{path.name}", _static_file(path)) for path in static_files()],
             Route("/about", about),
             Route("/examples/{name}", example),
             Route("/lines", lines, methods=["POST"]),
             Route("/color", color, methods=["POST"]),
             Route("/download", download, methods=["POST"]),
+            Route("/reference", reference, methods=["POST"]),
         ],
         middleware=[Middleware(HostOriginMiddleware, hosts, forwarded_hosts)],
         exception_handlers={
@@ -229,8 +240,13 @@ def make_app(
     )
 
 
-def _static_file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    data = (Path(__file__).parent / "static" / name).read_bytes()
+def static_files() -> list[Path]:
+    """Returns the files of the page. No other file is served, and each under its own name only."""
+    return sorted(path for path in STATIC_FOLDER.iterdir() if path.suffix in STATIC_MEDIA_TYPES)
+
+
+def _static_file(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    data, media_type = path.read_bytes(), STATIC_MEDIA_TYPES[path.suffix]
 
     async def respond(request: Request) -> Response:
         return Response(data, media_type=media_type, headers=RESPONSE_HEADERS)
@@ -273,5 +289,5 @@ def _json(data: bytes, status: int = 200) -> Response:
     return Response(data, status, media_type="application/json", headers=RESPONSE_HEADERS)
 
 
-def _png(data: bytes) -> Response:
-    return Response(data, media_type="image/png", headers=RESPONSE_HEADERS)
+def _png(data: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(data, media_type="image/png", headers=RESPONSE_HEADERS | (headers or {}))

@@ -1,4 +1,4 @@
-"""Answers the web page's requests, without HTTP: image bytes to image bytes, without state."""
+"""Answers the web page's requests, without HTTP and without state."""
 
 from __future__ import annotations
 
@@ -10,39 +10,76 @@ import cv2
 import msgspec
 import numpy as np
 
+from linewash.coloring import hint_strokes
 from linewash.coloring.color_names import color_names
-from linewash.coloring.colorizer import LINE_COLOR, MAX_VIVID, ColoredImage, Settings, colorize
-from linewash.coloring.image_io import read_hints
-from linewash.coloring.line_extraction import Drawing, EmptyDrawingError, Polarity, Source, read_drawing
+from linewash.coloring.colorizer import (
+    LINE_COLOR,
+    MAX_VIVID,
+    ORIGIN_NAMES,
+    Coloring,
+    Origin,
+    Settings,
+    choose_colors,
+    resize_labels,
+)
+from linewash.coloring.image_io import read_hints, read_image, read_pixels
+from linewash.coloring.line_extraction import (
+    Drawing,
+    EmptyDrawingError,
+    Polarity,
+    Source,
+    extract_drawing,
+    read_drawing,
+)
 from linewash.coloring.model_loader import Network
 from linewash.coloring.openraster import encode_png, to_ora, to_png
 from linewash.coloring.paper import Background
+from linewash.coloring.photo_detection import looks_like_photo
 from linewash.coloring.reference import MAX_COLORS, Reference, from_colors, read_reference
 from linewash.coloring.svg_writer import to_svg
+from linewash.coloring.transparency import shrink_to
 from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
 
-# Longer side, px, of the line map and of the previews. It is small so that a stroke is answered at once, and
-# the same for downloads, so that the file looks like the preview.
+# Longer side, px, of the line map and of the maps of regions. It is small so that a stroke is answered at
+# once, and the same for downloads, so that the file looks like the page.
 PREVIEW_SIDE = 384
-PAGE_SIDE = 1024  # px of the longer side of the page's canvas
-MAX_DRAWING_PIXELS = 1 << 22  # of a drawing to be coloured; the page sends a quarter of this
-MAX_FILE_PIXELS = 25_000_000  # of an opened image; common phone photos have half of this
+PAGE_SIDE = 1024  # px of the longer side of an empty page; lines are found in a drawing of at most this size
+LINES_SIDE = 2048  # px of the longer side of an opened drawing
+MAX_DRAWING_PIXELS = 1 << 22  # of a drawing to be coloured: a square of `LINES_SIDE`
+MAX_FILE_PIXELS = 1 << 26  # of an opened image, as in `image_io`: phone cameras have up to 50 million
+MAX_DOWNLOAD_PIXELS = 25_000_000
 MAX_VARIANTS = 8
+MAX_REPLACED = 1024  # colours that are replaced
+NUM_LIKELIEST = 5
+MIN_WEIGHT = 0.002  # of a colour of a reference
+FAST_COMPRESSION = 1  # of PNGs: a map takes a millisecond, and the page is on the same machine or near it
 EXAMPLES = {"home": home, "sea": sea, "pet": pet}
+
+Show = Literal["picture", "colors", "lines"]
+HexColor = Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-fA-F]{6}\Z")]
 
 
 class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A drawing to be coloured.
 
-    drawing: an image file, dark lines on white. hints: an image file of the same size, colour strokes on
-    transparency. reference: an image file whose colours are wanted. JSON carries these in base64.
+    drawing: an image file, dark lines on white. The other images have its aspect ratio. JSON carries images
+      in base64.
+    hints: colour strokes on transparency.
+    dividers: strokes on transparency that divide areas as lines do, but are not drawn.
+    locked: the colours of an earlier colouring that stay, transparent where they are free; see
+      `locks.find_kept`.
+    replace: pairs of colours such as "#f4c542": at the end, each region of the first gets the second.
+    reference: an image file of any shape whose colours are wanted.
     colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
     background, vivid: see `Settings`.
     """
 
     drawing: bytes
     hints: bytes | None = None
+    dividers: bytes | None = None
+    locked: bytes | None = None
+    replace: Annotated[list[tuple[HexColor, HexColor]], msgspec.Meta(max_length=MAX_REPLACED)] = []
     variants: Annotated[int, msgspec.Meta(ge=1, le=MAX_VARIANTS)] = 1
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     background: Background = "auto"
@@ -60,24 +97,41 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DownloadRequest(ColorizeRequest, frozen=True, forbid_unknown_fields=True):
     """One of the colourings as a file.
 
-    variant: counts from 0. lines: whether the PNG or the SVG has the lines over the colours.
+    variant: counts from 0.
+    show: the colours under the lines, the colours alone, or the lines alone.
+    width, height: the size of the file in pixels, of the drawing's aspect ratio; None for the drawing's own.
     """
 
     variant: Annotated[int, msgspec.Meta(ge=0, lt=MAX_VARIANTS)] = 0
     format: Literal["png", "ora", "svg"] = "png"
-    lines: bool = True
+    show: Show = "picture"
+    width: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    height: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height belong together")
 
 
-@dataclasses.dataclass(frozen=True)
-class Previews:
-    """Colourings for the page.
+class Preview(msgspec.Struct, frozen=True):
+    """Colourings for the page, which paints them itself.
 
-    pictures: PNGs with a longer side of `PREVIEW_SIDE` pixels, the likeliest first. A drawing without lines
-      has none.
-    background: what became of the paper around the figures; None without pictures.
+    regions: a PNG at the size of the line map; the region of a pixel is red + 256 green + 65536 blue, and
+      indexes the tables. None if the drawing has no lines; then the tables are empty.
+    areas: likewise the areas between lines, each of which one hint stroke would fill.
+    colors: for each variant, the likeliest first, the colour of each region such as "#f4c542", or None where
+      the background is transparent.
+    origins: what decided the colour of each region.
+    likeliest: the likeliest colours of each region with their probabilities.
+    background: what became of the paper around the figures.
     """
 
-    pictures: list[bytes]
+    regions: bytes | None = None
+    areas: bytes | None = None
+    colors: list[list[str | None]] = []
+    origins: list[Origin] = []
+    likeliest: list[list[tuple[str, float]]] = []
     background: Background | None = None
 
 
@@ -94,67 +148,170 @@ def page_settings(network: Network) -> dict[str, object]:
     }
 
 
-def render_previews(request: ColorizeRequest, network: Network) -> Previews:
+def color_preview(request: ColorizeRequest, network: Network) -> Preview:
     """Colours a drawing for the page.
 
     Raises:
+      UsageError: the network takes no reference, or a colour of the reference is wrong.
       WorkError: an image of the request cannot be used.
     """
     try:
-        drawing = _read(request)
+        coloring = _choose_colors(request, network)
     except EmptyDrawingError:
-        return Previews([])
-    height, width = drawing.line_map.shape
-    # The image is shrunk to the size of the line map; the browser enlarges the result.
-    small = cv2.resize(drawing.rgb, (width, height), interpolation=cv2.INTER_AREA)
-    drawing = dataclasses.replace(drawing, rgb=small)
-    images = _colorize(request, drawing, network)
-    return Previews([to_png(image, lines=False) for image in images], images[0].background_mode)
+        return Preview()
+    segmentation = coloring.segmentation
+    replaced = {_parse_hex(old): new.lower() for old, new in request.replace}
+    hex_colors = [_to_hex(color) for color in coloring.palette.colors]
+    shown = [
+        replaced.get(color, text) for color, text in zip(coloring.palette.colors, hex_colors, strict=True)
+    ]
+    is_left_out = coloring.is_left_out.tolist()
+    colors = [
+        [
+            None if left_out else shown[label]
+            for label, left_out in zip(segmentation.region_labels(choice).tolist(), is_left_out, strict=True)
+        ]
+        for choice in coloring.choices
+    ]
+    order = np.argsort(-segmentation.probabilities, axis=1, kind="stable")[:, :NUM_LIKELIEST]
+    probabilities = np.take_along_axis(segmentation.probabilities, order, 1)
+    likeliest = [
+        [
+            (hex_colors[label], round(share, 4))
+            for label, share in zip(labels, shares, strict=True)
+            if share > 0
+        ]
+        for labels, shares in zip(segmentation.colors[order].tolist(), probabilities.tolist(), strict=True)
+    ]
+    return Preview(
+        _encode_numbers(segmentation.regions),
+        _encode_numbers(coloring.areas),
+        colors,
+        [ORIGIN_NAMES[origin] for origin in segmentation.origin_of_regions.tolist()],
+        likeliest,
+        coloring.background,
+    )
 
 
 def render_download(request: DownloadRequest, network: Network) -> bytes:
-    """Returns one colouring at the drawing's full size, as PNG, OpenRaster or SVG.
+    """Returns one colouring as PNG, OpenRaster or SVG.
 
     Raises:
       EmptyDrawingError: the drawing has no lines.
-      WorkError: an image of the request cannot be used, or the network gives fewer variants.
+      UsageError: the network takes no reference, or a colour of the reference is wrong.
+      WorkError: an image of the request cannot be used, the size does not fit the drawing, or the network
+        gives fewer variants.
     """
-    images = _colorize(request, _read(request), network)
-    if request.variant >= len(images):
+    drawing = _read(request)
+    height, width = _download_shape(request, drawing)
+    coloring = _choose_colors(request, network, drawing)
+    if request.variant >= len(coloring.choices):
         raise WorkError("this colouring no longer exists: choose another")
-    image = images[request.variant]
+    image = coloring.image(request.variant, drawing.resized(height, width))
+    image = image.replace_colors({_parse_hex(old): _parse_hex(new) for old, new in request.replace})
+    lines, colors = request.show != "colors", request.show != "lines"
     if request.format == "ora":
-        return to_ora(image)
-    return to_svg(image, request.lines) if request.format == "svg" else to_png(image, request.lines)
+        return to_ora(image, lines, colors)
+    if request.format == "svg":
+        return to_svg(image, lines, colors)
+    return to_png(image, lines, colors)
 
 
-def extract_lines(data: bytes, source: Source = "drawing", lines: Polarity = "auto") -> bytes:
-    """Returns the lines of an image file, without paper and shading, as a PNG of ink on transparency.
+def _download_shape(request: DownloadRequest, drawing: Drawing) -> tuple[int, int]:
+    """Returns height and width of the file.
+
+    Raises:
+      WorkError: they do not fit the drawing, or are too large.
+    """
+    if request.height is None or request.width is None:
+        return drawing.shape
+    height, width = request.height, request.width
+    if not hint_strokes.has_same_aspect(height, width, *drawing.shape):
+        raise WorkError(
+            f"the picture is to be {width} x {height}, but the drawing is {drawing.shape[1]} x "
+            f"{drawing.shape[0]}: choose a size of the same shape"
+        )
+    if height * width > MAX_DOWNLOAD_PIXELS:
+        raise WorkError(
+            f"the picture is to be {width} x {height}, over {MAX_DOWNLOAD_PIXELS:,} pixels: choose a smaller "
+            "size"
+        )
+    return height, width
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractedLines:
+    """The lines of an opened image.
+
+    png: ink on transparency, whose longer side is at most `LINES_SIDE` pixels.
+    width, height: of the upright image.
+    looks_like: what the image seems to be, whatever it was taken for.
+    """
+
+    png: bytes
+    width: int
+    height: int
+    looks_like: Source
+
+
+def extract_lines(
+    data: bytes, source: Literal["auto", "drawing", "photo"] = "auto", lines: Polarity = "auto"
+) -> ExtractedLines:
+    """Returns the lines of an image file, without paper and shading.
 
     Args:
-      data: the bytes of the file. source, lines: see `read_drawing`.
-
-    Returns:
-      A PNG whose longer side is at most `PAGE_SIDE` pixels.
+      data: the bytes of the file.
+      source: as for `read_drawing`. With "auto" it is taken for a drawing, and one that has no lines but
+        looks like a photo is not an error.
+      lines: see `read_drawing`.
 
     Raises:
       WorkError: the image cannot be used or has no lines.
     """
-    drawing = read_drawing(data, lines, source, max_pixels=MAX_FILE_PIXELS)
-    height, width = drawing.shape
-    scale = PAGE_SIDE / max(height, width)
-    if source == "drawing":
-        scale = min(1.0, scale)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if source == "photo":  # a photo has edges but no ink, so the edges are drawn with a pen
-        enlarged = cv2.resize(drawing.line_map * np.float32(1), size, interpolation=cv2.INTER_LINEAR)
-        alpha = np.clip(2 * enlarged, 0, 1)
-    else:
-        alpha = cv2.resize(drawing.line_opacity, size, interpolation=cv2.INTER_AREA)
-    rgba = np.empty((*alpha.shape, 4), np.uint8)
+    rgb = read_image(data, MAX_FILE_PIXELS)
+    looks_like: Source = "photo" if looks_like_photo(rgb) else "drawing"
+    height, width = rgb.shape[:2]
+    try:
+        ink = _find_photo_ink(rgb) if source == "photo" else _find_ink(rgb, lines)
+    except EmptyDrawingError:
+        if source != "auto" or looks_like != "photo":
+            raise
+        ink = np.zeros(shrink_to(rgb, LINES_SIDE).shape[:2], np.float32)
+    rgba = np.empty((*ink.shape, 4), np.uint8)
     rgba[..., :3] = LINE_COLOR
-    rgba[..., 3] = np.rint(alpha * 255)
-    return encode_png(rgba)
+    rgba[..., 3] = np.rint(ink * 255)
+    return ExtractedLines(encode_png(rgba, FAST_COMPRESSION), width, height, looks_like)
+
+
+def _find_ink(rgb: np.ndarray, lines: Polarity) -> np.ndarray:
+    """Returns the ink on each pixel of a drawing, which is shrunk to `LINES_SIDE`: float32 [h, w]."""
+    drawing = extract_drawing(rgb, lines)
+    return dataclasses.replace(drawing, rgb=shrink_to(rgb, LINES_SIDE)).line_opacity
+
+
+def _find_photo_ink(rgb: np.ndarray) -> np.ndarray:
+    """Returns the edges of a photo as if drawn with a pen: float32 [h, w], 0 to 1."""
+    line_map = extract_drawing(rgb, source="photo").line_map
+    height, width = rgb.shape[:2]
+    scale = float(np.clip(max(height, width), PAGE_SIDE, LINES_SIDE)) / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    enlarged = cv2.resize(line_map * np.float32(1), size, interpolation=cv2.INTER_LINEAR)
+    return np.clip(2 * enlarged, 0, 1)
+
+
+def reference_colors(data: bytes, network: Network) -> list[tuple[str, float]]:
+    """Returns the palette colours of a picture and their weights, which add up to 1, the heaviest first.
+
+    Raises:
+      UsageError: the network takes no reference.
+      WorkError: the picture cannot be used.
+    """
+    network.require_reference()
+    weights = _read_reference(data).weights(network.palette)
+    labels = np.flatnonzero(weights > MIN_WEIGHT)
+    labels = labels[np.argsort(-weights[labels], kind="stable")]
+    total = float(weights[labels].sum())
+    return [(_to_hex(network.palette.colors[label]), float(weights[label]) / total) for label in labels]
 
 
 @cache
@@ -169,14 +326,26 @@ def render_example(name: str) -> bytes:
 
 def warm_up(network: Network) -> None:
     """Colours an example, so that the first request is answered as fast as the others."""
-    render_previews(ColorizeRequest(render_example("home")), network)
+    color_preview(ColorizeRequest(render_example("home")), network)
 
 
 def _read(request: ColorizeRequest) -> Drawing:
-    return read_drawing(request.drawing, "dark", max_side=PREVIEW_SIDE, max_pixels=MAX_DRAWING_PIXELS)
+    drawing = read_drawing(
+        request.drawing,
+        "dark",
+        max_side=PREVIEW_SIDE,
+        max_pixels=MAX_DRAWING_PIXELS,
+        seen_side=PAGE_SIDE,
+    )
+    if request.dividers is None:
+        return drawing
+    dividers = read_hints(request.dividers, MAX_DRAWING_PIXELS, "dividers")
+    hint_strokes.check_shape("dividers", dividers, *drawing.shape, "draw them over the drawing itself")
+    return drawing.with_dividers(dividers)
 
 
-def _colorize(request: ColorizeRequest, drawing: Drawing, network: Network) -> list[ColoredImage]:
+def _choose_colors(request: ColorizeRequest, network: Network, drawing: Drawing | None = None) -> Coloring:
+    """Chooses the colours of a request's drawing; `drawing` is that drawing if it has been read."""
     hints = None if request.hints is None else read_hints(request.hints, MAX_DRAWING_PIXELS)
     settings = Settings(
         variants=request.variants,
@@ -185,7 +354,31 @@ def _colorize(request: ColorizeRequest, drawing: Drawing, network: Network) -> l
         reference=_find_reference(request),
         vivid=request.vivid,
     )
-    return colorize(drawing, network, settings, hints)
+    locked = None if request.locked is None else _read_locked(request.locked)
+    return choose_colors(drawing or _read(request), network, settings, hints, locked)
+
+
+def _read_locked(data: bytes) -> np.ndarray:
+    try:
+        return read_pixels(data, MAX_DRAWING_PIXELS)
+    except WorkError as e:
+        raise WorkError(f"the locked colours cannot be used: {e}") from None
+
+
+def _encode_numbers(numbers: np.ndarray) -> bytes:
+    """Returns a map of numbers, int32 [H, W], as the colours of a PNG, with smooth borders."""
+    smooth = resize_labels(numbers, *numbers.shape)
+    rgb = np.stack([smooth & 255, smooth >> 8 & 255, smooth >> 16], axis=2).astype(np.uint8)
+    return encode_png(rgb, FAST_COMPRESSION)
+
+
+def _to_hex(color: tuple[int, int, int]) -> str:
+    return f"#{bytes(color).hex()}"
+
+
+def _parse_hex(text: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def _find_reference(request: ColorizeRequest) -> Reference | None:
