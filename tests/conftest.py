@@ -8,12 +8,14 @@ import hashlib
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helper_page import launch_browser
 from hypothesis import settings
+from playwright.sync_api import Browser
 
 import tfrecords_schema as schema
 
@@ -177,6 +179,13 @@ def tiny_dataset(tmp_path: Path) -> TinyDataset:
         return write_dataset(tmp_path / "dataset", **options)  # type: ignore[arg-type]
 
     return write
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with launch_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

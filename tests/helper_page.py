@@ -121,8 +121,8 @@ FACE = [
     [(0.27, 0.4), (0.34, 0.1), (0.5, 0.2), (0.66, 0.08), (0.73, 0.4)],
 ]  # fmt: skip
 CAR = [
-    [(0.12, 0.66), (0.14, 0.5), (0.3, 0.48), (0.38, 0.32), (0.64, 0.32), (0.73, 0.48), (0.88, 0.52), (0.88, 0.66),
-     (0.12, 0.66)],
+    [(0.12, 0.66), (0.14, 0.5), (0.3, 0.48), (0.38, 0.32), (0.64, 0.32), (0.73, 0.48), (0.88, 0.52),
+     (0.88, 0.66), (0.12, 0.66)],
     [(0.36, 0.47), (0.41, 0.36), (0.5, 0.36), (0.5, 0.47), (0.36, 0.47)],
     [(0.54, 0.47), (0.54, 0.36), (0.62, 0.36), (0.68, 0.47), (0.54, 0.47)],
     ellipse(0.3, 0.68, 0.07, 0.095), ellipse(0.72, 0.68, 0.07, 0.095),
@@ -168,7 +168,8 @@ def drop(page: Page, selector: str, name: str, media_type: str, data: bytes) -> 
             const transfer = new DataTransfer();
             const content = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
             transfer.items.add(new File([content], name, {type}));
-            target.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
+            const options = {dataTransfer: transfer, bubbles: true, cancelable: true};
+            target.dispatchEvent(new DragEvent("drop", options));
         }""",
         {"name": name, "type": media_type, "bytes": base64.b64encode(data).decode()},
     )

@@ -202,13 +202,17 @@ class ColoredImage:
         )
 
     def replace_colors(self, colors: Mapping[tuple[int, int, int], tuple[int, int, int]]) -> ColoredImage:
-        """Returns the image with other colours in place of some, RGB each, in one step."""
+        """Returns the image with other colours in place of some, RGB each, in one step. Hints keep theirs."""
         palette = list(self.palette.colors)
         _add_colors(palette, colors.values())
         table = np.array([palette.index(colors.get(color, color)) for color in self.palette.colors])
+        labels = table.astype(np.uint16)[self.labels]
+        if self.region_map is not None:
+            is_hint = self.region_map.segmentation.origin_of_regions == label_decoding.HINT
+            labels = np.where(is_hint[self.region_map.numbers], self.labels, labels)
         return dataclasses.replace(
             self,
-            labels=table.astype(np.uint16)[self.labels],
+            labels=labels,
             palette=hint_strokes.with_colors(self.palette, palette),
         )
 

@@ -72,7 +72,7 @@ function runsOfPressure(points) {
 function curve(points, from, to) {
   const path = new Path2D();
   path.moveTo(points[from].x, points[from].y);
-  if (from === to) path.lineTo(points[from].x, points[from].y);
+  if (from === to) path.lineTo(points[from].x + 0.01, points[from].y); // a path without length would not be drawn
   for (let i = from; i < to; i++) {
     const start = points[i], end = points[i + 1];
     const [outX, outY] = tangent(points, i), [inX, inY] = tangent(points, i + 1);

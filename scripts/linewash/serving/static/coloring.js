@@ -132,6 +132,21 @@ export function picture(variant) {
   return small;
 }
 
+/**
+ * The shown colours for a lock. A seam of transparent pixels parts neighbouring regions, so that two of one colour
+ * stay two.
+ */
+export function lockedPicture() {
+  const { width, regions } = result, locked = picture(chosen()), pen = canvas.context(locked);
+  const image = pen.getImageData(0, 0, width, locked.height);
+  for (let i = 0; i < regions.length; i++) {
+    const isAtSeam = (i % width < width - 1 && regions[i] !== regions[i + 1]) || (i + width < regions.length && regions[i] !== regions[i + width]);
+    if (isAtSeam) image.data[4 * i + 3] = 0;
+  }
+  pen.putImageData(image, 0, 0);
+  return locked;
+}
+
 /** The number of the variant that is shown. */
 export const chosen = () => Math.max(0, Math.min(choices.chosen, result.colors.length - 1));
 export const hasColors = () => result.colors.length > 0;

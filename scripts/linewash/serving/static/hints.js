@@ -128,13 +128,13 @@ function neighbourColors(number) {
 /** Keeps all colours as they are, or lets them change again. */
 export function toggleLock() {
   if (locked()) add({ kind: "lock", image: null });
-  else if (coloring.hasColors()) add({ kind: "lock", image: canvas.base64(coloring.picture(coloring.chosen())) });
+  else if (coloring.hasColors()) add({ kind: "lock", image: canvas.base64(coloring.lockedPicture()) });
 }
 
 /** Keeps the colour of the selected area, beside those that are locked already. */
 async function lockArea() {
   if (!selected) return;
-  const { width, height } = coloring.result, mask = coloring.maskAt(selected), all = coloring.picture(coloring.chosen());
+  const { width, height } = coloring.result, mask = coloring.maskAt(selected), all = coloring.lockedPicture();
   if (!mask) return;
   const pen = canvas.context(all), image = pen.getImageData(0, 0, width, height);
   for (let i = 0; i < mask.length; i++) if (!mask[i]) image.data[4 * i + 3] = 0;

@@ -1,0 +1,295 @@
+"""The page in a real browser: what it keeps, opens, saves and downloads, and colours from a reference."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helper_networks import write_export
+from helper_page import (
+    HOUSE,
+    canvas,
+    color_at,
+    colored,
+    dab,
+    download,
+    draw_all,
+    drop,
+    ellipse,
+    open_context,
+    open_page,
+    rendered,
+    rgba,
+    shoot,
+    stroke,
+    wait_until_kept,
+)  # fmt: skip
+from helper_servers import ROOT, SCRIPT, run_server
+from linewash.samples.sketches import draw, encode_image, on_white, sea, simulate_photo
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = pytest.mark.browser
+CAT = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72">
+<g fill="none" stroke="#000" stroke-width="2" stroke-linejoin="round" stroke-linecap="round">
+<path d="M20 60V28l-6-14 12 8h20l12-8-6 14v32z"/><circle cx="29" cy="36" r="3"/><circle cx="43" cy="36" r="3"/>
+<path d="M33 45h6l-3 4zM30 53q6 4 12 0"/></g></svg>"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with run_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def guided_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose network follows its reference to the letter."""
+    export = write_export(tmp_path_factory.mktemp("guided") / "export", hints=True, reference=True)
+    with run_server("--run", export) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with open_context(browser, address) as context:
+        yield open_page(context, address)
+
+
+def drop_drawing(page: Page, name: str, media_type: str, data: bytes) -> None:
+    with colored(page):
+        drop(page, "body", name, media_type, data)
+
+
+def test_downloads_show_what_the_page_shows(page: Page) -> None:
+    stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+    with colored(page):
+        page.locator("[data-background=transparent]").click()
+    dab(page, 0.5, 0.5, "#c0ffee")
+    for format_name in ("png", "svg", "ora"):
+        name, data = download(page, page.locator(f"#{format_name}").click)
+        assert name == f"drawing.{format_name}"
+        image = rendered(data, format_name)
+        assert image[5, 5, 3] == 0, format_name
+        middle = image[image.shape[0] // 2, image.shape[1] // 2]
+        assert tuple(middle) == rgba("#c0ffee"), format_name
+    page.locator("#show-colors").uncheck()
+    image = rendered(download(page, page.locator("#png").click)[1], "png")
+    assert image[image.shape[0] // 2, image.shape[1] // 2, 3] == 0  # lines alone
+    assert (image[..., 3] > 200).any()
+    page.locator("#show-colors").check()
+    page.locator("#show-lines").uncheck()
+    image = rendered(download(page, page.locator("#png").click)[1], "png")
+    shown = image[image[..., 3] == 255]
+    assert (shown == rgba("#c0ffee")).all()  # colours alone, on transparency
+
+
+def test_a_reload_loses_nothing(browser: Browser, address: str) -> None:
+    with open_context(browser, address) as context:
+        page = open_page(context, address)
+        draw_all(page, HOUSE)
+        dab(page, 0.45, 0.38, "#c0ffee")
+        with colored(page):
+            page.locator("[data-background=paint]").click()
+        wait_until_kept(page)
+        before = canvas(page, "ink"), canvas(page, "colors")
+        page.reload()
+        expect(page.locator("#status")).to_contain_text("coloured in")
+        expect(page.locator("body")).to_have_attribute("data-busy", "no")
+        assert (canvas(page, "ink") == before[0]).all()
+        assert (canvas(page, "colors") == before[1]).all()
+        expect(page.locator("[data-background=paint]")).to_have_attribute("aria-checked", "true")
+        expect(page.locator("#undo")).to_be_enabled()
+        page.close()
+        page = open_page(context, address)  # a closed tab
+        expect(page.locator("#status")).to_contain_text("coloured in")
+        assert (canvas(page, "ink") == before[0]).all()
+
+
+def test_several_drawings_are_kept_with_thumbnails(page: Page) -> None:
+    stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+    first = canvas(page, "ink")
+    with colored(page):
+        page.locator("#new").click()
+    assert not canvas(page, "ink")[..., 3].any()
+    stroke(page, ellipse(0.3, 0.3, 0.1, 0.1))
+    wait_until_kept(page)
+    page.locator("#drawings").click()
+    entries = page.locator(".drawing")
+    expect(entries).to_have_count(2)
+    expect(entries.locator("img")).to_have_count(2)
+    shoot(page, "drawings")
+    with colored(page):
+        entries.nth(1).locator("button").first.click()
+    assert (canvas(page, "ink") == first).all()
+    page.locator("#drawings").click()
+    delete = entries.locator(".delete:enabled")
+    delete.click()
+    delete.click()  # asks once
+    expect(entries).to_have_count(1)
+
+
+def test_a_drawing_is_saved_to_a_file_and_opened_elsewhere(browser: Browser, address: str) -> None:
+    with open_context(browser, address) as context:
+        page = open_page(context, address)
+        draw_all(page, HOUSE)
+        dab(page, 0.45, 0.38, "#c0ffee")
+        page.locator("#lock").click()
+        expect(page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        wait_until_kept(page)
+        before = canvas(page, "ink"), color_at(page, 0.45, 0.38)
+        name, data = download(page, lambda: page.keyboard.press("Control+s"))
+        assert name == "drawing.linewash"
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:  # any ZIP reader reads it
+        assert archive.testzip() is None
+        assert {"ink.png", "hints.png", "dividers.png", "settings.json"} == set(archive.namelist())
+        assert json.loads(archive.read("settings.json"))["version"] == 1
+    with open_context(browser, address) as context:  # another browser, which keeps nothing yet
+        page = open_page(context, address)
+        drop_drawing(page, name, "", data)
+        assert (canvas(page, "ink") == before[0]).all()
+        assert color_at(page, 0.45, 0.38) == before[1] == rgba("#c0ffee")
+        expect(page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        drop(page, "body", "cut.linewash", "", data[: len(data) // 2])
+        expect(page.locator("#status")).to_contain_text("cut.linewash: the file is damaged")
+        assert (canvas(page, "ink") == before[0]).all()
+
+
+def test_two_tabs_do_not_overwrite_each_other(browser: Browser, address: str) -> None:
+    with open_context(browser, address) as context:
+        first = open_page(context, address)
+        stroke(first, ellipse(0.5, 0.5, 0.2, 0.25))
+        wait_until_kept(first)
+        second = open_page(context, address)
+        assert not canvas(second, "ink")[..., 3].any()  # a page of its own
+        second.locator("#drawings").click()
+        second.locator(".drawing button").first.click()
+        expect(second.locator(".drawing p").first).to_contain_text("open in another tab")
+
+
+def test_the_server_ends_and_comes_back(browser: Browser) -> None:
+    with run_server() as address, open_context(browser, address) as context:
+        page = open_page(context, address)
+        stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+    port = address.rpartition(":")[2]
+    with browser.new_context(viewport={"width": 1280, "height": 860}) as context:
+        start = [sys.executable, str(SCRIPT), "--port", port]
+        server = subprocess.Popen(start, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert server.stdout
+        server.stdout.readline()
+        page = open_page(context, address)
+        stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        stroke(page, ellipse(0.2, 0.2, 0.1, 0.1))
+        expect(page.locator("#status")).to_contain_text("no response from the server")
+        shoot(page, "no-server")
+        server = subprocess.Popen(start, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        try:
+            expect(page.locator("#status")).to_contain_text("coloured in", timeout=30_000)
+        finally:
+            server.terminate()
+            server.wait(20)
+        assert (canvas(page, "ink")[..., 3] > 0).sum() > 1000
+
+
+def test_a_dropped_svg_is_coloured_and_named_after_itself(page: Page) -> None:
+    drop_drawing(page, "cat.svg", "image/svg+xml", CAT)
+    expect(page.locator("#status")).to_contain_text("background: paper")
+    assert color_at(page, 0.03, 0.03) == (255, 255, 255, 255)
+    dab(page, 0.5, 0.82, "#e0ad45")
+    assert color_at(page, 0.5, 0.82) == rgba("#e0ad45")
+    assert color_at(page, 0.03, 0.03) == (255, 255, 255, 255)
+    assert download(page, page.locator("#png").click)[0] == "cat-colored.png"
+    shoot(page, "cat")
+
+
+def test_a_photo_of_a_drawing_is_downloaded_in_its_own_size(page: Page) -> None:
+    photo = encode_image(simulate_photo(on_white(draw(sea, 2400, 1800, 8, seed=4)), 0), "JPEG")
+    drop_drawing(page, "phone.jpg", "image/jpeg", photo)
+    ink = canvas(page, "ink")
+    assert ink.shape[:2] == (1536, 2048)
+    assert 0.005 < (ink[..., 3] > 128).mean() < 0.2
+    shoot(page, "photo-of-a-drawing")
+    name, data = download(page, page.locator("#png").click)
+    assert name == "phone-colored.png"
+    assert Image.open(io.BytesIO(data)).size == (2400, 1800)
+
+
+def test_a_photograph_is_asked_about(page: Page) -> None:
+    noise = np.random.default_rng(0).uniform(0, 1, (9, 12, 3))
+    colors = np.array(
+        Image.fromarray((noise * 255).astype(np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
+    )
+    drop(page, "body", "beach.jpg", "image/jpeg", encode_image(colors, "JPEG"))
+    expect(page.locator("#photo-dialog")).to_be_visible()
+    shoot(page, "photograph")
+    page.locator("#as-photo").click()
+    expect(page.locator("#photo-dialog")).not_to_be_visible()
+    # A blurred picture may have no edges; then the page says so.
+    expect(page.locator("#status")).to_contain_text("beach.jpg")
+
+
+def test_a_file_that_is_no_picture_changes_nothing(page: Page) -> None:
+    stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+    before = canvas(page, "ink")
+    drop(page, "body", "letter.png", "image/png", b"Dear Sir or Madam")
+    expect(page.locator("#status")).to_contain_text("letter.png: not a readable image")
+    assert (canvas(page, "ink") == before).all()
+
+
+def test_a_picture_of_48_megapixels_is_scaled_down(page: Page) -> None:
+    sheet = on_white(draw(sea, 1000, 750, 4, seed=4))
+    large = Image.fromarray(sheet).resize((8000, 6000))
+    data = io.BytesIO()
+    large.save(data, "JPEG", quality=80)
+    sizes: list[int] = []
+    page.on("request", lambda r: sizes.append(len(r.post_data_buffer or b"")) if "lines" in r.url else None)
+    drop_drawing(page, "scan.jpg", "image/jpeg", data.getvalue())
+    assert canvas(page, "ink").shape[:2] == (1536, 2048)
+    assert sizes
+    _, png = download(page, page.locator("#png").click)
+    width, height = Image.open(io.BytesIO(png)).size
+    assert width * height <= 25_000_000
+    assert width / height == pytest.approx(4 / 3, rel=0.01)
+
+
+def test_the_colours_follow_a_dropped_reference(
+    browser: Browser, guided_address: str, tmp_path: Path
+) -> None:
+    with open_context(browser, guided_address) as context:
+        page = open_page(context, guided_address)
+        draw_all(page, HOUSE)
+        with colored(page):
+            page.locator("[data-background=paint]").click()
+        without = color_at(page, 0.45, 0.6)
+        picture = io.BytesIO()
+        Image.new("RGB", (40, 30), (98, 184, 82)).save(picture, "PNG")
+        with colored(page):
+            drop(page, "#reference-picture", "leaf.png", "image/png", picture.getvalue())
+        expect(page.locator("#reference-thumbnail")).to_be_visible()
+        expect(page.locator("#reference-on")).to_be_checked()
+        assert color_at(page, 0.45, 0.6) == rgba("#62b852") != without
+        shoot(page, "reference")
+        with colored(page):
+            page.locator("#reference-on").uncheck()
+        assert color_at(page, 0.45, 0.6) == without
+        page.locator("#palette button").nth(3).click()
+        wanted = page.locator("#custom").input_value()
+        with colored(page):
+            page.locator("#reference-clear").click()
+        with colored(page):
+            page.locator("#reference-add").click()
+        expect(page.locator("#reference-colors input")).to_have_count(1)
+        assert color_at(page, 0.45, 0.6) == rgba(wanted)
+        wait_until_kept(page)
+        page.reload()
+        expect(page.locator("#reference-colors input")).to_have_count(1)
