@@ -40,8 +40,8 @@ from playwright.sync_api import Browser, Page, expect
 pytestmark = pytest.mark.browser
 CAT = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72">
 <g fill="none" stroke="#000" stroke-width="2" stroke-linejoin="round" stroke-linecap="round">
-<path d="M20 60V28l-6-14 12 8h20l12-8-6 14v32z"/><circle cx="29" cy="36" r="3"/><circle cx="43" cy="36" r="3"/>
-<path d="M33 45h6l-3 4zM30 53q6 4 12 0"/></g></svg>"""
+<path d="M20 60V28l-6-14 12 8h20l12-8-6 14v32z"/><circle cx="29" cy="36" r="3"/>
+<circle cx="43" cy="36" r="3"/><path d="M33 45h6l-3 4zM30 53q6 4 12 0"/></g></svg>"""
 
 
 @pytest.fixture(scope="module")
