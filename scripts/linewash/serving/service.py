@@ -23,6 +23,7 @@ from linewash.coloring.colorizer import (
     resize_labels,
 )
 from linewash.coloring.image_io import read_hints, read_image, read_pixels
+from linewash.coloring.label_decoding import HINT
 from linewash.coloring.line_extraction import (
     Drawing,
     EmptyDrawingError,
@@ -69,7 +70,8 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dividers: strokes on transparency that divide areas as lines do, but are not drawn.
     locked: the colours of an earlier colouring that stay, transparent where they are free; see
       `locks.find_kept`.
-    replace: pairs of colours such as "#f4c542": at the end, each region of the first gets the second.
+    replace: pairs of colours such as "#f4c542": at the end, each region of the first gets the second, but
+      hints keep theirs.
     reference: an image file of any shape whose colours are wanted.
     colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
     background, vivid: see `Settings`.
@@ -166,10 +168,13 @@ def color_preview(request: ColorizeRequest, network: Network) -> Preview:
         replaced.get(color, text) for color, text in zip(coloring.palette.colors, hex_colors, strict=True)
     ]
     is_left_out = coloring.is_left_out.tolist()
+    is_hint = (segmentation.origin_of_regions == HINT).tolist()
     colors = [
         [
-            None if left_out else shown[label]
-            for label, left_out in zip(segmentation.region_labels(choice).tolist(), is_left_out, strict=True)
+            None if left_out else (hex_colors if hint else shown)[label]
+            for label, left_out, hint in zip(
+                segmentation.region_labels(choice).tolist(), is_left_out, is_hint, strict=True
+            )
         ]
         for choice in coloring.choices
     ]
