@@ -154,9 +154,9 @@ def test_the_commands_and_the_page_are_vivid(export: Path, house: Path, tmp_path
     request = {
         "drawing": base64.b64encode(house.read_bytes()).decode(),
         "background": "paint",
-        "lines": False,
     }
-    data = client.post("/download", content=json.dumps(request | {"vivid": MAX_TAU})).content
+    colors = request | {"vivid": MAX_TAU, "show": "colors"}
+    data = client.post("/download", content=json.dumps(colors)).content
     (tmp_path / "page.png").write_bytes(data)
     with Image.open(tmp_path / "page.png") as image:
         assert (np.asarray(image.convert("RGB")) == rarest).all()

@@ -182,7 +182,9 @@ def make_eval_steps(
     def compute_tally(outputs: tf.Tensor, bias: tf.Tensor, labels: tf.Tensor) -> Tally:
         logits = to_logits(outputs, gives_logits)
         loss = cross_entropy(logits, labels)
-        return tally_pixels(loss, logits + bias[:, None, None], labels, manifest.palette.rgb)
+        return tally_pixels(
+            loss, tf.cast(logits, tf.float32) + bias[:, None, None], labels, manifest.palette.rgb
+        )
 
     size = manifest.image_size
 

@@ -59,7 +59,7 @@ export const save = () => run(async () => {
 
 /** Copies the picture. The clipboard takes a promise, because browsers allow it only directly after a click. */
 const copy = () => run(async () => {
-  if (!navigator.clipboard?.write) throw new Error("this browser copies pictures only from https:// or from this machine: download the PNG");
+  if (!navigator.clipboard?.write) throw new Error("this browser copies pictures only from an encrypted or a local page: download the PNG");
   await navigator.clipboard.write([new ClipboardItem({ "image/png": render("png") })]);
   showStatus("the picture is on the clipboard");
 });
