@@ -181,9 +181,9 @@ def tiny_dataset(tmp_path: Path) -> TinyDataset:
     return write
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Chromium without a window. It ends with the module: its event loop would disturb other tests."""
     with launch_browser() as browser:
         yield browser
 
