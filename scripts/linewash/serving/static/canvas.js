@@ -125,12 +125,12 @@ function copy(from, to) {
 
 /**
  * Returns a copy whose longer side has at most `longest` pixels.
- * @param {HTMLCanvasElement} canvas @param {number} longest @param {string} [background]
+ * @param {HTMLCanvasElement|HTMLImageElement} canvas @param {number} longest @param {string} [background]
  */
 export function scaled(canvas, longest, background) {
   const scale = Math.min(1, longest / Math.max(canvas.width, canvas.height));
   const small = document.createElement("canvas");
-  [small.width, small.height] = [Math.round(canvas.width * scale), Math.round(canvas.height * scale)];
+  [small.width, small.height] = [canvas.width, canvas.height].map((side) => Math.max(1, Math.round(side * scale)));
   const pen = context(small);
   pen.imageSmoothingQuality = "high";
   if (background) {
@@ -144,10 +144,32 @@ export function scaled(canvas, longest, background) {
 /** The PNG of a canvas in base64, as JSON carries it. @param {HTMLCanvasElement} canvas */
 export const base64 = (canvas) => canvas.toDataURL("image/png").split(",")[1];
 
-/** @param {HTMLCanvasElement} canvas @returns {Promise<Blob>} */
-export const pngOf = (canvas) => new Promise((resolve, reject) => canvas.toBlob(
-  (blob) => (blob ? resolve(blob) : reject(new Error("the browser could not write a PNG"))), "image/png",
+/** @param {HTMLCanvasElement} canvas @param {string} [type] @param {number} [quality] of a JPEG @returns {Promise<Blob>} */
+export const blobOf = (canvas, type = "image/png", quality) => new Promise((resolve, reject) => canvas.toBlob(
+  (blob) => (blob ? resolve(blob) : reject(new Error(`the browser could not write an image of type ${type}`))), type, quality,
 ));
+
+/** Decodes a PNG in base64. @param {string} png */
+export async function fromBase64(png) {
+  const image = new Image();
+  image.src = `data:image/png;base64,${png}`;
+  await image.decode();
+  return image;
+}
+
+/** Decodes an image file; null if the browser cannot. @param {Blob} file */
+export async function fromFile(file) {
+  const image = new Image(), url = URL.createObjectURL(file);
+  try {
+    image.src = url;
+    await image.decode();
+    return image;
+  } catch {
+    return null;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
 
 /** @param {HTMLCanvasElement} canvas */
 export function isEmpty(canvas) {

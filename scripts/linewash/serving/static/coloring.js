@@ -87,16 +87,14 @@ async function colorOnce() {
 
 /** @param {server.Coloring} answer */
 async function decode(answer) {
-  const [regions, areas] = await Promise.all([numbersOf(answer.regions), numbersOf(answer.areas)]);
+  const [regions, areas] = await Promise.all([numbersOf(/** @type {string} */ (answer.regions)), numbersOf(/** @type {string} */ (answer.areas))]);
   const { colors, origins, likeliest, background } = answer;
   return { width: regions.width, height: regions.height, regions: regions.numbers, areas: areas.numbers, colors, origins, likeliest, background };
 }
 
-/** Reads the numbers of a map: red + 256 green + 65536 blue. @param {string|null} png */
+/** Reads the numbers of a map: red + 256 green + 65536 blue. @param {string} png */
 async function numbersOf(png) {
-  const image = new Image();
-  image.src = `data:image/png;base64,${png}`;
-  await image.decode();
+  const image = await canvas.fromBase64(png);
   const small = document.createElement("canvas");
   [small.width, small.height] = [image.width, image.height];
   canvas.context(small).drawImage(image, 0, 0);

@@ -1,5 +1,6 @@
 // Opens files: drawings, photos, SVGs and .linewash files, from the dialog, by drop and by paste. And the list of kept drawings.
 
+import { blobOf, fromFile, scaled } from "./canvas.js";
 import { $, button, dialog, input, showStatus } from "./elements.js";
 import { emptyBase, isDrawn } from "./history.js";
 import * as server from "./server.js";
@@ -43,24 +44,13 @@ async function openInk(ink, name, own) {
  */
 async function scaledDown(file) {
   if (file.type === "image/svg+xml") return { blob: file };
-  const image = new Image(), url = URL.createObjectURL(file);
-  try {
-    image.src = url;
-    await image.decode();
-  } catch {
-    return { blob: file }; // the server reads more formats than the browser
-  } finally {
-    URL.revokeObjectURL(url);
-  }
+  const image = await fromFile(file);
+  if (!image) return { blob: file }; // the server reads more formats than the browser
   const { naturalWidth: width, naturalHeight: height } = image, scale = Math.sqrt(MAX_PIXELS / (width * height));
   if (scale >= 1 && file.size <= MAX_BYTES) return { blob: file };
-  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
-  if (!pen) return { blob: file };
-  [canvas.width, canvas.height] = [width, height].map((side) => Math.round(side * Math.min(1, scale)));
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
   const type = file.type === "image/jpeg" ? "image/jpeg" : "image/png";
-  const blob = await new Promise((/** @type {(blob: Blob|null) => void} */ resolve) => canvas.toBlob(resolve, type, QUALITY));
+  const small = scaled(image, Math.max(width, height) * Math.min(1, scale));
+  const blob = await blobOf(small, type, QUALITY).catch(() => null);
   return blob ? { blob, width, height } : { blob: file };
 }
 

@@ -141,11 +141,8 @@ async function lockArea() {
   const before = locked();
   pen.clearRect(0, 0, width, height);
   if (before) {
-    const earlier = new Image();
-    earlier.src = `data:image/png;base64,${before}`;
-    await earlier.decode();
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(earlier, 0, 0, width, height);
+    pen.drawImage(await canvas.fromBase64(before), 0, 0, width, height);
   }
   pen.drawImage(await createImageBitmap(image), 0, 0);
   add({ kind: "lock", image: canvas.base64(all) });

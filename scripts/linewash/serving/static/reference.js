@@ -1,6 +1,6 @@
 // "Colour it like this": the colours of a picture, or a few colours with sliders.
 
-import { context } from "./canvas.js";
+import { blobOf, fromFile, scaled } from "./canvas.js";
 import { $, button, input, showStatus } from "./elements.js";
 import { on } from "./events.js";
 import { changed } from "./history.js";
@@ -18,9 +18,9 @@ const NEW_WEIGHT = 0.25;
 export async function openReference(file) {
   showStatus(`reading the colours of ${file.name} …`);
   try {
-    const small = await shrink(file, SENT_SIDE);
+    const image = await fromFile(file), small = image && scaled(image, SENT_SIDE);
     const colors = await referenceColors(small ? await blobOf(small) : file);
-    const thumbnail = small ? scaledTo(small, THUMBNAIL_SIDE).toDataURL("image/png") : null;
+    const thumbnail = small ? scaled(small, THUMBNAIL_SIDE).toDataURL("image/png") : null;
     choices.reference = { on: true, colors: colors.slice(0, MAX_COLORS), name: file.name, thumbnail };
     show();
     changed();
@@ -28,31 +28,6 @@ export async function openReference(file) {
     showStatus(`${file.name}: ${/** @type {Error} */ (error).message}`, true);
   }
 }
-
-/** Returns a smaller copy, or null for a file that the browser cannot show. @param {Blob} file @param {number} side */
-async function shrink(file, side) {
-  const image = new Image(), url = URL.createObjectURL(file);
-  try {
-    image.src = url;
-    await image.decode();
-    return scaledTo(image, side);
-  } catch {
-    return null;
-  } finally {
-    URL.revokeObjectURL(url);
-  }
-}
-
-/** @param {HTMLImageElement|HTMLCanvasElement} image @param {number} side */
-function scaledTo(image, side) {
-  const scale = Math.min(1, side / Math.max(image.width, image.height, 1)), small = document.createElement("canvas");
-  [small.width, small.height] = [Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale))];
-  context(small).drawImage(image, 0, 0, small.width, small.height);
-  return small;
-}
-
-/** @param {HTMLCanvasElement} canvas @returns {Promise<Blob>} */
-const blobOf = (canvas) => new Promise((resolve) => canvas.toBlob((blob) => resolve(/** @type {Blob} */ (blob)), "image/png"));
 
 /** Adds a colour with a slider. @param {string} color */
 function addColor(color) {
@@ -73,7 +48,6 @@ function clear() {
 
 function show() {
   const { reference } = choices, hasColors = reference.colors.length > 0;
-  input("reference-on").disabled = button("reference-clear").hidden = false;
   input("reference-on").disabled = !hasColors;
   input("reference-on").checked = reference.on;
   button("reference-clear").hidden = !hasColors;

@@ -81,7 +81,7 @@ async function save() {
   const stored = { id: currentId, modified: Date.now(), base, operations: [...done], choices: structuredClone(choices), thumbnail: null };
   try {
     await withStore("readwrite", (store) => store.put({ ...stored }));
-    stored.thumbnail = await canvas.pngOf(thumbnail());
+    stored.thumbnail = await canvas.blobOf(thumbnail());
     await withStore("readwrite", (store) => store.put(stored));
     document.body.dataset.saved = String(drawing.version);
   } catch (error) {
@@ -158,7 +158,7 @@ function isOpenElsewhere(id) {
 export async function toFile() {
   const files = new Map(), { base } = drawing;
   for (const layer of [canvas.ink, canvas.hints, canvas.dividers]) {
-    files.set(`${layer.id}.png`, new Uint8Array(await (await canvas.pngOf(layer)).arrayBuffer()));
+    files.set(`${layer.id}.png`, new Uint8Array(await (await canvas.blobOf(layer)).arrayBuffer()));
   }
   const settings = {
     version: FILE_VERSION, width: base.width, height: base.height, ownWidth: base.ownWidth, ownHeight: base.ownHeight,
