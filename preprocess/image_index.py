@@ -36,6 +36,7 @@ class Subset:
       classes: comma-separated names, `first:N` for the first N in alphabetical order, or a file of names.
       fraction: the fraction of the images that is used, in (0, 1], chosen by a hash of their keys.
       limit: the maximum number of images, chosen by the same hash.
+      class_limit: the maximum number of images of each class, chosen by the same hash.
 
     Raises:
       ValueError: a setting is out of range. The message contains its name and range.
@@ -44,12 +45,14 @@ class Subset:
     classes: str | None = None
     fraction: float = 1.0
     limit: int | None = None
+    class_limit: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction must be above 0 and up to 1, got {self.fraction}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, got {self.limit}")
+        for name, number in (("limit", self.limit), ("class_limit", self.class_limit)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,17 @@ def hash_key(seed: int, key: str, purpose: str = "") -> int:
     """Returns a hash of `seed` and `key`, uniform in 0..2^64-1. Hashes of other purposes are independent."""
     digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8, person=purpose.encode())
     return int.from_bytes(digest.digest(), "big")
+
+
+def series_of(key: str) -> str:
+    """Returns the series of an image: its class and the words of its file name, without numbers.
+
+    An artist's series is often numbered, as in `cat_jane_01.svg` and `cat_jane_02b.svg`. Words of one letter
+    do not count, so that the playing cards `card_d_8.svg` and `card_h_k.svg` are of one series too.
+    """
+    folder, _, name = key.rpartition("/")
+    words = re.findall(r"[^\W\d_]{2,}", name.partition(".")[0].lower())
+    return f"{folder}/{' '.join(words)}"
 
 
 class ImageIndex:
@@ -112,8 +126,9 @@ def open_image_index(
       images: the images that were found. One whose `split` is set is assigned to it.
       seed: the seed of the order, the splits and the subset.
       subset: which images are used.
-      split_by: `hash`: an image with a hash below `val_hash_end` is in val, others are in train; `folder`:
-        the first folder of the key, train or val, is the split, and is removed from the key.
+      split_by: `hash`: an image with a hash below `val_hash_end` is in val, others are in train; `series`:
+        the hash is that of its series, so that a series is whole in one split; `folder`: the first folder of
+        the key, train or val, is the split, and is removed from the key.
       val_hash_end: the end of the range of hashes of val, in 0..2^64.
       keys_with_input: whether keys begin with the name of the input that the image was found by.
       drawings: the drawings of the images, which are joined to them by their stems. An image without a
@@ -142,6 +157,8 @@ def open_image_index(
                     database.execute("DELETE FROM images WHERE subset_hash >= ?", (end,))
             if subset.classes is not None:
                 _select_classes(database, subset.classes)
+            if subset.class_limit is not None:
+                _limit_classes(database, subset.class_limit)
             if subset.limit is not None:
                 beyond = "SELECT rowid FROM images ORDER BY subset_hash, key LIMIT -1 OFFSET ?"
                 database.execute(
@@ -192,7 +209,8 @@ def _rows(
         if keys_with_input and image.input:
             key = f"{image.input}/{key}"
         key_hash = hash_key(seed, key)
-        image_split = image_split or ("val" if key_hash < val_hash_end else "train")
+        split_hash = hash_key(seed, series_of(key), "series") if split_by == "series" else key_hash
+        image_split = image_split or ("val" if split_hash < val_hash_end else "train")
         subset_hash = hash_key(seed, key, "subset").to_bytes(8, "big")
         path = image.path.encode("utf-8", "surrogatepass")  # a path may contain any bytes
         yield (
@@ -336,6 +354,13 @@ def _select_classes(database: sqlite3.Connection, classes: str) -> None:
     database.execute("CREATE TEMP TABLE selected (class TEXT PRIMARY KEY)")
     database.executemany("INSERT INTO selected VALUES (?)", [(name,) for name in selected])
     database.execute("DELETE FROM images WHERE class NOT IN (SELECT class FROM selected)")
+
+
+def _limit_classes(database: sqlite3.Connection, limit: int) -> None:
+    """Removes the images beyond the first `limit` of each class, in the order of their subset hashes."""
+    rank = "row_number() OVER (PARTITION BY class ORDER BY subset_hash, key)"
+    beyond = f"SELECT id FROM (SELECT rowid AS id, {rank} AS rank FROM images) WHERE rank > ?"
+    database.execute(f"DELETE FROM images WHERE rowid IN ({beyond})", (min(limit, sys.maxsize),))
 
 
 def _parse_classes(classes: str, known: list[str]) -> list[str]:

@@ -168,12 +168,14 @@ def _add_subset(add: Callable[..., Any]) -> None:
     add("--fraction", type=float, default=1.0, metavar="F",
         help="fraction of the images, chosen by a hash of their keys [1]")
     add("--limit", type=int, metavar="N", help="maximum number of images, chosen in the same way")
+    add("--class_limit", type=int, metavar="N",
+        help="maximum number of images of each class (the folder they are in), chosen in the same way")
 
 
 def _add_sharding(add: Callable[..., Any]) -> None:
-    add("--split", choices=["hash", "folder"], default="hash",
-        help="assign images to train and val by a hash of the key, or by the train/ or val/ folder they are "
-             "in [hash]")
+    add("--split", choices=["hash", "series", "folder"], default="hash",
+        help="assign images to train and val by a hash of the key, by a hash of its series (the words of the "
+             "file name, without numbers), or by the train/ or val/ folder they are in [hash]")
     add("--val_fraction", type=float, default=0.05, metavar="F",
         help="fraction of the images in the val split [0.05]")
     add("--num_shards", type=int, default=0, metavar="N",
@@ -214,7 +216,7 @@ def parse(argv: list[str]) -> Options:
     flags, beam_flags = parser.parse_known_args(with_underscores(argv, parser))
     try:
         recipe = _recipe(flags)
-        subset = Subset(flags.classes, flags.fraction, flags.limit)
+        subset = Subset(flags.classes, flags.fraction, flags.limit, flags.class_limit)
         split: SplitBy = flags.split if flags.input else "input"
         sharding = Sharding(
             flags.seed, split, flags.val_fraction, flags.num_shards, flags.compression, flags.keys_with_input

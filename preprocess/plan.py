@@ -31,7 +31,7 @@ IMAGES_PER_SHARD = 1024
 ALL_IMAGES = Subset()
 MAX_SEED = 2**63 - 1  # every reader of the manifest can hold an integer of 64 bits
 
-SplitBy = Literal["hash", "folder", "input"]
+SplitBy = Literal["hash", "series", "folder", "input"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,10 @@ class Sharding:
     """
 
     seed: int = 0
-    split_by: SplitBy = "hash"  # hash: of the key; folder: the first folder of the key; input: the input flag
-    val_fraction: float = 0.05  # of the images, 0 to 0.9; only with split_by "hash"
+    # hash: of the key; series: a hash of `series_of` the key; folder: the first folder of the key; input: the
+    # input flag
+    split_by: SplitBy = "hash"
+    val_fraction: float = 0.05  # of the images, 0 to 0.9; only with split_by "hash" and "series"
     num_shards: int = 0  # of the train split; 0: chosen by the number of images
     compression: Compression = "none"
     keys_with_input: bool = False  # keys begin with the name of the input; two inputs may have the same keys
@@ -61,8 +63,17 @@ class Sharding:
         """Returns the range of hashes of a split's images, as (low, high) with `high` excluded."""
         if self.split_by != "hash":
             return 0, 2**HASH_BITS
-        val_hash_end = int(self.val_fraction * 2**HASH_BITS)
-        return (0, val_hash_end) if split == "val" else (val_hash_end, 2**HASH_BITS)
+        return (0, self.val_hash_end) if split == "val" else (self.val_hash_end, 2**HASH_BITS)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `val_fraction` decides how many images are in val."""
+        return self.split_by in ("hash", "series")
+
+    @property
+    def val_hash_end(self) -> int:
+        """The end of the range of hashes that mean val, if the split is random."""
+        return int(self.val_fraction * 2**HASH_BITS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +112,7 @@ def make_plan(
     Raises:
       SourceError: two images have the same key, a split has no image, or see `open_image_index`.
     """
-    val_hash_end = sharding.hash_range("val")[1]
-    settings = (sharding.seed, subset, sharding.split_by, val_hash_end, sharding.keys_with_input)
+    settings = (sharding.seed, subset, sharding.split_by, sharding.val_hash_end, sharding.keys_with_input)
     with open_image_index(images, *settings, drawings) as index:
         _check_splits(index, sharding)
         return [shard for split in SPLITS for shard in _plan_split(index, split, sharding, output)]
@@ -113,12 +123,12 @@ def _check_splits(index: ImageIndex, sharding: Sharding) -> None:
     total = sum(index.count(split) for split in SPLITS)
     if not total:
         raise SourceError("no image is left: widen --classes, --fraction or --limit")
-    if sharding.split_by == "hash" and sharding.val_fraction and empty:
+    if sharding.is_random and sharding.val_fraction and empty:
         raise SourceError(
             f"no image of {total} went to the {empty[0]} split at --val_fraction {sharding.val_fraction}; "
             "give another fraction, --val_fraction 0 for none, or another --seed"
         )
-    if "train" in empty or (sharding.split_by != "hash" and empty):
+    if "train" in empty or (not sharding.is_random and empty):
         raise SourceError(f"no image of {total} is in the {empty[0]} split: nothing was found for it")
 
 

@@ -1,4 +1,4 @@
-"""Draws the storybook: a data set of coloured scenes for linewash to learn from, as JPEGs in class folders.
+"""Draws the storybook: a data set of coloured scenes for linewash to learn from, in class folders.
 
 python scripts/make_storybook.py FOLDER --count N --seed S
 """
@@ -27,6 +27,10 @@ def make_parser() -> Parser:
     )  # fmt: skip
     add("--count", type=at_least(1), required=True, help="number of images")
     add("--seed", type=at_least(0), required=True, help="seed of the images: each seed draws other ones")
+    add(
+        "--format", choices=("jpeg", "svg"), default="jpeg",
+        help="jpeg: shaded images; svg: flat colours, from which preprocess makes drawings [jpeg]",
+    )  # fmt: skip
     add("--workers", type=at_least(1), default=available_cores(), help="processes [one per core]")
     return parser
 
@@ -48,7 +52,7 @@ def work(args: argparse.Namespace) -> int:
     from linewash.storybook.writer import StorybookError, write_storybook
 
     try:
-        num_written = write_storybook(args.folder, args.count, args.seed, args.workers)
+        num_written = write_storybook(args.folder, args.count, args.seed, args.workers, args.format)
     except StorybookError as e:
         raise UsageError(str(e)) from None
     except BrokenExecutor as e:

@@ -149,6 +149,32 @@ def test_a_fraction_and_a_limit_are_chosen_by_key(tmp_path):
     assert few < half, "both take the smallest hashes"
 
 
+def test_a_limit_of_each_class(tmp_path):
+    images = [
+        Image(f"{name}/{i}.svg", f"{name}{i}") for name, n in (("cats", 9), ("flags", 400)) for i in range(n)
+    ]
+    some = subset(images, tmp_path, class_limit=20)
+    assert sum(key.startswith("cats/") for key in some) == 9
+    assert sum(key.startswith("flags/") for key in some) == 20
+    assert some < subset(images[::-1], tmp_path, class_limit=30)
+    assert len(subset(images, tmp_path, class_limit=200, limit=150)) == 150
+
+
+def test_a_series_is_whole_in_one_split(tmp_path):
+    names = ("cat_jane_{}", "cat-bob{}", "card_h_{}", "{}", "tree_{}b")
+    images = [Image(f"a/{name.format(i)}.svg", f"{name}{i}") for name in names for i in range(8)]
+    images += [Image(f"b/zebra{chr(97 + i // 26)}{chr(97 + i % 26)}.svg", f"b{i}") for i in range(400)]
+    shards = make_plan(images, Sharding(split_by="series", val_fraction=0.3), str(tmp_path))
+    split_of = {image.key: shard.split for shard in shards for image in read_shard_list(shard.list_path)}
+    assert len(split_of) == len(images)
+    for name in names:
+        assert len({split_of[f"a/{name.format(i)}.svg"] for i in range(8)}) == 1
+    assert 80 < sum(split == "val" for key, split in split_of.items() if key.startswith("b/")) < 160
+    few = [Image(f"a/cat{i}.svg", f"{i}") for i in range(20)]
+    with pytest.raises(SourceError, match="no image of 20 went to the val split"):
+        make_plan(few, Sharding(split_by="series", val_fraction=0.01), str(tmp_path))
+
+
 def test_the_split_by_folder(tmp_path):
     images = [Image(f"{split}/n1/{i}.JPEG", f"{split}{i}") for split, i in (("train", 1), ("validation", 2))]
     shards = make_plan(images, Sharding(split_by="folder"), str(tmp_path))

@@ -284,6 +284,7 @@ def test_help_imports_neither_beam_nor_opencv():
         (["--output", "y", "--train_input", "x"], ["--train_input and --val_input"]),
         (["--output", "y", "--input", "x", "--val_input", "x"], ["either --input, or"]),
         (["--output", "y", "--input", "x", "--limit", "0"], ["--limit must be at least 1"]),
+        (["--output", "y", "--input", "x", "--class_limit", "0"], ["--class_limit must be at least 1"]),
         (["--output", "y", "--input", "x", "--fraction", "2"], ["--fraction", "up to 1, got 2"]),
         (["--input", "x", "--output", "y", "--image_size", "100"], ["--image_size", "multiple of 8", "100"]),
         (["--input", "x", "--output", "y", "--image_size", "big"], ["--image_size", "invalid int"]),

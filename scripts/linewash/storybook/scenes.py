@@ -1,6 +1,7 @@
 """Composes the scenes of the storybook, one function per class. Each draws from the sky to the foreground."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from linewash.storybook.canvas import Canvas, Spot, points, ridge
 from linewash.storybook.landscape import hills, scatter, sea
 from linewash.storybook.palette import Colour, mix
 from linewash.storybook.sky import cloud, hot_air_balloon, leaf_fall, rainbow, rainfall, sky, snowfall
+from linewash.storybook.svg_canvas import SvgCanvas
 
+AnyCanvas = TypeVar("AnyCanvas", bound=Canvas)
 DrawFunction = Callable[[Canvas, Spot], None]
 
 
@@ -298,11 +301,20 @@ def draw(seed: int, index: int) -> np.ndarray:
     Returns:
       RGB, uint8 [H, W, 3], where H and W are within `SIDES`.
     """
+    return _draw_on(Canvas, seed, index).pixels
+
+
+def draw_svg(seed: int, index: int) -> bytes:
+    """Draws scene `index` in flat colours, as an SVG file; the arguments are those of `draw`."""
+    return _draw_on(SvgCanvas, seed, index).svg()
+
+
+def _draw_on(canvas_class: type[AnyCanvas], seed: int, index: int) -> AnyCanvas:
     rng = np.random.default_rng([seed, index])
     aspect = _ASPECTS[int(rng.integers(len(_ASPECTS)))] * rng.uniform(0.95, 1.05)
     area = rng.uniform(250, 400) ** 2
     width, height = (int(np.clip(side, *SIDES)) for side in (np.sqrt(area * aspect), np.sqrt(area / aspect)))
-    canvas = Canvas(width, height, rng)
+    canvas = canvas_class(width, height, rng)
     SCENES[scene_name(index)](canvas)
     canvas.grain()
-    return canvas.pixels
+    return canvas
