@@ -2,6 +2,8 @@
 # Fetches drawings to learn from, as folders of SVGs for python -m preprocess. Needs apt-get or npm, but not root.
 #
 #   ./scripts/fetch_art.sh openclipart DIR            Openclipart, from Debian's package (public domain)
+#   ./scripts/fetch_art.sh fluent DIR                 Fluent Emoji of Microsoft, from npm's package (MIT)
+#   ./scripts/fetch_art.sh twemoji DIR                Twemoji, from npm's package (CC BY 4.0)
 #   ./scripts/fetch_art.sh openmoji DIR               OpenMoji, from npm's package (CC BY-SA 4.0)
 #   ./scripts/fetch_art.sh openclipart DIR ARCHIVE    takes a package that was downloaded elsewhere
 #
@@ -11,7 +13,8 @@ unset CDPATH # with CDPATH, cd prints the folder
 
 openclipart_file=openclipart-svg_0.18+dfsg-19_all.deb # what to download where apt-get is missing
 openmoji_version=17.0.0                               # pinned, because scripts/bench/coloring.py tests on it
-usage="usage: $0 openclipart|openmoji DIR [ARCHIVE]"
+fluent_version=1.2.6 twemoji_version=1.2.5            # pinned, because the starter model is trained on them
+usage="usage: $0 openclipart|fluent|twemoji|openmoji DIR [ARCHIVE]"
 
 fail() { # SENTENCE [CODE]
     echo "$0: $1" >&2
@@ -84,22 +87,97 @@ Next:
 END
 }
 
-# --------------------------------------------------------------------------------------------- OpenMoji
+# ---------------------------------------------------------------------------------------------- npm
 
-download_openmoji() {
-    local file="openmoji-$openmoji_version.tgz"
-    local advice="type npm pack openmoji@$openmoji_version on a machine that has it, copy the file $file here, then type: $(again "$file")"
+download_package() { # NAME VERSION: leaves its path in $archive
+    local file=${1#@}
+    file=${file//\//-}-$2.tgz
+    local advice="type npm pack $1@$2 on a machine that has it, copy the file $file here, then type: $(again "$file")"
     command -v npm >/dev/null || fail "npm is not installed: apt-get install npm, or $advice"
-    echo "Downloading openmoji@$openmoji_version (25 MB) with npm"
-    if ! (cd "$work" && npm pack "openmoji@$openmoji_version") >"$work/log" 2>&1; then
-        fail "npm pack openmoji@$openmoji_version failed ($(grep -m 1 -v '^npm notice' "$work/log" || true)): $advice"
+    echo "Downloading $1@$2 with npm"
+    if ! (cd "$work" && npm pack "$1@$2") >"$work/log" 2>&1; then
+        fail "npm pack $1@$2 failed ($(grep -m 1 -v '^npm notice' "$work/log" || true)): $advice"
     fi
     archive=$work/$file
 }
 
-fetch_openmoji() {
+require_python() {
     command -v "$python" >/dev/null || fail "$python is not installed: install Python 3.11 or newer, or set PYTHON" 2
-    [ -n "$archive" ] || download_openmoji
+}
+
+# ------------------------------------------------------------------------------------ Fluent, Twemoji
+
+# Iconify packs each set of emoji as one JSON file of SVG elements. DIR/animals-nature/cat.svg is one of them, so
+# that the class of a drawing is its group. Of a person in five tones of skin one is taken, and not the yellow one.
+fetch_iconify() { # PACKAGE VERSION
+    require_python
+    [ -n "$archive" ] || download_package "$1" "$2"
+    mkdir "$work/art"
+    "$python" - "$archive" "$work/art" "$1" >"$work/version" 2>"$work/log" <<'END' ||
+import json, re, sys, tarfile, zlib
+from pathlib import Path
+
+archive, art, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+with tarfile.open(archive) as package:
+    read = lambda file: json.load(package.extractfile(f"package/{file}"))
+    icons, metadata, description, info = map(read, ("icons.json", "metadata.json", "package.json", "info.json"))
+if description["name"] != name:
+    sys.exit(f"it holds {description['name']}")
+tone = re.compile("-(?:medium-light|medium-dark|medium|light|dark)(?:-skin-tone(?=-|$)|$)")
+for category, names in metadata["categories"].items():
+    if category == "Flags":
+        continue
+    folder = art / re.sub(r"\W+", "-", category.lower())
+    folder.mkdir(parents=True, exist_ok=True)
+    variants = {}  # by name: the icons that differ from it in one tone alone
+    for icon in sorted(names):
+        without, num_tones = tone.subn("", icon)
+        if num_tones < 2:  # two people may have a tone each
+            variants.setdefault(without, []).append(icon)
+    for icon, toned in variants.items():
+        toned = [v for v in toned if v != icon] or [icon]
+        chosen = icons["icons"][toned[zlib.crc32(icon.encode()) % len(toned)]]
+        width, height = (chosen.get(side, icons.get(side, 16)) for side in ("width", "height"))
+        root = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+        (folder / f"{icon}.svg").write_text(f"{root}{chosen['body']}</svg>\n")
+licence, author = info["license"], info["author"]
+(art / "COPYRIGHT.txt").write_text(f"{author['name']}, {author['url']}\n{licence['title']}, {licence['url']}\n")
+print(description["version"])
+END
+        fail "$archive is not npm's package $1, or it is damaged ($(tail -n 1 "$work/log"))" 2
+    cat >"$work/art/SOURCE.txt" <<END
+$3
+source:  npm's package $1 $(cat "$work/version")
+licence: $4 (COPYRIGHT.txt)
+holds:   $(count_svgs) SVGs in folders of their groups; of people in several tones of skin one each, and no flags
+END
+}
+
+fetch_fluent() {
+    fetch_iconify @iconify-json/fluent-emoji-flat "$fluent_version" "Fluent Emoji" "MIT; name Microsoft as the source"
+}
+
+fetch_twemoji() {
+    fetch_iconify @iconify-json/twemoji "$twemoji_version" Twemoji "CC BY 4.0; name Twemoji as the source"
+}
+
+next_fluent() {
+    cat <<END
+Next:
+  python -m preprocess --input $(quote "$dir") --lines drawn,borders,canny --min_colored 0.02 \\
+      --max_reject_fraction 0.3 --output out/$art
+END
+}
+
+next_twemoji() {
+    next_fluent
+}
+
+# --------------------------------------------------------------------------------------------- OpenMoji
+
+fetch_openmoji() {
+    require_python
+    [ -n "$archive" ] || download_package openmoji "$openmoji_version"
     mkdir "$work/art"
     "$python" - "$archive" "$work/art" >"$work/version" 2>"$work/log" <<'END' ||
 import json, sys, tarfile
@@ -149,7 +227,7 @@ count_svgs() {
 
 is_complete() { # the first line of SOURCE.txt, which is written last, names the art
     case "$art $(head -n 1 "$dir/SOURCE.txt" 2>/dev/null)" in
-        "openclipart Openclipart" | "openmoji OpenMoji") ;;
+        "openclipart Openclipart" | "fluent Fluent Emoji" | "twemoji Twemoji" | "openmoji OpenMoji") ;;
         *) return 1 ;;
     esac
 }
@@ -164,7 +242,7 @@ remove_abandoned() { # what a killed run left beside DIR; the name ends in its p
 art=${1:-} dir=${2:-} archive=${3:-} python=${PYTHON:-python3}
 case "$#$art" in
     1-h | 1--help) echo "$usage: fetches drawings to learn from, and prints their licence"; exit ;;
-    2openclipart | 2openmoji | 3openclipart | 3openmoji) ;;
+    [23]openclipart | [23]fluent | [23]twemoji | [23]openmoji) ;;
     *) echo "$usage" >&2; exit 2 ;;
 esac
 [ -n "$dir" ] || fail "DIR is empty: type the name of a new folder (a variable of the shell may not be set)" 2

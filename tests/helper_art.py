@@ -66,7 +66,27 @@ def make_npm_package(folder: Path, complete: bool = True) -> Path:
         "data/openmoji.json": json.dumps(rows), "package.json": json.dumps({"version": "1.2.3"}),
         "LICENSE.txt": "CC BY-SA", "src/large.svg": "not ours",
     }  # fmt: skip
-    package = folder / "openmoji-1.2.3.tgz"
+    return _pack(folder / "openmoji-1.2.3.tgz", contents)
+
+
+def make_iconify_package(folder: Path, name: str) -> Path:
+    """Packs six emoji as Iconify packs a set: a cat, a flag, a person in three tones, and two people."""
+    people = ["boy", "boy-dark", "boy-light", "men-dark-skin-tone-light-skin-tone"]
+    names = {"Animals & Nature": ["cat"], "Flags": ["flag-japan"], "People & Body": people}
+    icons = {icon: {"body": f"<g id='{icon}'/>"} for group in names.values() for icon in group}
+    icons["cat"]["width"] = "20"
+    contents = {
+        "icons.json": json.dumps({"icons": icons, "width": 32, "height": 32}),
+        "metadata.json": json.dumps({"categories": names}),
+        "package.json": json.dumps({"name": name, "version": "1.2.3"}),
+        "info.json": json.dumps(
+            {"license": {"title": "MIT", "url": "licence"}, "author": {"name": "Ann", "url": "home"}}
+        ),
+    }
+    return _pack(folder / "set.tgz", contents)
+
+
+def _pack(package: Path, contents: dict[str, str]) -> Path:
     with tarfile.open(package, "w:gz") as archive:
         for name, text in contents.items():
             member = tarfile.TarInfo(f"package/{name}")

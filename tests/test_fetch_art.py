@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helper_art import make_deb, make_npm_package, path_without, write_program
+from helper_art import make_deb, make_iconify_package, make_npm_package, path_without, write_program
 from helper_commands import ROOT
 from helper_jobs import file_contents
 
@@ -83,11 +83,27 @@ def test_openmoji_is_sorted_into_its_groups(tmp_path: Path, programs: Path) -> N
     assert (tmp_path / "my art/black/food-drink/1F34E.svg").read_text() == "<svg><!-- black 1F34E --></svg>"
 
 
+def test_emoji_have_one_tone_of_skin_and_no_flags(tmp_path: Path, programs: Path) -> None:
+    package = make_iconify_package(tmp_path, "@iconify-json/twemoji")
+    assert_one_sentence(fetch(programs, "fluent", "art", package), 2, "holds @iconify-json/twemoji")
+    result = fetch(programs, "twemoji", "art", package)
+    assert (result.returncode, result.stderr) == (0, "")
+    for part in ("Twemoji", "CC BY 4.0", "2 SVGs", "--input art"):
+        assert part in result.stdout
+    files = file_contents(tmp_path / "art")
+    assert set(files) == {"SOURCE.txt", "COPYRIGHT.txt", "animals-nature/cat.svg", "people-body/boy.svg"}
+    assert b"viewBox=\"0 0 20 32\"><g id='cat'/></svg>" in files["animals-nature/cat.svg"]
+    assert b"'boy-dark'" in files["people-body/boy.svg"] or b"'boy-light'" in files["people-body/boy.svg"]
+    assert files["COPYRIGHT.txt"] == b"Ann, home\nMIT, licence\n"
+
+
 @pytest.mark.parametrize(
     ("art", "program", "name"),
     [
         ("openclipart", "apt-get", "openclipart-svg_0.18+dfsg-19_all.deb"),
         ("openmoji", "npm", "openmoji-17.0.0.tgz"),
+        ("fluent", "npm", "iconify-json-fluent-emoji-flat-1.2.6.tgz"),
+        ("twemoji", "npm", "iconify-json-twemoji-1.2.5.tgz"),
     ],
 )
 def test_what_to_download_is_said_where_it_cannot_be_fetched(

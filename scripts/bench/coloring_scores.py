@@ -49,6 +49,34 @@ def score(case: Case, dabs: Dabs, rgb: np.ndarray) -> Score:
     )
 
 
+class Guess(NamedTuple):
+    """Scores off the lines of a drawing that was coloured without hints.
+
+    all, object: mean CIEDE2000 to the wanted picture, on the page and on the object.
+    paper: fraction of the background that is white.
+    merged: fraction of the object that has the commonest colour of the background.
+    """
+
+    all: float
+    object: float
+    paper: float
+    merged: float
+
+
+def judge_guess(case: Case, rgb: np.ndarray) -> Guess:
+    """Compares a drawing that was coloured without hints, uint8 [H, W, 3], with the wanted picture."""
+    off_lines, is_object = case.off_lines, case.is_object
+    difference = _differences(case.truth[off_lines], _paper_as_wanted(rgb[off_lines], case))
+    beside = rgb[off_lines & ~is_object]
+    merged = float("nan")
+    if len(beside):
+        colors, counts = np.unique(beside, axis=0, return_counts=True)
+        merged = _mean((rgb[off_lines & is_object] == colors[counts.argmax()]).all(-1))
+    return Guess(
+        _mean(difference), _mean(difference[is_object[off_lines]]), _mean((beside == PAPER).all(-1)), merged
+    )
+
+
 def filled(region: Region, rgb: np.ndarray) -> float:
     """Returns the fraction of a region that has exactly its wanted colour."""
     return float((rgb[region.mask] == np.array(region.color, np.uint8)).all(-1).mean())
