@@ -129,15 +129,18 @@ def test_some_formats_of_the_last_checkpoint(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "about.md").write_text("## Data\n\nMine, drawn in Ålesund.\n")
     argv = [f"run={run_dir}", f"out={tmp_path / 'empty'}", "formats=onnx,keras", "checkpoint=last"]
-    assert main(argv) == 0
+    assert main([*argv, f"about={tmp_path / 'about.md'}"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert [line.split()[0] for line in out.splitlines()] == ["format", "keras", "onnx", "written"]
     assert max(map(len, out.splitlines()[:-1])) <= 80
     assert ExportMetadata.load(tmp_path / "empty").files == {"keras": "model.keras", "onnx": "model.onnx"}
     assert not (tmp_path / "empty/saved_model").exists()
-    assert "checkpoint `last.keras`" in (tmp_path / "empty/README.md").read_text()
+    card = (tmp_path / "empty/README.md").read_text()
+    assert "checkpoint `last.keras`" in card
+    assert card.index("\n## Data\n\nMine, drawn in Ålesund.\n") < card.index("\n## Palette\n")
 
 
 def test_export_without_the_dataset(
@@ -444,6 +447,8 @@ def test_existing_files_are_not_overwritten(
     before = sorted(export_dir.rglob("*"))
     stderr = error_of(capsys, 2, f"run={run_dir}", f"out={export_dir}")
     assert f"out={export_dir} already exists: remove it, or type out=ANOTHER" in stderr
+    argv = [f"run={run_dir}", f"out={tmp_path / 'new'}", f"about={tmp_path / 'none.md'}"]
+    assert "none.md cannot be read (No such file or directory)" in error_of(capsys, 2, *argv)
     assert sorted(export_dir.rglob("*")) == before
     (tmp_path / "file").write_text("mine")
     assert "already exists" in error_of(capsys, 2, f"run={run_dir}", f"out={tmp_path / 'file'}")

@@ -31,7 +31,7 @@ the same results as Keras.
 Usage: python -m training.export run=RUN_DIR [out=DIR]
                                  [formats=keras,saved_model,onnx,litert]
                                  [checkpoint=best] [data.root=DATASET]
-                                 [batch_size=N]
+                                 [batch_size=N] [about=FILE]
 
   run=RUN_DIR        a directory made by python -m training
   out=DIR            a new directory; default: RUN_DIR/export
@@ -40,12 +40,14 @@ Usage: python -m training.export run=RUN_DIR [out=DIR]
   data.root=DATASET  where the dataset of the run is now, if it has moved; it is
                      needed for scores and pictures
   batch_size=N       images per batch of an evaluation; default: as in training
+  about=FILE         Markdown for the model card: the sources of the data and
+                     their licences, what the network is good and bad at
 
 Writes model.keras, saved_model/, model.onnx and model.tflite; export.json for
 programs; and README.md, the model card, with its pictures. A network that has
 not been evaluated is evaluated first, if its dataset is there.
 """
-KEYS = ("run", "out", "formats", "checkpoint", "data.root", "batch_size")
+KEYS = ("run", "out", "formats", "checkpoint", "data.root", "batch_size", "about")
 CHOICES = {"checkpoint": ("best", "last")}
 # The packages that a format needs beyond those for training.
 NEEDS = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
@@ -118,6 +120,23 @@ def check_output(out: Path) -> None:
         raise UsageError(f"out={out} already exists: remove it, or type out=ANOTHER")
 
 
+def read_about(path: str | None) -> str:
+    """Returns the text of a file for the model card, or nothing for None.
+
+    Raises:
+      UsageError: the file cannot be read, or is not text.
+    """
+    if path is None:
+        return ""
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, ValueError) as e:
+        problem = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
+        raise UsageError(
+            f"about={path} cannot be read ({problem}): type the path of a Markdown file"
+        ) from None
+
+
 def export_run(argv: Sequence[str]) -> str:
     """Exports the network that the arguments name, and returns the text to print.
 
@@ -135,6 +154,7 @@ def export_run(argv: Sequence[str]) -> str:
     network = find_network(run_dir, arguments["checkpoint"])
     out = Path(arguments.get("out", run_dir / "export"))
     check_output(out)
+    about = read_about(arguments.get("about"))
     dataset, notes = open_run_dataset(run, arguments.get("data.root"))
     # Started late: TensorFlow takes seconds, and wrong arguments should be reported at once.
     start_tensorflow()
@@ -144,7 +164,7 @@ def export_run(argv: Sequence[str]) -> str:
     trained = TrainedNetwork(run_dir, run, network, dataset, batch_size)
     hint = f"type batch_size={max(1, batch_size // 2)} (now {batch_size})"
     with explain_out_of_memory(hint), atomic_directory(out) as directory:
-        table = export(trained, formats, directory, notes)
+        table = export(trained, formats, directory, notes, about)
     return "\n".join([*(f"note       {note}" for note in notes), table, f"written    {out / 'README.md'}"])
 
 

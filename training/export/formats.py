@@ -72,7 +72,9 @@ class _EvaluationFile(msgspec.Struct):
     vivid: float = 0.0
 
 
-def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: list[str]) -> str:
+def export(
+    trained: TrainedNetwork, formats: list[str], directory: Path, notes: list[str], about: str = ""
+) -> str:
     """Writes a network in some formats, with export.json and the model card.
 
     Args:
@@ -80,6 +82,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
       formats: names among `FORMATS`.
       directory: directory of the files.
       notes: sentences for the model card.
+      about: Markdown for the model card.
 
     Returns:
       The table to print, which compares the formats with Keras.
@@ -114,7 +117,7 @@ def export(trained: TrainedNetwork, formats: list[str], directory: Path, notes: 
     (directory / EXPORT_NAME).write_bytes(metadata.to_json())
     draw_palette(run.palette).save(directory / "palette.png")
     caption = _write_panel(trained, net, directory)
-    details = CardDetails(run, net.count_params(), trained.network.name, evaluation, notes, caption)
+    details = CardDetails(run, net.count_params(), trained.network.name, evaluation, notes, caption, about)
     (directory / CARD_NAME).write_text(write_card(metadata, rows, details))
     return parity.format_table(rows)
 

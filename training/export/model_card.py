@@ -88,6 +88,7 @@ class CardDetails:
       evaluation: the content of evaluation.json; None if the network was not evaluated.
       notes: sentences to add.
       panel_caption: caption of panel.png; None if there is no such picture.
+      about: Markdown that is put before the other sections.
     """
 
     run: RunInfo
@@ -96,6 +97,7 @@ class CardDetails:
     evaluation: dict[str, Any] | None
     notes: list[str]
     panel_caption: str | None
+    about: str = ""
 
 
 def write_card(metadata: ExportMetadata, rows: list[Parity], details: CardDetails) -> str:
@@ -120,6 +122,8 @@ def write_card(metadata: ExportMetadata, rows: list[Parity], details: CardDetail
     )
     if caption:
         head += f"\n![{caption}](panel.png)\n\n*{caption}*\n"
+    if details.about:
+        head += f"\n{details.about}\n"
     return "\n".join([head, *(f"## {title}\n\n{text}" for title, text in sections.items())])
 
 
