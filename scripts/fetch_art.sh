@@ -2,8 +2,8 @@
 # Fetches drawings to learn from, as folders of SVGs for python -m preprocess. Needs apt-get or npm, but not root.
 #
 #   ./scripts/fetch_art.sh openclipart DIR            Openclipart, from Debian's package (public domain)
-#   ./scripts/fetch_art.sh fluent DIR                 Fluent Emoji of Microsoft, from npm's package (MIT)
-#   ./scripts/fetch_art.sh twemoji DIR                Twemoji, from npm's package (CC BY 4.0)
+#   ./scripts/fetch_art.sh fluent DIR                 emoji, from npm's packages: Microsoft's (MIT); or twemoji and
+#                                                     emojione (CC BY 4.0), noto and fxemoji (Apache-2.0)
 #   ./scripts/fetch_art.sh openmoji DIR               OpenMoji, from npm's package (CC BY-SA 4.0)
 #   ./scripts/fetch_art.sh openclipart DIR ARCHIVE    takes a package that was downloaded elsewhere
 #
@@ -13,8 +13,7 @@ unset CDPATH # with CDPATH, cd prints the folder
 
 openclipart_file=openclipart-svg_0.18+dfsg-19_all.deb # what to download where apt-get is missing
 openmoji_version=17.0.0                               # pinned, because scripts/bench/coloring.py tests on it
-fluent_version=1.2.6 twemoji_version=1.2.5            # pinned, because the starter model is trained on them
-usage="usage: $0 openclipart|fluent|twemoji|openmoji DIR [ARCHIVE]"
+usage="usage: $0 openclipart|fluent|twemoji|emojione|noto|fxemoji|openmoji DIR [ARCHIVE]"
 
 fail() { # SENTENCE [CODE]
     echo "$0: $1" >&2
@@ -105,15 +104,28 @@ require_python() {
     command -v "$python" >/dev/null || fail "$python is not installed: install Python 3.11 or newer, or set PYTHON" 2
 }
 
-# ------------------------------------------------------------------------------------ Fluent, Twemoji
+# ---------------------------------------------------------------------------------------------- emoji
+
+# By set: npm's package, its version (pinned, because the starter model is trained on it), name, licence.
+emoji_set() {
+    case "$1" in
+        fluent) set -- fluent-emoji-flat 1.2.6 "Fluent Emoji" "MIT; name Microsoft as the source" ;;
+        twemoji) set -- twemoji 1.2.5 Twemoji "CC BY 4.0; name Twitter as the source" ;;
+        emojione) set -- emojione 1.2.3 EmojiOne "CC BY 4.0; name EmojiOne as the source" ;;
+        noto) set -- noto 1.2.9 "Noto Emoji" "Apache-2.0; name Google as the source" ;;
+        fxemoji) set -- fxemoji 1.2.2 "Firefox OS Emoji" "Apache-2.0; name Mozilla as the source" ;;
+        *) return 1 ;;
+    esac
+    package=@iconify-json/$1 version=$2 title=$3 licence=$4
+}
 
 # Iconify packs each set of emoji as one JSON file of SVG elements. DIR/animals-nature/cat.svg is one of them, so
 # that the class of a drawing is its group. Of a person in five tones of skin one is taken, and not the yellow one.
-fetch_iconify() { # PACKAGE VERSION
+fetch_emoji() {
     require_python
-    [ -n "$archive" ] || download_package "$1" "$2"
+    [ -n "$archive" ] || download_package "$package" "$version"
     mkdir "$work/art"
-    "$python" - "$archive" "$work/art" "$1" >"$work/version" 2>"$work/log" <<'END' ||
+    "$python" - "$archive" "$work/art" "$package" >"$work/version" 2>"$work/log" <<'END' ||
 import json, re, sys, tarfile, zlib
 from pathlib import Path
 
@@ -125,7 +137,7 @@ if description["name"] != name:
     sys.exit(f"it holds {description['name']}")
 tone = re.compile("-(?:medium-light|medium-dark|medium|light|dark)(?:-skin-tone(?=-|$)|$)")
 for category, names in metadata["categories"].items():
-    if category == "Flags":
+    if category in ("Flags", "Modifiers"):
         continue
     folder = art / re.sub(r"\W+", "-", category.lower())
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,33 +156,21 @@ licence, author = info["license"], info["author"]
 (art / "COPYRIGHT.txt").write_text(f"{author['name']}, {author['url']}\n{licence['title']}, {licence['url']}\n")
 print(description["version"])
 END
-        fail "$archive is not npm's package $1, or it is damaged ($(tail -n 1 "$work/log"))" 2
+        fail "$archive is not npm's package $package, or it is damaged ($(tail -n 1 "$work/log"))" 2
     cat >"$work/art/SOURCE.txt" <<END
-$3
-source:  npm's package $1 $(cat "$work/version")
-licence: $4 (COPYRIGHT.txt)
+$title
+source:  npm's package $package $(cat "$work/version")
+licence: $licence (COPYRIGHT.txt)
 holds:   $(count_svgs) SVGs in folders of their groups; of people in several tones of skin one each, and no flags
 END
 }
 
-fetch_fluent() {
-    fetch_iconify @iconify-json/fluent-emoji-flat "$fluent_version" "Fluent Emoji" "MIT; name Microsoft as the source"
-}
-
-fetch_twemoji() {
-    fetch_iconify @iconify-json/twemoji "$twemoji_version" Twemoji "CC BY 4.0; name Twemoji as the source"
-}
-
-next_fluent() {
+next_emoji() {
     cat <<END
 Next:
   python -m preprocess --input $(quote "$dir") --lines drawn,borders,canny --min_colored 0.02 \\
       --max_reject_fraction 0.3 --output out/$art
 END
-}
-
-next_twemoji() {
-    next_fluent
 }
 
 # --------------------------------------------------------------------------------------------- OpenMoji
@@ -226,10 +226,7 @@ count_svgs() {
 }
 
 is_complete() { # the first line of SOURCE.txt, which is written last, names the art
-    case "$art $(head -n 1 "$dir/SOURCE.txt" 2>/dev/null)" in
-        "openclipart Openclipart" | "fluent Fluent Emoji" | "twemoji Twemoji" | "openmoji OpenMoji") ;;
-        *) return 1 ;;
-    esac
+    [ "$(head -n 1 "$dir/SOURCE.txt" 2>/dev/null)" = "$title" ]
 }
 
 remove_abandoned() { # what a killed run left beside DIR; the name ends in its process id
@@ -242,7 +239,9 @@ remove_abandoned() { # what a killed run left beside DIR; the name ends in its p
 art=${1:-} dir=${2:-} archive=${3:-} python=${PYTHON:-python3}
 case "$#$art" in
     1-h | 1--help) echo "$usage: fetches drawings to learn from, and prints their licence"; exit ;;
-    [23]openclipart | [23]fluent | [23]twemoji | [23]openmoji) ;;
+    [23]openclipart) title=Openclipart kind=openclipart ;;
+    [23]openmoji) title=OpenMoji kind=openmoji ;;
+    [23]*) emoji_set "$art" && kind=emoji || { echo "$usage" >&2; exit 2; } ;;
     *) echo "$usage" >&2; exit 2 ;;
 esac
 [ -n "$dir" ] || fail "DIR is empty: type the name of a new folder (a variable of the shell may not be set)" 2
@@ -258,10 +257,10 @@ if ! is_complete; then
     work=$(cd "$(dirname "$dir")" && pwd)/$(basename "$dir").fetching.$$
     trap 'rm -rf "$work"' EXIT
     mkdir "$work"
-    "fetch_$art"
+    "fetch_$kind"
     mv "$work/art" "$dir"
 fi
 echo "== $dir"
 cat "$dir/SOURCE.txt"
 echo
-"next_$art"
+"next_$kind"
