@@ -357,8 +357,12 @@ def _select_classes(database: sqlite3.Connection, classes: str) -> None:
 
 
 def _limit_classes(database: sqlite3.Connection, limit: int) -> None:
-    """Removes the images beyond the first `limit` of each class, in the order of their subset hashes."""
-    rank = "row_number() OVER (PARTITION BY class ORDER BY subset_hash, key)"
+    """Removes the images beyond the first `limit` of each folder, in the order of their subset hashes.
+
+    Two inputs may have classes of one name; with `keys_with_input` they are two folders.
+    """
+    database.create_function("folder", 1, lambda key: key.rpartition("/")[0], deterministic=True)
+    rank = "row_number() OVER (PARTITION BY folder(key) ORDER BY subset_hash, key)"
     beyond = f"SELECT id FROM (SELECT rowid AS id, {rank} AS rank FROM images) WHERE rank > ?"
     database.execute(f"DELETE FROM images WHERE rowid IN ({beyond})", (min(limit, sys.maxsize),))
 

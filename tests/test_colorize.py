@@ -181,7 +181,7 @@ def test_the_vote_has_no_speckle_and_is_more_accurate() -> None:
     lines, truth, logits = noisy_house()
     scores = label_decoding.ColorProbabilities.from_logits(logits)
     plain = label_decoding.decode_by_argmax(scores, 128, 128).labels
-    vote = label_decoding.decode_by_vote(scores, lines, lines).labels
+    vote = label_decoding.decode_by_vote(scores, PALETTE, lines, lines).labels
     assert np.array_equal(plain, logits.argmax(-1))
     assert speckle(plain) > 0.1
     assert speckle(vote) == 0
@@ -195,10 +195,32 @@ def test_an_open_region_may_have_two_colours() -> None:
     lines = np.zeros((96, 128), np.uint8)
     lines[10, 10:20] = 1
     labels = label_decoding.decode_by_vote(
-        label_decoding.ColorProbabilities.from_logits(logits), lines, lines
+        label_decoding.ColorProbabilities.from_logits(logits), PALETTE, lines, lines
     ).labels
     assert (labels[:40] == 0).all()
     assert (labels[56:] == 1).all()
+
+
+def test_a_hesitating_vote_chooses_what_is_never_far_off() -> None:
+    rgb = np.array([(230, 30, 30), (240, 140, 30), (250, 220, 60), (30, 60, 220)], np.uint8)
+    unsure, sure = [0.3, 0.24, 0.28, 0.18], [0.7, 0.2, 0.05, 0.05]
+    assert label_decoding.choose_colors(np.array([unsure, sure]), rgb).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("margin", [0, 0.2])
+def test_figures_on_paper_are_not_left_white(margin: float) -> None:
+    """The network is a constant that prefers white a little to red, as on pages that are mostly paper."""
+    colors = {(255, 255, 255): 0.5, (220, 40, 40): 0.3, (60, 60, 60): 0.2}
+    palette = Palette("three", tuple(colors))
+    logits = np.log(np.array(list(colors.values()), np.float32))
+    network = make_network(lambda drawing, *_: np.broadcast_to(logits, (*drawing.shape, 3)).copy(), palette)
+    page = np.full((200, 200, 3), 255, np.uint8)
+    start = int(margin * 200)
+    cv2.rectangle(page, (start, start), (199 - start, 199 - start), (0, 0, 0), 4)
+    (colored,) = colorize(page_of(page), network, Settings(background="auto" if margin else "paint"))
+    middle = colored.rgb(lines=False)[100, 100].tolist()
+    assert middle == ([220, 40, 40] if margin else [255, 255, 255])
+    assert colored.rgb(lines=False)[2, 100].tolist() == [255, 255, 255]
 
 
 def test_the_annealed_mean_lies_between_mode_and_mean() -> None:

@@ -158,6 +158,8 @@ def test_a_limit_of_each_class(tmp_path):
     assert sum(key.startswith("flags/") for key in some) == 20
     assert some < subset(images[::-1], tmp_path, class_limit=30)
     assert len(subset(images, tmp_path, class_limit=200, limit=150)) == 150
+    two_artists = [Image(f"{artist}/cats/{i}.svg", "") for artist in ("ann", "bob") for i in range(60)]
+    assert len(subset(two_artists, tmp_path, class_limit=50)) == 100
 
 
 def test_a_series_is_whole_in_one_split(tmp_path):

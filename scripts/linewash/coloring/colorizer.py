@@ -29,6 +29,9 @@ LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
 Origin = Literal["network", "hint", "paper", "locked"]
 ORIGIN_NAMES: tuple[Origin, ...] = ("network", "hint", "paper", "locked")
 PAPER_COLOR = (255, 255, 255)
+# Where the paper is known, the rest is figure, but the network expects the paper's white there too: its odds
+# of white are multiplied by this. Chosen with scripts/bench/guessing.py: with 1, most figures stay white.
+WHITE_ODDS = 0.25
 MAX_VIVID = MAX_TAU
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
 SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rounded when they are resized
@@ -432,12 +435,16 @@ def _color_probabilities(
         is_allowed = np.zeros(logits.shape[-1], bool)
         is_allowed[find_colors(settings.only_colors, network.palette)] = True
         logits = np.where(is_allowed, logits, np.float32(-np.inf))
+    white = hint_strokes.nearest_in_oklab(np.array([PAPER_COLOR], np.uint8), network.palette.rgb)[0]
     if reference is not None and settings.reference_strength:
         # The paper is white already, and what it has of white is not wanted in the figures.
         wanted = reference.copy()
-        white = hint_strokes.nearest_in_oklab(np.array([PAPER_COLOR], np.uint8), network.palette.rgb)[0]
         wanted[white] = max(wanted[white] - is_paper.mean(), 0)
         logits = logits + reference_bias(logits[~is_paper], wanted, settings.reference_strength)
+    if is_paper.any():
+        odds = np.zeros(len(network.palette), np.float32)
+        odds[white] = np.log(WHITE_ODDS)
+        logits = logits + odds
     return label_decoding.ColorProbabilities.from_logits(logits)
 
 
@@ -554,4 +561,6 @@ def _decode(
     if settings.decode == "mean":
         temperature = settings.temperature or label_decoding.ANNEALED_TEMPERATURE
         return label_decoding.decode_by_mean(scores, palette, height, width, temperature)
-    return label_decoding.decode_by_vote(scores, line_map, small_lines.astype(np.uint8), regions, whole)
+    return label_decoding.decode_by_vote(
+        scores, palette, line_map, small_lines.astype(np.uint8), regions, whole
+    )
