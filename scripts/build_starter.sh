@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Rebuilds the starter model in scripts/linewash/coloring/starter: art of several artists, scenes, dataset, training,
-# export. It takes about 70 minutes on two CPU cores, and goes on where an earlier run was stopped.
+# Rebuilds the starter model in scripts/linewash/coloring/starter: drawings of several artists and scenes of our own,
+# a dataset, a trained network, its export. A second run goes on where the first was stopped.
 #
 #   ./scripts/build_starter.sh
 set -euo pipefail
@@ -8,40 +8,44 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cat <<END
-Plan, with minutes on two CPU cores:
-  install                           2   the first time only
-  fetch drawings, draw scenes       1   Openclipart, Fluent Emoji, Twemoji; needs apt-get and npm
-  convert them to shards            4
-  train                            60
-  export, evaluate, test            3
+Plan, in minutes on two CPU cores:
+   2  install (the first time)
+   1  fetch drawings, with apt-get and npm, and draw scenes
+   5  convert them to shards
+  60  train
+   2  evaluate, export, test
 END
-started=$SECONDS
 step() { # SENTENCE
-    printf '\n== %s   (after %d minutes)\n' "$1" $(((SECONDS - started) / 60))
+    printf '\n== %d min: %s\n' $((SECONDS / 60)) "$1"
 }
 
-step "Installing"
+step "installing"
 . scripts/venv.sh dev
 
 out=out/starter
-step "Fetching drawings and drawing scenes"
-for art in openclipart fluent twemoji; do ./scripts/fetch_art.sh "$art" "$out/$art" | head -n 5; done
+sets=(fluent twemoji emojione noto fxemoji)
+step "fetching drawings and drawing scenes"
+for art in openclipart "${sets[@]}"; do
+    ./scripts/fetch_art.sh "$art" "$out/$art" >"$out.log" || { cat "$out.log"; exit 1; }
+    grep -E '^(==|holds)' "$out.log"
+done
 .venv/bin/python scripts/make_storybook.py "$out/scenes" --count 1400 --seed 0 --format svg
 
-step "Converting them to shards"
-# Of each class 200 at most, so that icons and signs do not outvote animals. Series are whole in one split.
-.venv/bin/python -m preprocess --input "$out"/{openclipart,fluent,twemoji,scenes} --keys_with_input \
+step "converting them to shards"
+# At most 200 pictures of a folder, so that icons and signs do not outvote animals. A series is in one split.
+.venv/bin/python -m preprocess --keys_with_input --input "${sets[@]/#/$out/}" "$out"/{openclipart,scenes} \
     --lines drawn,borders,canny,xdog --class_limit 200 --split series --min_colored 0.02 \
     --max_reject_fraction 0.6 --output "$out/dataset"
 
-step "Training"
+step "training"
 .venv/bin/python -m training data.root="$out/dataset" experiment=starter hydra.run.dir="$out/run"
 
-step "Exporting, evaluating and testing"
+step "evaluating, exporting and testing"
 .venv/bin/python -m training.evaluate run="$out/run"
-.venv/bin/python -m training.export run="$out/run" out="$out/export" formats=keras,onnx
+rm -rf "$out/export"
+.venv/bin/python -m training.export run="$out/run" out="$out/export" formats=keras,onnx about=scripts/linewash/coloring/starter.md
 # The whole export is copied, because the images and numbers of the model card belong to this network.
 rm -rf scripts/linewash/coloring/starter
 cp -r "$out/export" scripts/linewash/coloring/starter
 .venv/bin/python -m pytest -q tests/test_starter.py
-step "Done"
+step "done"

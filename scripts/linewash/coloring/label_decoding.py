@@ -270,8 +270,8 @@ def choose_colors(probabilities: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """Returns the colour of each region whose expected difference from the true one is smallest: int [R].
 
     Σ p(true) ΔE(colour, true) is the risk of a colour (Berger, "Statistical decision theory and Bayesian
-    analysis", 1985, section 1.3), here for p to the power `SHARPNESS`. So a network that hesitates between red,
-    orange and white paints orange, which is never far off, and one that is sure paints what it is sure of.
+    analysis", 1985, section 1.3), here for p to the power `SHARPNESS`. So a network that hesitates between
+    red, orange and white paints orange, which is never far off, and a sure one paints what it is sure of.
 
     Args:
       probabilities: float [R, C].
