@@ -23,13 +23,13 @@ from linewash.coloring.color_names import layer_name
 from linewash.coloring.colorizer import ColoredImage, Settings, colorize, network_shape, resize_labels
 from linewash.coloring.hint_strokes import resize_strokes
 from linewash.coloring.line_extraction import read_drawing
-from linewash.coloring.model_loader import load
+from linewash.coloring.model_loader import Network, load
 from linewash.coloring.openraster import layers, to_ora, to_png
 from linewash.coloring.segmentation import segment
 from linewash.samples.sketches import draw, encode_image, hint_strokes, home, on_white
 from PIL import Image
 
-from tfrecords_schema import __version__
+from tfrecords_schema import Palette, __version__
 from training.errors import UsageError, WorkError
 
 ROOT = Path(__file__).parent.parent
@@ -213,11 +213,16 @@ def test_figures_on_paper_are_not_left_white(margin: float) -> None:
     colors = {(255, 255, 255): 0.5, (220, 40, 40): 0.3, (60, 60, 60): 0.2}
     palette = Palette("three", tuple(colors))
     logits = np.log(np.array(list(colors.values()), np.float32))
-    network = make_network(lambda drawing, *_: np.broadcast_to(logits, (*drawing.shape, 3)).copy(), palette)
+
+    def predict(drawing: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(logits, (*drawing.shape[:3], 3))
+
+    network = Network(palette, 64, 1, False, Path("constant"), predict)
     page = np.full((200, 200, 3), 255, np.uint8)
     start = int(margin * 200)
     cv2.rectangle(page, (start, start), (199 - start, 199 - start), (0, 0, 0), 4)
-    (colored,) = colorize(page_of(page), network, Settings(background="auto" if margin else "paint"))
+    settings = Settings(background="auto" if margin else "paint")
+    (colored,) = colorize(read_drawing(encode_image(page)), network, settings)
     middle = colored.rgb(lines=False)[100, 100].tolist()
     assert middle == ([220, 40, 40] if margin else [255, 255, 255])
     assert colored.rgb(lines=False)[2, 100].tolist() == [255, 255, 255]
