@@ -25,6 +25,7 @@ from linewash.coloring.hint_strokes import resize_strokes
 from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import Network, load
 from linewash.coloring.openraster import layers, to_ora, to_png
+from linewash.coloring.paper import Ground
 from linewash.coloring.segmentation import segment
 from linewash.samples.sketches import draw, encode_image, hint_strokes, home, on_white
 from PIL import Image
@@ -226,6 +227,27 @@ def test_figures_on_paper_are_not_left_white(margin: float) -> None:
     middle = colored.rgb(lines=False)[100, 100].tolist()
     assert middle == ([220, 40, 40] if margin else [255, 255, 255])
     assert colored.rgb(lines=False)[2, 100].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_paper"), [("egg", True), ("bow", True), ("horizon", False), ("room", False)]
+)
+def test_a_cropped_figure_lies_on_paper_and_a_scene_does_not(shape: str, is_paper: bool) -> None:
+    """An egg and a bow touch all sides of the image; a horizon and the edges of a room run off it."""
+    page = np.full((200, 260), 255, np.uint8)
+    if shape == "egg":
+        cv2.ellipse(page, (130, 100), (128, 98), 0, 0, 360, 0, 4)
+    elif shape == "bow":
+        corners = [(2, 30), (120, 90), (258, 2), (256, 180), (140, 110), (10, 198)]
+        cv2.polylines(page, [np.array(corners)], True, 0, 4)
+    else:
+        cv2.line(page, (0, 120), (259, 110), 0, 4)
+        cv2.circle(page, (130, 60), 30, 0, 4)
+    if shape == "room":
+        cv2.line(page, (90, 0), (90, 115), 0, 4)
+    drawing = read_drawing(encode_image(page))
+    areas = label_decoding.Areas.find(drawing.line_map, drawing.stroke_mask)
+    assert Ground.find(areas.regions).is_paper == is_paper
 
 
 def test_the_annealed_mean_lies_between_mode_and_mean() -> None:
