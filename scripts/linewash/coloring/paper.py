@@ -12,7 +12,7 @@ Background = Literal["auto", "paper", "paint", "transparent"]
 MIN_BORDER = 0.85  # a ground that holds less of the image's border is closed by the border: a scene ...
 MIN_FIGURE = 0.01  # ... and so is one beside which lines enclose less than this fraction of the image
 # A figure that is cropped to its outline touches all four sides, so that each corner has an area of its own.
-# The lines of a scene may do so too, but then they are many. Of 246 drawings of Openclipart 81 % are taken for
+# The lines of a scene may do so too, but then they are many. Of 246 drawings of Openclipart 81 % count as
 # figures on paper, in place of 62 % without this rule, and of 100 storybook scenes 4 %.
 MAX_CROSSINGS = 9  # of lines over the border of the image
 MIN_CORNERS = 0.5  # fraction of the border that the four areas hold
