@@ -233,7 +233,7 @@ def test_figures_on_paper_are_not_left_white(margin: float) -> None:
     ("shape", "is_paper"), [("egg", True), ("kite", True), ("horizon", False), ("room", False)]
 )
 def test_a_cropped_figure_lies_on_paper_and_a_scene_does_not(shape: str, is_paper: bool) -> None:
-    """An egg and a kite touch all sides of the image; a horizon and the edges of a room run off it."""
+    """An egg and a kite are cropped; a horizon and a corner of a room run off the image."""
     page = np.full((200, 260), 255, np.uint8)
     if shape == "egg":
         cv2.ellipse(page, (130, 100), (128, 98), 0, 0, 360, 0, 4)
