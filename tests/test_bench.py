@@ -11,10 +11,10 @@ from pathlib import Path
 import helper_photos
 import numpy as np
 import pytest
-from bench import coloring, epochs, report
+from bench import coloring, epochs, guessing, report
 from bench.coloring_cases import make_case, place_dabs, read_openmoji, trivial_cases, visible_openmoji
 from bench.coloring_methods import Gmic, fill_by_bucket, flood_by_watershed, white_page
-from bench.coloring_scores import breaks_hint, compare_step, score
+from bench.coloring_scores import breaks_hint, compare_step, judge_guess, score
 from bench.datasets import fetch_openmoji
 from helper_art import path_without
 from helper_commands import run_main, run_script
@@ -94,6 +94,15 @@ def test_trivial_drawings_are_coloured_without_npm_and_gmic(tmp_path: Path) -> N
     assert (
         "| horizon: bucket | 1 | 0.00 | 0.00 | 0.00 | 1.000 | 1.000 |" in (tmp_path / "bench.md").read_text()
     )
+
+
+def test_a_guess_is_judged_by_colour_by_paper_and_by_what_it_merges() -> None:
+    circle = trivial_cases(96, None)[0]
+    white, red = np.full_like(circle.truth, 255), np.full_like(circle.truth, (200, 40, 40))
+    assert judge_guess(circle, circle.truth)[:4] == (0, 0, 1, 0)
+    assert judge_guess(circle, white).merged == judge_guess(circle, red).merged == 1
+    assert (judge_guess(circle, red).object, judge_guess(circle, red).paper) == (0, 0)
+    assert judge_guess(circle, white).object > judge_guess(circle, white).all > 0
 
 
 def test_dabs_lie_in_the_largest_regions_and_rivals_fill_them() -> None:
@@ -194,6 +203,13 @@ def test_only_one_half_of_openmoji_is_used(tmp_path: Path) -> None:
     ]
     chosen = [[case.name for case in coloring.choose_cases(tmp_path, n, 0, 64, None)] for n in (2, 5)]
     assert chosen[1][:2] == chosen[0]
+    result = run_main(guessing.main, "-o", tmp_path / "out", "--cache", tmp_path, "--count", 3)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = {row["guess"]: row for row in json.loads((tmp_path / "out/guessing.json").read_text())["rows"]}
+    assert set(rows) == {"white page", "starter", "starter, reference"}
+    assert (rows["white page"]["paper"], rows["white page"]["merged"]) == (1, 3)
+    assert rows["starter, reference"]["object"] < rows["white page"]["object"]
+    assert (tmp_path / "out/guesses.png").is_file()
 
 
 def test_without_npm_openmoji_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ Background = Literal["auto", "paper", "paint", "transparent"]
 
 MIN_BORDER = 0.85  # a ground that holds less of the image's border is closed by the border: a scene ...
 MIN_FIGURE = 0.01  # ... and so is one beside which lines enclose less than this fraction of the image
-# A figure that is cropped to its outline touches top and bottom, so that the left and the right corners lie in
-# other areas. So may the lines of a scene, but they are more. Of 246 drawings of Openclipart 85 % count as
-# figures on paper, in place of 62 % without this rule, and of 100 storybook scenes 4 %.
+# A figure that is cropped to its outline touches top and bottom, so that left and right corners lie in
+# different areas. So may the lines of a scene, but they are more. Of 246 drawings of Openclipart 85 % count
+# as figures on paper, in place of 62 % without this rule, and of 100 storybook scenes 4 %.
 MAX_CROSSINGS = 9  # of lines over the border of the image
 MIN_CORNERS = 0.5  # fraction of the border that the areas of the corners hold
 MIN_GROUND = 0.1  # around a figure there is at least this fraction of paper; a frame has a margin only
