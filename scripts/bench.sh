@@ -32,8 +32,10 @@ bench epochs_training epochs --images "$images" --count $((count / 8)) --train u
 if command -v npm >/dev/null || [ -d "$out/openmoji/art" ]; then
     echo "== coloring"
     .venv/bin/python scripts/bench/coloring.py -o "$out" --cache "$out/openmoji" | tee "$out/coloring.txt"
+    echo "== guessing"
+    .venv/bin/python scripts/bench/guessing.py -o "$out" --cache "$out/openmoji" | tee "$out/guessing.txt"
 else
-    echo "== coloring is skipped: its drawings come with npm (apt-get install npm)"
+    echo "== coloring and guessing are skipped: their drawings come with npm (apt-get install npm)"
 fi
 .venv/bin/python scripts/bench/report.py "$out"
 echo "== $out/bench.md, $out/bench.json"
