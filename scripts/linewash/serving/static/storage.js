@@ -10,7 +10,7 @@ import { choices, setChoices } from "./settings.js";
 /**
  * @typedef {import("./history.js").Base} Base
  * @typedef {import("./history.js").Operation} Operation
- * @typedef {{id: string, modified: number, base: Base, operations: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored
+ * @typedef {{id: string, modified: number, base: Base, operations: Operation[], undone?: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored
  */
 const DATABASE = "linewash", STORE = "drawings", CURRENT_KEY = "linewash-current";
 const FILE_VERSION = 1;
@@ -61,6 +61,7 @@ export const remove = (id) => withStore("readwrite", (store) => store.delete(id)
 // ---- keeping the drawing on the page -----------------------------------------------------------------
 
 let timer = 0, isUnsaved = false;
+let modified = Date.now(); // when the drawing on the page was changed last
 /** Called when the browser refuses to keep drawings. @type {(message: string) => void} */
 let complain = () => {};
 
@@ -70,15 +71,15 @@ function saveSoon() {
   timer = setTimeout(save, DELAY);
 }
 
-/** Keeps the drawing on the page, unless the page is empty. */
+/** Keeps the drawing on the page, unless nothing was ever drawn. */
 async function save() {
   clearTimeout(timer);
-  if (!isUnsaved || !isDrawn()) return;
+  const { base, done, undone } = drawing;
+  if (!isUnsaved || !(isDrawn() || undone.length)) return;
   isUnsaved = false;
   localStorage.setItem(CURRENT_KEY, currentId);
-  const { base, done } = drawing;
   /** @type {Stored} */
-  const stored = { id: currentId, modified: Date.now(), base, operations: [...done], choices: structuredClone(choices), thumbnail: null };
+  const stored = { id: currentId, modified, base, operations: [...done], undone: [...undone], choices: structuredClone(choices), thumbnail: null };
   try {
     await withStore("readwrite", (store) => store.put({ ...stored }));
     stored.thumbnail = await canvas.blobOf(thumbnail());
@@ -111,7 +112,8 @@ export async function openStored(stored) {
   await save();
   currentId = stored.id;
   setChoices(stored.choices);
-  await open(stored.base, stored.operations);
+  await open(stored.base, stored.operations, stored.undone);
+  modified = stored.modified; // opening it has not changed it
   return true;
 }
 
@@ -125,7 +127,10 @@ export async function restore() {
 /** @param {(message: string) => void} onError */
 export function setUpStorage(onError) {
   complain = onError;
-  on("changed", saveSoon);
+  on("changed", () => {
+    modified = Date.now();
+    saveSoon();
+  });
   on("colored", saveSoon);
   addEventListener("visibilitychange", save);
   addEventListener("pagehide", save);
