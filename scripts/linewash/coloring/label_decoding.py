@@ -143,7 +143,7 @@ class Segmentation:
 
     @property
     def keeps_color(self) -> np.ndarray:
-        """Whether each region stays as it is when colours are replaced, as those of hints do: bool [R]."""
+        """Whether each region stays as it is when one colour replaces another: bool [R]. Those of hints do."""
         return self.origin_of_regions == HINT
 
     def variants(self, count: int, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
