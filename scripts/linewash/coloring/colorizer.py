@@ -211,8 +211,8 @@ class ColoredImage:
         table = np.array([palette.index(colors.get(color, color)) for color in self.palette.colors])
         labels = table.astype(np.uint16)[self.labels]
         if self.region_map is not None:
-            keeps_color = self.region_map.segmentation.keeps_color
-            labels = np.where(keeps_color[self.region_map.numbers], self.labels, labels)
+            is_hint = self.region_map.segmentation.origin_of_regions == label_decoding.HINT
+            labels = np.where(is_hint[self.region_map.numbers], self.labels, labels)
         return dataclasses.replace(
             self,
             labels=labels,

@@ -141,11 +141,6 @@ class Segmentation:
         """`origins` as an array, int [R]."""
         return np.zeros(len(self.choices), np.int64) if self.origins is None else self.origins
 
-    @property
-    def keeps_color(self) -> np.ndarray:
-        """Whether each region stays as it is when one colour replaces another: bool [R]. Those of hints do."""
-        return self.origin_of_regions == HINT
-
     def variants(self, count: int, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
         """Returns up to `count` different label maps, uint16 [H, W], the first being `labels`.
 

@@ -23,6 +23,7 @@ from linewash.coloring.colorizer import (
     resize_labels,
 )
 from linewash.coloring.image_io import read_hints, read_image, read_pixels
+from linewash.coloring.label_decoding import HINT
 from linewash.coloring.line_extraction import (
     Drawing,
     EmptyDrawingError,
@@ -169,12 +170,12 @@ def color_preview(request: ColorizeRequest, network: Network) -> Preview:
         replaced.get(color, text) for color, text in zip(coloring.palette.colors, hex_colors, strict=True)
     ]
     is_left_out = coloring.is_left_out.tolist()
-    keeps_color = segmentation.keeps_color.tolist()
+    is_hint = (segmentation.origin_of_regions == HINT).tolist()
     colors = [
         [
-            None if left_out else (hex_colors if keeps else shown)[label]
-            for label, left_out, keeps in zip(
-                segmentation.region_labels(choice).tolist(), is_left_out, keeps_color, strict=True
+            None if left_out else (hex_colors if hint else shown)[label]
+            for label, left_out, hint in zip(
+                segmentation.region_labels(choice).tolist(), is_left_out, is_hint, strict=True
             )
         ]
         for choice in coloring.choices
