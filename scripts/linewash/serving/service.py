@@ -41,7 +41,6 @@ from linewash.coloring.svg_writer import to_svg
 from linewash.coloring.transparency import shrink_to
 from linewash.samples.sketches import draw, home, on_transparent, pet, sea
 from training.errors import WorkError
-from training.metrics.reference_matching import DEFAULT_STRENGTH
 
 # Longer side, px, of the line map and of the maps of regions. It is small so that a stroke is answered at
 # once, and the same for downloads, so that the file looks like the page.
@@ -75,7 +74,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       hints keep theirs.
     reference: an image file of any shape whose colours are wanted.
     colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
-    background, vivid, reference_strength: see `Settings`.
+    background, vivid: see `Settings`.
     """
 
     drawing: bytes
@@ -91,7 +90,6 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     vivid: Annotated[float, msgspec.Meta(ge=0, le=MAX_VIVID)] = 0.0
-    reference_strength: Annotated[float, msgspec.Meta(ge=0, le=1)] = DEFAULT_STRENGTH
 
     def __post_init__(self) -> None:
         if self.reference is not None and self.colors is not None:
@@ -360,7 +358,6 @@ def _choose_colors(request: ColorizeRequest, network: Network, drawing: Drawing 
         background=request.background,
         reference=_find_reference(request),
         vivid=request.vivid,
-        reference_strength=request.reference_strength,
     )
     locked = None if request.locked is None else _read_locked(request.locked)
     return choose_colors(drawing or _read(request), network, settings, hints, locked)

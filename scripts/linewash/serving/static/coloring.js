@@ -39,7 +39,6 @@ export function requestBody(more = {}, side = SENT_SIDE) {
     hints: optional(canvas.hints), dividers: optional(canvas.dividers),
     locked: locked(), replace: replacements(),
     colors: reference.on && reference.colors.length ? reference.colors : null,
-    reference_strength: reference.strength, vivid: choices.vivid,
     variants: stroke ? choices.chosen + 1 : VARIANTS, seed: choices.seed, background: choices.background, ...more,
   };
 }

@@ -88,23 +88,11 @@ addEventListener("keydown", (event) => {
   }
 });
 
-/** Lets a person choose how vivid the colours are, if the network knows which colours are rare. @param {boolean} isKnown */
-function setUpVividness(isKnown) {
-  const range = input("vivid"), showValue = () => { range.value = String(choices.vivid); };
-  $("vivid-row").hidden = !isKnown;
-  range.addEventListener("change", () => {
-    choices.vivid = Number(range.value);
-    changed();
-  });
-  on("opened", showValue);
-}
-
 async function start() {
   const settings = await about();
   setUpTools(settings.palette, settings.names);
   setUpReference(settings.reference);
   setUpBackground();
-  setUpVividness(settings.vivid);
   setUpVariants();
   setUpSwitches();
   setUpHelp();

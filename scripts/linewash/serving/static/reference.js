@@ -5,7 +5,7 @@ import { $, button, input, showStatus } from "./elements.js";
 import { on } from "./events.js";
 import { changed } from "./history.js";
 import { referenceColors } from "./server.js";
-import { choices, defaults } from "./settings.js";
+import { choices } from "./settings.js";
 import { nameOf, tools } from "./tools.js";
 
 const MAX_SLIDERS = 8;
@@ -21,7 +21,7 @@ export async function openReference(file) {
     const image = await fromFile(file), small = image && scaled(image, SENT_SIDE);
     const colors = await referenceColors(small ? await blobOf(small) : file);
     const thumbnail = small ? scaled(small, THUMBNAIL_SIDE).toDataURL("image/png") : null;
-    Object.assign(choices.reference, { on: true, colors: colors.slice(0, MAX_COLORS), name: file.name, thumbnail });
+    choices.reference = { on: true, colors: colors.slice(0, MAX_COLORS), name: file.name, thumbnail };
     show();
     changed();
   } catch (error) {
@@ -41,7 +41,7 @@ function addColor(color) {
 }
 
 function clear() {
-  choices.reference = defaults().reference;
+  choices.reference = { on: false, colors: [], name: "", thumbnail: null };
   show();
   changed();
 }
@@ -55,8 +55,6 @@ function show() {
   const thumbnail = /** @type {HTMLImageElement} */ ($("reference-thumbnail"));
   thumbnail.hidden = !reference.thumbnail;
   if (reference.thumbnail) thumbnail.src = reference.thumbnail;
-  $("strength-row").hidden = !hasColors;
-  input("strength").value = String(reference.strength);
   $("reference-colors").replaceChildren(...reference.colors.slice(0, MAX_SLIDERS).map(([color, weight]) => slider(color, weight)));
 }
 
@@ -107,10 +105,6 @@ export function setUpReference(isTaken) {
   button("reference-add").addEventListener("click", () => addColor(tools.color));
   input("reference-on").addEventListener("change", () => {
     choices.reference.on = input("reference-on").checked;
-    changed();
-  });
-  input("strength").addEventListener("change", () => {
-    choices.reference.strength = Number(input("strength").value);
     changed();
   });
   on("opened", show);

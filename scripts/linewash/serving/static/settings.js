@@ -3,13 +3,13 @@
 /**
  * @typedef {"auto"|"paper"|"paint"|"transparent"} Background
  * The wanted colours with their weights, and the picture that they are of.
- * @typedef {{on: boolean, colors: [string, number][], name: string, thumbnail: string|null, strength: number}} Reference
- * @typedef {{name: string, background: Background, seed: number, chosen: number, vivid: number, reference: Reference}} Choices
+ * @typedef {{on: boolean, colors: [string, number][], name: string, thumbnail: string|null}} Reference
+ * @typedef {{name: string, background: Background, seed: number, chosen: number, reference: Reference}} Choices
  */
 
 /** @returns {Choices} */
 export const defaults = () => ({
-  name: "", background: "auto", seed: 0, chosen: 0, vivid: 0, reference: { on: false, colors: [], name: "", thumbnail: null, strength: 0.5 },
+  name: "", background: "auto", seed: 0, chosen: 0, reference: { on: false, colors: [], name: "", thumbnail: null },
 });
 
 /** The choices for the drawing on the page. */
