@@ -384,28 +384,3 @@ def test_the_time_from_a_stroke_to_its_colours(page: Page) -> None:
     median = sorted(milliseconds)[len(milliseconds) // 2]
     print(f"from a stroke's end to its colours: {median} ms (median of {milliseconds})")
     assert min(milliseconds) > 0
-
-
-def test_two_fingers_zoom_and_draw_nothing(browser: Browser, address: str) -> None:
-    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-    with open_context(browser, address, **phone) as context:
-        page = open_page(context, address)
-        touch = context.new_cdp_session(page)
-        sheet = page.locator("#sheet")
-        before, middle = sheet.bounding_box(), position(page, 0.4, 0.5)
-        assert before
-        for kind, distance in (("Start", 30), ("Move", 40), ("Move", 60), ("Move", 90), ("End", None)):
-            points = (
-                [{"x": middle[0] + side, "y": middle[1]} for side in (-distance, distance)]
-                if distance
-                else []
-            )
-            touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
-        after = sheet.bounding_box()
-        assert after
-        assert after["width"] == pytest.approx(3 * before["width"], rel=0.05)
-        assert position(page, 0.4, 0.5) == pytest.approx(
-            middle, abs=8
-        )  # what was between the fingers stays there
-        assert not canvas(page, "ink")[..., 3].any()
-        shoot(page, "pinch")

@@ -10,7 +10,7 @@ import { choices, setChoices } from "./settings.js";
 /**
  * @typedef {import("./history.js").Base} Base
  * @typedef {import("./history.js").Operation} Operation
- * @typedef {{id: string, modified: number, base: Base, operations: Operation[], undone?: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored
+ * @typedef {{id: string, modified: number, base: Base, operations: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored
  */
 const DATABASE = "linewash", STORE = "drawings", CURRENT_KEY = "linewash-current";
 const FILE_VERSION = 1;
@@ -61,7 +61,6 @@ export const remove = (id) => withStore("readwrite", (store) => store.delete(id)
 // ---- keeping the drawing on the page -----------------------------------------------------------------
 
 let timer = 0, isUnsaved = false;
-let modified = Date.now(); // when the drawing on the page was changed last
 /** Called when the browser refuses to keep drawings. @type {(message: string) => void} */
 let complain = () => {};
 
@@ -71,15 +70,15 @@ function saveSoon() {
   timer = setTimeout(save, DELAY);
 }
 
-/** Keeps the drawing on the page, unless nothing was ever drawn. */
+/** Keeps the drawing on the page, unless the page is empty. */
 async function save() {
   clearTimeout(timer);
-  const { base, done, undone } = drawing;
-  if (!isUnsaved || !(isDrawn() || undone.length)) return;
+  if (!isUnsaved || !isDrawn()) return;
   isUnsaved = false;
   localStorage.setItem(CURRENT_KEY, currentId);
+  const { base, done } = drawing;
   /** @type {Stored} */
-  const stored = { id: currentId, modified, base, operations: [...done], undone: [...undone], choices: structuredClone(choices), thumbnail: null };
+  const stored = { id: currentId, modified: Date.now(), base, operations: [...done], choices: structuredClone(choices), thumbnail: null };
   try {
     await withStore("readwrite", (store) => store.put({ ...stored }));
     stored.thumbnail = await canvas.blobOf(thumbnail());
@@ -112,8 +111,7 @@ export async function openStored(stored) {
   await save();
   currentId = stored.id;
   setChoices(stored.choices);
-  await open(stored.base, stored.operations, stored.undone);
-  modified = stored.modified; // opening it has not changed it
+  await open(stored.base, stored.operations);
   return true;
 }
 
@@ -127,10 +125,7 @@ export async function restore() {
 /** @param {(message: string) => void} onError */
 export function setUpStorage(onError) {
   complain = onError;
-  on("changed", () => {
-    modified = Date.now();
-    saveSoon();
-  });
+  on("changed", saveSoon);
   on("colored", saveSoon);
   addEventListener("visibilitychange", save);
   addEventListener("pagehide", save);
