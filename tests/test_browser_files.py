@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import signal
@@ -90,6 +91,32 @@ def test_downloads_show_what_the_page_shows(page: Page) -> None:
     image = rendered(download(page, page.locator("#png").click)[1], "png")
     shown = image[image[..., 3] == 255]
     assert (shown == rgba("#c0ffee")).all()  # colours alone, on transparency
+
+
+def test_the_clipboard_gets_the_coloured_picture(browser: Browser, address: str) -> None:
+    permissions = ["clipboard-read", "clipboard-write"]
+    with open_context(browser, address, permissions=permissions) as context:
+        page = open_page(context, address)
+        expect(page.locator("#copy")).to_be_disabled()
+        stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+        dab(page, 0.5, 0.5, "#c0ffee")
+        page.locator("#copy").click()
+        expect(page.locator("#status")).to_have_text("the picture is on the clipboard")
+        types, data = page.evaluate(
+            """async () => {
+                const [item] = await navigator.clipboard.read();
+                const bytes = new Uint8Array(await (await item.getType("image/png")).arrayBuffer());
+                return [item.types, btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))];
+            }"""
+        )
+        assert types == ["image/png"]
+        image = rendered(base64.b64decode(data), "png")
+        height, width = image.shape[:2]
+        assert (height, width) == (768, 1024)
+        assert tuple(image[height // 2, width // 2]) == rgba("#c0ffee")
+        assert tuple(image[5, 5]) == color_at(page, 0.01, 0.01)
+        line = image[height // 2, round(0.3 * width) - 4 : round(0.3 * width) + 5]
+        assert line[:, :3].max(-1).min() < 80
 
 
 def test_a_reload_loses_nothing(browser: Browser, address: str) -> None:
