@@ -141,6 +141,65 @@ def test_a_reload_loses_nothing(browser: Browser, address: str) -> None:
         assert (canvas(page, "ink") == before[0]).all()
 
 
+def test_an_emptied_page_stays_empty_over_a_reload(browser: Browser, address: str) -> None:
+    with open_context(browser, address) as context:
+        page = open_page(context, address)
+        stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+        drawn = canvas(page, "ink")
+        wait_until_kept(page)
+        with colored(page):
+            page.keyboard.press("Control+z")
+        wait_until_kept(page)
+        reload(page)
+        assert not canvas(page, "ink").any()
+        assert not canvas(page, "colors").any()
+        expect(page.locator("#undo")).to_be_disabled()
+        with colored(page):
+            page.keyboard.press("Control+Shift+Z")
+        assert (canvas(page, "ink") == drawn).all()
+        wait_until_kept(page)
+        with colored(page):
+            page.locator("#new").click()
+        reload(page)  # a page that was never drawn on
+        assert not canvas(page, "ink").any()
+        expect(page.locator("#redo")).to_be_disabled()
+        page.locator("#drawings").click()
+        expect(page.locator(".drawing")).to_have_count(1)
+
+
+def test_a_kept_drawing_moves_up_only_when_it_changes(page: Page) -> None:
+    for name in ("first", "second", "third"):
+        drop_drawing(page, f"{name}.svg", "image/svg+xml", CAT)
+        wait_until_kept(page)
+    assert kept_drawings(page) == ["third", "second", "first"]
+    with colored(page):
+        page.get_by_role("button", name="Open first").click()
+    wait_until_kept(page)
+    assert kept_drawings(page) == ["third", "second", "first"]
+    page.locator("#drawings-close").click()
+    stroke(page, [(0.1, 0.1), (0.2, 0.1)])
+    wait_until_kept(page)
+    assert kept_drawings(page) == ["first", "third", "second"]
+    with colored(page):
+        page.get_by_role("button", name="Open second").click()
+    page.locator("#variants button").nth(1).click()  # another colouring is a change, too
+    wait_until_kept(page)
+    assert kept_drawings(page) == ["second", "first", "third"]
+
+
+def kept_drawings(page: Page) -> list[str]:
+    """Opens the list of drawings and returns their names."""
+    page.locator("#drawings").click()
+    expect(page.locator("#drawings-dialog")).to_be_visible()
+    return [text.split(" ·")[0] for text in page.locator(".drawing p").all_text_contents()]
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    expect(page.locator("#variants button")).to_have_count(4)
+    expect(page.locator("body")).to_have_attribute("data-busy", "no")
+
+
 def test_several_drawings_are_kept_with_thumbnails(page: Page) -> None:
     stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
     first = canvas(page, "ink")
