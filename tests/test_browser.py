@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helper_networks import write_export
 from helper_page import (
     CAR,
     FACE,
@@ -399,9 +400,7 @@ def test_a_stroke_that_becomes_a_pinch_leaves_nothing(browser: Browser, address:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_of_accessibility(
-    browser: Browser, address: str, tmp_path: Path, scheme: str
-) -> None:
+def test_no_serious_fault_of_accessibility(browser: Browser, tmp_path: Path, scheme: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("there is no npm to fetch axe-core")
@@ -409,10 +408,17 @@ def test_no_serious_fault_of_accessibility(
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("axe-core cannot be fetched")
     source = (tmp_path / "node_modules" / "axe-core" / "axe.min.js").read_text()
-    with open_context(browser, address, color_scheme=scheme) as context:
+    # A network that shows all parts of the page.
+    export = write_export(tmp_path / "export", hints=True, reference=True, prior=[1 / 6] * 6)
+    with (
+        run_server("--run", export) as address,
+        open_context(browser, address, color_scheme=scheme) as context,
+    ):
         page = open_page(context, address)
         with colored(page):
             page.locator("#example").click()
+        with colored(page):
+            page.locator("#reference-add").click()
         page.locator("[data-tool=area]").click()
         page.mouse.click(*position(page, 0.4, 0.6))
         shoot(page, f"desk-{scheme}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helper_networks import write_export
+from helper_networks import PALETTE, write_export
 from helper_page import (
     HOUSE,
     canvas,
@@ -34,11 +34,13 @@ from helper_page import (
     wait_until_kept,
 )  # fmt: skip
 from helper_servers import ROOT, SCRIPT, run_server
+from linewash.coloring.colorizer import MAX_VIVID
 from linewash.samples.sketches import draw, encode_image, on_white, sea, simulate_photo
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
+PRIOR = [0.5, 0.2, 0.15, 0.1, 0.05 - 1e-12, 1e-12]  # high vividness paints everything in the last colour
 CAT = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72">
 <g fill="none" stroke="#000" stroke-width="2" stroke-linejoin="round" stroke-linecap="round">
 <path d="M20 60V28l-6-14 12 8h20l12-8-6 14v32z"/><circle cx="29" cy="36" r="3"/>
@@ -53,8 +55,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def guided_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose network follows its reference to the letter."""
-    export = write_export(tmp_path_factory.mktemp("guided") / "export", hints=True, reference=True)
+    """A server whose network follows its reference to the letter, and can be vivid."""
+    folder = tmp_path_factory.mktemp("guided")
+    export = write_export(folder / "export", hints=True, reference=True, prior=PRIOR)
     with run_server("--run", export) as address:
         yield address
 
@@ -379,3 +382,52 @@ def test_the_colours_follow_a_dropped_reference(
         wait_until_kept(page)
         page.reload()
         expect(page.locator("#reference-colors input")).to_have_count(1)
+
+
+def test_sliders_say_how_closely_a_reference_is_followed_and_how_vivid_colours_are(
+    browser: Browser, address: str, guided_address: str
+) -> None:
+    with open_context(browser, guided_address) as context:
+        page = open_page(context, guided_address)
+        bodies: list[dict[str, object]] = []
+        page.on("request", lambda r: bodies.append(r.post_data_json) if r.url.endswith("/color") else None)
+        draw_all(page, HOUSE)
+        with colored(page):
+            page.locator("[data-background=paint]").click()
+        strength, vivid = page.get_by_label("How closely"), page.get_by_label("Vividness")
+        expect(strength).to_be_hidden()
+        assert (bodies[-1]["reference_strength"], bodies[-1]["vivid"]) == (0.5, 0)
+        assert vivid.get_attribute("max") == f"{MAX_VIVID:g}"
+        vivid.focus()
+        with colored(page):
+            page.keyboard.press("End")
+        assert color_at(page, 0.45, 0.6) == (*PALETTE.colors[-1], 255)
+        expect(page.locator("#vivid-value")).to_have_text("3.00")
+        with colored(page):
+            page.locator("#reference-add").click()
+        strength.focus()
+        with colored(page):
+            page.keyboard.press("ArrowRight")
+        expect(page.locator("#strength-value")).to_have_text("55 %")
+        assert (bodies[-1]["reference_strength"], bodies[-1]["vivid"]) == (0.55, 3)
+        shoot(page, "sliders")
+        wait_until_kept(page)
+        page.reload()
+        expect(strength).to_have_value("0.55")
+        expect(vivid).to_have_value("3")
+        data = download(page, lambda: page.keyboard.press("Control+s"))[1]
+        page.locator("#reference-on").uncheck()
+        expect(strength).to_be_hidden()
+        with colored(page):
+            page.locator("#new").click()
+        expect(vivid).to_have_value("0")
+        drop_drawing(page, "house.linewash", "", data)
+        expect(strength).to_have_value("0.55")
+        expect(vivid).to_have_value("3")
+    with open_context(
+        browser, address
+    ) as context:  # a network that takes no reference and has no frequencies
+        page = open_page(context, address)
+        drop_drawing(page, "house.linewash", "", data)
+        expect(page.locator("#status")).to_contain_text("coloured in")
+        expect(page.get_by_label("Vividness")).to_be_hidden()

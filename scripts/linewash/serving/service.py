@@ -73,7 +73,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       hints keep theirs.
     reference: an image file of any shape whose colours are wanted.
     colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
-    background, vivid: see `Settings`.
+    background, vivid, reference_strength: see `Settings`.
     """
 
     drawing: bytes
@@ -89,6 +89,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     vivid: Annotated[float, msgspec.Meta(ge=0, le=MAX_VIVID)] = 0.0
+    reference_strength: Annotated[float, msgspec.Meta(ge=0, le=1)] = Settings.reference_strength
 
     def __post_init__(self) -> None:
         if self.reference is not None and self.colors is not None:
@@ -349,6 +350,7 @@ def _choose_colors(request: ColorizeRequest, network: Network, drawing: Drawing 
         background=request.background,
         reference=_find_reference(request),
         vivid=request.vivid,
+        reference_strength=request.reference_strength,
     )
     locked = None if request.locked is None else _read_locked(request.locked)
     coloring = choose_colors(drawing or _read(request), network, settings, hints, locked)
