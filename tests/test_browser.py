@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helper_networks import write_export
 from helper_page import (
     CAR,
     FACE,
@@ -346,10 +348,59 @@ def test_the_page_on_a_phone(browser: Browser, address: str, scheme: str) -> Non
         shoot(page, f"phone-{scheme}")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_of_accessibility(
-    browser: Browser, address: str, tmp_path: Path, scheme: str
+def touch(
+    page: Page, middle: tuple[float, float], moves: list[dict[int, tuple[float, float]]], pause: float = 0
 ) -> None:
+    """Moves fingers, each with its number, to points around `middle`; fingers that are missing are lifted."""
+    session = page.context.new_cdp_session(page)
+    for before, fingers in pairwise([{}, *moves]):
+        is_new, is_lifted = fingers.keys() - before, before.keys() - fingers
+        kind = "touchStart" if is_new else "touchEnd" if is_lifted else "touchMove"
+        points = [{"x": middle[0] + x, "y": middle[1] + y, "id": id_} for id_, (x, y) in fingers.items()]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(pause)
+
+
+@pytest.mark.parametrize("tool", ["pen", "fill", "area", "picker"])
+def test_two_fingers_zoom_and_change_nothing(browser: Browser, address: str, tool: str) -> None:
+    with open_context(browser, address, has_touch=True) as context:
+        page = open_page(context, address)
+        draw_all(page, HOUSE)
+        page.locator(f"[data-tool={tool}]").click()
+        before = canvas(page, "ink"), canvas(page, "hints"), canvas(page, "colors")
+        chosen = page.locator("#custom").input_value()
+        width = page.locator("#sheet").evaluate("sheet => sheet.getBoundingClientRect().width")
+        middle = position(page, 0.45, 0.38)
+        # The fingers land one after the other, spread to three times their distance, and move by (60, 30).
+        spread = [{0: (-40 - 8 * i, -20 - 4 * i), 1: (40 + 8 * i, 20 + 4 * i)} for i in range(11)]
+        moved = [{0: (-60, -30), 1: (180, 90)}, {1: (180, 90)}, {1: (220, 90)}, {}]
+        touch(page, middle, [{0: (-40, -20)}, *spread, *moved])
+        assert position(page, 0.45, 0.38) == pytest.approx((middle[0] + 60, middle[1] + 30), abs=2)
+        zoomed = page.locator("#sheet").evaluate("sheet => sheet.getBoundingClientRect().width")
+        assert zoomed == pytest.approx(3 * width, rel=0.02)
+        for name, pixels in zip(("ink", "hints", "colors"), before, strict=True):
+            assert (canvas(page, name) == pixels).all(), name
+        assert page.locator("#custom").input_value() == chosen
+        expect(page.locator("#area-section")).to_be_hidden()
+
+
+def test_a_stroke_that_becomes_a_pinch_leaves_nothing(browser: Browser, address: str) -> None:
+    with open_context(browser, address, has_touch=True) as context:
+        page = open_page(context, address)
+        middle = position(page, 0.5, 0.5)
+        circle = [{0: (100 * x, 100 * y)} for x, y in ellipse(0, 0, 1, 1)]
+        touch(page, middle, circle, 60)  # the page colours strokes in progress now and then
+        expect(page.locator("#status")).to_contain_text("coloured in")
+        touch(page, middle, [circle[-1] | {1: (0, 0)}, circle[-1] | {1: (20, 0)}, {}])
+        assert not canvas(page, "ink").any()
+        expect(page.locator("#png")).to_be_disabled()
+        assert not canvas(page, "colors").any()
+        expect(page.locator("#undo")).to_be_disabled()
+        expect(page.locator("#empty")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_of_accessibility(browser: Browser, tmp_path: Path, scheme: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("there is no npm to fetch axe-core")
@@ -357,10 +408,17 @@ def test_no_serious_fault_of_accessibility(
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("axe-core cannot be fetched")
     source = (tmp_path / "node_modules" / "axe-core" / "axe.min.js").read_text()
-    with open_context(browser, address, color_scheme=scheme) as context:
+    # A network that shows all parts of the page.
+    export = write_export(tmp_path / "export", hints=True, reference=True, prior=[1 / 6] * 6)
+    with (
+        run_server("--run", export) as address,
+        open_context(browser, address, color_scheme=scheme) as context,
+    ):
         page = open_page(context, address)
         with colored(page):
             page.locator("#example").click()
+        with colored(page):
+            page.locator("#reference-add").click()
         page.locator("[data-tool=area]").click()
         page.mouse.click(*position(page, 0.4, 0.6))
         shoot(page, f"desk-{scheme}")

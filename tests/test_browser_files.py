@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helper_networks import write_export
+from helper_networks import PALETTE, write_export
 from helper_page import (
     HOUSE,
     canvas,
@@ -33,11 +34,13 @@ from helper_page import (
     wait_until_kept,
 )  # fmt: skip
 from helper_servers import ROOT, SCRIPT, run_server
+from linewash.coloring.colorizer import MAX_VIVID
 from linewash.samples.sketches import draw, encode_image, on_white, sea, simulate_photo
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
+PRIOR = [0.5, 0.2, 0.15, 0.1, 0.05 - 1e-12, 1e-12]  # high vividness paints everything in the last colour
 CAT = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72">
 <g fill="none" stroke="#000" stroke-width="2" stroke-linejoin="round" stroke-linecap="round">
 <path d="M20 60V28l-6-14 12 8h20l12-8-6 14v32z"/><circle cx="29" cy="36" r="3"/>
@@ -52,8 +55,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def guided_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose network follows its reference to the letter."""
-    export = write_export(tmp_path_factory.mktemp("guided") / "export", hints=True, reference=True)
+    """A server whose network follows its reference to the letter, and can be vivid."""
+    folder = tmp_path_factory.mktemp("guided")
+    export = write_export(folder / "export", hints=True, reference=True, prior=PRIOR)
     with run_server("--run", export) as address:
         yield address
 
@@ -92,6 +96,32 @@ def test_downloads_show_what_the_page_shows(page: Page) -> None:
     assert (shown == rgba("#c0ffee")).all()  # colours alone, on transparency
 
 
+def test_the_clipboard_gets_the_coloured_picture(browser: Browser, address: str) -> None:
+    permissions = ["clipboard-read", "clipboard-write"]
+    with open_context(browser, address, permissions=permissions) as context:
+        page = open_page(context, address)
+        expect(page.locator("#copy")).to_be_disabled()
+        stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+        dab(page, 0.5, 0.5, "#c0ffee")
+        page.locator("#copy").click()
+        expect(page.locator("#status")).to_have_text("the picture is on the clipboard")
+        types, data = page.evaluate(
+            """async () => {
+                const [item] = await navigator.clipboard.read();
+                const bytes = new Uint8Array(await (await item.getType("image/png")).arrayBuffer());
+                return [item.types, btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))];
+            }"""
+        )
+        assert types == ["image/png"]
+        image = rendered(base64.b64decode(data), "png")
+        height, width = image.shape[:2]
+        assert (height, width) == (768, 1024)
+        assert tuple(image[height // 2, width // 2]) == rgba("#c0ffee")
+        assert tuple(image[5, 5]) == color_at(page, 0.01, 0.01)
+        line = image[height // 2, round(0.3 * width) - 4 : round(0.3 * width) + 5]
+        assert line[:, :3].max(-1).min() < 80
+
+
 def test_a_reload_loses_nothing(browser: Browser, address: str) -> None:
     with open_context(browser, address) as context:
         page = open_page(context, address)
@@ -112,6 +142,65 @@ def test_a_reload_loses_nothing(browser: Browser, address: str) -> None:
         page = open_page(context, address)  # a closed tab
         expect(page.locator("#status")).to_contain_text("coloured in")
         assert (canvas(page, "ink") == before[0]).all()
+
+
+def test_an_emptied_page_stays_empty_over_a_reload(browser: Browser, address: str) -> None:
+    with open_context(browser, address) as context:
+        page = open_page(context, address)
+        stroke(page, ellipse(0.5, 0.5, 0.2, 0.25))
+        drawn = canvas(page, "ink")
+        wait_until_kept(page)
+        with colored(page):
+            page.keyboard.press("Control+z")
+        wait_until_kept(page)
+        reload(page)
+        assert not canvas(page, "ink").any()
+        assert not canvas(page, "colors").any()
+        expect(page.locator("#undo")).to_be_disabled()
+        with colored(page):
+            page.keyboard.press("Control+Shift+Z")
+        assert (canvas(page, "ink") == drawn).all()
+        wait_until_kept(page)
+        with colored(page):
+            page.locator("#new").click()
+        reload(page)  # a page that was never drawn on
+        assert not canvas(page, "ink").any()
+        expect(page.locator("#redo")).to_be_disabled()
+        page.locator("#drawings").click()
+        expect(page.locator(".drawing")).to_have_count(1)
+
+
+def test_a_kept_drawing_moves_up_only_when_it_changes(page: Page) -> None:
+    for name in ("first", "second", "third"):
+        drop_drawing(page, f"{name}.svg", "image/svg+xml", CAT)
+        wait_until_kept(page)
+    assert kept_drawings(page) == ["third", "second", "first"]
+    with colored(page):
+        page.get_by_role("button", name="Open first").click()
+    wait_until_kept(page)
+    assert kept_drawings(page) == ["third", "second", "first"]
+    page.locator("#drawings-close").click()
+    stroke(page, [(0.1, 0.1), (0.2, 0.1)])
+    wait_until_kept(page)
+    assert kept_drawings(page) == ["first", "third", "second"]
+    with colored(page):
+        page.get_by_role("button", name="Open second").click()
+    page.locator("#variants button").nth(1).click()  # another colouring is a change, too
+    wait_until_kept(page)
+    assert kept_drawings(page) == ["second", "first", "third"]
+
+
+def kept_drawings(page: Page) -> list[str]:
+    """Opens the list of drawings and returns their names."""
+    page.locator("#drawings").click()
+    expect(page.locator("#drawings-dialog")).to_be_visible()
+    return [text.split(" ·")[0] for text in page.locator(".drawing p").all_text_contents()]
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    expect(page.locator("#variants button")).to_have_count(4)
+    expect(page.locator("body")).to_have_attribute("data-busy", "no")
 
 
 def test_several_drawings_are_kept_with_thumbnails(page: Page) -> None:
@@ -293,3 +382,52 @@ def test_the_colours_follow_a_dropped_reference(
         wait_until_kept(page)
         page.reload()
         expect(page.locator("#reference-colors input")).to_have_count(1)
+
+
+def test_sliders_say_how_closely_a_reference_is_followed_and_how_vivid_colours_are(
+    browser: Browser, address: str, guided_address: str
+) -> None:
+    with open_context(browser, guided_address) as context:
+        page = open_page(context, guided_address)
+        bodies: list[dict[str, object]] = []
+        page.on("request", lambda r: bodies.append(r.post_data_json) if r.url.endswith("/color") else None)
+        draw_all(page, HOUSE)
+        with colored(page):
+            page.locator("[data-background=paint]").click()
+        strength, vivid = page.get_by_label("How closely"), page.get_by_label("Vividness")
+        expect(strength).to_be_hidden()
+        assert (bodies[-1]["reference_strength"], bodies[-1]["vivid"]) == (0.5, 0)
+        assert vivid.get_attribute("max") == f"{MAX_VIVID:g}"
+        vivid.focus()
+        with colored(page):
+            page.keyboard.press("End")
+        assert color_at(page, 0.45, 0.6) == (*PALETTE.colors[-1], 255)
+        expect(page.locator("#vivid-value")).to_have_text("3.00")
+        with colored(page):
+            page.locator("#reference-add").click()
+        strength.focus()
+        with colored(page):
+            page.keyboard.press("ArrowRight")
+        expect(page.locator("#strength-value")).to_have_text("55 %")
+        assert (bodies[-1]["reference_strength"], bodies[-1]["vivid"]) == (0.55, 3)
+        shoot(page, "sliders")
+        wait_until_kept(page)
+        page.reload()
+        expect(strength).to_have_value("0.55")
+        expect(vivid).to_have_value("3")
+        data = download(page, lambda: page.keyboard.press("Control+s"))[1]
+        page.locator("#reference-on").uncheck()
+        expect(strength).to_be_hidden()
+        with colored(page):
+            page.locator("#new").click()
+        expect(vivid).to_have_value("0")
+        drop_drawing(page, "house.linewash", "", data)
+        expect(strength).to_have_value("0.55")
+        expect(vivid).to_have_value("3")
+    with open_context(
+        browser, address
+    ) as context:  # a network that takes no reference and has no frequencies
+        page = open_page(context, address)
+        drop_drawing(page, "house.linewash", "", data)
+        expect(page.locator("#status")).to_contain_text("coloured in")
+        expect(page.get_by_label("Vividness")).to_be_hidden()

@@ -9,7 +9,7 @@ from helper_networks import write_export
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from linewash.coloring import locks
-from linewash.coloring.colorizer import ColoredImage, Settings, colorize
+from linewash.coloring.colorizer import ColoredImage, Settings, choose_colors, colorize
 from linewash.coloring.hint_strokes import check_shape
 from linewash.coloring.line_extraction import read_drawing
 from linewash.coloring.model_loader import Network, load
@@ -274,3 +274,13 @@ def test_colours_are_replaced_in_one_step(network: Network) -> None:
     every = dict.fromkeys(image.palette.colors, ODD)
     assert (image.replace_colors(every).rgb(lines=False) == ODD).all()
     assert f"#{bytes(RED).hex()}" not in to_svg(swapped).decode()
+
+
+def test_hints_keep_a_colour_that_is_replaced(network: Network) -> None:
+    locked, hints = lock((LEFT, RED)), dab(*WALL, RED)
+    replaced = color(rooms(), network, locked, hints).replace_colors({RED: BLUE})
+    assert [at(replaced, point) for point in (WALL, LEFT)] == [RED, BLUE]
+    drawing = read_drawing(encode_image(rooms()))
+    coloring = choose_colors(drawing, network, Settings(background="paint"), hints, locked)
+    (image,) = coloring.replace_colors({RED: BLUE}).images()
+    assert (image.rgb() == replaced.rgb()).all()

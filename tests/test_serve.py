@@ -508,6 +508,26 @@ def test_the_colours_of_a_picture_become_a_list_for_the_page(guided: TestClient,
     assert_error(client.post("/reference", content=encode_image(picture)), 400, "takes no reference")
 
 
+def test_the_strength_of_a_reference_reaches_the_colours(
+    guided: TestClient, house_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strengths = []
+
+    def bias(logits: np.ndarray, wanted: np.ndarray, strength: float) -> np.ndarray:
+        strengths.append(strength)
+        return np.zeros_like(wanted)
+
+    monkeypatch.setattr("linewash.coloring.colorizer.reference_bias", bias)
+    colors = [["#fff", 1]]
+    for more in ({}, {"reference_strength": 0.25}, {"reference_strength": 0}):
+        assert request_reference(guided, house_png, colors=colors, **more).status_code == 200
+        assert request_download(guided, house_png, colors=colors, **more).status_code == 200
+    assert strengths == [0.5, 0.5, 0.25, 0.25]
+    for wrong in (-0.1, 1.1, "much", None):
+        response = request_reference(guided, house_png, colors=colors, reference_strength=wrong)
+        assert_error(response, 400, "reference_strength")
+
+
 def test_the_page_is_told_whether_the_network_takes_a_reference(
     guided: TestClient, client: TestClient
 ) -> None:

@@ -206,18 +206,12 @@ class ColoredImage:
 
     def replace_colors(self, colors: Mapping[tuple[int, int, int], tuple[int, int, int]]) -> ColoredImage:
         """Returns the image with other colours in place of some, RGB each, in one step. Hints keep theirs."""
-        palette = list(self.palette.colors)
-        _add_colors(palette, colors.values())
-        table = np.array([palette.index(colors.get(color, color)) for color in self.palette.colors])
-        labels = table.astype(np.uint16)[self.labels]
+        is_hint = np.array(False)
         if self.region_map is not None:
-            is_hint = self.region_map.segmentation.origin_of_regions == label_decoding.HINT
-            labels = np.where(is_hint[self.region_map.numbers], self.labels, labels)
-        return dataclasses.replace(
-            self,
-            labels=labels,
-            palette=hint_strokes.with_colors(self.palette, palette),
-        )
+            origins = self.region_map.segmentation.origin_of_regions
+            is_hint = (origins == label_decoding.HINT)[self.region_map.numbers]
+        (labels,), palette = _replace_labels([self.labels], is_hint, self.palette, colors)
+        return dataclasses.replace(self, labels=labels, palette=palette)
 
     def rgb(self, lines: bool = True) -> np.ndarray:
         """Returns the colours, with `lines` under the drawing's lines: uint8 [H, W, 3]."""
@@ -249,10 +243,10 @@ class ColoredImage:
 class Coloring:
     """The colours of a drawing's regions, in several variants, at the size of its line map.
 
-    palette: the network's colours, then the other colours of hints, locks and the paper.
+    palette: the network's colours, then the other colours of hints, locks, the paper and replacements.
     areas: int32 [h, w], the areas between lines, from 0. A hint stroke fills one of them.
     segmentation: the regions. An area may be divided into several.
-    choices: the variants, the likeliest first: int [R] each, see `label_decoding.Segmentation.choices`.
+    labels: the variants, the likeliest first: the palette index of each region, uint16 [R] each.
     background: "paper", "paint" or "transparent".
     """
 
@@ -260,7 +254,7 @@ class Coloring:
     palette: Palette
     areas: np.ndarray
     segmentation: label_decoding.Segmentation
-    choices: list[np.ndarray]
+    labels: list[np.ndarray]
     background: Background
 
     @property
@@ -271,18 +265,39 @@ class Coloring:
 
     def image(self, variant: int, drawing: Drawing | None = None) -> ColoredImage:
         """Returns a variant as an image of the size of the drawing, or of `drawing`, the same one resized."""
-        return next(self._images([self.choices[variant]], drawing or self.drawing))
+        return next(self._images([self.labels[variant]], drawing or self.drawing))
 
     def images(self) -> list[ColoredImage]:
         """Returns all variants as images of the drawing's size."""
-        return list(self._images(self.choices, self.drawing))
+        return list(self._images(self.labels, self.drawing))
 
-    def _images(self, choices: list[np.ndarray], drawing: Drawing) -> Iterator[ColoredImage]:
+    def replace_colors(self, colors: Mapping[tuple[int, int, int], tuple[int, int, int]]) -> Coloring:
+        """Returns the variants with other colours in place of some; see `ColoredImage.replace_colors`."""
+        is_hint = self.segmentation.origin_of_regions == label_decoding.HINT
+        labels, palette = _replace_labels(self.labels, is_hint, self.palette, colors)
+        return dataclasses.replace(self, labels=labels, palette=palette)
+
+    def _images(self, variants: list[np.ndarray], drawing: Drawing) -> Iterator[ColoredImage]:
         region_map = RegionMap(resize_labels(self.segmentation.regions, *drawing.shape), self.segmentation)
         is_left_out = self.is_left_out[region_map.numbers] if self.background == "transparent" else None
-        for choice in choices:
-            labels = self.segmentation.region_labels(choice)[region_map.numbers]
-            yield ColoredImage(labels, self.palette, drawing, is_left_out, self.background, region_map)
+        for labels in variants:
+            yield ColoredImage(
+                labels[region_map.numbers], self.palette, drawing, is_left_out, self.background, region_map
+            )
+
+
+def _replace_labels(
+    variants: list[np.ndarray],
+    is_hint: np.ndarray,
+    palette: Palette,
+    colors: Mapping[tuple[int, int, int], tuple[int, int, int]],
+) -> tuple[list[np.ndarray], Palette]:
+    """Replaces colours in label maps of any shape, except where a hint is; returns also the new palette."""
+    extended = list(palette.colors)
+    _add_colors(extended, colors.values())
+    table = np.array([extended.index(colors.get(color, color)) for color in palette.colors], np.uint16)
+    replaced = [np.where(is_hint, labels, table[labels]) for labels in variants]
+    return replaced, hint_strokes.with_colors(palette, extended)
 
 
 def colorize(
@@ -362,7 +377,8 @@ def choose_colors(
         segmentation, palette = _lock(segmentation, palette, areas.regions, hint_map, locked)
     temperature = settings.temperature if settings.temperature and settings.decode != "mean" else 1.0
     choices = segmentation.sample_choices(settings.variants, settings.seed, temperature)
-    return Coloring(drawing, palette, areas.regions, segmentation, choices, background)
+    labels = [segmentation.region_labels(choice) for choice in choices]
+    return Coloring(drawing, palette, areas.regions, segmentation, labels, background)
 
 
 def _lock(

@@ -23,7 +23,6 @@ from linewash.coloring.colorizer import (
     resize_labels,
 )
 from linewash.coloring.image_io import read_hints, read_image, read_pixels
-from linewash.coloring.label_decoding import HINT
 from linewash.coloring.line_extraction import (
     Drawing,
     EmptyDrawingError,
@@ -74,7 +73,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       hints keep theirs.
     reference: an image file of any shape whose colours are wanted.
     colors: wanted colours, such as "#f4c542", with weights; in place of `reference`.
-    background, vivid: see `Settings`.
+    background, vivid, reference_strength: see `Settings`.
     """
 
     drawing: bytes
@@ -90,6 +89,7 @@ class ColorizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     vivid: Annotated[float, msgspec.Meta(ge=0, le=MAX_VIVID)] = 0.0
+    reference_strength: Annotated[float, msgspec.Meta(ge=0, le=1)] = Settings.reference_strength
 
     def __post_init__(self) -> None:
         if self.reference is not None and self.colors is not None:
@@ -162,21 +162,14 @@ def color_preview(request: ColorizeRequest, network: Network) -> Preview:
     except EmptyDrawingError:
         return Preview()
     segmentation = coloring.segmentation
-    replaced = {_parse_hex(old): new.lower() for old, new in request.replace}
     hex_colors = [_to_hex(color) for color in coloring.palette.colors]
-    shown = [
-        replaced.get(color, text) for color, text in zip(coloring.palette.colors, hex_colors, strict=True)
-    ]
     is_left_out = coloring.is_left_out.tolist()
-    is_hint = (segmentation.origin_of_regions == HINT).tolist()
     colors = [
         [
-            None if left_out else (hex_colors if hint else shown)[label]
-            for label, left_out, hint in zip(
-                segmentation.region_labels(choice).tolist(), is_left_out, is_hint, strict=True
-            )
+            None if left_out else hex_colors[label]
+            for label, left_out in zip(labels.tolist(), is_left_out, strict=True)
         ]
-        for choice in coloring.choices
+        for labels in coloring.labels
     ]
     order = np.argsort(-segmentation.probabilities, axis=1, kind="stable")[:, :NUM_LIKELIEST]
     probabilities = np.take_along_axis(segmentation.probabilities, order, 1)
@@ -210,10 +203,9 @@ def render_download(request: DownloadRequest, network: Network) -> bytes:
     drawing = _read(request)
     height, width = _download_shape(request, drawing)
     coloring = _choose_colors(request, network, drawing)
-    if request.variant >= len(coloring.choices):
+    if request.variant >= len(coloring.labels):
         raise WorkError("this colouring no longer exists: choose another")
     image = coloring.image(request.variant, drawing.resized(height, width))
-    image = image.replace_colors({_parse_hex(old): _parse_hex(new) for old, new in request.replace})
     lines, colors = request.show != "colors", request.show != "lines"
     if request.format == "ora":
         return to_ora(image, lines, colors)
@@ -358,9 +350,11 @@ def _choose_colors(request: ColorizeRequest, network: Network, drawing: Drawing 
         background=request.background,
         reference=_find_reference(request),
         vivid=request.vivid,
+        reference_strength=request.reference_strength,
     )
     locked = None if request.locked is None else _read_locked(request.locked)
-    return choose_colors(drawing or _read(request), network, settings, hints, locked)
+    coloring = choose_colors(drawing or _read(request), network, settings, hints, locked)
+    return coloring.replace_colors({_parse_hex(old): _parse_hex(new) for old, new in request.replace})
 
 
 def _read_locked(data: bytes) -> np.ndarray:

@@ -6,7 +6,7 @@ import { $, button, buttonsOf, check, showStatus } from "./elements.js";
 import { emit, on } from "./events.js";
 import { drawing, isDrawn, locked, replacements } from "./history.js";
 import * as server from "./server.js";
-import { choices } from "./settings.js";
+import { choices, isReferenceActive } from "./settings.js";
 
 export const VARIANTS = 4;
 const SENT_SIDE = 1024; // px of the longer side of a drawing that is sent to be coloured
@@ -32,13 +32,14 @@ function emptyResult() {
 
 /** What the server needs to colour the drawing. @param {object} [more] @param {number} [side] of the images that are sent */
 export function requestBody(more = {}, side = SENT_SIDE) {
-  const { stroke } = drawing, { reference } = choices;
+  const { stroke } = drawing;
   const optional = (/** @type {HTMLCanvasElement} */ layer) => (canvas.isEmpty(layer) ? null : canvas.base64(canvas.scaled(layer, side)));
   return {
     drawing: canvas.base64(canvas.scaled(canvas.ink, side, "#fff")),
     hints: optional(canvas.hints), dividers: optional(canvas.dividers),
     locked: locked(), replace: replacements(),
-    colors: reference.on && reference.colors.length ? reference.colors : null,
+    colors: server.network.reference && isReferenceActive() ? choices.reference.colors : null,
+    reference_strength: choices.strength, vivid: server.network.vivid ? choices.vivid : 0,
     variants: stroke ? choices.chosen + 1 : VARIANTS, seed: choices.seed, background: choices.background, ...more,
   };
 }

@@ -24,13 +24,13 @@ export function emptyBase(width, height) {
   return { width, height, ownWidth: width, ownHeight: height, ink: null, hints: null, dividers: null };
 }
 
-/** Puts another drawing on the page. @param {Base} base @param {Operation[]} [operations] */
-export async function open(base, operations = []) {
+/** Puts another drawing on the page. @param {Base} base @param {Operation[]} [operations] @param {Operation[]} [undone] */
+export async function open(base, operations = [], undone = []) {
   const bitmaps = new Map();
   for (const [target, blob] of [[canvas.ink, base.ink], [canvas.hints, base.hints], [canvas.dividers, base.dividers]]) {
     if (blob) bitmaps.set(target, await createImageBitmap(/** @type {Blob} */ (blob)));
   }
-  Object.assign(drawing, { base, bitmaps, done: operations, undone: [], stroke: null });
+  Object.assign(drawing, { base, bitmaps, done: operations, undone, stroke: null });
   replay();
   emit("opened");
   changed();

@@ -36,6 +36,21 @@ function setUpBackground() {
   }
 }
 
+/** Lets a slider change one of the choices. @param {"strength"|"vivid"} name @param {(value: number) => string} format */
+function setUpSlider(name, format) {
+  const slider = input(name);
+  const show = () => {
+    slider.value = String(choices[name]);
+    slider.ariaValueText = $(`${name}-value`).textContent = format(choices[name]);
+  };
+  slider.addEventListener("input", () => {
+    choices[name] = Number(slider.value);
+    show();
+    changed();
+  });
+  on("opened", show);
+}
+
 function setUpVariants() {
   for (let index = 0; index < VARIANTS; index++) {
     const each = document.createElement("button");
@@ -93,6 +108,9 @@ async function start() {
   setUpTools(settings.palette, settings.names);
   setUpReference(settings.reference);
   setUpBackground();
+  setUpSlider("strength", (value) => `${Math.round(100 * value)} %`);
+  setUpSlider("vivid", (value) => value.toFixed(2));
+  $("vivid-section").hidden = !settings.vivid;
   setUpVariants();
   setUpSwitches();
   setUpHelp();

@@ -1,11 +1,11 @@
 // Mouse, pen, fingers and keys on the canvas.
 
 import * as canvas from "./canvas.js";
-import { recolorInStroke } from "./coloring.js";
+import { recolor, recolorInStroke } from "./coloring.js";
 import { $, input } from "./elements.js";
-import { emit, on } from "./events.js";
+import { on } from "./events.js";
 import { dab, fillAlong, highlight, pick, selectArea } from "./hints.js";
-import { add, drawing } from "./history.js";
+import { add, drawing, isDrawn } from "./history.js";
 import { strokeWidth, tools } from "./tools.js";
 import { canvasPoint, pan, stagePoint, view, zoomAt } from "./zoom.js";
 
@@ -89,7 +89,8 @@ function cancel() {
   if (!drawing.stroke) return;
   canvas.restoreLayers(drawing.stroke);
   drawing.stroke = drawingPointer = null;
-  emit("colored");
+  stage.classList.toggle("drawn", isDrawn());
+  recolor();
 }
 
 // ---- pointers ----------------------------------------------------------------------------------------
@@ -99,6 +100,8 @@ const fingers = new Map();
 let isSpaceDown = false;
 /** @type {{pointer: number, x: number, y: number}|null} */
 let panning = null;
+/** What a click does when the pointer is released, unless it has become a pinch. @type {{pointer: number, action: () => void}|null} */
+let click = null;
 
 /** @param {PointerEvent} event @returns {Point} */
 function pointOf(event) {
@@ -110,17 +113,20 @@ stage.addEventListener("pointerdown", (event) => {
   stage.focus({ preventScroll: true });
   try { stage.setPointerCapture(event.pointerId); } catch { /* the pointer has been released */ }
   if (event.pointerType === "touch") fingers.set(event.pointerId, stagePoint(event));
-  if (fingers.size > 1) return cancel();
+  if (fingers.size > 1) {
+    click = null;
+    return cancel();
+  }
   if (event.button === 1 || (event.button === 0 && isSpaceDown)) {
     panning = { pointer: event.pointerId, ...stagePoint(event) };
     stage.classList.add("panning");
     return;
   }
   if (event.button !== 0 || drawing.stroke) return;
-  const point = pointOf(event);
-  if (event.altKey || tools.tool === "picker") return pick(point);
-  if (tools.tool === "area") return selectArea(point);
-  begin(point, event.pointerId, event.shiftKey);
+  const point = pointOf(event), pointer = event.pointerId;
+  if (event.altKey || tools.tool === "picker") click = { pointer, action: () => pick(point) };
+  else if (tools.tool === "area") click = { pointer, action: () => selectArea(point) };
+  else begin(point, pointer, event.shiftKey);
 });
 
 stage.addEventListener("pointermove", (event) => {
@@ -146,6 +152,10 @@ for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) {
     if (panning?.pointer === event.pointerId) {
       panning = null;
       stage.classList.remove("panning");
+    }
+    if (click?.pointer === event.pointerId) {
+      if (name === "pointerup") click.action();
+      click = null;
     }
     if (drawingPointer !== event.pointerId) return;
     if (name === "pointercancel") cancel();

@@ -5,7 +5,7 @@ import { $, button, input, showStatus } from "./elements.js";
 import { on } from "./events.js";
 import { changed } from "./history.js";
 import { referenceColors } from "./server.js";
-import { choices } from "./settings.js";
+import { choices, isReferenceActive } from "./settings.js";
 import { nameOf, tools } from "./tools.js";
 
 const MAX_SLIDERS = 8;
@@ -50,6 +50,7 @@ function show() {
   const { reference } = choices, hasColors = reference.colors.length > 0;
   input("reference-on").disabled = !hasColors;
   input("reference-on").checked = reference.on;
+  $("strength-row").hidden = !isReferenceActive();
   button("reference-clear").hidden = !hasColors;
   $("reference-name").textContent = reference.name || "Choose or drop a picture";
   const thumbnail = /** @type {HTMLImageElement} */ ($("reference-thumbnail"));
@@ -105,6 +106,7 @@ export function setUpReference(isTaken) {
   button("reference-add").addEventListener("click", () => addColor(tools.color));
   input("reference-on").addEventListener("change", () => {
     choices.reference.on = input("reference-on").checked;
+    show();
     changed();
   });
   on("opened", show);

@@ -22,8 +22,17 @@ export async function request(path, body) {
   throw new Error(content.error ?? `the server responded with status ${response.status}`);
 }
 
+/** What the network of the server takes; the page does not send the rest. */
+export const network = { reference: false, vivid: false };
+
 /** @returns {Promise<Settings>} */
-export const about = async () => (await request("about")).json();
+export async function about() {
+  /** @type {Settings} */
+  const settings = await (await request("about")).json();
+  network.reference = settings.reference;
+  network.vivid = settings.vivid;
+  return settings;
+}
 
 /** @param {object} body @returns {Promise<Coloring>} */
 export const color = async (body) => (await request("color", JSON.stringify(body))).json();

@@ -10,7 +10,7 @@ import { choices, setChoices } from "./settings.js";
 /**
  * @typedef {import("./history.js").Base} Base
  * @typedef {import("./history.js").Operation} Operation
- * @typedef {{id: string, modified: number, base: Base, operations: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored
+ * @typedef {{id: string, modified: number, base: Base, operations: Operation[], undone?: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored  drawings of older versions lack `undone`
  */
 const DATABASE = "linewash", STORE = "drawings", CURRENT_KEY = "linewash-current";
 const FILE_VERSION = 1;
@@ -70,15 +70,25 @@ function saveSoon() {
   timer = setTimeout(save, DELAY);
 }
 
-/** Keeps the drawing on the page, unless the page is empty. */
+/** When the drawing on the page was last changed; null if it is not kept yet. @type {number|null} */
+let modified = null;
+/** The drawing as it was opened or kept last. */
+let keptState = "";
+
+/** Tells whether the drawing has changed. */
+const state = () => `${drawing.version} ${JSON.stringify(choices)}`;
+
+/** Keeps the drawing on the page, unless it is an empty page on which nothing has been done. */
 async function save() {
   clearTimeout(timer);
-  if (!isUnsaved || !isDrawn()) return;
+  const isChanged = state() !== keptState;
+  if (!isUnsaved || !(isDrawn() || isChanged || modified)) return;
   isUnsaved = false;
+  if (isChanged || !modified) [keptState, modified] = [state(), Date.now()];
   localStorage.setItem(CURRENT_KEY, currentId);
-  const { base, done } = drawing;
+  const { base, done, undone } = drawing;
   /** @type {Stored} */
-  const stored = { id: currentId, modified: Date.now(), base, operations: [...done], choices: structuredClone(choices), thumbnail: null };
+  const stored = { id: currentId, modified, base, operations: [...done], undone: [...undone], choices: structuredClone(choices), thumbnail: null };
   try {
     await withStore("readwrite", (store) => store.put({ ...stored }));
     stored.thumbnail = await canvas.blobOf(thumbnail());
@@ -98,26 +108,40 @@ function thumbnail() {
 
 /** Begins another drawing; the one on the page stays kept. @param {Base} base @param {Partial<import("./settings.js").Choices>} other @param {Operation[]} [operations] */
 export async function begin(base, other, operations = []) {
-  await save();
-  currentId = newId();
-  setChoices(other);
-  await open(base, operations);
+  await leave();
+  await show(newId(), null, other, base, operations);
 }
 
 /** Puts a kept drawing on the page; false if another tab shows it. @param {Stored} stored */
 export async function openStored(stored) {
   if (stored.id === currentId) return true;
   if (await isOpenElsewhere(stored.id)) return false;
-  await save();
-  currentId = stored.id;
-  setChoices(stored.choices);
-  await open(stored.base, stored.operations);
+  await leave();
+  await show(stored.id, stored.modified, stored.choices, stored.base, stored.operations, stored.undone);
   return true;
 }
 
-/** Puts the drawing that was on the page last back; false if there is none. @returns {Promise<boolean>} */
+/** Keeps the drawing on the page before another one is shown, but no page without any operation. */
+async function leave() {
+  await save();
+  if (modified && !isDrawn() && !drawing.done.length && !drawing.undone.length) await remove(currentId);
+}
+
+/**
+ * @param {string} id @param {number|null} time @param {Partial<import("./settings.js").Choices>} other @param {Base} base
+ * @param {Operation[]} operations @param {Operation[]} [undone]
+ */
+async function show(id, time, other, base, operations, undone) {
+  currentId = id;
+  sessionStorage.setItem(CURRENT_KEY, id);
+  setChoices(other);
+  await open(base, operations, undone);
+  [keptState, modified] = [state(), time];
+}
+
+/** Puts the drawing back that this tab showed, or a new tab the last one; false if there is none. @returns {Promise<boolean>} */
 export async function restore() {
-  const id = localStorage.getItem(CURRENT_KEY);
+  const id = sessionStorage.getItem(CURRENT_KEY) ?? localStorage.getItem(CURRENT_KEY);
   const stored = id ? /** @type {Stored|undefined} */ (await withStore("readonly", (store) => store.get(id))) : undefined;
   return stored ? openStored(stored) : false;
 }
