@@ -12,7 +12,7 @@ Plan, in minutes on two CPU cores:
    2  install (the first time)
    1  fetch drawings, with apt-get and npm, and draw scenes
    5  convert them to shards
-  60  train
+  60  train (28 epochs)
    2  evaluate, export, test
 END
 step() { # SENTENCE

@@ -10,7 +10,7 @@ import pytest
 from linewash.coloring.cli import main
 from linewash.coloring.colorizer import Settings, colorize
 from linewash.coloring.label_decoding import Decode
-from linewash.coloring.line_extraction import Drawing
+from linewash.coloring.line_extraction import Drawing, read_drawing
 from linewash.coloring.model_loader import STARTER, load
 from linewash.samples.sketches import sketches
 from linewash.storybook.writer import write_storybook
@@ -18,6 +18,7 @@ from PIL import Image
 
 from preprocess.recipe import DEFAULT
 from preprocess.transform import transform
+from tfrecords_schema import Palette
 from training.export.metadata import ExportMetadata
 from training.metrics.ciede2000 import difference_table
 
@@ -28,12 +29,14 @@ ACCURACY, BASELINE_ACCURACY = 0.625, 0.0745
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Edges and labels of 120 scenes of another seed than its training data."""
+    """Drawn lines and labels of 120 scenes of another seed than its training data."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_storybook(folder, 120, 1, 2)
+    write_storybook(folder, 120, 1, 2, "svg")
     metadata = ExportMetadata.load(STARTER)
-    recipe = dataclasses.replace(DEFAULT, image_size=metadata.image_size, palette=metadata.palette)
-    examples = (transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.JPEG")))
+    recipe = dataclasses.replace(
+        DEFAULT, image_size=metadata.image_size, palette=metadata.palette, lines=("drawn",)
+    )
+    examples = (transform(path.read_bytes(), recipe) for path in sorted(folder.rglob("*.svg")))
     return [(edges, labels) for (edges,), labels in examples]
 
 
@@ -47,27 +50,32 @@ def test_its_accuracy_is_as_measured(scenes: list[tuple[np.ndarray, np.ndarray]]
     assert baseline == pytest.approx(BASELINE_ACCURACY, abs=0.002)
 
 
-def test_hints_improve_its_accuracy(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Sixteen hints of 3 x 3 pixels improve the accuracy on all other pixels."""
+def test_hints_and_a_reference_improve_its_accuracy(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Sixteen hints of 3 x 3 pixels improve the accuracy on all other pixels, and the true colours do."""
     network, rng = load(STARTER), np.random.default_rng(0)
-    without, with_hints, hinted = [], [], []
+    without, with_hints, with_reference, hinted = [], [], [], []
     for edges, truth in scenes[:40]:
         hints = np.zeros(truth.shape, np.int64)
         for row, column in rng.integers(1, truth.shape[0] - 1, (16, 2)):
             hints[row - 1 : row + 2, column - 1 : column + 2] = int(truth[row, column]) + 1
+        reference = np.bincount(truth.ravel(), minlength=len(network.palette)) / truth.size
         drawing, no_hint = edges.astype(np.float32), hints == 0
         without.append(np.mean((network.logits(drawing).argmax(-1) == truth)[no_hint]))
         with_hints.append(np.mean((network.logits(drawing, hints).argmax(-1) == truth)[no_hint]))
+        guided = network.logits(drawing, reference=reference)
+        with_reference.append(np.mean((guided.argmax(-1) == truth)[no_hint]))
         hinted.append(np.mean(~no_hint))
     assert np.mean(hinted) < 0.01
     assert np.mean(with_hints) > np.mean(without) + 0.01
+    assert np.mean(with_reference) > np.mean(without) + 0.1
 
 
 def test_it_is_small_and_has_metadata() -> None:
     assert max(path.stat().st_size for path in STARTER.iterdir()) < 5_000_000
     metadata = ExportMetadata.load(STARTER)
     assert metadata.hints
-    assert len(metadata.palette) == 27
+    assert metadata.reference
+    assert metadata.palette.colors == Palette.linewash().colors
     assert metadata.scores["network"]["accuracy"]
     assert (STARTER / "README.md").is_file()
 
@@ -83,6 +91,20 @@ def test_colorize_needs_no_training(tmp_path: Path) -> None:
         colors = image.convert("RGB").getcolors()
     assert colors
     assert len(colors) >= 4
+
+
+def test_figures_on_paper_are_coloured_and_their_paper_is_not() -> None:
+    """The cat is transparent PNG, the house and the sea are scenes."""
+    pictures = {s.name: colorize(read_drawing(s.data), load(STARTER))[0] for s in sketches()[:3]}
+    cat = pictures.pop("03-transparent.png")
+    colors = cat.rgb(lines=False)
+    is_white = (colors == 255).all(-1)
+    assert cat.background_mode == "paper"
+    assert is_white[[0, 0, -1, -1], [0, -1, 0, -1]].all()
+    assert 0.1 < np.mean(~is_white) < 0.9
+    for scene in pictures.values():
+        assert scene.background_mode == "paint"
+        assert len(np.unique(scene.labels)) >= 4
 
 
 def speckle(labels: np.ndarray) -> float:
