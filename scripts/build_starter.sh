@@ -12,7 +12,8 @@ Plan, in minutes on two CPU cores:
    2  install (the first time)
    1  fetch drawings, with apt-get and npm, and draw scenes
    5  convert them to shards
-  60  train (28 epochs)
+  60  train 28 epochs with rare colours weighing more
+  20  train 9 epochs with all pixels weighing the same
    2  evaluate, export, test
 END
 step() { # SENTENCE
@@ -37,8 +38,13 @@ step "converting them to shards"
     --lines drawn,borders,canny,xdog --class_limit 200 --split series --min_colored 0.02 \
     --max_reject_fraction 0.6 --output "$out/dataset"
 
-step "training"
-.venv/bin/python -m training data.root="$out/dataset" experiment=starter hydra.run.dir="$out/run"
+step "training, with rare colours weighing more"
+.venv/bin/python -m training data.root="$out/dataset" experiment=starter loss=rebalanced trainer.epochs=28 \
+    hydra.run.dir="$out/rebalanced"
+
+step "training, with all pixels weighing the same"
+.venv/bin/python -m training data.root="$out/dataset" experiment=starter init="$out/rebalanced" \
+    optimizer.learning_rate=0.005 optimizer.warmup=0.1 hydra.run.dir="$out/run"
 
 step "evaluating, exporting and testing"
 .venv/bin/python -m training.evaluate run="$out/run"
