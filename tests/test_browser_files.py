@@ -96,6 +96,26 @@ def test_downloads_show_what_the_page_shows(page: Page) -> None:
     assert (shown == rgba("#c0ffee")).all()  # colours alone, on transparency
 
 
+def test_borders_without_a_line_are_as_smooth_as_in_a_download(page: Page) -> None:
+    box = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9), (0.1, 0.1)]
+    draw_all(page, [box])
+    page.locator("[data-tool=divider]").click()
+    stroke(page, [(0.3, 0.07), (0.6, 0.5), (0.35, 0.93)])
+    dab(page, 0.2, 0.5, "#aa0000")
+    dab(page, 0.75, 0.5, "#0000aa")
+    page.locator("#show-lines").uncheck()
+    file = rendered(download(page, page.locator("#png").click)[1], "png")
+    shown, inside = canvas(page, "colors"), np.s_[100:-100, 200:-200]
+    assert shown.shape == file.shape
+    is_red = file[inside] == rgba("#aa0000")
+    assert (is_red.all(-1) | (file[inside] == rgba("#0000aa")).all(-1)).all()
+    red = shown[inside][..., 0] / 0xAA
+    assert ((red > 0.5) != is_red.all(-1)).sum() < 0.1 * len(red)  # a tenth of a pixel in each row
+    is_mixed = (red > 0) & (red < 1)
+    assert 0.5 * len(red) < is_mixed.sum() < 3 * len(red)  # the border is antialiased, not blurred
+    assert (shown[inside][..., 3] == 255).all()
+
+
 def test_the_clipboard_gets_the_coloured_picture(browser: Browser, address: str) -> None:
     permissions = ["clipboard-read", "clipboard-write"]
     with open_context(browser, address, permissions=permissions) as context:

@@ -20,7 +20,6 @@ from linewash.coloring.colorizer import (
     Origin,
     Settings,
     choose_colors,
-    resize_labels,
 )
 from linewash.coloring.image_io import read_hints, read_image, read_pixels
 from linewash.coloring.line_extraction import (
@@ -365,9 +364,8 @@ def _read_locked(data: bytes) -> np.ndarray:
 
 
 def _encode_numbers(numbers: np.ndarray) -> bytes:
-    """Returns a map of numbers, int32 [H, W], as the colours of a PNG, with smooth borders."""
-    smooth = resize_labels(numbers, *numbers.shape)
-    rgb = np.stack([smooth & 255, smooth >> 8 & 255, smooth >> 16], axis=2).astype(np.uint8)
+    """Returns a map of numbers, int32 [H, W], as the colours of a PNG. The page smooths the borders."""
+    rgb = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16], axis=2).astype(np.uint8)
     return encode_png(rgb, FAST_COMPRESSION)
 
 

@@ -3,6 +3,7 @@
 
 import * as canvas from "./canvas.js";
 import { $, button, buttonsOf, check, showStatus } from "./elements.js";
+import { enlarge } from "./enlarge.js";
 import { emit, on } from "./events.js";
 import { drawing, isDrawn, locked, replacements } from "./history.js";
 import * as server from "./server.js";
@@ -11,6 +12,7 @@ import { choices, isReferenceActive } from "./settings.js";
 export const VARIANTS = 4;
 const SENT_SIDE = 1024; // px of the longer side of a drawing that is sent to be coloured
 const INTERVAL = 600; // ms between two colourings during a stroke
+const SMOOTH_SIDE = 1024; // px of the width of a picture with smooth borders; it is enlarged for a larger canvas
 const RETRY = 2000; // ms between two attempts to reach the server
 
 /**
@@ -114,21 +116,58 @@ function pixelOf(hex, alpha = 255) {
   return ((alpha << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
 }
 
+/** The colour of each region in a variant, with the fills that the server does not know yet. @param {number} variant */
+function colorsOf(variant) {
+  const colors = [...result.colors[variant]];
+  for (const { mask, color } of fills) {
+    if (mask.length !== result.regions.length) continue;
+    const balance = new Int32Array(colors.length); // a region is filled if most of it is
+    for (let i = 0; i < mask.length; i++) balance[result.regions[i]] += mask[i] ? 1 : -1;
+    for (let region = 0; region < colors.length; region++) if (balance[region] > 0) colors[region] = color;
+  }
+  return colors;
+}
+
 /** The picture of a variant at the size of the map, without lines. @param {number} variant */
 export function picture(variant) {
   const { width, height, regions } = result;
-  const small = document.createElement("canvas");
-  [small.width, small.height] = [width, height];
   const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  const table = result.colors[variant].map((color) => pixelOf(color));
+  const table = colorsOf(variant).map((color) => pixelOf(color));
   for (let i = 0; i < pixels.length; i++) pixels[i] = table[regions[i]];
-  for (const { mask, color } of fills) {
-    if (mask.length !== pixels.length) continue;
-    const pixel = pixelOf(color);
-    for (let i = 0; i < pixels.length; i++) if (mask[i]) pixels[i] = pixel;
-  }
+  return canvasOf(image);
+}
+
+/** @param {ImageData} image */
+function canvasOf(image) {
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [image.width, image.height];
   canvas.context(small).putImageData(image, 0, 0);
   return small;
+}
+
+/** The map of regions that `enlarged` is of. */
+let enlargedFrom = result.regions;
+/** @type {import("./enlarge.js").Enlarged|null} */
+let enlarged = null;
+
+/** The picture of a variant at about the size of the canvas, with smooth borders. @param {number} variant */
+function smoothPicture(variant) {
+  const { width, height, regions } = result, scale = Math.max(1, Math.min(SMOOTH_SIDE, canvas.ink.width) / width);
+  if (!enlarged || enlargedFrom !== regions) enlarged = enlarge(regions, width, height, Math.round(width * scale), Math.round(height * scale));
+  enlargedFrom = regions;
+  const image = new ImageData(enlarged.width, enlarged.height), pixels = new Uint32Array(image.data.buffer);
+  const { numbers, at, others, shares } = enlarged, table = colorsOf(variant).map((color) => pixelOf(color));
+  for (let i = 0; i < pixels.length; i++) pixels[i] = table[numbers[i]];
+  for (let i = 0; i < at.length; i++) pixels[at[i]] = mixed(table[numbers[at[i]]], table[others[i]], shares[i]);
+  return canvasOf(image);
+}
+
+/** A mixture of two pixels of ImageData; the transparent one has no colour. @param {number} pixel @param {number} other @param {number} share of the other, of 255 */
+function mixed(pixel, other, share) {
+  if (!pixel) return other ? (other & 0xffffff | share << 24) >>> 0 : 0;
+  if (!other) return (pixel & 0xffffff | (255 - share) << 24) >>> 0;
+  const channel = (/** @type {number} */ shift) => Math.round(((pixel >>> shift & 255) * (255 - share) + (other >>> shift & 255) * share) / 255) << shift;
+  return (255 << 24 | channel(16) | channel(8) | channel(0)) >>> 0;
 }
 
 /**
@@ -154,7 +193,7 @@ function show() {
   const pen = canvas.context(canvas.colors);
   pen.clearRect(0, 0, canvas.colors.width, canvas.colors.height);
   pen.imageSmoothingQuality = "high";
-  if (hasColors()) pen.drawImage(picture(chosen()), 0, 0, canvas.colors.width, canvas.colors.height);
+  if (hasColors()) pen.drawImage(smoothPicture(chosen()), 0, 0, canvas.colors.width, canvas.colors.height);
   $("sheet").classList.toggle("transparent", result.background === "transparent");
   for (const [index, each] of buttonsOf("variants").entries()) {
     each.disabled = index >= result.colors.length;
@@ -198,8 +237,7 @@ export function maskAt(point) {
 export function colorAt(point) {
   const index = indexAt(point);
   if (index < 0) return null;
-  const fill = fills.findLast(({ mask }) => mask[index]);
-  return fill ? fill.color : result.colors[chosen()][result.regions[index]];
+  return colorsOf(chosen())[result.regions[index]];
 }
 
 /** Paints the part under a dab before the server answers. @param {{x: number, y: number}} point @param {string} color */
