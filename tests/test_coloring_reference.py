@@ -321,7 +321,7 @@ def test_the_job_takes_a_picture_or_colours(guided: Path, house: Path, tmp_path:
         (("--reference", mood, "--colors", "#fff"), "exclude each other"),
         (("--reference", tmp_path / "nowhere.png"), "nowhere.png: No such file"),
         (("--colors", "blu"), "did you mean blue?"),
-        (("--colors", "#fff", "--run", ""), "takes no reference"),
+        (("--colors", "#fff", "--run", write_export(tmp_path / "plain")), "takes no reference"),
     ):
         done = run_main(job_cli.main, *arguments, "-o", tmp_path / "c", *flags)
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr

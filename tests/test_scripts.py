@@ -28,6 +28,7 @@ SCRIPTS = {
     "compare_lines": "--images photos",
     "make_sketches": "sketches",
     "make_storybook": "book --count 1 --seed 0",
+    "make_gallery": "a.svg -o gallery.png",
     "fuzz": "page --replay a.png",
     "bench.soak": "-o figures",
     "bench.report": "figures",
@@ -39,6 +40,7 @@ SCRIPTS = {
     "bench.preprocess": "--images photos",
     "bench.epochs": "--images photos",
     "bench.coloring": "-o figures",
+    "bench.guessing": "-o figures",
 }
 
 
@@ -296,5 +298,5 @@ def test_an_image_that_cannot_be_written_leaves_no_file(
 
     monkeypatch.setattr(Path, "replace", raise_full)
     with pytest.raises(OSError, match="No space left"):
-        write_images(tmp_path, 0, [0])
+        write_images(tmp_path, 0, "jpeg", [0])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -142,7 +142,7 @@ def test_the_alternatives_of_a_region_begin_with_its_colour(client: TestClient, 
         answer["colors"][0], answer["origins"], answer["likeliest"], strict=True
     ):
         shares = [share for _, share in likeliest]
-        assert shares == sorted(shares, reverse=True)
+        assert shares[1:] == sorted(shares[1:], reverse=True)
         assert 0 < sum(shares) <= 1.001
         if origin == "paper":
             assert (color, likeliest[0][0]) == ("#ffffff", "#ffffff")

@@ -71,7 +71,7 @@ class InitialWeights:
         if not path.is_file():
             raise UsageError(f"init={text}: {path} is missing; export the run again with formats=keras")
         model = {"name": metadata.model, "hints": metadata.hints, "reference": metadata.reference}
-        return cls(text, path, metadata.palette, model)
+        return cls(text, path, metadata.palette, metadata.settings | model)
 
     def overrides(self, typed: list[str]) -> list[str]:
         """Returns the settings of the network, as Hydra's overrides to put before those that were typed.

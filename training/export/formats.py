@@ -113,6 +113,7 @@ def export(
         files={name: path.name for name, path in files.items()},
         scores=evaluation["scores"] if evaluation else {},
         linewash_version=__version__,
+        settings=dict(run.config.get("model", {})),
     )
     (directory / EXPORT_NAME).write_bytes(metadata.to_json())
     draw_palette(run.palette).save(directory / "palette.png")

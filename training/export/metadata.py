@@ -60,6 +60,7 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
       files: file name of each format, within the directory.
       scores: scores of the network and the baselines, by name, as in evaluation.json; may be empty.
       linewash_version: version that made the export.
+      settings: the settings of the network, as config.model in run.json; empty in old exports.
     """
 
     format_version: int
@@ -76,6 +77,7 @@ class ExportMetadata(msgspec.Struct, frozen=True, kw_only=True):
     # Not in the oldest exports.
     reference: bool = False
     prior: list[float] | None = None
+    settings: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         if not 1 <= min(self.image_size, self.stride) <= max(self.image_size, self.stride) <= MAX_SIDE:

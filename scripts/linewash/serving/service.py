@@ -170,7 +170,10 @@ def color_preview(request: ColorizeRequest, network: Network) -> Preview:
         ]
         for labels in coloring.labels
     ]
-    order = np.argsort(-segmentation.probabilities, axis=1, kind="stable")[:, :NUM_LIKELIEST]
+    # The colour of a region comes first; another may be likelier, see `label_decoding.choose_colors`.
+    ranks = segmentation.probabilities.copy()
+    ranks[np.arange(len(ranks)), segmentation.choices] += 1
+    order = np.argsort(-ranks, axis=1, kind="stable")[:, :NUM_LIKELIEST]
     probabilities = np.take_along_axis(segmentation.probabilities, order, 1)
     likeliest = [
         [
