@@ -231,8 +231,9 @@ def test_a_run_begins_with_the_starter(tmp_path: Path) -> None:
     run = json.loads((run_dir / "run.json").read_text())
     assert run["config"]["model"]["hints"]
     net = load_network(STARTER / "model.keras", network.palette)
-    edges = drawings(5)
-    np.testing.assert_allclose(net(edges), network.predict(edges), atol=2e-3)
+    edges, none = drawings(5), np.zeros((2, len(network.palette)), np.float32)
+    logits = net({"drawing": edges, "reference": none[: len(edges)]})
+    np.testing.assert_allclose(logits, network.predict(edges), atol=2e-3)
 
 
 def test_a_bare_file_must_have_as_many_colours(first_run: Path, tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ LINE_COLOR = (34, 31, 38)  # RGB of the lines that are drawn over the colours
 Origin = Literal["network", "hint", "paper", "locked"]
 ORIGIN_NAMES: tuple[Origin, ...] = ("network", "hint", "paper", "locked")
 PAPER_COLOR = (255, 255, 255)
-# Where the paper is known, the rest is figure, but the network expects the paper's white there too: its odds
-# of white are multiplied by this. Chosen with scripts/bench/guessing.py: with 1, most figures stay white.
+# The network expects the white of paper everywhere. But paper is known where it is, and the rest is figure or
+# painted: there its odds of white are multiplied by this. Chosen with scripts/bench/guessing.py: with 1, most
+# figures stay white.
 WHITE_ODDS = 0.25
 MAX_VIVID = MAX_TAU
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
@@ -457,10 +458,9 @@ def _color_probabilities(
         wanted = reference.copy()
         wanted[white] = max(wanted[white] - is_paper.mean(), 0)
         logits = logits + reference_bias(logits[~is_paper], wanted, settings.reference_strength)
-    if is_paper.any():
-        odds = np.zeros(len(network.palette), np.float32)
-        odds[white] = np.log(WHITE_ODDS)
-        logits = logits + odds
+    odds = np.zeros(len(network.palette), np.float32)
+    odds[white] = np.log(WHITE_ODDS)
+    logits = logits + odds
     return label_decoding.ColorProbabilities.from_logits(logits)
 
 
