@@ -113,7 +113,7 @@ def speckle(labels: np.ndarray) -> float:
     return float(np.mean(np.all([inner != other for other in neighbours], axis=0)))
 
 
-def test_decodings_trade_accuracy_against_speckle(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def test_the_vote_is_the_best_decoding(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Compares the three decodings on drawings whose colours are known."""
     network = load(STARTER)
     differences = difference_table(network.palette.rgb)
@@ -127,6 +127,6 @@ def test_decodings_trade_accuracy_against_speckle(scenes: list[tuple[np.ndarray,
             rows.append((difference, float(np.mean(image.labels == truth)), speckle(image.labels)))
     (vote, argmax, mean) = (np.mean(rows, axis=0) for rows in scores.values())
     # Columns: mean CIEDE2000, accuracy, speckle.
-    assert vote[2] < 0.01 * argmax[2]
-    assert argmax[1] > vote[1] > argmax[1] - 0.05
-    assert mean[0] < argmax[0] < vote[0] < argmax[0] + 1
+    assert vote[2] < 0.1 * argmax[2]
+    assert vote[1] > argmax[1] > mean[1]
+    assert vote[0] < mean[0] < argmax[0]
