@@ -405,7 +405,7 @@ def test_the_colours_follow_a_dropped_reference(
 
 
 def test_sliders_say_how_closely_a_reference_is_followed_and_how_vivid_colours_are(
-    browser: Browser, address: str, guided_address: str
+    browser: Browser, guided_address: str, tmp_path: Path
 ) -> None:
     with open_context(browser, guided_address) as context:
         page = open_page(context, guided_address)
@@ -444,9 +444,9 @@ def test_sliders_say_how_closely_a_reference_is_followed_and_how_vivid_colours_a
         drop_drawing(page, "house.linewash", "", data)
         expect(strength).to_have_value("0.55")
         expect(vivid).to_have_value("3")
-    with open_context(
-        browser, address
-    ) as context:  # a network that takes no reference and has no frequencies
+    # A network that takes no reference and has no frequencies.
+    plain = write_export(tmp_path / "plain")
+    with run_server("--run", plain) as address, open_context(browser, address) as context:
         page = open_page(context, address)
         drop_drawing(page, "house.linewash", "", data)
         expect(page.locator("#status")).to_contain_text("coloured in")
