@@ -95,6 +95,9 @@ EXCEPTED = {
     "python scripts/bench/coloring.py -o out/bench/coloring": (
         "test_bench.py::test_trivial_drawings_are_coloured_without_npm_and_gmic"
     ),
+    "python scripts/bench/guessing.py -o out/bench/guessing": (
+        "downloads: test_bench.py::test_only_one_half_of_openmoji_is_used"
+    ),
     "python scripts/bench/soak.py -o out/soak": (
         "an hour: test_bench.py::test_a_short_soak_test_writes_its_figures"
     ),
