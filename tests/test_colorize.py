@@ -229,6 +229,19 @@ def test_figures_and_scenes_are_not_left_white(margin: float) -> None:
     assert (colored.rgb(lines=False)[2, 100].tolist() == [255, 255, 255]) == bool(margin)
 
 
+def test_a_grey_is_not_taken_for_the_white_of_paper() -> None:
+    """The article's palette has no white; its lightest grey is as likely as the network says."""
+    palette = Palette("two", ((170, 170, 170), (85, 0, 0)))
+    logits = np.log(np.array([0.6, 0.4], np.float32))
+    network = Network(
+        palette, 64, 1, False, Path("constant"), lambda x: np.broadcast_to(logits, (*x.shape[:3], 2))
+    )
+    page = np.full((200, 200, 3), 255, np.uint8)
+    cv2.rectangle(page, (0, 0), (199, 199), (0, 0, 0), 4)
+    (colored,) = colorize(read_drawing(encode_image(page)), network, Settings(background="paint"))
+    assert colored.rgb(lines=False)[100, 100].tolist() == [170, 170, 170]
+
+
 @pytest.mark.parametrize(
     ("shape", "is_paper"), [("egg", True), ("kite", True), ("horizon", False), ("room", False)]
 )

@@ -33,6 +33,7 @@ PAPER_COLOR = (255, 255, 255)
 # painted: there its odds of white are multiplied by this. Chosen with scripts/bench/guessing.py: with 1, most
 # figures stay white.
 WHITE_ODDS = 0.25
+MIN_WHITE = 230  # of red, green and blue of a white; a palette without one, as the article's, knows no paper
 MAX_VIVID = MAX_TAU
 _HEX_COLOR = re.compile("#[0-9a-fA-F]{6}")
 SOFTNESS = 1.0  # px of the line map: radius by which corners of regions are rounded when they are resized
@@ -458,9 +459,10 @@ def _color_probabilities(
         wanted = reference.copy()
         wanted[white] = max(wanted[white] - is_paper.mean(), 0)
         logits = logits + reference_bias(logits[~is_paper], wanted, settings.reference_strength)
-    odds = np.zeros(len(network.palette), np.float32)
-    odds[white] = np.log(WHITE_ODDS)
-    logits = logits + odds
+    if network.palette.rgb[white].min() >= MIN_WHITE:
+        odds = np.zeros(len(network.palette), np.float32)
+        odds[white] = np.log(WHITE_ODDS)
+        logits = logits + odds
     return label_decoding.ColorProbabilities.from_logits(logits)
 
 
