@@ -272,6 +272,52 @@ def test_a_drawing_is_saved_to_a_file_and_opened_elsewhere(browser: Browser, add
         assert (canvas(page, "ink") == before[0]).all()
 
 
+def test_a_wrong_value_in_a_file_is_named_and_changes_nothing(page: Page) -> None:
+    draw_all(page, HOUSE)
+    _, data = download(page, lambda: page.keyboard.press("Control+s"))
+    before = canvas(page, "ink")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    settings = json.loads(parts["settings.json"])
+    choices = settings["choices"]
+    wrong: list[tuple[dict[str, object], str]] = [
+        (settings | {"version": 2}, "has version 2, but 1"),
+        (settings | {"width": -3}, "has width -3, but a whole number from 1 to 16384 is expected"),
+        ({k: v for k, v in settings.items() if k != "replace"}, "has no replace, but a list"),
+        (settings | {"replace": [["red", "#00ff00"]]}, "has replace"),
+        (settings | {"locked": "aGVsbG8="}, "locked in settings.json is no PNG"),
+        (
+            settings | {"choices": choices | {"background": "blue"}},
+            'has choices.background "blue", but one of',
+        ),
+        (settings | {"choices": choices | {"vivid": "much"}}, 'has choices.vivid "much", but a number'),
+        (
+            settings | {"choices": choices | {"reference": {"on": True, "colors": [["#ff0000", -1]]}}},
+            "has choices.reference.colors",
+        ),
+    ]
+    for value, message in wrong:
+        drop(page, "body", "x.linewash", "", zip_of(parts | {"settings.json": json.dumps(value).encode()}))
+        expect(page.locator("#status")).to_contain_text(message)
+    drop(page, "body", "x.linewash", "", zip_of(parts | {"settings.json": b"{"}))
+    expect(page.locator("#status")).to_contain_text("settings.json in the file is no JSON")
+    drop(page, "body", "x.linewash", "", zip_of(parts | {"ink.png": b"no PNG"}))
+    expect(page.locator("#status")).to_contain_text("ink.png in the file is no PNG")
+    assert (canvas(page, "ink") == before).all()
+    for name in ("strength", "vivid"):  # files of older versions lack them
+        del choices[name]
+    drop_drawing(page, "old.linewash", "", zip_of(parts | {"settings.json": json.dumps(settings).encode()}))
+    assert (canvas(page, "ink") == before).all()
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
 def test_two_tabs_do_not_overwrite_each_other(browser: Browser, address: str) -> None:
     with open_context(browser, address) as context:
         first = open_page(context, address)

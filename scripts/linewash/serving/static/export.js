@@ -1,11 +1,11 @@
 // Takes the picture home: PNG, SVG, layers and the clipboard.
 
 import { requestBody, chosen, hasColors } from "./coloring.js";
+import { toFile } from "./drawing_file.js";
 import { button, input, showStatus } from "./elements.js";
 import { drawing, isDrawn } from "./history.js";
 import { download as request } from "./server.js";
 import { choices } from "./settings.js";
-import { toFile } from "./storage.js";
 
 const MAX_PIXELS = 25_000_000; // of a file that the server makes
 const SENT_SIDE = 2048; // px of the longer side of the drawing that is sent

@@ -1,6 +1,7 @@
 // Opens files: drawings, photos, SVGs and .linewash files, from the dialog, by drop and by paste. And the list of kept drawings.
 
 import { blobOf, fromFile, scaled } from "./canvas.js";
+import { openFile as openDrawingFile } from "./drawing_file.js";
 import { $, button, dialog, input, showStatus } from "./elements.js";
 import { emptyBase, isDrawn } from "./history.js";
 import * as server from "./server.js";
@@ -16,7 +17,7 @@ export async function openFile(file) {
   showStatus(`reading ${name} …`);
   try {
     if (name.toLowerCase().endsWith(".linewash")) {
-      await storage.openFile(file);
+      await openDrawingFile(file);
       return;
     }
     const sent = await scaledDown(file);

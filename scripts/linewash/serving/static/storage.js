@@ -1,10 +1,9 @@
-// Keeps drawings: in the browser (IndexedDB) after each change, and in .linewash files.
+// Keeps drawings in the browser (IndexedDB) after each change.
 
 import * as canvas from "./canvas.js";
-import { pack, unpack } from "./archive.js";
 import { chosen, hasColors, picture } from "./coloring.js";
 import { on } from "./events.js";
-import { drawing, isDrawn, locked, open, replacements } from "./history.js";
+import { drawing, isDrawn, open } from "./history.js";
 import { choices, setChoices } from "./settings.js";
 
 /**
@@ -13,7 +12,6 @@ import { choices, setChoices } from "./settings.js";
  * @typedef {{id: string, modified: number, base: Base, operations: Operation[], undone?: Operation[], choices: import("./settings.js").Choices, thumbnail: Blob|null}} Stored  drawings of older versions lack `undone`
  */
 const DATABASE = "linewash", STORE = "drawings", CURRENT_KEY = "linewash-current";
-const FILE_VERSION = 1;
 const DELAY = 300; // ms from a change to its being stored
 const THUMBNAIL_SIDE = 240;
 const ANSWER_TIME = 120; // ms that other tabs have to say which drawing they show
@@ -174,34 +172,4 @@ function isOpenElsewhere(id) {
     tabs.postMessage({ ask: id });
     setTimeout(() => finish(false), ANSWER_TIME);
   });
-}
-
-// ---- files -------------------------------------------------------------------------------------------
-
-/** The drawing on the page as a .linewash file. @returns {Promise<Blob>} */
-export async function toFile() {
-  const files = new Map(), { base } = drawing;
-  for (const layer of [canvas.ink, canvas.hints, canvas.dividers]) {
-    files.set(`${layer.id}.png`, new Uint8Array(await (await canvas.blobOf(layer)).arrayBuffer()));
-  }
-  const settings = {
-    version: FILE_VERSION, width: base.width, height: base.height, ownWidth: base.ownWidth, ownHeight: base.ownHeight,
-    choices, replace: replacements(), locked: locked(),
-  };
-  files.set("settings.json", new TextEncoder().encode(JSON.stringify(settings, null, 1)));
-  return pack(files);
-}
-
-/** Puts the drawing of a .linewash file on the page. @param {Blob} file */
-export async function openFile(file) {
-  const files = await unpack(file), json = files.get("settings.json");
-  if (!json) throw new Error("the file has no settings.json: it is no .linewash file");
-  const settings = JSON.parse(new TextDecoder().decode(json));
-  if (settings.version !== FILE_VERSION) throw new Error(`the file has version ${settings.version}, but this page reads version ${FILE_VERSION}: use a newer linewash`);
-  const blob = (/** @type {string} */ name) => (files.has(name) ? new Blob([/** @type {BlobPart} */ (files.get(name))], { type: "image/png" }) : null);
-  const { width, height, ownWidth, ownHeight } = settings;
-  /** @type {Operation[]} */
-  const operations = settings.replace.map((/** @type {[string, string]} */ [from, to]) => ({ kind: "replace", from, to }));
-  if (settings.locked) operations.push({ kind: "lock", image: settings.locked });
-  await begin({ width, height, ownWidth, ownHeight, ink: blob("ink.png"), hints: blob("hints.png"), dividers: blob("dividers.png") }, settings.choices, operations);
 }
