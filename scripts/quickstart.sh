@@ -24,6 +24,9 @@ scenes=1600
 step() { # NUMBER SENTENCE
     printf '\n== %d/5  %s (after %d min)\n' "$1" "$2" $((SECONDS / 60))
 }
+continue_with() { # COMMAND...: exit code 2 means that it cannot continue what is there
+    "$@" || { code=$?; [ $code -ne 2 ] || echo "$0: if another version of linewash made $out, type rm -r $out, then $0 again" >&2; exit $code; }
+}
 
 echo "Plan, in minutes on two CPU cores:"
 echo "  1  install linewash into .venv, the first time only   2"
@@ -45,9 +48,9 @@ if [ -n "$images" ]; then
 else
     out=out/quickstart images=out/quickstart/images lines=drawn,borders
     step 2 "Drawing scenes and making a dataset"
-    .venv/bin/python scripts/make_storybook.py "$images" --count "$scenes" --seed 0 --format svg
+    continue_with .venv/bin/python scripts/make_storybook.py "$images" --count "$scenes" --seed 0 --format svg
 fi
-.venv/bin/python -m preprocess --input "$images" --lines "$lines" --output "$out/dataset"
+continue_with .venv/bin/python -m preprocess --input "$images" --lines "$lines" --output "$out/dataset"
 
 step 3 "Drawing a contact sheet of the dataset"
 .venv/bin/python scripts/inspect_shards.py "$out/dataset" --output "$out/sheet.png"
