@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from linewash.arguments import Parser, at_least, local_path, run
 
 from training.atomic_files import atomic_write
-from training.errors import UsageError, WorkError
+from training.errors import WorkError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,17 +46,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def work(args: argparse.Namespace) -> int:
-    """Colours the drawings and writes the gallery. Returns 0.
+    """Colours the drawings and writes the gallery. Returns the exit code: 1 if a folder could not be listed.
 
     Raises:
       UsageError: there is no drawing, or no such file.
       WorkError: a drawing cannot be read, or the network.
     """
     from linewash.coloring import load
+    from linewash.coloring.output_paths import find_drawings
     from PIL import Image
 
+    inputs = find_drawings(args.drawings, [args.output])
     network = load(args.run) if args.run else load()
-    rows = [color_drawing(path, network) for path in _files(args.drawings)]
+    rows = [color_drawing(drawing.path, network) for drawing in inputs.drawings]
     cells = max(map(len, rows))
     width, height = cells * SIDE + GAP, SIDE + GAP
     count = -(-len(rows) // args.columns)
@@ -71,7 +73,11 @@ def work(args: argparse.Namespace) -> int:
     with atomic_write(args.output) as temporary:
         sheet.quantize(200, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
     print(f"{len(rows)} drawings in {args.output}")
-    return 0
+    for folder, reason in inputs.unlisted:
+        print(f"make_gallery: {folder}: the folder could not be listed: {reason}", file=sys.stderr)
+    if skipped := str(inputs.skipped):
+        print(skipped)
+    return WorkError.exit_code if inputs.unlisted else 0
 
 
 def color_drawing(path: Path, network: Network) -> list[np.ndarray]:
@@ -81,9 +87,10 @@ def color_drawing(path: Path, network: Network) -> list[np.ndarray]:
       WorkError: the drawing cannot be read.
     """
     from linewash.coloring import Settings, colorize, read_drawing, read_reference
+    from linewash.coloring.image_io import read_file
 
-    data, told = path.read_bytes(), [Settings()]
-    if path.suffix == ".svg":
+    data, told = read_file(path), [Settings()]
+    if path.suffix.lower() == ".svg":
         data, colors = draw_lines(data)
         if network.takes_reference:
             told.append(Settings(reference=read_reference(colors)))
@@ -127,15 +134,6 @@ def _decode(data: bytes) -> np.ndarray:
 
     image = Image.open(io.BytesIO(data)).convert("RGBA")
     return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
-
-
-def _files(paths: list[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"there is no drawing {path}")
-        files += sorted(p for p in path.iterdir() if not p.name.startswith(".")) if path.is_dir() else [path]
-    return files
 
 
 if __name__ == "__main__":
