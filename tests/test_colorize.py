@@ -17,6 +17,8 @@ import linewash.coloring
 import numpy as np
 import pytest
 from helper_networks import PALETTE, STRIDE, write_export
+from hypothesis import example, given
+from hypothesis import strategies as st
 from linewash.coloring import label_decoding
 from linewash.coloring.cli import main
 from linewash.coloring.color_names import layer_name
@@ -290,6 +292,17 @@ def test_resized_labels_have_smooth_borders_and_no_new_values() -> None:
         assert set(np.unique(resized)) == {0, 3}
         assert abs(np.mean(resized == 3) - np.mean(labels == 3)) < 0.02
     assert speckle(resized) == 0
+
+
+@given(st.integers(8, 60), st.integers(8, 60), st.integers(8, 900), st.integers(8, 900))
+@example(11, 100, 25, 111)
+def test_labels_are_resized_to_any_size(height: int, width: int, new_height: int, new_width: int) -> None:
+    labels = np.arange(height)[:, None] // 4 + np.zeros((1, width), np.int64)
+    resized = resize_labels(labels, new_height, new_width)
+    assert resized.shape == (new_height, new_width)
+    if new_height >= height:
+        rows = ((np.arange(new_height) + 0.5) * height / new_height).astype(int)
+        assert np.abs(resized[:, new_width // 2] - rows // 4).max() <= 1
 
 
 def undecided(regions: np.ndarray) -> label_decoding.Segmentation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -516,8 +515,9 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
         )
         mask = (numbers[top:bottom, left:right] == index).astype(np.float32)
         mask = cv2.GaussianBlur(mask, (0, 0), SOFTNESS, borderType=cv2.BORDER_REPLICATE)
-        rows = slice(math.ceil(top * scale_y), math.ceil(bottom * scale_y))
-        columns = slice(math.ceil(left * scale_x), math.ceil(right * scale_x))
+        # In whole numbers: a rounded quotient may lead one pixel beyond the border.
+        rows = slice(*(-(-row * height // labels.shape[0]) for row in (top, bottom)))
+        columns = slice(*(-(-column * width // labels.shape[1]) for column in (left, right)))
         shape = rows.stop - rows.start, columns.stop - columns.start
         if 0 in shape:
             continue
