@@ -125,7 +125,8 @@ def add_drawing_flags(add: Callable[..., object], path: Callable[[str], object] 
         type=float,
         default=0.0,
         metavar="TAU",
-        help="bring colours forward that were rare in training: 0.5 a little, 1 much, up to 3 [0]",
+        help="bring colours forward that were rare in training: 0.25 a little, 1 as if all were equally "
+        "common, up to 3 [0]",
     )
     add(
         "--background",
@@ -284,7 +285,7 @@ def _describe_backgrounds(backgrounds: Counter[str]) -> str:
         return "background: " + ", ".join(f"{mode} in {count}" for mode, count in sorted(backgrounds.items()))
     if "paper" in backgrounds:
         return "background: paper, because lines close the figures; --background paint colours it"
-    return "background: paint, because no lines close the figures; --background paper keeps it white"
+    return "background: paint, because lines divide the border of the page, as in a landscape; --background paper keeps it white"
 
 
 def _report(
