@@ -285,7 +285,10 @@ def _describe_backgrounds(backgrounds: Counter[str]) -> str:
         return "background: " + ", ".join(f"{mode} in {count}" for mode, count in sorted(backgrounds.items()))
     if "paper" in backgrounds:
         return "background: paper, because lines close the figures; --background paint colours it"
-    return "background: paint, because lines divide the border of the page, as in a landscape; --background paper keeps it white"
+    return (
+        "background: paint, because lines divide the border of the page, as in a landscape; "
+        "--background paper keeps it white"
+    )
 
 
 def _report(
