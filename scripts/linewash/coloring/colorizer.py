@@ -355,8 +355,9 @@ def choose_colors(
     scores = _color_probabilities(network, small_lines, None, settings, is_paper)
     whole = _decided_areas(areas.regions, hint_map, outside)
     segmentation = _decode(
-        scores, drawing.line_map, small_lines, areas.regions, whole, network.palette, settings
-    )
+        scores, drawing.line_map, small_lines, areas.regions, whole, network.palette, settings,
+        on_paper=outside is not None,
+    )  # fmt: skip
     if hints is not None and network.takes_hints:
         # It takes the hints only for the alternatives: the variants and `Region.likeliest`.
         nearest = np.append(0, hint_strokes.nearest_in_oklab(palette.rgb, network.palette.rgb) + 1)
@@ -572,6 +573,7 @@ def _decode(
     whole: np.ndarray,
     palette: Palette,
     settings: Settings,
+    on_paper: bool,
 ) -> label_decoding.Segmentation:
     height, width = line_map.shape
     if settings.decode == "argmax":
@@ -579,6 +581,8 @@ def _decode(
     if settings.decode == "mean":
         temperature = settings.temperature or label_decoding.ANNEALED_TEMPERATURE
         return label_decoding.decode_by_mean(scores, palette, height, width, temperature)
+    is_unsure = on_paper and settings.reference is None
+    sharpness = label_decoding.FIGURE_SHARPNESS if is_unsure else label_decoding.SHARPNESS
     return label_decoding.decode_by_vote(
-        scores, palette, line_map, small_lines.astype(np.uint8), regions, whole
+        scores, palette, line_map, small_lines.astype(np.uint8), regions, whole, sharpness
     )

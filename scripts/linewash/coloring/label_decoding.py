@@ -31,9 +31,12 @@ MAX_COLORS = 64  # of a larger palette only the likeliest colours are considered
 ANNEALED_TEMPERATURE = 0.38
 DIFFUSION_RADIUS = 0.09  # distance over which neighbours contribute, as a fraction of the reference side
 MAX_GAP = 0.025  # line ends closer than this (the same fraction) are connected
-SHARPNESS = (
-    2.0  # of the expected difference: 1 is cautious and greyish, and large numbers are the likeliest colour
-)
+# Of the expected difference: 1 is cautious and greyish, and large numbers are the likeliest colour. A network
+# that is sure is mostly right in a scene, or with a reference, and often wrong about a figure on paper.
+SHARPNESS, FIGURE_SHARPNESS = 2.0, 1.25
+# CIEDE2000 by which a colour may be farther off if it is lighter by 1, or more colourful by 1, in OKLab: of
+# two colours of about the same risk, the brighter one looks less dull.
+BRIGHTNESS = 10.0
 MIN_AGREEMENT = 0.6  # a region in which this fraction of the pixels agrees gets one colour
 MAX_OPEN_REGION = 0.12  # a region up to this fraction of the image gets one colour in any case ...
 MAX_ENCLOSED_REGION = 0.3  # ... or up to this if lines enclose it; an open one may be sky and meadow in one
@@ -221,6 +224,7 @@ def decode_by_vote(
     small_lines: np.ndarray,
     regions: np.ndarray | None = None,
     whole: np.ndarray | None = None,
+    sharpness: float = SHARPNESS,
 ) -> Segmentation:
     """Lets the pixels of each region between lines vote on its colour; for the choice see `choose_colors`.
 
@@ -232,6 +236,7 @@ def decode_by_vote(
       small_lines: the same lines at the size of `scores`.
       regions: int32 [H, W], `Areas.regions`; None to find them.
       whole: numbers of regions that are not split, because hints or the paper decide on them; None for none.
+      sharpness: see `choose_colors`.
     """
     height, width = lines.shape
     radius = DIFFUSION_RADIUS * reference_side(small_lines.shape)
@@ -251,14 +256,16 @@ def decode_by_vote(
         agreement = np.bincount(regions.ravel(), (by_pixel == likeliest[regions]).ravel()) / sizes
         is_split &= agreement < MIN_AGREEMENT
     if not is_split.any():
-        return Segmentation(regions, choose_colors(probabilities, rgb), probabilities, scores.colors)
+        return Segmentation(
+            regions, choose_colors(probabilities, rgb, sharpness), probabilities, scores.colors
+        )
     for region in np.flatnonzero(is_split):
         inside = regions == region
         patches = _split_region(by_pixel, inside & is_off_lines, regions.size)
         regions = np.where(inside, regions.max() + 1 + patches, regions)
     numbers, regions = renumber(regions)
     probabilities = _mean_probabilities(smoothed, regions, weights)
-    choices = choose_colors(probabilities, rgb)
+    choices = choose_colors(probabilities, rgb, sharpness)
     # A patch keeps the colour by which it was split off.
     for index in np.flatnonzero(numbers >= len(likeliest)):
         counts = np.bincount(by_pixel[(regions == index) & is_off_lines], minlength=len(scores.colors))
@@ -266,18 +273,25 @@ def decode_by_vote(
     return Segmentation(regions, choices, probabilities, scores.colors)
 
 
-def choose_colors(probabilities: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+def choose_colors(probabilities: np.ndarray, rgb: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:
     """Returns the colour of each region whose expected difference from the true one is smallest: int [R].
 
     Σ p(true) ΔE(colour, true) is the risk of a colour (Berger, "Statistical decision theory and Bayesian
-    analysis", 1985, section 1.3), here for p to the power `SHARPNESS`. So a network that hesitates between
-    red, orange and white paints orange, which is never far off, and a sure one paints what it is sure of.
+    analysis", 1985, section 1.3), here for p to the power `sharpness`. So a network that hesitates between
+    red, orange and white paints orange, which is never far off, and a sure one paints what it is sure of. Of
+    colours with about the same risk, `BRIGHTNESS` prefers the lighter and the more colourful one.
 
     Args:
       probabilities: float [R, C].
       rgb: uint8 [C, 3], the colours.
+      sharpness: above 1, likely colours count more.
     """
-    return (probabilities**SHARPNESS @ difference_table(rgb)).argmin(1)
+    weights = probabilities**sharpness
+    risk = (
+        weights / np.maximum(weights.sum(1, keepdims=True), np.finfo(np.float32).tiny) @ difference_table(rgb)
+    )
+    oklab = to_oklab(rgb)
+    return (risk - BRIGHTNESS * (oklab[:, 0] + np.hypot(oklab[:, 1], oklab[:, 2]))).argmin(1)
 
 
 def find_wide(regions: np.ndarray) -> np.ndarray:
