@@ -12,7 +12,7 @@ Plan, in minutes on two CPU cores:
    2  install (the first time)
    1  fetch drawings, with apt-get and npm, and draw scenes
    8  convert them to shards, of 64 and of 128 pixels
-  30  train 30 epochs at 64 pixels
+  35  train 30 epochs at 64 pixels
   50  train 18 epochs at 128 pixels
    2  evaluate, export, test
 END
