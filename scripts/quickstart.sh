@@ -24,8 +24,14 @@ scenes=1600
 step() { # NUMBER SENTENCE
     printf '\n== %d/5  %s (after %d min)\n' "$1" "$2" $((SECONDS / 60))
 }
+again="$0${1:+ $(printf %q "$1")}"
 continue_with() { # COMMAND...: exit code 2 means that it cannot continue what is there
-    "$@" || { code=$?; [ $code -ne 2 ] || echo "$0: if another version of linewash made $out, type rm -r $out, then $0 again" >&2; exit $code; }
+    "$@" && return
+    code=$?
+    if [ $code -eq 2 ] && [ -e "$out" ]; then
+        echo "$0: if another version of linewash made $out, type rm -r $(printf %q "$out"), then $again" >&2
+    fi
+    exit $code
 }
 
 echo "Plan, in minutes on two CPU cores:"
@@ -86,7 +92,7 @@ Colour your own drawings:
       with the starter model
 
 Next:
-  MINUTES=15 $0${1:+ $(printf %q "$1")}
+  MINUTES=15 $again
       trains for 15 minutes on the same dataset
   $0 ~/Pictures
       uses your own images

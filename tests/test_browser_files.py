@@ -281,8 +281,11 @@ def test_a_wrong_value_in_a_file_is_named_and_changes_nothing(page: Page) -> Non
     settings = json.loads(parts["settings.json"])
     choices = settings["choices"]
     wrong: list[tuple[dict[str, object], str]] = [
-        (settings | {"version": 2}, "has version 2, but 1"),
-        (settings | {"width": -3}, "has width -3, but a whole number from 1 to 16384 is expected"),
+        (
+            settings | {"version": 2},
+            "has version 2, but 1 (for a later one, use a newer linewash)",
+        ),
+        (settings | {"width": -3}, "has width -3, but a whole number from 1 to 4096 is expected"),
         ({k: v for k, v in settings.items() if k != "replace"}, "has no replace, but a list"),
         (settings | {"replace": [["red", "#00ff00"]]}, "has replace"),
         (settings | {"locked": "aGVsbG8="}, "locked in settings.json is no PNG"),
@@ -290,6 +293,7 @@ def test_a_wrong_value_in_a_file_is_named_and_changes_nothing(page: Page) -> Non
             settings | {"choices": choices | {"background": "blue"}},
             'has choices.background "blue", but one of',
         ),
+        (settings | {"choices": choices | {"reference": None}}, "has choices.reference null, but an object"),
         (settings | {"choices": choices | {"vivid": "much"}}, 'has choices.vivid "much", but a number'),
         (
             settings | {"choices": choices | {"reference": {"on": True, "colors": [["#ff0000", -1]]}}},

@@ -132,8 +132,8 @@ def add_drawing_flags(add: Callable[..., object], path: Callable[[str], object] 
         "--background",
         choices=["auto", "paper", "paint", "transparent"],
         default="auto",
-        help="the paper around the figures stays white, is painted, or is left out; auto paints it only "
-        "where the border of the image closes it, as in a landscape [auto]",
+        help="the paper around the figures stays white, is painted, or is left out; auto paints it "
+        "where lines run from border to border, as in a landscape, or enclose next to nothing [auto]",
     )
     add(
         "--from",
@@ -286,7 +286,7 @@ def _describe_backgrounds(backgrounds: Counter[str]) -> str:
     if "paper" in backgrounds:
         return "background: paper, because lines close the figures; --background paint colours it"
     return (
-        "background: paint, because lines divide the border of the page, as in a landscape; "
+        "background: paint, because the drawing does not look like figures on paper; "
         "--background paper keeps it white"
     )
 

@@ -1,4 +1,4 @@
-// .linewash files: a ZIP of PNGs and a JSON file. They are stored without compression, because PNGs are compressed.
+// ZIP archives, as which .linewash files are kept: written without compression, because PNGs are compressed.
 
 const LOCAL_HEADER = 0x04034b50, CENTRAL_HEADER = 0x02014b50, END_HEADER = 0x06054b50;
 const STORED = 0, DEFLATED = 8;

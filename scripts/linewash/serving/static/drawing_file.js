@@ -7,7 +7,7 @@ import { choices } from "./settings.js";
 import { begin } from "./storage.js";
 
 const VERSION = 1;
-const MAX_SIDE = 16384; // px, of a canvas in a browser
+const MAX_SIDE = 4096; // px, twice that of any page: the browser keeps five canvases of this size
 const MAX_REPLACED = 1024, MAX_COLORS = 64; // replaced colours, and colours of a reference, that the server takes
 const LAYERS = /** @type {const} */ (["ink", "hints", "dividers"]);
 
@@ -26,6 +26,8 @@ const number = (low, high) => ({ isValid: (value) => isNumber(value, low, high),
 /** @param {number} low @param {number} high @returns {Rule} */
 const whole = (low, high) => ({ isValid: (value) => isNumber(value, low, high) && Number.isInteger(value), expected: `a whole number from ${low} to ${high}` });
 /** @type {Rule} */
+const object = { isValid: (value) => typeof value === "object" && value !== null && !Array.isArray(value), expected: "an object" };
+/** @type {Rule} */
 const text = { isValid: (value) => typeof value === "string", expected: "a text" };
 /** @param {Rule} rule @returns {Rule} */
 const optional = (rule) => ({ isValid: (value) => value === undefined || rule.isValid(value), expected: rule.expected });
@@ -36,17 +38,18 @@ const oneOf = (values) => ({ isValid: (value) => values.includes(value), expecte
 
 /** The fields that are used, by their path. @type {Record<string, Rule>} */
 const RULES = {
-  version: { isValid: (value) => value === VERSION, expected: `${VERSION}, the only version that this page reads,` },
+  version: { isValid: (value) => value === VERSION, expected: `${VERSION} (for a later one, use a newer linewash)` },
   width: whole(1, MAX_SIDE), height: whole(1, MAX_SIDE), ownWidth: whole(1, 1e6), ownHeight: whole(1, 1e6),
   replace: { isValid: (value) => isList(value, MAX_REPLACED, (pair) => pair.every(isColor)), expected: `a list of up to ${MAX_REPLACED} pairs of colours like "#f4c542"` },
   locked: nullable({ isValid: isPng, expected: "a PNG in base64" }),
-  choices: { isValid: (value) => typeof value === "object" && value !== null && !Array.isArray(value), expected: "an object" },
+  choices: object,
   "choices.name": optional(text),
   "choices.background": optional(oneOf(["auto", "paper", "paint", "transparent"])),
   "choices.seed": optional(whole(0, 2 ** 31)),
   "choices.chosen": optional(whole(0, 3)),
   "choices.strength": optional(number(0, 1)),
   "choices.vivid": optional(number(0, 3)),
+  "choices.reference": optional(object),
   "choices.reference.on": optional(oneOf(/** @type {any} */ ([true, false]))),
   "choices.reference.name": optional(text),
   "choices.reference.thumbnail": optional(nullable({ isValid: (value) => typeof value === "string" && value.startsWith("data:image/png;base64,"), expected: "a PNG as a data: URL" })),
